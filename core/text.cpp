@@ -1,0 +1,117 @@
+#include "core/text.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+namespace espalier::core {
+
+std::vector<std::string> split(std::string_view text, char separator) {
+  std::vector<std::string> parts;
+  std::size_t begin = 0;
+  while (true) {
+    const std::size_t end = text.find(separator, begin);
+    parts.emplace_back(text.substr(begin, end - begin));
+    if (end == std::string_view::npos) return parts;
+    begin = end + 1;
+  }
+}
+
+std::string join(const std::vector<std::string>& parts, std::string_view separator) {
+  std::string out;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (i != 0) out += separator;
+    out += parts[i];
+  }
+  return out;
+}
+
+std::optional<std::int64_t> parse_integer(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::optional<double> parse_number(std::string_view text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
+  return value;
+}
+
+namespace {
+
+/// Three significant digits without an exponent.
+std::string three_digits(double x) {
+  const double a = std::abs(x);
+  return a >= 99.95 ? fmt::format("{:.0f}", x) : a >= 9.995 ? fmt::format("{:.1f}", x) : fmt::format("{:.2f}", x);
+}
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t above = row[j];
+      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::string bytes_text(std::int64_t bytes) {
+  static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  auto x = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (std::abs(x) >= 1024.0 && unit + 1 < std::size(kUnits)) {
+    x /= 1024.0;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{} {}", three_digits(x), kUnits[unit]);
+}
+
+std::string time_text(double microseconds) {
+  const double a = std::abs(microseconds);
+  if (a < 1.0) return fmt::format("{:.0f} ns", microseconds * 1e3);
+  if (a < 1e3) return three_digits(microseconds) + " us";
+  if (a < 1e6) return three_digits(microseconds / 1e3) + " ms";
+  return three_digits(microseconds / 1e6) + " s";
+}
+
+std::string count_text(std::int64_t count) {
+  const auto x = static_cast<double>(count);
+  if (std::abs(x) < 1e5) return fmt::format("{}", count);
+  if (std::abs(x) < 1e6) return three_digits(x / 1e3) + " k";
+  if (std::abs(x) < 1e9) return three_digits(x / 1e6) + " M";
+  return three_digits(x / 1e9) + " G";
+}
+
+std::optional<std::string> nearest_name(std::string_view name, const std::vector<std::string>& candidates) {
+  std::optional<std::string> best;
+  std::size_t best_distance = std::max<std::size_t>(2, name.size() / 2);
+  for (const std::string& candidate : candidates) {
+    const std::size_t distance = edit_distance(name, candidate);
+    if (distance < best_distance || (!best && distance == best_distance)) {
+      best = candidate;
+      best_distance = distance;
+    }
+  }
+  return best;
+}
+
+std::string unknown_name(std::string_view kind, std::string_view name, const std::vector<std::string>& candidates) {
+  if (const auto near = nearest_name(name, candidates)) {
+    return fmt::format("unknown {} '{}'; did you mean '{}'?", kind, name, *near);
+  }
+  return fmt::format("unknown {} '{}'; known: {}", kind, name, join(candidates, ", "));
+}
+
+}  // namespace espalier::core
