@@ -1,0 +1,67 @@
+// How strategies write plans: append tasks, let the builder place partial rows by prefix sums and merge them.
+//
+// The builder never numbers a partial row by a running rank; slots are made a task at a time and the merge of a request lists
+// exactly the rows that hold it, whatever was cut how.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "scheduler/plan.h"
+
+namespace espalier::scheduler {
+
+/// Query heads one CTA copy of this kernel takes: the largest divisor of the group that fits the query tile when the kernel packs
+/// heads, else 1. And how many requests then fit the tile.
+std::int32_t heads_per_copy(const costmodel::KernelConfig& kernel, const traces::HeadConfig& heads);
+std::int32_t queries_per_tile(const costmodel::KernelConfig& kernel, const traces::HeadConfig& heads);
+
+class PlanBuilder {
+ public:
+  PlanBuilder(const traces::PrefixForest& forest, const traces::HeadConfig& heads);
+
+  KernelId kernel(const costmodel::KernelConfig& config);  ///< registers once, by name
+
+  /// Query groups. An interval of requests, or any list in depth-first order.
+  Interval queries(RequestId begin, RequestId end);
+  Interval queries(std::span<const RequestId> list);
+
+  /// One attend task over `segments` for `group`, with as many copies of heads_per_copy() heads as cover all query heads. Its
+  /// output is decided by finish_rows().
+  TaskId attend(KernelId kernel, std::span<const Segment> segments, Interval group);
+  /// A task as given, for kinds and head intervals beyond attend().
+  TaskId task(const Task& task);
+  /// `count` empty CTAs.
+  TaskId padding(std::int32_t count);
+  Segment segment(NodeId node, std::int64_t begin, std::int64_t end, std::int32_t rows) const;  ///< open at the node's end
+
+  SlotId slot(const Slot& slot);  ///< offset is assigned by finish()
+  Interval folds(std::span<const SlotId> slots);
+  StepId step(const ReductionStep& step, std::span<const RowRef> inputs);
+
+  /// Opens a launch; phases added until the next launch() belong to it.
+  LaunchId launch(Follow follow = Follow::graph, std::int32_t stream = 0, std::span<const LaunchId> after = {});
+  /// Adds tasks [begin, now) or steps [begin, now) as a phase of the open launch. Nothing is added when the range is empty.
+  void task_phase(KernelId kernel, TaskId begin, PhaseStart start = PhaseStart::together);
+  void step_phase(KernelId kernel, StepId begin, PhaseStart start = PhaseStart::together);
+  /// Per-worker queues of the open launch, items in order of execution.
+  void queues(std::span<const std::vector<QueueItem>> workers);
+  TaskId next_task() const { return TaskId(plan_.tasks.size()); }
+  StepId next_step() const { return StepId(plan_.steps.size()); }
+
+  /// Gives every attend task made so far that has no slot its output: final rows when each of its queries has no other partial
+  /// row, else a slot of `dtype`; then appends one merge step per request with partial rows (requests whose lists have the same
+  /// slots at consecutive rows share one). Returns the first step; equal to next_step() when nothing needs merging.
+  StepId finish_rows(traces::Dtype dtype);
+
+  Plan& plan() { return plan_; }
+  /// Lays out the workspace (256-byte aligned), stores provenance, seals.
+  Plan finish(Provenance provenance) &&;
+
+ private:
+  Plan plan_;
+};
+
+}  // namespace espalier::scheduler
