@@ -1,0 +1,9 @@
+# embed_text(name file): makes ${CMAKE_CURRENT_BINARY_DIR}/<name>.cpp, which defines `extern const char* const <name>` with the
+# file's text, so that committed data travels inside the program and needs no path at run time.
+function(embed_text name file)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+  file(READ ${file} text)
+  # One raw literal may hold 64 KiB portably; our catalogs are far smaller.
+  file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/${name}.cpp @ONLY CONTENT
+"extern const char* const ${name};\nconst char* const ${name} = R\"ESPALIER(@text@)ESPALIER\";\n")
+endfunction()

@@ -1,0 +1,256 @@
+// Occupancy arithmetic, the kernel catalog and the choice within our own family.
+#include "costmodel/kernel_config.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "core/text.h"
+#include "core/units.h"
+
+extern const char* const kernels_json;  // costmodel/data/kernels.json, embedded by the build
+
+namespace espalier::costmodel {
+
+namespace {
+
+using core::JsonView;
+
+constexpr std::int64_t kThreadsPerWarp = 32;
+constexpr std::int64_t kRegisterUnit = 256;            // registers are given to a warp in units of 256 (CUDA occupancy rules)
+constexpr std::int64_t kSmemReserve = core::kKiB;      // the driver keeps 1 KiB a CTA from compute capability 8.0 on
+constexpr std::int64_t kMostRegistersPerThread = 255;  // instruction encoding
+constexpr std::int64_t kMostWarpsPerCta = 32;
+// Addresses, row statistics, one operand fragment: what a thread needs besides its accumulators (our estimate).
+constexpr std::int64_t kRegistersBesideAccumulators = 40;
+
+constexpr std::array kRoles{std::pair{KernelRole::attend, "attend"}, std::pair{KernelRole::reduce, "reduce"},
+                            std::pair{KernelRole::scores, "scores"}, std::pair{KernelRole::softmax, "softmax"},
+                            std::pair{KernelRole::values, "values"}};
+constexpr std::array kEngines{std::pair{Engine::mma_sync, "mma_sync"}, std::pair{Engine::wgmma, "wgmma"},
+                              std::pair{Engine::cuda_core, "cuda_core"}};
+
+template <class Table, class Value>
+std::string_view name_in(const Table& table, Value value) {
+  for (const auto& [key, name] : table) {
+    if (key == value) return name;
+  }
+  ESPALIER_CHECK(false);
+}
+
+template <class Table>
+auto value_in(const Table& table, const JsonView& view) {
+  const std::string text = view.string();
+  std::vector<std::string> names;
+  for (const auto& [key, name] : table) {
+    if (text == name) return key;
+    names.emplace_back(name);
+  }
+  throw core::bad_input(view.where(), "one of " + core::join(names, ", "), fmt::format("\"{}\"", text));
+}
+
+std::int64_t device_bytes(double kib) { return static_cast<std::int64_t>(kib * static_cast<double>(core::kKiB)); }
+
+std::int64_t registers_per_cta(const KernelConfig& kernel) {
+  return kernel.warps * core::round_up(kernel.registers * kThreadsPerWarp, kRegisterUnit);
+}
+
+/// fp32 accumulators of one thread when the CTA's threads share the output tile evenly: the least any layout needs.
+std::int64_t accumulators_per_thread(const KernelConfig& kernel, const traces::HeadConfig& heads) {
+  const bool has_output_tile = kernel.role == KernelRole::attend && kernel.engine != Engine::cuda_core;
+  if (!has_output_tile) return 0;
+  return core::ceil_div(std::int64_t{kernel.query_tile} * heads.v_dim, kernel.warps * kThreadsPerWarp);
+}
+
+std::vector<KernelConfig> read_catalog() {
+  const auto document = core::JsonDocument::parse(kernels_json, "kernels.json");
+  const JsonView root = document.root();
+  root.require_schema("catalog/1");
+  root.allow_only({"schema", "kernels"});
+  const JsonView list = root.at("kernels");
+  std::vector<KernelConfig> catalog;
+  for (std::size_t i = 0; i < list.size(); ++i) catalog.push_back(read_kernel(list.at(i)));
+  return catalog;
+}
+
+/// Our attend kernels, in order of preference within equal query tiles.
+std::vector<const KernelConfig*> our_family() {
+  std::vector<const KernelConfig*> family;
+  for (const KernelConfig& kernel : kernel_catalog()) {
+    if (kernel.role == KernelRole::attend && kernel.name.starts_with("espalier_")) family.push_back(&kernel);
+  }
+  std::stable_sort(family.begin(), family.end(), [](const KernelConfig* a, const KernelConfig* b) {
+    if (a->query_tile != b->query_tile) return a->query_tile < b->query_tile;
+    if (a->kv_tile != b->kv_tile) return a->kv_tile > b->kv_tile;
+    return a->stages > b->stages;
+  });
+  return family;
+}
+
+}  // namespace
+
+std::string_view role_name(KernelRole role) { return name_in(kRoles, role); }
+std::string_view engine_name(Engine engine) { return name_in(kEngines, engine); }
+
+void check_kernel(const KernelConfig& kernel, std::string_view where) {
+  const auto check = [&](std::string_view field, double value, double low, double high) {
+    if (value >= low && value <= high) return;
+    throw core::bad_input(fmt::format("{}: {}", where, field), fmt::format("{} to {}", low, high), fmt::format("{}", value));
+  };
+  if (kernel.name.empty()) throw core::bad_input(where, "a kernel with a name", "an empty name");
+  check("query_tile", kernel.query_tile, 1, 4096);
+  check("kv_tile", kernel.kv_tile, 1, 65536);
+  check("rows_per_warp", kernel.rows_per_warp, 1, 4096);
+  check("stages", kernel.stages, 1, 64);
+  check("warps", kernel.warps, 1, kMostWarpsPerCta);
+  check("smem_bytes", kernel.smem_bytes, 0, 1 << 30);
+  check("registers", kernel.registers, 1, kMostRegistersPerThread);
+  check("cluster", kernel.cluster, 1, 16);
+  check("overlap", kernel.overlap, 0, 1);
+  check("efficiency", kernel.efficiency, 0.01, 1);
+}
+
+KernelConfig read_kernel(const JsonView& view) {
+  view.allow_only({"name", "role", "engine", "query_tile", "kv_tile", "rows_per_warp", "packs_heads", "stages", "warps",
+                   "smem_bytes", "registers", "cluster", "partial_dtype", "overlap", "efficiency", "implemented", "origin"});
+  KernelConfig kernel;
+  const auto integer = [&](const char* key, std::int32_t& value) {
+    constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+    if (const auto found = view.find(key)) value = static_cast<std::int32_t>(found->integer(0, kMost));
+  };
+  kernel.name = view.at("name").string();
+  kernel.role = value_in(kRoles, view.at("role"));
+  if (const auto found = view.find("engine")) kernel.engine = value_in(kEngines, *found);
+  view.at("query_tile");
+  view.at("kv_tile");
+  integer("query_tile", kernel.query_tile);
+  integer("kv_tile", kernel.kv_tile);
+  integer("rows_per_warp", kernel.rows_per_warp);
+  if (const auto found = view.find("packs_heads")) kernel.packs_heads = found->boolean();
+  integer("stages", kernel.stages);
+  integer("warps", kernel.warps);
+  integer("smem_bytes", kernel.smem_bytes);
+  integer("registers", kernel.registers);
+  integer("cluster", kernel.cluster);
+  if (const auto found = view.find("partial_dtype")) {
+    const auto dtype = traces::dtype_of(found->string());
+    if (!dtype) throw core::bad_input(found->where(), "a number type such as fp32 or bf16", "\"" + found->string() + "\"");
+    kernel.partial_dtype = *dtype;
+  }
+  if (const auto found = view.find("overlap")) kernel.overlap = found->number();
+  if (const auto found = view.find("efficiency")) kernel.efficiency = found->number();
+  if (const auto found = view.find("implemented")) kernel.implemented = found->boolean();
+  if (const auto found = view.find("origin")) kernel.origin = found->string();
+  check_kernel(kernel, view.where());
+  return kernel;
+}
+
+void write_kernel(core::JsonWriter& writer, const KernelConfig& kernel) {
+  writer.begin_object();
+  writer.field("name", kernel.name).field("role", role_name(kernel.role)).field("engine", engine_name(kernel.engine));
+  writer.field("query_tile", kernel.query_tile).field("kv_tile", kernel.kv_tile);
+  writer.field("rows_per_warp", kernel.rows_per_warp).field("packs_heads", kernel.packs_heads);
+  writer.field("stages", kernel.stages).field("warps", kernel.warps).field("smem_bytes", kernel.smem_bytes);
+  writer.field("registers", kernel.registers).field("cluster", kernel.cluster);
+  writer.field("partial_dtype", traces::dtype_name(kernel.partial_dtype));
+  writer.field("overlap", kernel.overlap).field("efficiency", kernel.efficiency);
+  writer.field("implemented", kernel.implemented).field("origin", kernel.origin);
+  writer.end_object();
+}
+
+std::int64_t smem_bytes(const KernelConfig& kernel, const traces::HeadConfig& heads) {
+  if (kernel.smem_bytes > 0) return kernel.smem_bytes;
+  const std::int64_t q = traces::dtype_bytes(heads.q_dtype);
+  const std::int64_t kv = traces::dtype_bytes(heads.kv_dtype);
+  const std::int64_t q_tile = kernel.query_tile * heads.qk_dim * q;
+  const std::int64_t ring_tokens = std::int64_t{kernel.stages} * kernel.kv_tile;
+  switch (kernel.role) {
+    case KernelRole::attend: return q_tile + ring_tokens * heads.kv_bytes_per_token_head();
+    case KernelRole::scores: return q_tile + ring_tokens * heads.qk_dim * kv;
+    case KernelRole::values: return std::int64_t{kernel.query_tile} * kernel.kv_tile * q + ring_tokens * heads.v_dim * kv;
+    case KernelRole::reduce:
+    case KernelRole::softmax: return 0;
+  }
+  ESPALIER_CHECK(false);
+}
+
+std::int32_t ctas_per_sm(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
+  if (!unfit_reason(kernel, heads, device).empty()) return 0;
+  const auto limit = [](double resource, std::int64_t need) { return static_cast<std::int64_t>(resource) / need; };
+  const std::int64_t smem = device_bytes(device.smem_kib_per_sm) / (smem_bytes(kernel, heads) + kSmemReserve);
+  const std::int64_t resident = std::min({limit(device.ctas_per_sm, 1), limit(device.warps_per_sm, kernel.warps),
+                                          limit(device.registers_per_sm, registers_per_cta(kernel)), smem});
+  return static_cast<std::int32_t>(resident);
+}
+
+std::string unfit_reason(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
+  const auto refuse = [&](std::string_view what, std::int64_t need, std::int64_t most) {
+    return fmt::format("{} needs {} {}, {} has {}", kernel.name, need, what, device.name, most);
+  };
+  if (kernel.engine == Engine::wgmma && device.wgmma_flop_per_clk <= 0) {
+    return fmt::format("{} needs warp-group MMA, which {} lacks", kernel.name, device.name);
+  }
+  const std::int64_t smem = smem_bytes(kernel, heads);
+  const std::int64_t most_smem = std::min(device_bytes(device.smem_kib_per_cta), device_bytes(device.smem_kib_per_sm) - kSmemReserve);
+  if (smem > most_smem) return refuse("bytes of shared memory a CTA", smem, most_smem);
+  const auto most_warps = std::min(kMostWarpsPerCta, static_cast<std::int64_t>(device.warps_per_sm));
+  if (kernel.warps > most_warps) return refuse("warps a CTA", kernel.warps, most_warps);
+  const auto most_registers = static_cast<std::int64_t>(device.registers_per_sm);
+  if (registers_per_cta(kernel) > most_registers) return refuse("registers a CTA", registers_per_cta(kernel), most_registers);
+  const std::int64_t accumulators = accumulators_per_thread(kernel, heads);
+  if (accumulators > 0 && accumulators + kRegistersBesideAccumulators > kernel.registers) {
+    return fmt::format("{} would spill: {} accumulators a thread for {} value columns, {} registers", kernel.name,
+                       accumulators, heads.v_dim, kernel.registers);
+  }
+  return {};
+}
+
+const std::vector<KernelConfig>& kernel_catalog() {
+  static const std::vector<KernelConfig> catalog = read_catalog();
+  return catalog;
+}
+
+const KernelConfig& find_kernel(std::string_view name) {
+  for (const KernelConfig& kernel : kernel_catalog()) {
+    if (kernel.name == name) return kernel;
+  }
+  std::vector<std::string> names;
+  for (const KernelConfig& kernel : kernel_catalog()) names.push_back(kernel.name);
+  throw core::usage_error(core::unknown_name("kernel", name, names));
+}
+
+const KernelConfig& our_attend_kernel(std::int64_t rows, const traces::HeadConfig& heads, const DeviceSpec& device) {
+  static const std::vector<const KernelConfig*> family = our_family();
+  const KernelConfig* chosen = nullptr;
+  std::string why;
+  for (const KernelConfig* kernel : family) {
+    std::string reason = unfit_reason(*kernel, heads, device);
+    if (!reason.empty()) {
+      if (why.empty()) why = std::move(reason);
+      continue;
+    }
+    const bool larger = chosen == nullptr || kernel->query_tile > chosen->query_tile;
+    if (larger) chosen = kernel;
+    if (chosen->query_tile >= rows) break;
+  }
+  if (chosen == nullptr) {
+    throw core::Error(core::ErrorKind::check_failed,
+                      fmt::format("none of our kernels fits {} for heads {}: {}", device.name, traces::heads_text(heads), why));
+  }
+  return *chosen;
+}
+
+std::int32_t our_largest_tile(const traces::HeadConfig& heads, const DeviceSpec& device) {
+  return our_attend_kernel(std::numeric_limits<std::int64_t>::max(), heads, device).query_tile;
+}
+
+const KernelConfig& our_reduce_kernel() {
+  static const KernelConfig& kernel = find_kernel("espalier_reduce");
+  return kernel;
+}
+
+}  // namespace espalier::costmodel

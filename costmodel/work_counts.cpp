@@ -1,0 +1,193 @@
+// The exact counts of a task and of a reduction, and the cycles one KV tile takes on each pipe of an SM.
+#include "costmodel/work_counts.h"
+
+#include <algorithm>
+#include <initializer_list>
+
+#include "core/error.h"
+#include "core/units.h"
+
+namespace espalier::costmodel {
+
+namespace {
+
+using core::checked_add;
+using core::checked_mul;
+
+constexpr std::int64_t kLseBytes = 4;  // the log-sum-exp of a partial row is fp32 whatever the row's dtype
+// Issue slots of the softmax for one score: scale, mask, running maximum, subtraction, running sum, conversion and moves;
+// "about 8 M / 128 cycles a token" (our estimate). A slot counts 2, as an FMA does.
+constexpr std::int64_t kSoftmaxFlopsPerScore = 2 * 8;
+constexpr std::int64_t kRescaleFlopsPerValue = 2;  // one multiply of an accumulator a tile, one slot
+
+std::int64_t product(std::initializer_list<std::int64_t> factors) {
+  std::int64_t result = 1;
+  for (const std::int64_t factor : factors) result = checked_mul(result, factor);
+  return result;
+}
+
+/// Everything the counts need, worked out once.
+struct Sizes {
+  std::int64_t rows = 0, padded_rows = 0;
+  std::int64_t tiles = 0, padded_tokens = 0;
+  std::int64_t q_bytes = 0, kv_bytes = 0;  ///< of one element
+  std::int64_t partial_row_bytes = 0, final_row_bytes = 0;
+  std::int64_t passes = 0;  ///< reads of the K/V tile from shared memory
+};
+
+Sizes sizes_of(const TaskShape& shape, const KernelConfig& kernel, const traces::HeadConfig& heads) {
+  ESPALIER_CHECK_OP(shape.queries, >=, 0);
+  ESPALIER_CHECK_OP(shape.heads, >=, 0);
+  ESPALIER_CHECK_OP(shape.kv_tokens, >=, 0);
+  Sizes s;
+  s.rows = checked_mul(shape.queries, shape.heads);
+  s.padded_rows = core::round_up(s.rows, kernel.query_tile);
+  s.tiles = core::ceil_div(shape.kv_tokens, kernel.kv_tile);
+  s.padded_tokens = checked_mul(s.tiles, kernel.kv_tile);
+  s.q_bytes = traces::dtype_bytes(heads.q_dtype);
+  s.kv_bytes = traces::dtype_bytes(heads.kv_dtype);
+  s.partial_row_bytes = heads.v_dim * std::int64_t{traces::dtype_bytes(kernel.partial_dtype)} + kLseBytes;
+  s.final_row_bytes = heads.v_dim * s.q_bytes;
+  s.passes = core::ceil_div(s.padded_rows, kernel.rows_per_warp);
+  return s;
+}
+
+bool reads_keys(KernelRole role) { return role == KernelRole::attend || role == KernelRole::scores; }
+bool reads_values(KernelRole role) { return role == KernelRole::attend || role == KernelRole::values; }
+
+/// Multiply-adds of one row and token are half of this.
+std::int64_t flops_per_pair(KernelRole role, const traces::HeadConfig& heads) {
+  return 2 * ((reads_keys(role) ? std::int64_t{heads.qk_dim} : 0) + (reads_values(role) ? std::int64_t{heads.v_dim} : 0));
+}
+
+/// Elements of one token that travel from global to shared memory. V inside K is stored, and read, once.
+std::int64_t stored_elements(KernelRole role, const traces::HeadConfig& heads) {
+  if (role == KernelRole::attend) return heads.kv_elements_per_token_head();
+  return flops_per_pair(role, heads) / 2;
+}
+
+/// Elements of one token that one pass reads from shared memory: K for the scores and V for the output, also when V lies in K.
+std::int64_t operand_elements(KernelRole role, const traces::HeadConfig& heads) { return flops_per_pair(role, heads) / 2; }
+
+bool widens_kv(const traces::HeadConfig& heads) {
+  return heads.kv_dtype == traces::Dtype::fp8_e4m3 && heads.q_dtype != traces::Dtype::fp8_e4m3;
+}
+
+void add_flops(WorkCounts& counts, std::int64_t flops, const KernelConfig& kernel) {
+  auto& sum = kernel.engine == Engine::cuda_core ? counts.fma_flops : counts.mma_flops;
+  sum = checked_add(sum, flops);
+}
+
+/// Online softmax over the padded tile, once a KV tile: scores, then the correction of each row's accumulators.
+void add_online_softmax(WorkCounts& counts, const Sizes& s, std::int64_t v_dim) {
+  const std::int64_t scores = checked_mul(s.padded_rows, s.padded_tokens);
+  const std::int64_t corrections = checked_mul(s.padded_rows, s.tiles);
+  counts.exps = checked_add(counts.exps, checked_add(scores, corrections));
+  counts.fma_flops = checked_add(counts.fma_flops, checked_add(checked_mul(scores, kSoftmaxFlopsPerScore),
+                                                               product({corrections, v_dim, kRescaleFlopsPerValue})));
+}
+
+/// Partial rows merged into a running row: read, weighted by exp(lse - max), added.
+void add_merged_rows(WorkCounts& counts, std::int64_t rows, const Sizes& s, std::int64_t v_dim) {
+  counts.partial_read_bytes = checked_add(counts.partial_read_bytes, checked_mul(rows, s.partial_row_bytes));
+  counts.exps = checked_add(counts.exps, rows);
+  counts.fma_flops = checked_add(counts.fma_flops, product({rows, v_dim, 2}));
+}
+
+void add_written_rows(WorkCounts& counts, std::int64_t rows, bool partial, const Sizes& s) {
+  auto& sum = partial ? counts.partial_write_bytes : counts.output_bytes;
+  sum = checked_add(sum, checked_mul(rows, partial ? s.partial_row_bytes : s.final_row_bytes));
+}
+
+}  // namespace
+
+WorkCounts& WorkCounts::operator+=(const WorkCounts& other) { return add_times(other, 1); }
+
+WorkCounts& WorkCounts::add_times(const WorkCounts& other, std::int64_t times) {
+  for (const auto member : {&WorkCounts::kv_bytes, &WorkCounts::query_bytes, &WorkCounts::partial_read_bytes,
+                            &WorkCounts::partial_write_bytes, &WorkCounts::output_bytes, &WorkCounts::score_read_bytes,
+                            &WorkCounts::score_write_bytes, &WorkCounts::logical_flops, &WorkCounts::mma_flops,
+                            &WorkCounts::exps, &WorkCounts::fma_flops, &WorkCounts::conversions,
+                            &WorkCounts::smem_write_bytes, &WorkCounts::smem_read_bytes, &WorkCounts::kv_tiles}) {
+    this->*member = checked_add(this->*member, checked_mul(other.*member, times));
+  }
+  return *this;
+}
+
+WorkCounts count_task(const TaskShape& shape, const KernelConfig& kernel, const traces::HeadConfig& heads) {
+  ESPALIER_CHECK(shape.role != KernelRole::reduce);
+  const Sizes s = sizes_of(shape, kernel, heads);
+  WorkCounts counts;
+  if (shape.role == KernelRole::softmax) {
+    // In place: every stored score is read, exponentiated and written back.
+    const std::int64_t scores = checked_mul(s.rows, shape.folded_columns);
+    counts.score_read_bytes = checked_mul(scores, s.q_bytes);
+    counts.score_write_bytes = counts.score_read_bytes;
+    counts.exps = scores;
+    counts.fma_flops = checked_mul(scores, kSoftmaxFlopsPerScore);
+    return counts;
+  }
+  counts.kv_tiles = s.tiles;
+  const std::int64_t stored = checked_mul(shape.kv_tokens, stored_elements(shape.role, heads));
+  counts.kv_bytes = checked_mul(stored, s.kv_bytes);
+  if (widens_kv(heads)) counts.conversions = stored;
+  if (reads_keys(shape.role)) counts.query_bytes = product({s.rows, heads.qk_dim, s.q_bytes});
+  counts.logical_flops = product({shape.visible_pairs, shape.heads, flops_per_pair(shape.role, heads)});
+  add_flops(counts, product({s.padded_rows, s.padded_tokens, flops_per_pair(shape.role, heads)}), kernel);
+
+  if (shape.role == KernelRole::scores) counts.score_write_bytes = product({s.rows, shape.kv_tokens, s.q_bytes});
+  if (shape.role == KernelRole::values) counts.score_read_bytes = product({s.rows, shape.folded_columns, s.q_bytes});
+  if (shape.role == KernelRole::attend) {
+    add_online_softmax(counts, s, heads.v_dim);
+    add_merged_rows(counts, checked_mul(shape.folded_rows, shape.heads), s, heads.v_dim);
+  }
+  if (reads_values(shape.role)) add_written_rows(counts, s.rows, shape.writes_partial, s);
+
+  // K and V pass through shared memory once in and once out for each group of rows that shares a read; Q (or the stored
+  // probabilities) once each way.
+  const std::int64_t row_operand = counts.query_bytes + counts.score_read_bytes;
+  counts.smem_write_bytes = checked_add(counts.kv_bytes, row_operand);
+  counts.smem_read_bytes = checked_add(
+      product({shape.kv_tokens, operand_elements(shape.role, heads), s.kv_bytes, s.passes}), row_operand);
+  return counts;
+}
+
+WorkCounts count_reduction(const ReductionShape& shape, const KernelConfig& kernel, const traces::HeadConfig& heads) {
+  ESPALIER_CHECK_OP(shape.rows, >=, 0);
+  ESPALIER_CHECK_OP(shape.inputs, >=, 0);
+  const Sizes s = sizes_of(TaskShape{.role = KernelRole::reduce}, kernel, heads);
+  const std::int64_t rows = checked_mul(shape.rows, shape.heads);
+  WorkCounts counts;
+  add_merged_rows(counts, checked_mul(rows, shape.inputs), s, heads.v_dim);
+  add_written_rows(counts, rows, shape.writes_partial, s);
+  return counts;
+}
+
+TileCycles tile_cycles(const TaskShape& shape, const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
+  TaskShape tile = shape;
+  tile.kv_tokens = kernel.kv_tile;
+  tile.folded_columns = kernel.kv_tile;  // the scores that go with this tile
+  tile.folded_rows = 0;
+  tile.visible_pairs = 0;
+  WorkCounts counts = count_task(tile, kernel, heads);
+  // The query rows are staged once a task, not once a tile.
+  const std::int64_t staged = counts.smem_write_bytes - counts.query_bytes + counts.smem_read_bytes - counts.query_bytes;
+
+  double rate = kernel.engine == Engine::wgmma && device.wgmma_flop_per_clk > 0 ? device.wgmma_flop_per_clk : device.mma_flop_per_clk;
+  const bool both_fp8 = heads.kv_dtype == traces::Dtype::fp8_e4m3 && heads.q_dtype == traces::Dtype::fp8_e4m3;
+  if (both_fp8 && device.fp8_rate_factor > 0) rate *= device.fp8_rate_factor;
+  if (heads.q_dtype == traces::Dtype::fp32) rate /= 2;  // TF32 runs at half the 16-bit rate
+
+  TileCycles cycles;
+  cycles.tensor = static_cast<double>(counts.mma_flops) / rate;
+  cycles.exp = static_cast<double>(counts.exps) / device.ex2_per_clk;
+  cycles.fma = static_cast<double>(counts.fma_flops) / device.fma_flop_per_clk;
+  cycles.convert = static_cast<double>(counts.conversions) / device.fp8_convert_per_clk;
+  cycles.smem = static_cast<double>(staged) / device.smem_bytes_per_clk;
+  const double most = std::max({cycles.tensor, cycles.exp, cycles.fma, cycles.convert, cycles.smem});
+  const double sum = cycles.tensor + cycles.exp + cycles.fma + cycles.convert + cycles.smem;
+  cycles.total = (most + (1 - kernel.overlap) * (sum - most)) / kernel.efficiency;
+  return cycles;
+}
+
+}  // namespace espalier::costmodel
