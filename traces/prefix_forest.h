@@ -23,6 +23,9 @@ using RequestId = core::Id<RequestTag>;
 /// Longest node and largest forest we accept: segment offsets are 32-bit on the device.
 inline constexpr std::int64_t kMaxNodeTokens = (std::int64_t{1} << 31) - 2;
 inline constexpr std::int64_t kMaxNodes = std::int64_t{1} << 24;
+inline constexpr std::int32_t kMaxPageSize = std::int32_t{1} << 20;
+/// Highest page id for which every index into the KV cache, in tokens, fits 63 bits with room to spare.
+constexpr std::int64_t max_page_id(std::int32_t page_size) { return (std::int64_t{1} << 62) / page_size - 1; }
 
 /// Where the tokens of each node lie in the paged KV cache. Token t of node i is in logical page
 /// first_page[i] + (first_offset[i] + t) / page_size, at (first_offset[i] + t) % page_size.
@@ -90,6 +93,11 @@ PrefixForest floor_to_pages(const PrefixForest& forest, std::int32_t page_size);
 
 /// Index into the KV cache, in tokens: physical page x page size + offset.
 std::int64_t kv_slot(const PageTable& pages, NodeId node, std::int64_t token);
+
+/// Logical page of the last of the first `tokens` tokens of a node.
+inline std::int64_t last_page(const PageTable& pages, NodeId node, std::int64_t tokens) {
+  return pages.first_page[node] + (pages.first_offset[node] + tokens - 1) / pages.page_size;
+}
 
 /// Throws InvariantError unless every rule in the comments above holds. For tests and for plans read from files.
 void check_forest(const PrefixForest& forest);

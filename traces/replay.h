@@ -27,8 +27,8 @@ struct Trace {
   std::vector<TraceRequest> requests;  ///< in arrival order
 };
 
-/// Mooncake JSON lines (timestamp, input_length, output_length, hash_ids). Throws on a wrong number of blocks or an id under
-/// two different parents (ids name whole prefixes).
+/// Mooncake JSON lines (timestamp, input_length, output_length, hash_ids; other keys are let through), put in order of arrival.
+/// Throws on a wrong number of blocks or an id under two different parents (ids name whole prefixes).
 Trace read_mooncake(std::string_view text, const std::string& file);
 
 enum class Order { arrival, prefix };        ///< prefix: an offline batch, sorted by block ids within windows
@@ -42,7 +42,9 @@ struct ReplayOptions {
   Routing routing = Routing::random;
   std::int32_t samples = 8;            ///< snapshots taken, evenly spaced over the steady part
   std::int32_t instance = 0;           ///< whose batch is sampled
-  bool wait_for_previous_turn = true;  ///< a request whose prompt continues another's waits for it to end
+  /// A request whose prompt continues another's waits for it to end. Arrival order only: an offline batch has all its
+  /// prompts from the start, and prefix order is there to run the related ones together.
+  bool wait_for_previous_turn = true;
   std::uint64_t seed = 1;
 };
 
