@@ -1,0 +1,72 @@
+// The commands behind `espalier`: each takes its options as plain data, prints results to stdout, returns an exit code.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "apps/compare.h"
+#include "apps/inputs.h"
+
+namespace espalier::apps {
+
+struct ListCommand {
+  std::string what;  ///< strategies, devices, kernels, families, heads
+  std::string name;  ///< one entry in full
+};
+int run_list(const ListCommand& command);
+
+struct TraceCommand {
+  InputOptions inputs;
+  HeadOptions heads;
+  std::vector<std::string> devices;
+  std::string format = "forest";  ///< gen, import: forest, block-table
+  std::string output = "-";
+};
+int run_trace_write(const TraceCommand& command);  ///< trace gen, trace import
+int run_trace_info(const TraceCommand& command);
+
+struct PlanCommand {
+  InputOptions inputs;
+  HeadOptions heads;
+  std::vector<std::string> devices;
+  std::string strategy;
+  std::string kernels = "ours";
+  std::string cost_model = "analytic";
+  std::string output = "-";
+};
+int run_plan(const PlanCommand& command);
+
+/// check, sim, run, export: one plan file.
+struct PlanFileCommand {
+  std::string plan;
+  std::vector<std::string> devices;  ///< empty: the one the plan was made for
+  std::string backend = "interpret";
+  std::string json;
+  std::string perfetto;
+  std::string format;
+  std::string output = "-";
+  std::uint64_t seed = 1;
+  bool force = false;
+};
+int run_check(const PlanFileCommand& command);
+int run_sim(const PlanFileCommand& command);
+int run_execute(const PlanFileCommand& command);
+int run_export(const PlanFileCommand& command);
+
+struct CompareCommand {
+  InputOptions inputs;
+  HeadOptions heads;
+  std::vector<std::string> devices;
+  std::string strategy = "all";
+  std::string kernels = "ours";
+  std::string cost_model = "analytic";
+  std::string json, baseline, perfetto, perfetto_row;
+  bool timing = true;
+  bool rows = false;
+  std::int32_t jobs = 0;
+  std::string command_line;
+};
+int run_compare(const CompareCommand& command);
+
+}  // namespace espalier::apps

@@ -1,0 +1,80 @@
+// Strategies x inputs x devices → rows; rows → ranking and a verdict that a serving engineer can act on.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/inputs.h"
+#include "sim/simulator.h"
+
+namespace espalier::apps {
+
+enum class RowStatus { ok, refused, invalid };
+std::string status_name(RowStatus status);
+
+/// One row of report/1. Times are simulated unless the row says otherwise; nothing here is measured but plan_us.
+struct ReportRow {
+  std::string input;
+  std::int64_t snapshot = 0;
+  std::string device, heads, strategy, kernels;
+  RowStatus status = RowStatus::ok;
+  std::int64_t requests = 0;
+  double dedupe = 1.0;
+  std::optional<double> time_us;
+  std::optional<double> speedup_vs_flash_decoding;
+  double lower_bound_us = 0;
+  std::optional<double> share_of_bound;            ///< lower bound / time, at the achievable bandwidth
+  std::optional<double> share_of_datasheet_bound;  ///< the same at the data-sheet peak
+  std::int64_t hbm_bytes = 0, l2_bytes = 0, tasks = 0, partial_rows = 0, workspace_bytes = 0, launches = 0;
+  std::optional<double> plan_us;  ///< host time of planning; none with --no-timing
+  std::optional<double> ms_per_token;  ///< attention over all layers of the model; none without --model
+  bool graph_safe = true;
+  std::string bound_by;
+  std::string plan_hash;
+  std::string why;
+  double idle_launch = 0, idle_underfill = 0, idle_tail = 0, idle_merge = 0;  ///< shares of SM time
+};
+
+struct CompareOptions {
+  HeadChoice heads;
+  std::vector<costmodel::DeviceSpec> devices;
+  std::vector<scheduler::StrategyChoice> strategies;
+  std::string strategy_text;  ///< as given, for reproduction
+  scheduler::KernelSet kernels = scheduler::KernelSet::ours;
+  std::string cost_model = "analytic";
+  std::uint64_t seed = 1;
+  bool timing = true;
+  std::int32_t jobs = 0;  ///< threads; 0: one a core
+};
+
+/// Plans, validates and simulates everything. Rows in the order inputs, devices, strategies. flash_decoding is always run (for the
+/// speed-up column) and has a row only when it was asked for.
+std::vector<ReportRow> compare(const std::vector<Input>& inputs, const CompareOptions& options);
+
+/// Plan of one strategy, validated: a Refusal for refusals and for plans that don't fit the device's memory. An invalid plan of ours
+/// throws Error (check failed).
+scheduler::PlanResult plan_checked(const Input& input, const scheduler::StrategyChoice& choice, const CompareOptions& options,
+                                   const costmodel::DeviceSpec& device);
+
+/// Rows of one (source, device, strategy), their snapshots summed up: geometric means of ratios, arithmetic means of times.
+struct Summary {
+  std::string input, device, strategy;
+  std::size_t snapshots = 0, refused = 0;
+  double dedupe = 1.0, time_us = 0, speedup = 0, share_of_bound = 0, share_of_datasheet = 0, plan_us = 0, hbm_bytes = 0;
+  std::size_t invalid = 0;
+  double idle_launch = 0, idle_underfill = 0, idle_tail = 0, idle_merge = 0;
+  double ms_per_token = 0;
+  std::string bound_by, why;
+};
+std::vector<Summary> summarise(const std::vector<ReportRow>& rows);
+
+/// Tables and verdicts, one block per (source, device).
+std::string render(const std::vector<ReportRow>& rows, const CompareOptions& options, bool all_rows);
+
+/// report/1, and what changed against an older one (same input, snapshot, device, heads, strategy, kernels).
+std::string write_report(const std::vector<ReportRow>& rows, const CompareOptions& options, const std::string& command);
+std::string describe_changes(const std::vector<ReportRow>& rows, std::string_view old_report, const std::string& file);
+
+}  // namespace espalier::apps

@@ -1,0 +1,84 @@
+// espalier compare: strategies x inputs x devices → ranked tables, verdicts, report.json, a Perfetto trace of any row.
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "apps/commands.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/text.h"
+
+namespace espalier::apps {
+namespace {
+
+/// The row that --perfetto-row names ("strategy", "strategy@device", "strategy@device@input"), else the fastest of the first input.
+const ReportRow& pick_row(const std::vector<ReportRow>& rows, const std::string& pick) {
+  const std::vector<std::string> want = core::split(pick, '@');
+  const ReportRow* best = nullptr;
+  for (const ReportRow& row : rows) {
+    if (row.status != RowStatus::ok) continue;
+    if (!pick.empty()) {
+      const bool named = row.strategy == want[0] && (want.size() < 2 || row.device == want[1]) &&
+                         (want.size() < 3 || row.input == want[2]);
+      if (named) return row;
+    } else if (row.input == rows.front().input && row.snapshot == rows.front().snapshot && row.device == rows.front().device &&
+               (best == nullptr || *row.time_us < *best->time_us)) {
+      best = &row;
+    }
+  }
+  if (best != nullptr) return *best;
+  throw core::usage_error(pick.empty() ? std::string("--perfetto: no row was simulated")
+                                       : fmt::format("--perfetto-row: no simulated row '{}'", pick));
+}
+
+void write_perfetto(const CompareCommand& command, const std::vector<Input>& inputs, const std::vector<ReportRow>& rows,
+                    const CompareOptions& options) {
+  const ReportRow& row = pick_row(rows, command.perfetto_row);
+  const auto input = std::find_if(inputs.begin(), inputs.end(), [&](const Input& i) {
+    return i.source == row.input && i.snapshot == row.snapshot;
+  });
+  const auto device = std::find_if(options.devices.begin(), options.devices.end(),
+                                   [&](const costmodel::DeviceSpec& d) { return d.name == row.device; });
+  const auto result = plan_checked(*input, scheduler::parse_strategy(row.strategy), options, *device);
+  const auto& plan = std::get<scheduler::Plan>(result);
+  sim::SimOptions sim_options;
+  sim_options.timeline = true;
+  const sim::SimResult sim = sim::simulate(plan, *device, sim_options);
+  core::write_file(command.perfetto, scheduler::write_trace_events(sim.timeline, plan));
+  fmt::print(stderr, "wrote the trace of {} on {}, {} snapshot {}, to {}\n", row.strategy, row.device, row.input, row.snapshot,
+             command.perfetto);
+}
+
+}  // namespace
+
+int run_compare(const CompareCommand& command) {
+  CompareOptions options;
+  options.heads = choose_heads(command.heads);
+  options.devices = choose_devices(command.devices);
+  options.strategies = choose_strategies(command.strategy);
+  options.strategy_text = command.strategy;
+  options.kernels = choose_kernels(command.kernels);
+  options.cost_model = command.cost_model;
+  options.seed = command.inputs.seed;
+  options.timing = command.timing;
+  options.jobs = command.jobs;
+  const std::string baseline = command.baseline.empty() ? std::string() : core::read_file(command.baseline);
+  const std::vector<Input> inputs = load_inputs(command.inputs);
+  const std::vector<ReportRow> rows = compare(inputs, options);
+
+  if (!command.json.empty()) core::write_file(command.json, write_report(rows, options, command.command_line));
+  if (!command.perfetto.empty()) write_perfetto(command, inputs, rows, options);
+  if (command.json != "-" && command.perfetto != "-") {
+    fmt::print("{}", render(rows, options, command.rows));
+    if (!baseline.empty()) fmt::print("{}", describe_changes(rows, baseline, command.baseline));
+  }
+  const auto invalid = std::find_if(rows.begin(), rows.end(), [](const ReportRow& r) { return r.status == RowStatus::invalid; });
+  if (invalid != rows.end()) {
+    throw core::Error(core::ErrorKind::check_failed, fmt::format("{} made an invalid plan for {} snapshot {}: {}", invalid->strategy,
+                                                                 invalid->input, invalid->snapshot, invalid->why));
+  }
+  return 0;
+}
+
+}  // namespace espalier::apps

@@ -1,0 +1,154 @@
+#include "apps/inputs.h"
+
+#include <fmt/core.h>
+
+#include <filesystem>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/text.h"
+#include "traces/families.h"
+#include "traces/import.h"
+
+namespace espalier::apps {
+namespace {
+
+/// "dir/rag_sorted_c64.jsonl.gz" → "rag_sorted_c64"
+std::string source_name(const std::string& path) {
+  if (path == "-") return "stdin";
+  const std::string name = std::filesystem::path(path).filename().string();
+  return name.substr(0, name.find('.', 1));
+}
+
+std::int64_t snapshot_of(const traces::PrefixForest& forest, std::int64_t fallback) {
+  const auto hash = forest.name.rfind('#');
+  if (hash == std::string::npos) return fallback;
+  return core::parse_integer(std::string_view(forest.name).substr(hash + 1)).value_or(fallback);
+}
+
+void append(std::vector<Input>& inputs, const std::string& source, std::vector<traces::PrefixForest> forests) {
+  std::int64_t index = 0;
+  for (traces::PrefixForest& forest : forests) {
+    const std::int64_t snapshot = snapshot_of(forest, index++);
+    inputs.push_back({source, snapshot, std::move(forest)});
+  }
+}
+
+traces::ReplayOptions replay_options(const InputOptions& options) {
+  traces::ReplayOptions replay = options.replay;
+  replay.seed = options.seed;
+  if (options.order == "prefix") {
+    replay.order = traces::Order::prefix;
+  } else if (options.order != "arrival") {
+    throw core::usage_error(core::unknown_name("order", options.order, {"arrival", "prefix"}));
+  }
+  if (options.routing == "cache-aware") {
+    replay.routing = traces::Routing::cache_aware;
+  } else if (options.routing != "random") {
+    throw core::usage_error(core::unknown_name("routing", options.routing, {"random", "cache-aware"}));
+  }
+  return replay;
+}
+
+}  // namespace
+
+std::vector<Input> load_inputs(const InputOptions& options) {
+  if (options.page_size < 1 || options.page_size > (1 << 20)) {
+    throw core::usage_error(fmt::format("--page-size: expected 1 to 1048576 tokens, got {}", options.page_size));
+  }
+  std::vector<Input> inputs;
+  for (const std::string& path : options.forests) {
+    append(inputs, source_name(path), traces::read_forests(core::read_file(path), path, options.snapshot));
+  }
+  for (const std::string& path : options.traces) {
+    const traces::Trace trace = traces::read_mooncake(core::read_file(path), path);
+    const traces::ReplayOptions replay = replay_options(options);
+    auto forests = traces::replay(trace, replay);
+    append(inputs, fmt::format("{} {} x{}", source_name(path), options.order, replay.running), std::move(forests));
+  }
+  for (const std::string& path : options.block_tables) {
+    inputs.push_back({source_name(path), 0, traces::read_block_table(core::read_file(path), path)});
+  }
+  for (const std::string& tree : options.trees) inputs.push_back({tree, 0, traces::parse_tree(tree)});
+  for (const std::string& spec : options.families) {
+    inputs.push_back({spec, 0, traces::generate_family(spec, options.seed)});
+  }
+  if (inputs.empty()) {
+    throw core::usage_error("no input: give --forest, --trace, --tree, --family or --block-table");
+  }
+  for (Input& input : inputs) {
+    if (input.forest.request_count() == 0) {
+      throw core::bad_input(fmt::format("{} snapshot {}", input.source, input.snapshot), "at least one request", "none");
+    }
+    if (options.page_size > 1) input.forest = traces::floor_to_pages(input.forest, options.page_size);
+  }
+  return inputs;
+}
+
+HeadChoice choose_heads(const HeadOptions& options) {
+  HeadChoice choice;
+  std::string text = options.heads;
+  if (!options.model.empty()) {
+    const traces::Model& model = traces::model_of(options.model);
+    choice.model = model.name;
+    choice.layers = model.layers;
+    if (text.empty()) text = model.heads;
+  }
+  if (text.empty()) text = "32/8/128";
+  choice.heads = traces::parse_heads(text);
+  if (!options.dtype.empty()) {
+    const auto dtype = traces::dtype_of(options.dtype);
+    if (!dtype || *dtype == traces::Dtype::fp32) {
+      throw core::usage_error(core::unknown_name("dtype", options.dtype, {"bf16", "fp16", "fp8_e4m3"}));
+    }
+    choice.heads.kv_dtype = *dtype;
+    if (*dtype != traces::Dtype::fp8_e4m3) choice.heads.q_dtype = *dtype;
+  }
+  traces::check_heads(choice.heads, "--heads");
+  choice.text = traces::heads_text(choice.heads);
+  return choice;
+}
+
+std::vector<std::string> split_specs(std::string_view text) {
+  std::vector<std::string> specs;
+  for (std::string& part : core::split(text, ',')) {
+    const bool continues = part.find('=') != std::string::npos && part.find(':') == std::string::npos;
+    if (continues && !specs.empty()) {
+      specs.back() += "," + part;
+    } else {
+      specs.push_back(std::move(part));
+    }
+  }
+  return specs;
+}
+
+std::vector<costmodel::DeviceSpec> choose_devices(const std::vector<std::string>& specs) {
+  std::vector<costmodel::DeviceSpec> devices;
+  for (const std::string& list : specs) {
+    for (const std::string& spec : split_specs(list)) devices.push_back(costmodel::find_device(spec));
+  }
+  if (devices.empty()) devices.push_back(costmodel::find_device("h100-sxm"));
+  return devices;
+}
+
+std::vector<scheduler::StrategyChoice> choose_strategies(std::string_view specs) {
+  std::vector<scheduler::StrategyChoice> choices;
+  for (const std::string& spec : split_specs(specs)) {
+    if (spec == "all") {
+      for (const scheduler::Strategy* s : scheduler::strategies()) {
+        choices.push_back(scheduler::parse_strategy(s->info().name));
+      }
+    } else {
+      choices.push_back(scheduler::parse_strategy(spec));
+    }
+  }
+  return choices;
+}
+
+scheduler::KernelSet choose_kernels(std::string_view name) {
+  if (name == "ours") return scheduler::KernelSet::ours;
+  if (name == "published") return scheduler::KernelSet::published;
+  throw core::usage_error(core::unknown_name("kernel set", name, {"ours", "published"}));
+}
+
+}  // namespace espalier::apps

@@ -1,0 +1,106 @@
+// espalier list: what the program knows.
+
+#include <fmt/core.h>
+
+#include "apps/commands.h"
+#include "apps/terminal.h"
+#include "core/error.h"
+#include "core/text.h"
+#include "costmodel/kernel_config.h"
+#include "traces/families.h"
+
+namespace espalier::apps {
+namespace {
+
+void list_strategies() {
+  for (const scheduler::Strategy* strategy : scheduler::strategies()) {
+    const scheduler::StrategyInfo& info = strategy->info();
+    fmt::print("{}\n    {}\n    source: {}\n    limits: {}\n", info.name, info.summary, info.source, info.needs);
+    for (const scheduler::StrategyOption& o : info.options) {
+      fmt::print("    option {} = {} ({} to {}): {}\n", o.name, o.fallback, o.low, o.high, o.meaning);
+    }
+  }
+}
+
+void list_devices() {
+  Table table({"device", "SMs", "clock GHz", "HBM GB/s", "read share", "HBM GiB", "L2 MiB", "L2 TB/s", "label"},
+              {Align::left, Align::right, Align::right, Align::right, Align::right, Align::right, Align::right, Align::right, Align::left});
+  for (const costmodel::DeviceSpec& d : costmodel::device_catalog()) {
+    table.row({d.name, fmt::format("{:.0f}", d.sms), fmt::format("{:.2f}", d.clock_ghz), fmt::format("{:.0f}", d.hbm_gbps),
+               fmt::format("{:.2f}", d.hbm_read_fraction), fmt::format("{:.0f}", d.hbm_gib), fmt::format("{:.0f}", d.l2_mib),
+               fmt::format("{:.1f}", d.l2_bytes_per_us() / 1e6), d.label});
+  }
+  fmt::print("{}`espalier list devices NAME` prints every number with its source.\n", table.finish());
+}
+
+void show_device(const std::string& name) {
+  const costmodel::DeviceSpec device = costmodel::find_device(name);
+  Table table({"field", "value", "unit", "origin", "meaning", "source"},
+              {Align::left, Align::right, Align::left, Align::left, Align::left, Align::left});
+  for (const costmodel::DeviceField& field : costmodel::device_fields()) {
+    const auto it = device.provenance.find(field.name);
+    const costmodel::Provenance none;
+    const costmodel::Provenance& p = it == device.provenance.end() ? none : it->second;
+    table.row({std::string(field.name), fmt::format("{:g}", device.*field.member), std::string(field.unit),
+               std::string(costmodel::origin_name(p.origin)), std::string(field.meaning), p.source});
+  }
+  fmt::print("{}: {}\n{}", device.name, device.label, table.finish());
+}
+
+void list_kernels() {
+  Table table({"kernel", "role", "engine", "rows", "tokens", "heads", "stages", "warps", "registers", "built", "origin"},
+              {Align::left, Align::left, Align::left, Align::right, Align::right, Align::left, Align::right, Align::right, Align::right,
+               Align::left, Align::left});
+  for (const costmodel::KernelConfig& k : costmodel::kernel_catalog()) {
+    table.row({k.name, std::string(costmodel::role_name(k.role)), std::string(costmodel::engine_name(k.engine)),
+               std::to_string(k.query_tile), std::to_string(k.kv_tile), k.packs_heads ? "packed" : "single",
+               std::to_string(k.stages), std::to_string(k.warps), std::to_string(k.registers), k.implemented ? "yes" : "no",
+               k.origin});
+  }
+  fmt::print("{}", table.finish());
+}
+
+void list_families() {
+  for (const traces::Family& family : traces::families()) {
+    fmt::print("{}\n    {}\n", family.name, family.summary);
+    for (const traces::FamilyOption& o : family.options) {
+      fmt::print("    {} = {:g} ({:g} to {:g}): {}\n", o.name, o.fallback, o.low, o.high, o.meaning);
+    }
+  }
+}
+
+void list_heads() {
+  Table table({"model", "layers", "heads", "KV bytes a token", "note"},
+              {Align::left, Align::right, Align::left, Align::right, Align::left});
+  for (const traces::Model& m : traces::models()) {
+    const std::int64_t bytes = traces::parse_heads(m.heads).kv_bytes_per_token() * m.layers;
+    table.row({std::string(m.name), std::to_string(m.layers), std::string(m.heads), core::bytes_text(bytes), std::string(m.note)});
+  }
+  fmt::print("{}Layers are those with full attention; any heads can be given as --heads q/kv/dim.\n", table.finish());
+}
+
+}  // namespace
+
+int run_list(const ListCommand& command) {
+  if (command.what == "strategies") {
+    list_strategies();
+  } else if (command.what == "devices") {
+    if (command.name.empty()) {
+      list_devices();
+    } else {
+      show_device(command.name);
+    }
+  } else if (command.what == "kernels") {
+    list_kernels();
+  } else if (command.what == "families") {
+    list_families();
+  } else if (command.what == "heads") {
+    list_heads();
+  } else {
+    throw core::usage_error(
+        core::unknown_name("list", command.what, {"strategies", "devices", "kernels", "families", "heads"}));
+  }
+  return 0;
+}
+
+}  // namespace espalier::apps

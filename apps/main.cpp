@@ -1,0 +1,194 @@
+// espalier: parse the command line, call a command, print its error in one sentence, exit by the kind of the error.
+
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <exception>
+#include <new>
+#include <string>
+
+#include "apps/commands.h"
+#include "core/error.h"
+#include "core/text.h"
+
+namespace {
+
+using namespace espalier;
+
+void add_inputs(CLI::App& app, apps::InputOptions& o) {
+  app.add_option("--forest", o.forests, "forest snapshots (JSON lines) or a forest/1 document; - is stdin");
+  app.add_option("--snapshot", o.snapshot, "take this snapshot of each file; all otherwise");
+  app.add_option("--trace", o.traces, "Mooncake request trace, replayed into running batches");
+  app.add_option("--tree", o.trees, "tree notation: nodes a level | tokens a node, e.g. '1,64|8192,256'");
+  app.add_option("--family", o.families, "generated forest, e.g. doc_qa:docs=4,questions=16");
+  app.add_option("--block-table", o.block_tables, "paged block table (JSON lines)");
+  app.add_option("--running", o.replay.running, "replay: requests running at once")->capture_default_str();
+  app.add_option("--order", o.order, "replay: arrival, or prefix (offline batch)")->capture_default_str();
+  app.add_option("--sort-window", o.replay.sort_window, "replay: arrivals sorted together; 0 is all")->capture_default_str();
+  app.add_option("--instances", o.replay.instances, "replay: servers that share the load")->capture_default_str();
+  app.add_option("--routing", o.routing, "replay: random or cache-aware")->capture_default_str();
+  app.add_option("--samples", o.replay.samples, "replay: snapshots taken")->capture_default_str();
+  app.add_option("--page-size", o.page_size, "KV page in tokens; shared lengths are floored to whole pages")->capture_default_str();
+  app.add_option("--seed", o.seed, "seed of everything random")->capture_default_str();
+}
+
+void add_heads(CLI::App& app, apps::HeadOptions& o) {
+  app.add_option("--heads", o.heads, "query/KV/dim, e.g. 32/8/128; latent attention 128/1/576:512");
+  app.add_option("--model", o.model, "heads and layers of a model, e.g. llama3-8b");
+  app.add_option("--dtype", o.dtype, "KV type: bf16, fp16, fp8_e4m3");
+}
+
+void add_device(CLI::App& app, std::vector<std::string>& devices) {
+  // One value an occurrence, so that a plan file may follow.
+  app.add_option("--device", devices, "device, FILE.json, or either with :field=value,…")->allow_extra_args(false);
+}
+
+std::string joined(int argc, char** argv) {
+  std::string line = "espalier";
+  for (int i = 1; i < argc; ++i) {
+    const std::string arg = argv[i];
+    const bool plain = arg.find_first_of(" |'\"$*?;&<>()") == std::string::npos && !arg.empty();
+    line += plain ? " " + arg : " '" + arg + "'";
+  }
+  return line;
+}
+
+/// Options of every command, filled by the parser.
+struct Commands {
+  apps::ListCommand list;
+  apps::TraceCommand gen, import, info;
+  apps::PlanCommand plan;
+  apps::PlanFileCommand check, sim, run, exported;
+  apps::CompareCommand compare;
+};
+
+void add_list(CLI::App& app, Commands& c, int& code) {
+  CLI::App* list = app.add_subcommand("list", "list strategies, devices, kernels, families or heads");
+  list->add_option("what", c.list.what, "strategies, devices, kernels, families, heads")->required();
+  list->add_option("name", c.list.name, "devices: one in full, with the source of every number");
+  list->callback([&] { code = apps::run_list(c.list); });
+}
+
+void add_trace(CLI::App& app, Commands& c, int& code) {
+  CLI::App* trace = app.add_subcommand("trace", "make, convert and describe forests");
+  trace->require_subcommand(1);
+  for (const auto& [name, help, options] : {std::tuple("gen", "write a generated forest", &c.gen),
+                                            std::tuple("import", "convert an input to forest/1 or a block table", &c.import)}) {
+    CLI::App* sub = trace->add_subcommand(name, help);
+    add_inputs(*sub, options->inputs);
+    sub->add_option("--format", options->format, "forest or block-table")->capture_default_str();
+    sub->add_option("-o,--output", options->output, "file; - is stdout")->capture_default_str();
+    sub->callback([&code, chosen = options] { code = apps::run_trace_write(*chosen); });
+  }
+  CLI::App* info = trace->add_subcommand("info", "requests, depth, dedupe, sharing, KV bytes");
+  add_inputs(*info, c.info.inputs);
+  add_heads(*info, c.info.heads);
+  add_device(*info, c.info.devices);
+  info->callback([&] { code = apps::run_trace_info(c.info); });
+}
+
+void add_plan(CLI::App& app, Commands& c, int& code) {
+  CLI::App* plan = app.add_subcommand("plan", "make one plan and write it as plan/1");
+  add_inputs(*plan, c.plan.inputs);
+  add_heads(*plan, c.plan.heads);
+  add_device(*plan, c.plan.devices);
+  plan->add_option("--strategy", c.plan.strategy, "strategy, with options as name:option=value")->required();
+  plan->add_option("--kernels", c.plan.kernels, "ours or published")->capture_default_str();
+  plan->add_option("--cost-model", c.plan.cost_model, "for strategies that consult one")->capture_default_str();
+  plan->add_option("-o,--output", c.plan.output, "file; - is stdout")->capture_default_str();
+  plan->callback([&] { code = apps::run_plan(c.plan); });
+}
+
+void add_plan_files(CLI::App& app, Commands& c, int& code) {
+  const auto common = [](CLI::App* sub, apps::PlanFileCommand& o) {
+    sub->add_option("plan", o.plan, "plan/1 file; - is stdin")->required();
+    add_device(*sub, o.devices);
+    return sub;
+  };
+  CLI::App* check = common(app.add_subcommand("check", "prove a plan right, or name what is wrong"), c.check);
+  check->callback([&] { code = apps::run_check(c.check); });
+
+  CLI::App* sim = common(app.add_subcommand("sim", "simulate a plan on a device"), c.sim);
+  sim->add_option("--json", c.sim.json, "write sim/1; - is stdout");
+  sim->add_option("--perfetto", c.sim.perfetto, "write the timeline as trace events");
+  sim->callback([&] { code = apps::run_sim(c.sim); });
+
+  CLI::App* run = common(app.add_subcommand("run", "execute a plan and compare it with the oracle"), c.run);
+  run->add_option("--backend", c.run.backend, "interpret (fp64, exact)")->capture_default_str();
+  run->add_option("--seed", c.run.seed, "seed of queries and KV")->capture_default_str();
+  run->add_flag("--force", c.run.force, "run even if it takes many minutes");
+  run->callback([&] { code = apps::run_execute(c.run); });
+
+  CLI::App* exported = app.add_subcommand("export", "write a plan's simulated timeline (perfetto) or its graph (dot)");
+  exported->add_option("format", c.exported.format, "perfetto or dot")->required();
+  common(exported, c.exported)->add_option("-o,--output", c.exported.output, "file; - is stdout")->capture_default_str();
+  exported->callback([&] { code = apps::run_export(c.exported); });
+}
+
+void add_compare(CLI::App& app, Commands& c, int& code) {
+  CLI::App* compare = app.add_subcommand("compare", "plan and simulate with several strategies; rank them; say which to use");
+  add_inputs(*compare, c.compare.inputs);
+  add_heads(*compare, c.compare.heads);
+  add_device(*compare, c.compare.devices);
+  compare->add_option("--strategy", c.compare.strategy, "all, or a list: a,b:option=value")->capture_default_str();
+  compare->add_option("--kernels", c.compare.kernels, "ours (plans alone) or published (methods as shipped)")->capture_default_str();
+  compare->add_option("--cost-model", c.compare.cost_model, "for strategies that consult one")->capture_default_str();
+  compare->add_option("--json", c.compare.json, "write report/1; - is stdout");
+  compare->add_option("--baseline", c.compare.baseline, "older report/1: list what changed");
+  compare->add_option("--perfetto", c.compare.perfetto, "write one row's timeline as trace events");
+  compare->add_option("--perfetto-row", c.compare.perfetto_row, "strategy[@device[@input]]; the fastest of the first input otherwise");
+  compare->add_option("--jobs", c.compare.jobs, "threads; 0 is one a core")->capture_default_str();
+  compare->add_flag("--rows", c.compare.rows, "print every snapshot's row");
+  compare->add_flag("!--no-timing", c.compare.timing, "leave out host times, so that output is byte-identical");
+  compare->callback([&] { code = apps::run_compare(c.compare); });
+}
+
+int exit_code(core::ErrorKind kind) {
+  switch (kind) {
+    case core::ErrorKind::check_failed: return 1;
+    case core::ErrorKind::usage: return 2;
+    case core::ErrorKind::bad_input: return 3;
+    case core::ErrorKind::no_device: return 4;
+  }
+  return 1;
+}
+
+int parse_and_run(int argc, char** argv) {
+  CLI::App app{"Plans, simulates and checks decode attention over prefix-shared KV caches."};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "espalier " ESPALIER_VERSION);
+  Commands commands;
+  commands.compare.command_line = joined(argc, argv);
+  int code = 0;
+  add_list(app, commands, code);
+  add_trace(app, commands, code);
+  add_plan(app, commands, code);
+  add_plan_files(app, commands, code);
+  add_compare(app, commands, code);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    const std::string sentence = e.what();
+    fmt::print(stderr, "espalier: {}; see espalier --help\n", sentence.substr(0, sentence.find('\n')));
+    return 2;
+  }
+  return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return parse_and_run(argc, argv);
+  } catch (const espalier::core::Error& e) {
+    fmt::print(stderr, "espalier: {}\n", e.what());
+    return exit_code(e.kind());
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "espalier: this input needs more memory than the machine has\n");
+    return 3;
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "espalier: internal error, please report it: {}\n", e.what());
+    return 70;
+  }
+}

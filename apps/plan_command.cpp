@@ -1,0 +1,166 @@
+// espalier plan, check, sim, run, export: one plan, step by step.
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "apps/commands.h"
+#include "apps/terminal.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/hash.h"
+#include "core/text.h"
+#include "kernels/oracle.h"
+#include "scheduler/plan_graph.h"
+#include "scheduler/plan_statistics.h"
+#include "scheduler/validate.h"
+
+namespace espalier::apps {
+namespace {
+
+/// Multiply-adds beyond which the interpreter would run for many minutes.
+constexpr double kInterpretLimit = 2e11;
+/// fp64 interpreter against the fp64 oracle: only the order of additions differs.
+constexpr double kTolerance = 1e-10;
+
+scheduler::Plan load_plan(const std::string& path) { return scheduler::read_plan(core::read_file(path), path); }
+
+costmodel::DeviceSpec device_for(const PlanFileCommand& command, const scheduler::Plan& plan) {
+  if (command.devices.size() > 1) throw core::usage_error("--device: expected one device");
+  return costmodel::find_device(command.devices.empty() ? plan.provenance.device : command.devices.front());
+}
+
+void print_statistics(const scheduler::Plan& plan) {
+  const scheduler::PlanStatistics s = scheduler::statistics(plan);
+  fmt::print("plan {} by {} for {}: {} requests, {} nodes\n", core::hash_text(plan.hash), plan.provenance.strategy,
+             plan.provenance.device, plan.forest.request_count(), plan.forest.node_count());
+  fmt::print("  {} tasks (longest {} tokens), {} padding CTAs, {} launches, {} merge steps\n", core::count_text(s.tasks),
+             s.longest_task_tokens, s.padding, s.launches, s.steps);
+  fmt::print("  KV tokens read {:.2f}x the unique ones, {} partial rows a head (at most {} a request), workspace {}\n",
+             s.requested_over_unique, core::count_text(s.partial_rows), s.max_partials_per_request,
+             core::bytes_text(s.workspace_bytes));
+  for (const std::string& why : plan.provenance.why) fmt::print("  why: {}\n", why);
+}
+
+void require_valid(const scheduler::Plan& plan, const costmodel::DeviceSpec& device) {
+  const auto violations = scheduler::validate(plan, device);
+  if (!violations.empty()) throw core::Error(core::ErrorKind::check_failed, scheduler::violations_text(violations));
+}
+
+}  // namespace
+
+int run_plan(const PlanCommand& command) {
+  const std::vector<Input> inputs = load_inputs(command.inputs);
+  if (inputs.size() != 1) {
+    throw core::usage_error(fmt::format("plan takes one forest, got {}: pick one with --snapshot", inputs.size()));
+  }
+  CompareOptions options;
+  options.heads = choose_heads(command.heads);
+  options.kernels = choose_kernels(command.kernels);
+  options.cost_model = command.cost_model;
+  options.seed = command.inputs.seed;
+  const auto devices = choose_devices(command.devices);
+  const auto choices = choose_strategies(command.strategy);
+  if (devices.size() != 1 || choices.size() != 1) throw core::usage_error("plan takes one device and one strategy");
+  const scheduler::PlanResult result = plan_checked(inputs.front(), choices.front(), options, devices.front());
+  if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
+    throw core::Error(core::ErrorKind::check_failed,
+                      fmt::format("{} refuses ({}): {}", choices.front().strategy->info().name,
+                                  scheduler::refusal_name(refusal->refusal), refusal->sentence));
+  }
+  core::write_file(command.output, scheduler::write_plan(std::get<scheduler::Plan>(result)));
+  if (command.output != "-") print_statistics(std::get<scheduler::Plan>(result));
+  return 0;
+}
+
+int run_check(const PlanFileCommand& command) {
+  const scheduler::Plan plan = load_plan(command.plan);
+  const costmodel::DeviceSpec device = device_for(command, plan);
+  const auto violations = scheduler::validate(plan, device);
+  print_statistics(plan);
+  if (violations.empty()) {
+    fmt::print("valid on {}: every token of every request is read once per head, every partial row merged once\n", device.name);
+    return 0;
+  }
+  for (const scheduler::Violation& v : violations) {
+    fmt::print("  {}: {}\n", scheduler::violation_name(v.violation), v.sentence);
+  }
+  throw core::Error(core::ErrorKind::check_failed, fmt::format("{} is not valid on {}: {} violation{}", command.plan, device.name,
+                                                               violations.size(), violations.size() == 1 ? "" : "s"));
+}
+
+int run_sim(const PlanFileCommand& command) {
+  const scheduler::Plan plan = load_plan(command.plan);
+  const costmodel::DeviceSpec device = device_for(command, plan);
+  require_valid(plan, device);
+  sim::SimOptions options;
+  options.timeline = !command.perfetto.empty();
+  const sim::SimResult result = sim::simulate(plan, device, options);
+  const scheduler::LowerBound bound = scheduler::lower_bound(plan.forest, plan.heads, device);
+  if (!command.json.empty()) core::write_file(command.json, sim::write_sim(result, plan));
+  if (!command.perfetto.empty()) core::write_file(command.perfetto, scheduler::write_trace_events(result.timeline, plan));
+  if (command.json == "-" || command.perfetto == "-") return 0;
+  print_statistics(plan);
+  fmt::print("simulated on {}: {} ({:.0f} % of the lower bound {}, {} bound)\n", device.name, core::time_text(result.makespan_us),
+             result.makespan_us > 0 ? 100.0 * bound.us / result.makespan_us : 100.0, core::time_text(bound.us),
+             sim::bound_name(result.bound_by));
+  fmt::print("  HBM {}, L2 {}, {:.0f} % of KV reads hit L2\n", core::bytes_text(result.hbm_bytes), core::bytes_text(result.l2_bytes),
+             result.l2_hit_fraction * 100.0);
+  const double all = std::max(result.split.total(), 1e-300);
+  std::string split;
+  for (int b = 0; b < sim::kBounds; ++b) {
+    split += fmt::format("{:.1f} % {}, ", 100.0 * result.split.busy[b] / all, sim::bound_name(static_cast<sim::Bound>(b)));
+  }
+  fmt::print("  SM time: busy {}idle {:.1f} % launch, {:.1f} % too few CTAs, {:.1f} % tail, {:.1f} % merge\n", split,
+             100.0 * result.split.launch / all, 100.0 * result.split.underfill / all, 100.0 * result.split.tail / all,
+             100.0 * result.split.merge / all);
+  return 0;
+}
+
+int run_execute(const PlanFileCommand& command) {
+  const scheduler::Plan plan = load_plan(command.plan);
+  if (command.backend == "cuda") {
+    throw core::Error(core::ErrorKind::no_device, "--backend cuda: this build has no CUDA executor; use --backend interpret");
+  }
+  if (command.backend != "interpret") {
+    throw core::usage_error(core::unknown_name("backend", command.backend, {"interpret", "cuda"}));
+  }
+  require_valid(plan, device_for(command, plan));
+  const double cost = kernels::interpret_cost(plan);
+  if (cost > kInterpretLimit && !command.force) {
+    throw core::usage_error(fmt::format(
+        "{}: the exact interpreter would need {:.1g} multiply-adds (limit {:.1g}); use a smaller forest or --force", command.plan,
+        cost, kInterpretLimit));
+  }
+  const kernels::TensorSource source{command.seed};
+  const kernels::AttentionOutput want = kernels::naive_attention(plan.forest, plan.heads, source);
+  const kernels::AttentionOutput got = kernels::interpret(plan, source);
+  const kernels::Difference difference = kernels::compare(got, want);
+  print_statistics(plan);
+  fmt::print("interpreted in fp64: {} final rows of {} against the oracle, worst difference {:.2e}\n",
+             static_cast<std::int64_t>(want.requests) * want.q_heads, want.v_dim, difference.worst);
+  if (difference.within(kTolerance)) return 0;
+  throw core::Error(core::ErrorKind::check_failed,
+                    fmt::format("the plan's result differs from the oracle by {:.3e} at request {}, head {}, column {}{}",
+                                difference.worst, difference.request, difference.head, difference.column,
+                                difference.same_specials ? "" : " (NaN or infinity in other places)"));
+}
+
+int run_export(const PlanFileCommand& command) {
+  const scheduler::Plan plan = load_plan(command.plan);
+  if (command.format == "dot") {
+    core::write_file(command.output, scheduler::graphviz(plan));
+    return 0;
+  }
+  if (command.format != "perfetto") {
+    throw core::usage_error(core::unknown_name("export format", command.format, {"perfetto", "dot"}));
+  }
+  const costmodel::DeviceSpec device = device_for(command, plan);
+  require_valid(plan, device);
+  sim::SimOptions options;
+  options.timeline = true;
+  core::write_file(command.output, scheduler::write_trace_events(sim::simulate(plan, device, options).timeline, plan));
+  return 0;
+}
+
+}  // namespace espalier::apps
