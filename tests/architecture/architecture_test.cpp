@@ -1,0 +1,137 @@
+// The shape of the house, checked on the sources themselves: include arrows, heavy headers, one line a strategy.
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "scheduler/strategy.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Folders each folder may include, besides itself.
+const std::map<std::string, std::set<std::string>> kAllowed = {
+    {"core", {}},
+    {"traces", {"core"}},
+    {"costmodel", {"core", "traces"}},
+    {"scheduler", {"core", "traces", "costmodel"}},
+    {"sim", {"core", "traces", "costmodel", "scheduler"}},
+    {"kernels", {"core", "traces", "costmodel", "scheduler"}},
+    {"apps", {"core", "traces", "costmodel", "scheduler", "sim", "kernels"}},
+};
+
+std::vector<fs::path> sources(const std::string& folder) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::recursive_directory_iterator(fs::path(ESPALIER_SOURCE_DIR) / folder)) {
+    const auto extension = entry.path().extension();
+    if (extension == ".h" || extension == ".cpp" || extension == ".cu" || extension == ".cuh") files.push_back(entry.path());
+  }
+  return files;
+}
+
+std::string text_of(const fs::path& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+std::vector<std::string> lines_with(const fs::path& path, const std::string& prefix) {
+  std::ifstream file(path);
+  std::vector<std::string> found;
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(prefix)) found.push_back(line.substr(prefix.size()));
+  }
+  return found;
+}
+
+/// What is wrong with the includes of one file in `folder`; empty when nothing is.
+std::string wrong_include(const std::string& folder, const std::string& included) {
+  const auto slash = included.find('/');
+  if (slash == std::string::npos) return "a quoted include without its folder";
+  const std::string target = included.substr(0, slash);
+  if (target == folder || !kAllowed.contains(target)) return target == folder ? "" : "an unknown folder";
+  return kAllowed.at(folder).contains(target) ? "" : "an include against the arrows";
+}
+
+TEST(Architecture, IncludesFollowTheArrows) {
+  for (const auto& [folder, allowed] : kAllowed) {
+    ASSERT_FALSE(sources(folder).empty()) << folder;
+    for (const fs::path& file : sources(folder)) {
+      for (const std::string& rest : lines_with(file, "#include \"")) {
+        const std::string included = rest.substr(0, rest.find('"'));
+        EXPECT_EQ(wrong_include(folder, included), "") << file << " includes " << included;
+      }
+    }
+  }
+}
+
+TEST(Architecture, CheckerSeesAnIncludeAgainstTheArrows) {
+  EXPECT_EQ(wrong_include("sim", "scheduler/plan.h"), "");
+  EXPECT_NE(wrong_include("scheduler", "sim/simulator.h"), "");
+  EXPECT_NE(wrong_include("sim", "kernels/oracle.h"), "");
+  EXPECT_NE(wrong_include("core", "traces/replay.h"), "");
+}
+
+TEST(Architecture, HeavyLibrariesStayOutOfHeaders) {
+  for (const auto& [folder, allowed] : kAllowed) {
+    for (const fs::path& file : sources(folder)) {
+      if (file.extension() != ".h") continue;
+      for (const std::string& included : lines_with(file, "#include <")) {
+        for (const char* heavy : {"nlohmann", "boost/", "Eigen", "CLI/"}) {
+          EXPECT_EQ(included.find(heavy), std::string::npos) << file << " includes <" << included;
+        }
+      }
+    }
+  }
+}
+
+TEST(Architecture, LibrariesNeitherPrintNorExit) {
+  for (const auto& [folder, allowed] : kAllowed) {
+    if (folder == "apps") continue;
+    for (const fs::path& file : sources(folder)) {
+      const std::string text = text_of(file);
+      for (const char* forbidden : {"std::exit(", "std::abort(", "std::cout", "std::cerr", "fmt::print(", "printf("}) {
+        EXPECT_EQ(text.find(forbidden), std::string::npos) << file << " uses " << forbidden;
+      }
+    }
+  }
+}
+
+TEST(Architecture, CoreHasAtMostEightHeaders) {
+  int headers = 0;
+  for (const fs::path& file : sources("core")) headers += file.extension() == ".h";
+  EXPECT_LE(headers, 8);
+}
+
+TEST(Architecture, EveryStrategyIsOneFileAndOneLineOfTheTable) {
+  std::set<std::string> files;
+  for (const fs::path& file : sources("scheduler/strategies")) {
+    if (file.extension() == ".cpp") files.insert(file.stem().string());
+  }
+  for (const auto* strategy : espalier::scheduler::strategies()) {
+    EXPECT_TRUE(files.contains(std::string(strategy->info().name))) << strategy->info().name;
+  }
+}
+
+TEST(Architecture, OnlyFourInterfacesAreVirtual) {
+  std::set<std::string> interfaces;
+  for (const auto& [folder, allowed] : kAllowed) {
+    for (const fs::path& file : sources(folder)) {
+      if (file.extension() == ".h" && text_of(file).find("virtual ~") != std::string::npos) {
+        interfaces.insert(file.filename().string());
+      }
+    }
+  }
+  const std::set<std::string> known = {"cost_model.h", "strategy.h", "executor.h", "scene_sink.h"};
+  for (const std::string& name : interfaces) EXPECT_TRUE(known.contains(name)) << name;
+}
+
+}  // namespace
