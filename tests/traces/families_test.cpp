@@ -323,6 +323,8 @@ TEST(Tot, KeepsLiveThoughtsOnTheChainOfChosenOnes) {
     for (const RequestId r : core::ids<RequestId>(forest.request_count())) {
       EXPECT_EQ(forest.readers(forest.leaf[r]), 1);
       EXPECT_LE(forest.context_tokens(r), 1625 + 3 * 1500);
+      // Children start when their parent ends, so each live path is as long as the prompt and the iterations so far.
+      EXPECT_EQ(forest.context_tokens(r), forest.context_tokens(RequestId(0)));
     }
   }
   EXPECT_GE(most, 10);
