@@ -3,6 +3,10 @@
 function(embed_text name file)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
   file(READ ${file} text)
+  # The substitution below would take what stands between two such signs for a variable's name.
+  if(text MATCHES "@")
+    message(FATAL_ERROR "embed_text: ${file} contains an at sign")
+  endif()
   # One raw literal may hold 64 KiB portably; our catalogs are far smaller.
   file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/${name}.cpp @ONLY CONTENT
 "extern const char* const ${name};\nconst char* const ${name} = R\"ESPALIER(@text@)ESPALIER\";\n")

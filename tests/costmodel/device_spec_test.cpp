@@ -1,0 +1,238 @@
+// The device catalog, device/1 files and overrides.
+#include "costmodel/device_spec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <set>
+
+#include "core/error.h"
+#include "core/file.h"
+
+extern const char* const devices_json;
+extern const char* const kernels_json;
+
+namespace espalier::costmodel {
+namespace {
+
+using core::Error;
+using core::ErrorKind;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+template <class Call>
+void expect_error(Call call, ErrorKind kind, const std::vector<std::string>& parts) {
+  try {
+    call();
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), kind) << error.what();
+    for (const std::string& part : parts) EXPECT_THAT(error.what(), HasSubstr(part));
+  }
+}
+
+DeviceSpec device(std::string_view name) { return find_device(name); }
+
+TEST(DeviceCatalog, HoldsTheElevenDevicesInOrder) {
+  std::vector<std::string> names;
+  for (const DeviceSpec& d : device_catalog()) names.push_back(d.name);
+  EXPECT_THAT(names, ElementsAre("a100-40", "a100-80", "h100-sxm", "h100-pcie", "h200", "b200", "l40s", "l4", "rtx4090", "a10g", "rtx5090"));
+}
+
+TEST(DeviceCatalog, GivesEveryNumberASourceAndALegalValue) {
+  for (const DeviceSpec& d : device_catalog()) {
+    EXPECT_FALSE(d.label.empty());
+    EXPECT_EQ(d.provenance.size(), device_fields().size()) << d.name;
+    for (const DeviceField& field : device_fields()) {
+      const auto found = d.provenance.find(field.name);
+      ASSERT_NE(found, d.provenance.end()) << d.name << " " << field.name;
+      EXPECT_GT(found->second.source.size(), 5U) << d.name << " " << field.name;
+      EXPECT_NE(found->second.origin, Origin::overridden) << d.name << " " << field.name;
+      EXPECT_GE(d.*field.member, field.low) << d.name << " " << field.name;
+      EXPECT_LE(d.*field.member, field.high) << d.name << " " << field.name;
+    }
+    // A smaller cost under a cheaper name would be a typing error.
+    EXPECT_LE(d.launch_graph_us, d.launch_stream_us) << d.name;
+    EXPECT_LE(d.launch_pdl_us, d.launch_graph_us) << d.name;
+    EXPECT_GT(d.l2_bytes_per_us(), d.hbm_achievable_bytes_per_us()) << d.name;
+  }
+}
+
+TEST(DeviceCatalog, TableNamesEachFieldOnce) {
+  std::set<std::string_view> names;
+  for (const DeviceField& field : device_fields()) {
+    EXPECT_TRUE(names.insert(field.name).second) << field.name;
+    EXPECT_LT(field.low, field.high);
+    EXPECT_FALSE(field.meaning.empty());
+  }
+  // A member that the table forgets would be neither read nor hashed.
+  constexpr std::size_t kOther = 2 * sizeof(std::string) + sizeof(DeviceSpec::provenance);
+  EXPECT_EQ(names.size() * sizeof(double) + kOther, sizeof(DeviceSpec));
+}
+
+TEST(DeviceCatalog, AgreesWithVendorFigures) {
+  struct Row {
+    const char* name;
+    double sms, gbps, l2, tensor_tflops;
+  };
+  // Dense 16-bit tensor peaks of the data sheets, in TFLOP/s, at this model's clock.
+  for (const Row& row : {Row{"a100-40", 108, 1555, 40, 312}, Row{"a100-80", 108, 2039, 40, 312}, Row{"h100-sxm", 132, 3350, 50, 989},
+                         Row{"h200", 132, 4800, 60, 989}, Row{"l40s", 142, 864, 96, 362}, Row{"l4", 58, 300, 48, 121},
+                         Row{"rtx4090", 128, 1008, 72, 165}, Row{"a10g", 80, 600, 6, 70}, Row{"rtx5090", 170, 1792, 96, 209}}) {
+    const DeviceSpec d = device(row.name);
+    EXPECT_EQ(d.sms, row.sms);
+    EXPECT_EQ(d.hbm_gbps, row.gbps);
+    EXPECT_EQ(d.l2_mib, row.l2);
+    const double peak = std::max(d.mma_flop_per_clk, d.wgmma_flop_per_clk) * d.sms * d.clock_ghz * 1e-3;
+    EXPECT_NEAR(peak / row.tensor_tflops, 1.0, 0.03) << row.name << " " << peak;
+  }
+}
+
+TEST(DeviceCatalog, AgreesWithMeasuredFigures) {
+  EXPECT_NEAR(device("a100-80").hbm_achievable_bytes_per_us(), 1776e3, 2e3);
+  EXPECT_NEAR(device("h100-sxm").hbm_achievable_bytes_per_us(), 3000e3, 5e3);
+  EXPECT_NEAR(device("h200").hbm_achievable_bytes_per_us(), 4300e3, 5e3);
+  EXPECT_NEAR(device("a100-80").l2_bytes_per_us(), 5.40e6, 0.01e6);
+  EXPECT_NEAR(device("h100-pcie").l2_bytes_per_us(), 6.99e6, 0.01e6);
+  EXPECT_EQ(device("a100-80").hbm_latency_ns, 689);
+  EXPECT_EQ(device("h100-sxm").hbm_latency_ns, 561);
+  EXPECT_EQ(device("l40s").hbm_latency_ns, 455);
+  EXPECT_EQ(device("h100-sxm").provenance.at("hbm_ramp_exponent").origin, Origin::assumed);
+  EXPECT_EQ(device("a100-80").provenance.at("l2_knee_mib").origin, Origin::measured);
+}
+
+/// Cycles of one SM's fair share of memory for the 512 bytes of a 16-bit token of 128 + 128 dims.
+double memory_cycles_per_token(const DeviceSpec& d) {
+  return 512 * d.sms * d.clocks_per_us() / d.hbm_achievable_bytes_per_us();
+}
+
+TEST(DeviceCatalog, GivesTheKnownCyclesPerToken) {
+  struct Row {
+    const char* name;
+    double cycles;
+  };
+  for (const Row& row : {Row{"a100-80", 44}, Row{"h100-pcie", 51}, Row{"h100-sxm", 40}, Row{"h200", 28}, Row{"rtx4090", 178},
+                         Row{"l40s", 217}, Row{"l4", 219}, Row{"a10g", 128}, Row{"rtx5090", 128}, Row{"b200", 19}}) {
+    EXPECT_NEAR(memory_cycles_per_token(device(row.name)) / row.cycles, 1.0, 0.1) << row.name;
+  }
+}
+
+TEST(DeviceCatalog, IsEmbeddedUnchanged) {
+  const std::string folder = std::string(ESPALIER_SOURCE_DIR) + "/costmodel/data/";
+  EXPECT_EQ(core::read_file(folder + "devices.json"), devices_json);
+  EXPECT_EQ(core::read_file(folder + "kernels.json"), kernels_json);
+}
+
+TEST(FindDevice, AppliesOverridesAndNamesThem) {
+  const DeviceSpec d = device("h100-sxm:hbm_gbps=5000,sms=264");
+  EXPECT_EQ(d.hbm_gbps, 5000);
+  EXPECT_EQ(d.sms, 264);
+  EXPECT_EQ(d.clock_ghz, device("h100-sxm").clock_ghz);
+  EXPECT_EQ(d.name, "h100-sxm:hbm_gbps=5000,sms=264");
+  EXPECT_EQ(d.provenance.at("hbm_gbps").origin, Origin::overridden);
+  EXPECT_EQ(d.provenance.at("clock_ghz").origin, Origin::datasheet);
+  EXPECT_EQ(device_hash(device(d.name)), device_hash(d));
+}
+
+TEST(FindDevice, SaysWhatIsWrongWithASpec) {
+  expect_error([] { find_device("h100-sxn"); }, ErrorKind::usage, {"h100-sxn", "h100-sxm"});
+  expect_error([] { find_device("a-gpu-of-another-planet"); }, ErrorKind::usage, {"a100-40", "rtx5090"});
+  expect_error([] { find_device("h200:hbm_gbp=1"); }, ErrorKind::usage, {"device h200", "hbm_gbp'", "hbm_gbps"});
+  expect_error([] { find_device("h200:hbm_gbps"); }, ErrorKind::usage, {"field=value", "hbm_gbps"});
+  expect_error([] { find_device("h200:"); }, ErrorKind::usage, {"field=value"});
+  expect_error([] { find_device("h200:sms=4,sms=5"); }, ErrorKind::usage, {"sms", "twice"});
+  expect_error([] { find_device("h200:sms=x"); }, ErrorKind::bad_input, {"device h200: sms", "a number", "\"x\""});
+  expect_error([] { find_device("h200:sms=0"); }, ErrorKind::bad_input, {"device h200: sms", "1 to 4096", "got 0"});
+  expect_error([] { find_device("h200:sms=1.5"); }, ErrorKind::bad_input, {"whole number", "got 1.5"});
+  expect_error([] { find_device("h200:sms=nan"); }, ErrorKind::bad_input, {"sms"});
+  expect_error([] { find_device("h200:hbm_read_fraction=1.01"); }, ErrorKind::bad_input, {"hbm_read_fraction"});
+  expect_error([] { find_device("h200:smem_kib_per_sm=64"); }, ErrorKind::bad_input, {"smem_kib_per_cta", "64", "227"});
+  expect_error([] { find_device("no/such.json"); }, ErrorKind::bad_input, {"no/such.json"});
+}
+
+class DeviceFile : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = std::filesystem::temp_directory_path() / ("espalier-device-" + std::to_string(::getpid()));
+    std::filesystem::create_directories(folder_ / "a:b");
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  std::filesystem::path folder_;
+};
+
+TEST_F(DeviceFile, IsReadByPathWithOverridesBehindIt) {
+  const std::string path = folder_ / "a:b" / "mine.json";
+  core::write_file(path, write_device(device("l4")));
+  EXPECT_EQ(device_hash(device(path)), device_hash(device("l4")));
+  const DeviceSpec changed = device(path + ":sms=60");
+  EXPECT_EQ(changed.sms, 60);
+  EXPECT_EQ(changed.name, "l4:sms=60");
+}
+
+TEST(ReadDevice, ReturnsWhatWasWritten) {
+  for (const DeviceSpec& d : device_catalog()) {
+    const std::string text = write_device(d);
+    const DeviceSpec back = read_device(text, "d.json");
+    EXPECT_EQ(back.label, d.label);
+    EXPECT_EQ(device_hash(back), device_hash(d));
+    EXPECT_EQ(write_device(back), text);
+  }
+  const DeviceSpec changed = device("h200:sms=7");
+  EXPECT_EQ(read_device(write_device(changed), "d.json").provenance.at("sms").origin, Origin::overridden);
+}
+
+TEST(ReadDevice, TakesTheRestFromItsBase) {
+  const DeviceSpec d = read_device(
+      R"({"schema": "device/1", "name": "h300", "base": "h200", "hbm_gbps": 9000, "x_note": 1,
+          "l2_mib": {"value": 100, "origin": "measured", "source": "a test"}})", "d.json");
+  EXPECT_EQ(d.name, "h300");
+  EXPECT_EQ(d.label, "h300");
+  EXPECT_EQ(d.hbm_gbps, 9000);
+  EXPECT_EQ(d.provenance.at("hbm_gbps").origin, Origin::assumed);
+  EXPECT_EQ(d.provenance.at("l2_mib").source, "a test");
+  EXPECT_EQ(d.sms, 132);
+  EXPECT_EQ(d.provenance.at("sms").origin, Origin::datasheet);
+}
+
+TEST(ReadDevice, NamesThePathOfWhatIsWrong) {
+  const auto fails = [](const std::string& body, const std::vector<std::string>& parts) {
+    const std::string text = R"({"schema": "device/1", "name": "d", "base": "h200", )" + body + "}";
+    expect_error([&] { read_device(text, "d.json"); }, ErrorKind::bad_input, parts);
+  };
+  fails(R"("hbm_gbp": 1)", {"d.json: hbm_gbp:", "did you mean 'hbm_gbps'"});
+  fails(R"("sms": 1.5)", {"d.json", "sms", "whole number"});
+  fails(R"("sms": -1)", {"sms", "1 to 4096", "-1"});
+  fails(R"("sms": "many")", {"d.json", "sms"});
+  fails(R"("sms": {"value": 1, "origin": "guess", "source": "s"})", {"sms", "origin", "guess"});
+  fails(R"("sms": {"value": 1, "origin": "measured", "source": ""})", {"sms", "source"});
+  fails(R"("sms": {"value": 1, "origin": "measured"})", {"sms", "source"});
+  fails(R"("sms": {"value": 5000, "origin": "measured", "source": "s"})", {"sms", "value", "5000"});
+  expect_error([] { read_device(R"({"schema": "device/1", "name": "d", "sms": 4})", "d.json"); }, ErrorKind::bad_input,
+               {"d.json", "base", "compute_capability, clock_ghz", "cta_end_ns"});
+  expect_error([] { read_device(R"({"schema": "device/1", "name": "d", "base": "h9"})", "d.json"); }, ErrorKind::bad_input,
+               {"d.json", "base", "h9"});
+  expect_error([] { read_device(R"({"schema": "device/2", "name": "d"})", "d.json"); }, ErrorKind::bad_input, {"device/1"});
+  expect_error([] { read_device("{", "d.json"); }, ErrorKind::bad_input, {"d.json"});
+}
+
+TEST(DeviceHash, ChangesWithEveryField) {
+  std::set<std::uint64_t> hashes = {device_hash(device("h200"))};
+  for (const DeviceField& field : device_fields()) {
+    DeviceSpec d = device("h200");
+    d.*field.member += field.whole ? 1.0 : 1e-9 * (1 + d.*field.member);
+    EXPECT_TRUE(hashes.insert(device_hash(d)).second) << field.name;
+  }
+  DeviceSpec renamed = device("h200");
+  renamed.name += "x";
+  EXPECT_TRUE(hashes.insert(device_hash(renamed)).second);
+  DeviceSpec relabelled = device("h200");
+  relabelled.label += "x";
+  relabelled.provenance.at("sms").source = "elsewhere";
+  EXPECT_TRUE(hashes.contains(device_hash(relabelled)));
+}
+
+}  // namespace
+}  // namespace espalier::costmodel
