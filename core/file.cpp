@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -45,8 +46,12 @@ std::string gunzip(const std::string& data, const std::string& path, std::int64_
   std::string content;
   std::vector<char> buffer(1 << 20);
   z->next_in = reinterpret_cast<Bytef*>(const_cast<char*>(data.data()));
-  z->avail_in = static_cast<uInt>(data.size());
+  std::size_t unfed = data.size();
   while (true) {
+    if (z->avail_in == 0) {  // zlib counts its input in 32 bits, files may be longer
+      z->avail_in = static_cast<uInt>(std::min<std::size_t>(unfed, std::size_t{1} << 30));
+      unfed -= z->avail_in;
+    }
     z->next_out = reinterpret_cast<Bytef*>(buffer.data());
     z->avail_out = static_cast<uInt>(buffer.size());
     const int status = inflate(z.get(), Z_NO_FLUSH);
@@ -55,11 +60,12 @@ std::string gunzip(const std::string& data, const std::string& path, std::int64_
       throw bad_input(path, fmt::format("at most {} bytes when unpacked", max_bytes), "more");
     }
     if (status == Z_STREAM_END) {
-      if (z->avail_in == 0) return content;
+      if (z->avail_in == 0 && unfed == 0) return content;
       if (inflateReset(z.get()) != Z_OK) throw bad_input(path, "a gzip stream", "a corrupt one");  // next member
       continue;
     }
-    if (status == Z_BUF_ERROR || (status == Z_OK && z->avail_in == 0 && z->avail_out != 0)) {
+    const bool starved = z->avail_in == 0 && unfed == 0 && z->avail_out != 0;
+    if (status == Z_BUF_ERROR || (status == Z_OK && starved)) {
       throw bad_input(path, "a complete gzip stream", "one that is cut off");
     }
     if (status != Z_OK) throw bad_input(path, "a gzip stream", z->msg != nullptr ? z->msg : "a corrupt one");
@@ -95,7 +101,8 @@ void write_file(const std::string& path, std::string_view content) {
   struct stat info {};
   if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {  // /dev/null and pipes can't be renamed over
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "wb"), &std::fclose);
-    if (!file || std::fwrite(content.data(), 1, content.size(), file.get()) != content.size()) {
+    if (!file || std::fwrite(content.data(), 1, content.size(), file.get()) != content.size() ||
+        std::fflush(file.get()) != 0) {  // a full device tells only when the buffer is flushed
       throw bad_input(path, "a writable file", std::strerror(errno));
     }
     return;

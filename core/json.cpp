@@ -24,7 +24,7 @@ std::string describe(const Json& j) {
     case Json::value_t::array: return fmt::format("an array of {}", j.size());
     case Json::value_t::string: {
       const auto& s = j.get_ref<const std::string&>();
-      return s.size() <= 40 ? fmt::format("\"{}\"", s) : fmt::format("a string of {} characters", s.size());
+      return s.size() <= 40 ? j.dump() : fmt::format("a string of {} characters", s.size());  // dump escapes line breaks
     }
     case Json::value_t::null: return "null";
     case Json::value_t::discarded: return "nothing";

@@ -71,7 +71,8 @@ std::string bytes_text(std::int64_t bytes) {
   static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   auto x = static_cast<double>(bytes);
   std::size_t unit = 0;
-  while (std::abs(x) >= 1024.0 && unit + 1 < std::size(kUnits)) {
+  // Limits here and below lie where three digits would round up to the next unit.
+  while (std::abs(x) >= 1023.5 && unit + 1 < std::size(kUnits)) {
     x /= 1024.0;
     ++unit;
   }
@@ -80,17 +81,17 @@ std::string bytes_text(std::int64_t bytes) {
 
 std::string time_text(double microseconds) {
   const double a = std::abs(microseconds);
-  if (a < 1.0) return fmt::format("{:.0f} ns", microseconds * 1e3);
-  if (a < 1e3) return three_digits(microseconds) + " us";
-  if (a < 1e6) return three_digits(microseconds / 1e3) + " ms";
+  if (a < 0.9995) return fmt::format("{:.0f} ns", microseconds * 1e3);
+  if (a < 999.5) return three_digits(microseconds) + " us";
+  if (a < 999.5e3) return three_digits(microseconds / 1e3) + " ms";
   return three_digits(microseconds / 1e6) + " s";
 }
 
 std::string count_text(std::int64_t count) {
   const auto x = static_cast<double>(count);
   if (std::abs(x) < 1e5) return fmt::format("{}", count);
-  if (std::abs(x) < 1e6) return three_digits(x / 1e3) + " k";
-  if (std::abs(x) < 1e9) return three_digits(x / 1e6) + " M";
+  if (std::abs(x) < 999.5e3) return three_digits(x / 1e3) + " k";
+  if (std::abs(x) < 999.5e6) return three_digits(x / 1e6) + " M";
   return three_digits(x / 1e9) + " G";
 }
 
