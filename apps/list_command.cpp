@@ -64,7 +64,9 @@ void list_families() {
   for (const traces::Family& family : traces::families()) {
     fmt::print("{}\n    {}\n", family.name, family.summary);
     for (const traces::FamilyOption& o : family.options) {
-      fmt::print("    {} = {:g} ({:g} to {:g}): {}\n", o.name, o.fallback, o.low, o.high, o.meaning);
+      std::string range = fmt::format("{:g} to {:g}", o.low, o.high);
+      for (const auto& choice : o.choices) range += fmt::format(", {}", choice);
+      fmt::print("    {} = {:g} ({}): {}\n", o.name, o.fallback, range, o.meaning);
     }
   }
 }

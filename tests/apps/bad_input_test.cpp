@@ -1,0 +1,155 @@
+// Bad input: one clear sentence on stderr, the exit code of its kind, nothing half-written.
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+
+#include "command.h"
+
+namespace espalier::apps {
+namespace {
+
+using ::testing::HasSubstr;
+
+class BadInput : public CommandTest {
+ protected:
+  void expect(const std::string& arguments, int code, const std::vector<std::string>& sentence_parts) const {
+    const Result r = run(arguments);
+    EXPECT_EQ(r.code, code) << arguments << "\n" << r.err;
+    EXPECT_EQ(std::count(r.err.begin(), r.err.end(), '\n'), 1) << "one sentence, not:\n" << r.err;
+    for (const std::string& part : sentence_parts) EXPECT_THAT(r.err, HasSubstr(part)) << arguments;
+  }
+  void snapshot(const std::string& parent, const std::string& tokens, const std::string& leaf) const {
+    write("f.jsonl", R"({"name":"f","snapshot":0,"note":"","parent":)" + parent + R"(,"tokens":)" + tokens + R"(,"leaf":)" + leaf + "}\n");
+  }
+};
+
+TEST_F(BadInput, MissingFile) { expect("trace info --forest no.jsonl", 3, {"no.jsonl", "No such file"}); }
+
+TEST_F(BadInput, TruncatedGzip) {
+  write("whole.jsonl", R"({"name":"f","snapshot":0,"note":"","parent":[-1],"tokens":[5],"leaf":[0]})");
+  ASSERT_EQ(std::system(("cd '" + folder_.string() + "' && gzip whole.jsonl && head -c 40 whole.jsonl.gz > cut.jsonl.gz").c_str()), 0);
+  expect("trace info --forest cut.jsonl.gz", 3, {"cut.jsonl.gz", "cut off"});
+  EXPECT_EQ(run("trace info --forest whole.jsonl.gz").code, 0);
+}
+
+TEST_F(BadInput, MalformedJsonNamesLine) {
+  write("f.jsonl", "{\"name\":\"f\",\"snapshot\":0,\"note\":\"\",\"parent\":[-1],\"tokens\":[5],\"leaf\":[0]}\n{\"name\": oops}\n");
+  expect("trace info --forest f.jsonl", 3, {"f.jsonl:2", "JSON"});
+}
+
+TEST_F(BadInput, WrongTypeNamesPathExpectedAndGot) {
+  snapshot("[-1,0]", "[5,\"six\"]", "[1]");
+  expect("trace info --forest f.jsonl", 3, {"f.jsonl:1", "tokens[1]", "integer", "six"});
+}
+
+TEST_F(BadInput, UnknownKeyIsNamed) {
+  write("f.jsonl", R"({"name":"f","snapshot":0,"note":"","parent":[-1],"tokens":[5],"leaf":[0],"leafs":[0]})");
+  expect("trace info --forest f.jsonl", 3, {"leafs"});
+}
+
+TEST_F(BadInput, CyclicParents) {
+  snapshot("[1,2,1]", "[5,6,7]", "[0]");
+  expect("trace info --forest f.jsonl", 3, {"f.jsonl", "parent"});
+}
+
+TEST_F(BadInput, DanglingParent) {
+  snapshot("[-1,9]", "[5,6]", "[1]");
+  expect("trace info --forest f.jsonl", 3, {"parent[1]", "9"});
+}
+
+TEST_F(BadInput, DanglingLeaf) {
+  snapshot("[-1,0]", "[5,6]", "[7]");
+  expect("trace info --forest f.jsonl", 3, {"leaf[0]", "7"});
+}
+
+TEST_F(BadInput, NegativeTokens) {
+  snapshot("[-1,0]", "[5,-6]", "[1]");
+  expect("trace info --forest f.jsonl", 3, {"tokens[1]", "-6"});
+}
+
+TEST_F(BadInput, AbsurdTokens) {
+  snapshot("[-1]", "[99999999999999]", "[0]");
+  expect("trace info --forest f.jsonl", 3, {"tokens[0]", "99999999999999"});
+}
+
+TEST_F(BadInput, BillionTokensDontOverflow) {
+  snapshot("[-1,0,0]", "[1000000000,1000000000,1000000000]", "[1,2]");
+  const Result r = run("trace info --forest f.jsonl --model deepseek-v3");
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_THAT(r.out, HasSubstr("3000000000 (4000000000 logical)"));
+  EXPECT_THAT(r.out, HasSubstr("does not fit"));
+}
+
+TEST_F(BadInput, RepeatedBlockTableId) {
+  write("t.jsonl", "{\"schema\":\"block_table/1\",\"page_size\":16}\n{\"id\":7,\"tokens\":20,\"pages\":[1,2]}\n{\"id\":7,\"tokens\":20,\"pages\":[1,3]}\n");
+  expect("trace info --block-table t.jsonl", 3, {"t.jsonl:3", "7"});
+}
+
+TEST_F(BadInput, UnknownNamesSuggestTheNearest) {
+  expect("compare --tree '1,2|64,8' --strategy codecc", 2, {"strategy 'codecc'", "did you mean 'codec'"});
+  expect("compare --tree '1,2|64,8' --device h100sxm", 2, {"device 'h100sxm'", "did you mean 'h100-sxm'"});
+  expect("compare --family doc_aq", 2, {"family 'doc_aq'", "did you mean 'doc_qa'"});
+  expect("compare --tree '1,2|64,8' --model llama3-9b", 2, {"'llama3-9b'", "did you mean 'llama3-8b'"});
+  expect("compare --tree '1,2|64,8' --device h100-sxm:hbm_gpbs=4000", 2, {"hbm_gpbs", "did you mean 'hbm_gbps'"});
+}
+
+TEST_F(BadInput, ZeroRequests) {
+  snapshot("[-1]", "[5]", "[]");
+  expect("compare --forest f.jsonl", 3, {"at least one request"});
+  expect("trace info --forest f.jsonl", 3, {"at least one request"});
+}
+
+TEST_F(BadInput, PlanWhoseHashDoesNotMatch) {
+  ASSERT_EQ(run("plan --tree '1,2|64,8' --strategy codec -o p.json").code, 0);
+  std::string text = read("p.json");
+  const auto at = text.find("\"tokens\"");
+  ASSERT_NE(at, std::string::npos);
+  const auto digit = text.find("64", at);
+  ASSERT_NE(digit, std::string::npos);
+  text.replace(digit, 2, "65");
+  write("p.json", text);
+  for (const char* command : {"check", "sim", "run"}) expect(std::string(command) + " p.json", 3, {"p.json", "hash"});
+}
+
+TEST_F(BadInput, HeadsThatDoNotDivide) { expect("compare --tree '1,2|64,8' --heads 32/7/128", 2, {"32", "7"}); }
+
+TEST_F(BadInput, UsageErrors) {
+  expect("compare", 2, {"no input"});
+  expect("compare --tree '1,2|64'", 2, {"1,2|64"});
+  expect("compare --tree 'x|y'", 2, {"x|y"});
+  expect("frobnicate", 2, {});
+  expect("compare --tree '1,2|64,8' --no-such-flag", 2, {"no-such-flag"});
+  expect("compare --tree '1,2|64,8' --page-size 0", 2, {"page-size"});
+  expect("list planets", 2, {"planets"});
+}
+
+TEST_F(BadInput, UnwritableOutputLeavesNothing) {
+  expect("plan --tree '1,2|64,8' --strategy codec -o no/such/folder/p.json", 3, {"no/such/folder/p.json"});
+  EXPECT_EQ(files(), 0U);
+}
+
+TEST_F(BadInput, FailedCommandKeepsTheOldFile) {
+  write("p.json", "precious");
+  expect("plan --tree '2,4|64,8' --strategy bifurcated -o p.json", 1, {"bifurcated", "root"});
+  EXPECT_EQ(read("p.json"), "precious");
+  EXPECT_EQ(files(), 1U);
+}
+
+TEST_F(BadInput, MissingSnapshotSaysWhatThereIs) {
+  snapshot("[-1]", "[5]", "[0]");
+  expect("trace info --forest f.jsonl --snapshot 4", 3, {"f.jsonl", "4", "0"});
+}
+
+TEST_F(BadInput, NoCudaBackendOnThisMachine) {
+  ASSERT_EQ(run("plan --tree '1,2|64,8' --strategy codec -o p.json").code, 0);
+  expect("run p.json --backend cuda", 4, {"cuda"});
+}
+
+TEST_F(BadInput, NewerSchemaIsNamed) {
+  write("p.json", R"({"schema":"plan/9"})");
+  expect("check p.json", 3, {"plan/9", "plan/1"});
+}
+
+}  // namespace
+}  // namespace espalier::apps

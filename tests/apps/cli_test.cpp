@@ -1,0 +1,155 @@
+// The command as people use it: the README's lines, step by step and end to end.
+
+#include <gmock/gmock.h>
+
+#include "command.h"
+#include "core/json.h"
+
+namespace espalier::apps {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class Cli : public CommandTest {};
+
+TEST_F(Cli, ListsWhatItKnows) {
+  EXPECT_THAT(run("list strategies").out, HasSubstr("flash_decoding"));
+  EXPECT_THAT(run("list devices").out, HasSubstr("h100-sxm"));
+  EXPECT_THAT(run("list devices a100-80").out, HasSubstr("hbm_read_fraction"));
+  EXPECT_THAT(run("list kernels").out, HasSubstr("espalier_"));
+  EXPECT_THAT(run("list families").out, HasSubstr("doc_qa"));
+  EXPECT_THAT(run("list heads").out, HasSubstr("llama3-8b"));
+}
+
+TEST_F(Cli, PlanCheckSimRunStepByStep) {
+  const Result plan = run("plan --tree '1,64|8192,256' --strategy codec --device h100-sxm --heads 32/8/128 -o p.json");
+  EXPECT_EQ(plan.code, 0) << plan.err;
+  const Result check = run("check p.json");
+  EXPECT_EQ(check.code, 0) << check.err;
+  EXPECT_THAT(check.out, HasSubstr("valid on h100-sxm"));
+  const Result sim = run("sim p.json --device h200");
+  EXPECT_EQ(sim.code, 0) << sim.err;
+  EXPECT_THAT(sim.out, HasSubstr("simulated on h200"));
+  ASSERT_EQ(run("plan --tree '1,8|96,17' --strategy codec --device h100-sxm --heads 8/2/64 -o q.json").code, 0);
+  const Result exact = run("run q.json --backend interpret");
+  EXPECT_EQ(exact.code, 0) << exact.err;
+  EXPECT_THAT(exact.out, HasSubstr("against the oracle"));
+}
+
+TEST_F(Cli, OptionBeforeThePlanFileDoesNotSwallowIt) {
+  ASSERT_EQ(run("plan --tree '1,2|64,8' --strategy codec -o p.json").code, 0);
+  EXPECT_EQ(run("sim --device h200 p.json").code, 0);
+}
+
+TEST_F(Cli, PlanGoesThroughPipes) {
+  const Result r = run("plan --tree '1,2|64,8' --strategy codec | '" ESPALIER_BINARY_DIR "/espalier' check -");
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_THAT(r.out, HasSubstr("valid"));
+}
+
+TEST_F(Cli, CompareWritesAReportOfTheDocumentedShape) {
+  const Result r = run("compare --tree '1,64|8192,256' --device h100-sxm --device a100-80 --model llama3-8b --json r.json --perfetto t.json");
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_THAT(r.out, HasSubstr("verdict"));
+  const auto document = core::JsonDocument::parse(read("r.json"), "r.json");
+  document.root().require_schema("report/1");
+  const auto rows = document.root().at("rows");
+  EXPECT_EQ(rows.size() % 2, 0U);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    for (const char* key :
+         {"input", "snapshot", "device", "heads", "strategy", "kernels", "status", "time_us", "speedup_vs_flash_decoding",
+          "lower_bound_us", "share_of_bound", "hbm_bytes", "l2_bytes", "tasks", "partial_rows", "plan_us", "workspace_bytes",
+          "graph_safe", "bound_by", "why"}) {
+      EXPECT_TRUE(rows.at(i).find(key).has_value()) << key;
+    }
+    if (rows.at(i).at("status").string() == "ok") {
+      EXPECT_LE(rows.at(i).at("share_of_bound").number(), 1.0);
+    } else {
+      EXPECT_TRUE(rows.at(i).at("time_us").is_null());
+      EXPECT_FALSE(rows.at(i).at("why").string().empty());
+    }
+  }
+  EXPECT_TRUE(core::JsonDocument::parse(read("t.json"), "t.json").root().find("traceEvents").has_value());
+}
+
+TEST_F(Cli, WithoutTimingEqualCommandsGiveEqualBytes) {
+  const std::string command = "compare --family rag --seed 3 --no-timing --json - --jobs ";
+  const Result one = run(command + "1");
+  const Result again = run(command + "1");
+  EXPECT_EQ(one.code, 0) << one.err;
+  EXPECT_EQ(one.out, again.out);
+  EXPECT_THAT(one.out, HasSubstr("\"plan_us\": null"));
+}
+
+TEST_F(Cli, BaselineListsWhatChanged) {
+  ASSERT_EQ(run("compare --tree '1,16|2048,64' --json old.json --no-timing").code, 0);
+  EXPECT_THAT(run("compare --tree '1,16|2048,64' --baseline old.json --no-timing").out, HasSubstr("5 rows unchanged"));
+  std::string text = read("old.json");
+  const auto at = text.find("\"time_us\": ");
+  ASSERT_NE(at, std::string::npos);
+  text.insert(at + 11, "1");
+  write("old.json", text);
+  EXPECT_THAT(run("compare --tree '1,16|2048,64' --baseline old.json --no-timing").out, HasSubstr("  time     "));
+}
+
+TEST_F(Cli, RefusalsAreRowsNotErrors) {
+  const Result r = run("compare --tree '4,16|1024,64' --strategy bifurcated,codec --json r.json");
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_THAT(r.out, HasSubstr("refused"));
+  EXPECT_THAT(read("r.json"), HasSubstr("\"status\": \"refused\""));
+}
+
+TEST_F(Cli, SaysPlainlyWhenSharingIsNotWorthIt) {
+  EXPECT_THAT(run("compare --family no_share").out, HasSubstr("sharing is not worth it here"));
+  EXPECT_THAT(run("compare --tree '1,64|8192,256'").out, Not(HasSubstr("sharing is not worth it")));
+}
+
+TEST_F(Cli, SharingGainsExceedTenfoldOnALongPrefixOfManyReaders) {
+  ASSERT_EQ(run("compare --tree '1,1024|2048,32' --heads 32/32/128 --json r.json").code, 0);
+  const auto document = core::JsonDocument::parse(read("r.json"), "r.json");
+  double best = 0;
+  for (std::size_t i = 0; i < document.root().at("rows").size(); ++i) {
+    const auto speedup = document.root().at("rows").at(i).at("speedup_vs_flash_decoding");
+    if (speedup.is_number()) best = std::max(best, speedup.number());
+  }
+  EXPECT_GT(best, 10.0);
+}
+
+TEST_F(Cli, TraceInfoDescribesBothDedupes) {
+  const Result r = run("trace info --tree '1,4|100,20' --page-size 16 --model llama3-8b");
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_THAT(r.out, HasSubstr("token-exact"));
+  EXPECT_THAT(r.out, HasSubstr("at page 16"));
+  EXPECT_THAT(r.out, HasSubstr("fits"));
+}
+
+TEST_F(Cli, TraceGenAndImportRoundTrip) {
+  ASSERT_EQ(run("trace gen --family chat --seed 5 -o f.json").code, 0);
+  ASSERT_EQ(run("trace import --forest f.json -o g.json").code, 0);
+  EXPECT_EQ(read("f.json"), read("g.json"));
+  ASSERT_EQ(run("trace import --tree '1,4|64,20' --page-size 16 --format block-table -o t.jsonl").code, 0);
+  EXPECT_EQ(run("trace info --block-table t.jsonl").code, 0);
+}
+
+TEST_F(Cli, ExportsGraphAndTimeline) {
+  ASSERT_EQ(run("plan --tree '1,8|1024,64' --strategy codec -o p.json").code, 0);
+  EXPECT_THAT(run("export dot p.json").out, HasSubstr("digraph"));
+  EXPECT_THAT(run("export perfetto p.json").out, HasSubstr("traceEvents"));
+}
+
+TEST_F(Cli, DeviceFilesAndOverridesChangeTheAnswer) {
+  write("mine.json", R"({"schema":"device/1","base":"h100-sxm","name":"mine","hbm_gbps":6700})");
+  ASSERT_EQ(run("plan --tree '64|16384' --strategy flash_decoding -o p.json").code, 0);
+  const auto time = [&](const std::string& device) {
+    EXPECT_EQ(run("sim p.json --device " + device + " --json s.json").code, 0);
+    const auto document = core::JsonDocument::parse(read("s.json"), "s.json");
+    return document.root().at("makespan_us").number();
+  };
+  const double base = time("h100-sxm");
+  EXPECT_LT(time("mine.json"), 0.7 * base);
+  EXPECT_GT(time("h100-sxm:hbm_gbps=1000"), 2.0 * base);
+}
+
+}  // namespace
+}  // namespace espalier::apps

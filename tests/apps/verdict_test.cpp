@@ -1,0 +1,88 @@
+// Ranking and verdicts from hand-made rows.
+
+#include <gmock/gmock.h>
+
+#include "apps/compare.h"
+
+namespace espalier::apps {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+ReportRow row(const std::string& strategy, double time_us, double speedup, double dedupe) {
+  ReportRow r;
+  r.input = "in";
+  r.device = "dev";
+  r.strategy = strategy;
+  r.kernels = "ours";
+  r.dedupe = dedupe;
+  r.time_us = time_us;
+  r.speedup_vs_flash_decoding = speedup;
+  r.lower_bound_us = 50;
+  r.share_of_bound = 50 / time_us;
+  r.share_of_datasheet_bound = 45 / time_us;
+  r.plan_us = 100;
+  r.bound_by = "HBM";
+  return r;
+}
+
+CompareOptions options(std::int32_t layers = 0) {
+  CompareOptions o;
+  o.heads.text = "32/8/128";
+  o.heads.layers = layers;
+  o.heads.model = layers > 0 ? "a-model" : "";
+  return o;
+}
+
+TEST(Verdict, NamesTheFastestAndItsGain) {
+  const auto text = render({row("flash_decoding", 200, 1, 4), row("codec", 60, 200.0 / 60, 4)}, options(), false);
+  EXPECT_THAT(text, HasSubstr("use codec: 3.33x over flash_decoding at dedupe 4.00"));
+  EXPECT_THAT(text, HasSubstr("83 % of the lower bound"));
+}
+
+TEST(Verdict, SaysWhenThereIsNothingToShare) {
+  const auto text = render({row("flash_decoding", 100, 1, 1.04), row("codec", 99, 1.01, 1.04)}, options(), false);
+  EXPECT_THAT(text, HasSubstr("sharing is not worth it here"));
+  EXPECT_THAT(text, HasSubstr("Keep flash_decoding"));
+}
+
+TEST(Verdict, TellsBalanceFromSharing) {
+  const auto text = render({row("flash_decoding", 100, 1, 1.02), row("codec", 70, 1.43, 1.02)}, options(), false);
+  EXPECT_THAT(text, HasSubstr("by balance and cuts rather than by sharing"));
+}
+
+TEST(Verdict, SaysWhenSharingExistsButDoesNotPay) {
+  const auto text = render({row("flash_decoding", 100, 1, 2.0), row("codec", 105, 0.95, 2.0)}, options(), false);
+  EXPECT_THAT(text, HasSubstr("sharing does not pay here"));
+}
+
+TEST(Verdict, WeighsPlanningAgainstTheGainOverLayers) {
+  const auto paid = render({row("flash_decoding", 200, 1, 4), row("codec", 60, 200.0 / 60, 4)}, options(32), false);
+  EXPECT_THAT(paid, HasSubstr("pays for itself from 1 layer on"));
+  const auto unpaid = render({row("flash_decoding", 61, 1, 4), row("codec", 58, 61.0 / 58, 4)}, options(8), false);
+  EXPECT_THAT(unpaid, HasSubstr("Planning is not free here"));
+}
+
+TEST(Verdict, RefusedRowsAreNeverTheWinner) {
+  ReportRow refused = row("bifurcated", 1, 1, 4);
+  refused.status = RowStatus::refused;
+  refused.time_us.reset();
+  refused.why = "structure: several roots";
+  const auto text = render({refused, row("flash_decoding", 200, 1, 4)}, options(), false);
+  EXPECT_THAT(text, Not(HasSubstr("use bifurcated")));
+  EXPECT_THAT(text, HasSubstr("several roots"));
+}
+
+TEST(Summary, AveragesSnapshots) {
+  auto a = row("codec", 100, 1.0, 2), b = row("codec", 400, 4.0, 8);
+  b.snapshot = 1;
+  const auto summaries = summarise({a, b});
+  ASSERT_EQ(summaries.size(), 1U);
+  EXPECT_DOUBLE_EQ(summaries[0].time_us, 250);
+  EXPECT_NEAR(summaries[0].speedup, 2.0, 1e-12);
+  EXPECT_NEAR(summaries[0].dedupe, 4.0, 1e-12);
+}
+
+}  // namespace
+}  // namespace espalier::apps
