@@ -48,7 +48,8 @@ struct Measurement {
   Timeline timeline;
 };
 
-/// Chrome trace-event JSON, readable by Perfetto. Lanes are threads, launches a process of their own, counters counters.
+/// Chrome trace-event JSON, readable by Perfetto. Lanes are threads, launches a process of their own, counters counters. CHECKs
+/// that the timeline is of this plan.
 std::string write_trace_events(const Timeline& timeline, const Plan& plan);
 
 }  // namespace espalier::scheduler
