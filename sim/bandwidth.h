@@ -13,6 +13,10 @@ namespace espalier::sim {
 /// BW(n) = (n/L0) / (1 + (n/(L0 B))^p)^(1/p)
 double supply_rate(double in_flight_bytes, double latency_us, double peak_bytes_per_us, double exponent);
 
+/// Unloaded latency of a byte of which `hbm_fraction` misses L2.
+double path_latency_us(double hbm_fraction, const costmodel::DeviceSpec& device);
+double sm_port_bytes_per_us(const costmodel::DeviceSpec& device);
+
 /// CTAs that behave alike: same bytes per unit of work, same limits.
 struct FlowClass {
   double count = 0;               ///< CTAs active now
@@ -28,7 +32,10 @@ struct FlowRate {
   Bound bound = Bound::latency;
 };
 
-/// Progressive filling: all classes' rates rise together until a cap or a shared resource (HBM law, L2, pooled SM pipes) binds.
+/// Progressive filling (max-min): all classes' rates rise together until a cap or a shared resource binds. Resources are HBM and
+/// L2, each as soft_min(sum of in-flight bytes / latency, peak), and the ports and pipes of min(SMs, active CTAs) SMs, pooled over the
+/// device: a CTA may use its whole SM while its neighbours wait. A law below its corner (n < L0 B) is reported as latency. Every
+/// class has count > 0 and cap > 0. O(classes) a round, at most one round a class and resource, mostly one or two.
 void share_bandwidth(std::span<const FlowClass> classes, const costmodel::DeviceSpec& device, std::vector<FlowRate>& rates);
 
 }  // namespace espalier::sim

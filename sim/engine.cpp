@@ -1,0 +1,374 @@
+// The event loop. See docs/model.md for the equations and what is left out.
+//
+// A cohort is a number of equal CTAs that start together and therefore end together: copies of a task, or of a run of
+// tasks of one kind. An event costs as much for a cohort of a thousand CTAs as for one.
+#include "sim/engine.h"
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <queue>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "sim/arrivals.h"
+#include "sim/flow_state.h"
+#include "sim/launch_state.h"
+#include "sim/occupancy.h"
+#include "sim/recorder.h"
+
+namespace espalier::sim {
+namespace {
+
+using scheduler::LaunchId;
+using scheduler::Plan;
+
+/// Events within a picosecond are one: ties by mathematics that rounding has parted. Far below a CTA's shortest stage.
+constexpr double kTieUs = 1e-6;
+
+enum class Stage : std::uint8_t { starting, main, io, ending };
+
+struct Cohort {
+  std::int32_t launch = -1, phase = -1;
+  std::int32_t work = -1, copy = 0;  ///< first CTA: copy `copy` of work `work`; work -1: a worker without work
+  std::int32_t count = 0;
+  std::int32_t worker = -1;          ///< persistent worker, or -1
+  Stage stage = Stage::starting;
+  double begin_us = 0;
+  double fixed_us = 0;
+  BoundTimes entered, spent;         ///< class clocks at entry of the present flow; time by bound so far
+  std::vector<std::int32_t> lanes;   ///< only with a timeline
+};
+
+enum class TimerKind : std::int32_t { cohort, launch_ready, barrier_passed };
+
+struct Timer {
+  double at_us = 0;
+  TimerKind kind = TimerKind::cohort;
+  std::int32_t index = -1;
+  friend bool operator>(const Timer& a, const Timer& b) {
+    if (a.at_us != b.at_us) return a.at_us > b.at_us;
+    return a.kind != b.kind ? a.kind > b.kind : a.index > b.index;
+  }
+};
+
+class Engine {
+ public:
+  Engine(const Plan& plan, const costmodel::DeviceSpec& device, const WorkList& list, const SimOptions& options)
+      : plan_(plan), device_(device), list_(list), flows_(list.classes, device), sm_time_(device.sms), arrivals_(plan),
+        launches_(plan, list), free_units_(static_cast<std::int64_t>(device.sms) * list.sm_units),
+        work_left_(list.works.size()), task_time_(plan.tasks.size()), phases_(plan.phases.size()) {
+    if (options.timeline) recorder_ = std::make_unique<Recorder>(device.sms, options.max_spans);
+    for (std::size_t w = 0; w < list.works.size(); ++w) work_left_[w] = list.works[w].copies;
+    for (const LaunchId l : core::ids<LaunchId>(plan.launches.size())) {
+      for (std::int32_t p = plan.launches[l].phases.begin; p < plan.launches[l].phases.end; ++p) {
+        phases_[static_cast<std::size_t>(p)] = {l, p, -1, 0};
+      }
+    }
+  }
+
+  EngineResult run() && {
+    for (const LaunchId l : core::ids<LaunchId>(plan_.launches.size())) {
+      if (launches_.waits(l) == 0) launch_after_gap(l);
+    }
+    for (;;) {
+      dispatch();
+      const double flow_us = flows_.next_us();
+      const double timer_us = timers_.empty() ? kNever : std::max(0.0, timers_.top().at_us - now_us_);
+      const double us = std::min(flow_us, timer_us);
+      if (us == kNever) break;
+      if (recorder_) recorder_->sample(now_us_, sm_time_.resident(), flows_.active(), flows_.rates());
+      sm_time_.pass(us, flows_.active(), flows_.rates());
+      flows_.advance(us);
+      now_us_ += us;
+      handle_events();
+    }
+    return result();
+  }
+
+ private:
+  static constexpr double kNever = std::numeric_limits<double>::infinity();
+
+  void handle_events() {
+    due_.clear();
+    for (std::int32_t cohort = flows_.pop(kTieUs); cohort >= 0; cohort = flows_.pop(kTieUs)) due_.push_back(cohort);
+    due_timers_.clear();
+    while (!timers_.empty() && timers_.top().at_us <= now_us_ + kTieUs) {
+      due_timers_.push_back(timers_.top());
+      timers_.pop();
+    }
+    for (const std::int32_t cohort : due_) flow_done(cohort);
+    for (const Timer& timer : due_timers_) {
+      if (timer.kind == TimerKind::cohort) {
+        stage_done(timer.index);
+      } else {
+        open_phases(LaunchId(timer.index));
+      }
+    }
+  }
+
+  // Cohorts
+
+  /// `dispatch_us`: what it costs to bring the CTAs onto their SMs; nothing when a resident CTA takes the work.
+  void start_cohort(Cohort cohort, double dispatch_us) {
+    const CtaKind& kind = kind_of(cohort);
+    cohort.begin_us = now_us_;
+    cohort.stage = Stage::starting;
+    if (cohort.phase >= 0) {
+      double& begin = phases_[static_cast<std::size_t>(cohort.phase)].begin_us;
+      if (begin < 0) begin = now_us_;
+    }
+    if (recorder_) {
+      cohort.worker >= 0 ? recorder_->take_worker(worker_lane(cohort), cohort.lanes)
+                         : recorder_->take(cohort.count, cohort.lanes);
+    }
+    sm_time_.resident(cohort.count, is_merge(cohort));
+    std::int32_t index = static_cast<std::int32_t>(cohorts_.size());
+    if (free_cohorts_.empty()) {
+      cohorts_.push_back(std::move(cohort));
+    } else {
+      index = free_cohorts_.back();
+      free_cohorts_.pop_back();
+      cohorts_[static_cast<std::size_t>(index)] = std::move(cohort);
+    }
+    fixed_stage(index, dispatch_us + kind.exposed_us);
+  }
+
+  void fixed_stage(std::int32_t index, double us) {
+    Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
+    cohort.fixed_us += us;
+    sm_time_.fixed(cohort.count);
+    timers_.push({now_us_ + us, TimerKind::cohort, index});
+  }
+
+  void flow_stage(std::int32_t index, std::int32_t flow, double bytes) {
+    Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
+    cohort.entered = flows_.bound_times(flow);
+    flows_.enter(flow, index, cohort.count, bytes);
+  }
+
+  void flow_done(std::int32_t index) {
+    Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
+    const CtaKind& kind = kind_of(cohort);
+    const BoundTimes& now = flows_.bound_times(cohort.stage == Stage::main ? kind.main_class : kind.io_class);
+    for (int b = 0; b < kBounds; ++b) cohort.spent.us[b] += now.us[b] - cohort.entered.us[b];
+    next_stage(index);
+  }
+
+  void stage_done(std::int32_t index) {
+    const Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
+    sm_time_.fixed(-std::int64_t{cohort.count});
+    cohort.stage == Stage::ending ? retire(index) : next_stage(index);
+  }
+
+  /// Moves on to the next stage that isn't empty.
+  void next_stage(std::int32_t index) {
+    Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
+    const CtaKind& kind = kind_of(cohort);
+    if (cohort.stage == Stage::starting) {
+      cohort.stage = Stage::main;
+      if (kind.main_class >= 0) return flow_stage(index, kind.main_class, kind.main_bytes);
+    }
+    if (cohort.stage == Stage::main) {
+      cohort.stage = Stage::io;
+      if (kind.io_class >= 0) return flow_stage(index, kind.io_class, kind.io_bytes);
+    }
+    cohort.stage = Stage::ending;
+    if (kind.end_us > 0) return fixed_stage(index, kind.end_us);
+    retire(index);
+  }
+
+  void retire(std::int32_t index) {
+    Cohort cohort = std::move(cohorts_[static_cast<std::size_t>(index)]);
+    free_cohorts_.push_back(index);
+    cohort.spent.us[static_cast<int>(Bound::fixed)] += cohort.fixed_us;
+    sm_time_.resident(-std::int64_t{cohort.count}, is_merge(cohort));
+    if (recorder_) recorder_->release(cohort.lanes);
+    if (cohort.work >= 0) finish_works(cohort);
+    const LaunchId launch(cohort.launch);
+    if (cohort.worker >= 0) {
+      feed_worker(launch, cohort.worker, 0);
+    } else {
+      free_units_ += cohort.count * list_.phases[static_cast<std::size_t>(cohort.phase)].need;
+    }
+    if (cohort.phase < 0) return;
+    phases_[static_cast<std::size_t>(cohort.phase)].end_us = now_us_;
+    if (launches_.ctas_done(launch, cohort.count)) phases_done(launch);
+  }
+
+  /// Every CTA of the open phases is through: a barrier opens the next ones, or the launch is over.
+  void phases_done(LaunchId launch) {
+    if (launches_.has_closed_phase(launch)) {
+      const double us = device_.grid_sync_us;
+      if (recorder_) recorder_->gap(scheduler::SpanKind::barrier, launch, now_us_, now_us_ + us);
+      timers_.push({now_us_ + us, TimerKind::barrier_passed, launch.value});
+      return;
+    }
+    makespan_us_ = std::max(makespan_us_, now_us_);
+    for (const LaunchId next : launches_.finish(launch)) launch_after_gap(next);
+  }
+
+  /// Books the cohort's CTAs with their tasks and steps; completed ones may make merges ready.
+  void finish_works(const Cohort& cohort) {
+    const bool tasks = plan_.phases[static_cast<std::size_t>(cohort.phase)].kind == scheduler::PhaseKind::tasks;
+    ready_steps_.clear();
+    std::int32_t left = cohort.count, copy = cohort.copy;
+    std::size_t lane = 0;
+    for (auto w = static_cast<std::size_t>(cohort.work); left > 0; ++w, copy = 0) {
+      const Work& work = list_.works[w];
+      const std::int32_t done = std::min(left, work.copies - copy);
+      left -= done;
+      if (tasks) {
+        BoundTimes& times = task_time_[static_cast<std::size_t>(work.item)];
+        for (int b = 0; b < kBounds; ++b) times.us[b] += cohort.spent.us[b] * done;
+      }
+      for (std::int32_t c = 0; recorder_ && c < done; ++c, ++lane) {
+        recorder_->cta({0, tasks ? scheduler::SpanKind::task : scheduler::SpanKind::step, LaunchId(cohort.launch), work.item,
+                        copy + c, cohort.begin_us, now_us_}, cohort.lanes[lane]);
+      }
+      work_left_[w] -= done;
+      if (work_left_[w] > 0) continue;
+      tasks ? arrivals_.task_done(scheduler::TaskId(work.item), ready_steps_)
+            : arrivals_.step_done(scheduler::StepId(work.item), ready_steps_);
+    }
+    for (const scheduler::StepId step : ready_steps_) launches_.step_ready(step);
+  }
+
+  // Launches
+
+  void launch_after_gap(LaunchId launch) {
+    const scheduler::Follow follow = plan_.launches[launch].follow;
+    double us = follow == scheduler::Follow::stream  ? device_.launch_stream_us
+                : follow == scheduler::Follow::graph ? device_.launch_graph_us
+                                                     : device_.launch_pdl_us;
+    // Nothing to overlap the start of the first kernel with.
+    if (launches_.is_first(launch)) us = std::max(us, device_.least_launch_gap_us());
+    if (recorder_) recorder_->gap(scheduler::SpanKind::launch_gap, launch, now_us_, now_us_ + us);
+    timers_.push({now_us_ + us, TimerKind::launch_ready, launch.value});
+  }
+
+  void open_phases(LaunchId launch) {
+    const std::int32_t begin = launches_.next_phase(launch);
+    launches_.open_phases(launch, arrivals_);
+    for (std::int32_t p = begin; p < launches_.next_phase(launch); ++p) {
+      phases_[static_cast<std::size_t>(p)].end_us = now_us_;
+      if (list_.phases[static_cast<std::size_t>(p)].ctas == 0) phases_[static_cast<std::size_t>(p)].begin_us = now_us_;
+    }
+    if (launches_.ctas_done(launch, 0)) return phases_done(launch);
+    for (const std::int32_t worker : launches_.resume_workers(launch)) feed_worker(launch, worker, 0);
+  }
+
+  // Dispatch
+
+  /// Launches get free slots in order; a later one only when nothing of the earlier waits (the hardware's leftover policy).
+  void dispatch() {
+    for (std::size_t i = 0; i < launches_.open().size(); ++i) {
+      if (!dispatch_launch(launches_.open()[i])) break;
+    }
+  }
+
+  bool dispatch_launch(LaunchId launch) {
+    for (;;) {
+      const std::int64_t need = launches_.next_need(launch);
+      if (need == 0) return true;
+      const auto room = static_cast<std::int32_t>(free_units_ / need);
+      if (room == 0) return false;
+      if (const std::int32_t worker = launches_.take_worker(launch); worker >= 0) {
+        free_units_ -= need;
+        feed_worker(launch, worker, device_.cta_start_ns * 1e-3);
+        continue;
+      }
+      const Batch batch = launches_.take(launch, room);
+      free_units_ -= need * batch.count;
+      start_cohort(cohort_of(launch, batch, -1), batch.dispatched ? device_.cta_start_ns * 1e-3 : 0);
+    }
+  }
+
+  /// A resident worker takes a ready merge, else its next item, else any open work; it waits for a barrier or leaves.
+  void feed_worker(LaunchId launch, std::int32_t worker, double dispatch_us) {
+    const Batch batch = launches_.worker_batch(launch, worker);
+    if (batch.count > 0) return start_cohort(cohort_of(launch, batch, worker), dispatch_us);
+    if (launches_.worker_waits(launch, worker)) return;
+    if (dispatch_us > 0) {
+      Cohort idle;
+      idle.launch = launch.value;
+      idle.count = 1;
+      idle.worker = worker;
+      return start_cohort(std::move(idle), dispatch_us);
+    }
+    free_units_ += launches_.worker_need(launch);
+  }
+
+  static Cohort cohort_of(LaunchId launch, const Batch& batch, std::int32_t worker) {
+    Cohort cohort;
+    cohort.launch = launch.value;
+    cohort.phase = batch.phase;
+    cohort.work = batch.work;
+    cohort.copy = batch.copy;
+    cohort.count = batch.count;
+    cohort.worker = worker;
+    return cohort;
+  }
+
+  const CtaKind& kind_of(const Cohort& cohort) const {
+    static const CtaKind kNothing;
+    if (cohort.work < 0) return kNothing;
+    return list_.kinds[static_cast<std::size_t>(list_.works[static_cast<std::size_t>(cohort.work)].kind)];
+  }
+
+  bool is_merge(const Cohort& cohort) const {
+    return cohort.phase >= 0 && plan_.phases[static_cast<std::size_t>(cohort.phase)].kind == scheduler::PhaseKind::steps;
+  }
+
+  std::int32_t worker_lane(const Cohort& cohort) const {
+    return cohort.worker - plan_.launches[LaunchId(cohort.launch)].queue_begin;
+  }
+
+  EngineResult result() {
+    if (const LaunchId stuck = launches_.first_unfinished(); stuck.valid()) {
+      throw core::bad_input(fmt::format("launch {}", stuck.value), "a launch that can come to its end",
+                            "one that waits for work, slots or launches that never finish");
+    }
+    EngineResult result;
+    result.makespan_us = makespan_us_;
+    result.split = sm_time_.split();
+    result.phases = std::move(phases_);
+    result.task_bound.reserve(task_time_.size());
+    for (std::size_t t = 0; t < task_time_.size(); ++t) {
+      const auto& us = task_time_[t].us;
+      const auto most = std::max_element(std::begin(us), std::end(us));
+      const bool empty = plan_.tasks[scheduler::TaskId(t)].kind == scheduler::TaskKind::padding;
+      result.task_bound.push_back(empty ? Bound::fixed : static_cast<Bound>(most - std::begin(us)));
+    }
+    if (recorder_) result.timeline = std::move(*recorder_).finish(makespan_us_);
+    return result;
+  }
+
+  const Plan& plan_;
+  const costmodel::DeviceSpec& device_;
+  const WorkList& list_;
+  FlowState flows_;
+  SmTime sm_time_;
+  Arrivals arrivals_;
+  LaunchStates launches_;
+  std::int64_t free_units_;
+  double now_us_ = 0, makespan_us_ = 0;
+  std::vector<Cohort> cohorts_;
+  std::vector<std::int32_t> free_cohorts_, due_;
+  std::vector<Timer> due_timers_;
+  std::vector<scheduler::StepId> ready_steps_;
+  std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;
+  std::vector<std::int32_t> work_left_;  ///< CTAs not done, by work
+  std::vector<BoundTimes> task_time_;
+  std::vector<PhaseTime> phases_;
+  std::unique_ptr<Recorder> recorder_;
+};
+
+}  // namespace
+
+EngineResult run_events(const Plan& plan, const costmodel::DeviceSpec& device, const WorkList& list,
+                        const SimOptions& options) {
+  return Engine(plan, device, list, options).run();
+}
+
+}  // namespace espalier::sim

@@ -1,0 +1,195 @@
+// Dependencies, phase opening and the order in which CTAs of a launch go out.
+#include "sim/launch_state.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "core/error.h"
+
+namespace espalier::sim {
+
+using scheduler::Launch;
+using scheduler::LaunchId;
+using scheduler::PhaseKind;
+using scheduler::PhaseStart;
+using scheduler::Plan;
+
+namespace {
+
+bool merges_on_arrival(const scheduler::Phase& phase) {
+  return phase.kind == PhaseKind::steps && phase.start == PhaseStart::on_arrival;
+}
+
+}  // namespace
+
+LaunchStates::LaunchStates(const Plan& plan, const WorkList& list)
+    : plan_(plan), list_(list), states_(plan.launches.size()), phase_launch_(plan.phases.size(), -1),
+      step_phase_(plan.steps.size(), -1), task_work_(plan.tasks.size(), -1), task_phase_(plan.tasks.size(), -1),
+      queue_next_(plan.queues.size()) {
+  std::map<std::int32_t, LaunchId> last_on_stream;
+  for (const LaunchId l : core::ids<LaunchId>(plan.launches.size())) {
+    const Launch& launch = plan.launches[l];
+    State& state = states_[l];
+    state.next_phase = launch.phases.begin;
+    for (std::int32_t d = launch.dependencies.begin; d < launch.dependencies.end; ++d) {
+      follow(plan.dependencies[static_cast<std::size_t>(d)], l);
+    }
+    const auto [at, fresh] = last_on_stream.try_emplace(launch.stream, l);
+    if (!fresh) follow(std::exchange(at->second, l), l);
+    for (std::int32_t p = launch.phases.begin; p < launch.phases.end; ++p) {
+      const auto index = static_cast<std::size_t>(p);
+      phase_launch_[index] = l.value;
+      const scheduler::Phase& phase = plan.phases[index];
+      if (phase.kind == PhaseKind::tasks) state.worker_need = std::max(state.worker_need, list.phases[index].need);
+      for (std::int32_t w = list.phases[index].works.begin; w < list.phases[index].works.end; ++w) {
+        const auto item = static_cast<std::size_t>(list.works[static_cast<std::size_t>(w)].item);
+        if (phase.kind == PhaseKind::steps) {
+          step_phase_[item] = p;
+        } else {
+          task_work_[item] = w;
+          task_phase_[item] = p;
+        }
+      }
+    }
+  }
+  for (std::size_t q = 0; q < plan.queues.size(); ++q) queue_next_[q] = plan.queues[q].begin;
+}
+
+void LaunchStates::follow(LaunchId before, LaunchId after) {
+  auto& followers = states_[before].followers;
+  if (std::find(followers.begin(), followers.end(), after) != followers.end()) return;
+  followers.push_back(after);
+  ++states_[after].waits;
+  states_[after].first = false;
+}
+
+void LaunchStates::open_phases(LaunchId l, const Arrivals& arrivals) {
+  State& state = states_[l];
+  state.after_barrier = state.next_phase > plan_.launches[l].phases.begin;
+  if (!state.after_barrier) {
+    open_.insert(std::upper_bound(open_.begin(), open_.end(), l), l);
+  }
+  const std::int32_t begin = state.next_phase;
+  do {
+    if (state.next_phase == plan_.launches[l].phases.end) break;
+    const std::int32_t p = state.next_phase++;
+    const scheduler::Phase& phase = plan_.phases[static_cast<std::size_t>(p)];
+    const PhaseWork& work = list_.phases[static_cast<std::size_t>(p)];
+    state.outstanding += work.ctas;
+    if (work.ctas == 0) continue;
+    if (merges_on_arrival(phase)) {
+      for (std::int32_t w = work.works.begin; w < work.works.end; ++w) {
+        if (arrivals.is_ready(scheduler::StepId(list_.works[static_cast<std::size_t>(w)].item))) {
+          state.arrived.push_back({p, w, 0});
+        }
+      }
+    } else if (phase.kind == PhaseKind::steps || plan_.launches[l].workers == 0) {
+      state.pending.push_back({p, work.works.begin, 0});
+    }
+  } while (state.next_phase < plan_.launches[l].phases.end &&
+           plan_.phases[static_cast<std::size_t>(state.next_phase)].start != PhaseStart::barrier);
+  ESPALIER_CHECK(state.next_phase > begin || begin == plan_.launches[l].phases.end);
+}
+
+void LaunchStates::step_ready(scheduler::StepId step) {
+  const std::int32_t p = step_phase_[step.index()];
+  const LaunchId l(phase_launch_[static_cast<std::size_t>(p)]);
+  State& state = states_[l];
+  // A phase that isn't open yet looks for its ready steps when it opens.
+  const bool open = std::binary_search(open_.begin(), open_.end(), l) && p < state.next_phase;
+  if (!open) return;
+  const std::int32_t first_step = plan_.phases[static_cast<std::size_t>(p)].range.begin;
+  state.arrived.push_back({p, list_.phases[static_cast<std::size_t>(p)].works.begin + step.value - first_step, 0});
+}
+
+std::vector<LaunchId> LaunchStates::finish(LaunchId l) {
+  State& state = states_[l];
+  state.finished = true;
+  open_.erase(std::find(open_.begin(), open_.end(), l));
+  std::vector<LaunchId> next;
+  for (const LaunchId follower : state.followers) {
+    if (--states_[follower].waits == 0) next.push_back(follower);
+  }
+  return next;
+}
+
+LaunchId LaunchStates::first_unfinished() const {
+  for (const LaunchId l : core::ids<LaunchId>(states_.size())) {
+    if (!states_[l].finished) return l;
+  }
+  return LaunchId();
+}
+
+std::int64_t LaunchStates::next_need(LaunchId l) const {
+  const State& state = states_[l];
+  if (state.next_worker < plan_.launches[l].workers) return state.worker_need;
+  if (!state.arrived.empty()) return need(state.arrived.front());
+  return state.pending.empty() ? 0 : need(state.pending.front());
+}
+
+Batch LaunchStates::take(LaunchId l, std::int32_t room) {
+  State& state = states_[l];
+  const bool arrived = !state.arrived.empty();
+  Batch batch = take_from(arrived ? state.arrived : state.pending, room);
+  batch.dispatched = !arrived && !state.after_barrier && plan_.launches[l].workers == 0;
+  return batch;
+}
+
+Batch LaunchStates::take_from(std::deque<Cursor>& queue, std::int32_t room) {
+  Cursor& cursor = queue.front();
+  const PhaseWork& phase = list_.phases[static_cast<std::size_t>(cursor.phase)];
+  const bool single = merges_on_arrival(plan_.phases[static_cast<std::size_t>(cursor.phase)]);
+  const Work& first = list_.works[static_cast<std::size_t>(cursor.work)];
+  const std::int32_t end = single ? cursor.work + 1 : first.run_end;
+  Batch batch{cursor.phase, cursor.work, cursor.copy, 0, true};
+  while (cursor.work < end && batch.count < room) {
+    const std::int32_t copies = list_.works[static_cast<std::size_t>(cursor.work)].copies;
+    const std::int32_t taken = std::min(room - batch.count, copies - cursor.copy);
+    batch.count += taken;
+    cursor.copy += taken;
+    if (cursor.copy < copies) break;
+    ++cursor.work;
+    cursor.copy = 0;
+  }
+  if (cursor.work == (single ? end : phase.works.end)) queue.pop_front();
+  return batch;
+}
+
+std::int32_t LaunchStates::take_worker(LaunchId l) {
+  State& state = states_[l];
+  const Launch& launch = plan_.launches[l];
+  return state.next_worker < launch.workers ? launch.queue_begin + state.next_worker++ : -1;
+}
+
+Batch LaunchStates::worker_batch(LaunchId l, std::int32_t worker) {
+  State& state = states_[l];
+  const auto q = static_cast<std::size_t>(worker);
+  if (!state.arrived.empty()) return take_from(state.arrived, 1);
+  if (queue_next_[q] < plan_.queues[q].end) {
+    const scheduler::QueueItem& item = plan_.queue_items[static_cast<std::size_t>(queue_next_[q])];
+    const std::int32_t phase = task_phase_[item.task.index()];
+    if (phase < 0 || phase_launch_[static_cast<std::size_t>(phase)] != l.value) {
+      throw core::bad_input(fmt::format("queue of worker {}", worker), "tasks of its own launch",
+                            fmt::format("task {}", item.task.value));
+    }
+    if (phase < state.next_phase) {
+      ++queue_next_[q];
+      return {phase, task_work_[item.task.index()], item.copy, 1, false};
+    }
+  }
+  return state.pending.empty() ? Batch{} : take_from(state.pending, 1);
+}
+
+bool LaunchStates::worker_waits(LaunchId l, std::int32_t worker) {
+  const auto q = static_cast<std::size_t>(worker);
+  if (queue_next_[q] == plan_.queues[q].end) return false;
+  states_[l].waiting_workers.push_back(worker);
+  return true;
+}
+
+std::vector<std::int32_t> LaunchStates::resume_workers(LaunchId l) {
+  return std::exchange(states_[l].waiting_workers, {});
+}
+
+}  // namespace espalier::sim

@@ -1,0 +1,32 @@
+// Who is on the device now, and where the SM time of each interval goes.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "sim/bandwidth.h"
+
+namespace espalier::sim {
+
+class SmTime {
+ public:
+  explicit SmTime(double sms) : sms_(sms) {}
+
+  /// CTAs that come to (or leave, negative) the device; `merging` ones belong to reduction phases.
+  void resident(std::int64_t count, bool merging);
+  /// CTAs that begin (or end, negative) a stage of fixed length.
+  void fixed(std::int64_t count) { fixed_ += count; }
+  std::int64_t resident() const { return resident_; }
+  /// Books an interval in which nothing changed. CTAs spread over as many SMs as there are; SMs that stay empty are idle for the
+  /// first reason that holds: nobody anywhere, only merges, the device was full since it last was empty (tail), it never was.
+  void pass(double us, const std::vector<FlowClass>& active, const std::vector<FlowRate>& rates);
+  const TimeSplit& split() const { return split_; }
+
+ private:
+  double sms_;
+  std::int64_t resident_ = 0, merging_ = 0, fixed_ = 0;
+  bool filled_ = false;
+  TimeSplit split_;
+};
+
+}  // namespace espalier::sim
