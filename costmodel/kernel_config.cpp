@@ -53,6 +53,27 @@ auto value_in(const Table& table, const JsonView& view) {
   throw core::bad_input(view.where(), "one of " + core::join(names, ", "), fmt::format("\"{}\"", text));
 }
 
+struct Size {
+  const char* field;
+  double value, low, high;
+};
+
+/// Every size that occupancy and counts divide or multiply by, with its legal range.
+std::array<Size, 10> sizes_of(const KernelConfig& kernel) {
+  return {{{"query_tile", static_cast<double>(kernel.query_tile), 1, 4096},
+           {"kv_tile", static_cast<double>(kernel.kv_tile), 1, 65536},
+           {"rows_per_warp", static_cast<double>(kernel.rows_per_warp), 1, 4096},
+           {"stages", static_cast<double>(kernel.stages), 1, 64},
+           {"warps", static_cast<double>(kernel.warps), 1, kMostWarpsPerCta},
+           {"smem_bytes", static_cast<double>(kernel.smem_bytes), 0, 1 << 30},
+           {"registers", static_cast<double>(kernel.registers), 1, kMostRegistersPerThread},
+           {"cluster", static_cast<double>(kernel.cluster), 1, 16},
+           {"overlap", kernel.overlap, 0, 1},
+           {"efficiency", kernel.efficiency, 0.01, 1}}};
+}
+
+bool in_range(const Size& size) { return size.value >= size.low && size.value <= size.high; }
+
 std::int64_t device_bytes(double kib) { return static_cast<std::int64_t>(kib * static_cast<double>(core::kKiB)); }
 
 std::int64_t registers_per_cta(const KernelConfig& kernel) {
@@ -97,21 +118,12 @@ std::string_view role_name(KernelRole role) { return name_in(kRoles, role); }
 std::string_view engine_name(Engine engine) { return name_in(kEngines, engine); }
 
 void check_kernel(const KernelConfig& kernel, std::string_view where) {
-  const auto check = [&](std::string_view field, double value, double low, double high) {
-    if (value >= low && value <= high) return;
-    throw core::bad_input(fmt::format("{}: {}", where, field), fmt::format("{} to {}", low, high), fmt::format("{}", value));
-  };
   if (kernel.name.empty()) throw core::bad_input(where, "a kernel with a name", "an empty name");
-  check("query_tile", kernel.query_tile, 1, 4096);
-  check("kv_tile", kernel.kv_tile, 1, 65536);
-  check("rows_per_warp", kernel.rows_per_warp, 1, 4096);
-  check("stages", kernel.stages, 1, 64);
-  check("warps", kernel.warps, 1, kMostWarpsPerCta);
-  check("smem_bytes", kernel.smem_bytes, 0, 1 << 30);
-  check("registers", kernel.registers, 1, kMostRegistersPerThread);
-  check("cluster", kernel.cluster, 1, 16);
-  check("overlap", kernel.overlap, 0, 1);
-  check("efficiency", kernel.efficiency, 0.01, 1);
+  for (const Size& size : sizes_of(kernel)) {
+    if (in_range(size)) continue;
+    throw core::bad_input(fmt::format("{}: {}", where, size.field), fmt::format("{} to {}", size.low, size.high),
+                          fmt::format("{}", size.value));
+  }
 }
 
 KernelConfig read_kernel(const JsonView& view) {
@@ -149,29 +161,21 @@ KernelConfig read_kernel(const JsonView& view) {
   return kernel;
 }
 
-void write_kernel(core::JsonWriter& writer, const KernelConfig& kernel) {
-  writer.begin_object();
-  writer.field("name", kernel.name).field("role", role_name(kernel.role)).field("engine", engine_name(kernel.engine));
-  writer.field("query_tile", kernel.query_tile).field("kv_tile", kernel.kv_tile);
-  writer.field("rows_per_warp", kernel.rows_per_warp).field("packs_heads", kernel.packs_heads);
-  writer.field("stages", kernel.stages).field("warps", kernel.warps).field("smem_bytes", kernel.smem_bytes);
-  writer.field("registers", kernel.registers).field("cluster", kernel.cluster);
-  writer.field("partial_dtype", traces::dtype_name(kernel.partial_dtype));
-  writer.field("overlap", kernel.overlap).field("efficiency", kernel.efficiency);
-  writer.field("implemented", kernel.implemented).field("origin", kernel.origin);
-  writer.end_object();
-}
-
 std::int64_t smem_bytes(const KernelConfig& kernel, const traces::HeadConfig& heads) {
   if (kernel.smem_bytes > 0) return kernel.smem_bytes;
   const std::int64_t q = traces::dtype_bytes(heads.q_dtype);
   const std::int64_t kv = traces::dtype_bytes(heads.kv_dtype);
-  const std::int64_t q_tile = kernel.query_tile * heads.qk_dim * q;
-  const std::int64_t ring_tokens = std::int64_t{kernel.stages} * kernel.kv_tile;
+  const std::int64_t query_tile = kernel.query_tile;
+  // Checked: a plan file may hold any sizes.
+  const std::int64_t q_tile = core::checked_mul(query_tile, heads.qk_dim * q);
+  const auto ring = [&](std::int64_t token_bytes) {
+    return core::checked_mul(std::int64_t{kernel.stages} * kernel.kv_tile, token_bytes);
+  };
   switch (kernel.role) {
-    case KernelRole::attend: return q_tile + ring_tokens * heads.kv_bytes_per_token_head();
-    case KernelRole::scores: return q_tile + ring_tokens * heads.qk_dim * kv;
-    case KernelRole::values: return std::int64_t{kernel.query_tile} * kernel.kv_tile * q + ring_tokens * heads.v_dim * kv;
+    case KernelRole::attend: return core::checked_add(q_tile, ring(heads.kv_bytes_per_token_head()));
+    case KernelRole::scores: return core::checked_add(q_tile, ring(heads.qk_dim * kv));
+    case KernelRole::values:
+      return core::checked_add(core::checked_mul(query_tile * kernel.kv_tile, q), ring(heads.v_dim * kv));
     case KernelRole::reduce:
     case KernelRole::softmax: return 0;
   }
@@ -191,6 +195,9 @@ std::string unfit_reason(const KernelConfig& kernel, const traces::HeadConfig& h
   const auto refuse = [&](std::string_view what, std::int64_t need, std::int64_t most) {
     return fmt::format("{} needs {} {}, {} has {}", kernel.name, need, what, device.name, most);
   };
+  for (const Size& size : sizes_of(kernel)) {
+    if (!in_range(size)) return fmt::format("{} has {} {}, expected {} to {}", kernel.name, size.field, size.value, size.low, size.high);
+  }
   if (kernel.engine == Engine::wgmma && device.wgmma_flop_per_clk <= 0) {
     return fmt::format("{} needs warp-group MMA, which {} lacks", kernel.name, device.name);
   }

@@ -14,7 +14,6 @@
 
 namespace espalier::core {
 class JsonView;
-class JsonWriter;
 }  // namespace espalier::core
 
 namespace espalier::costmodel {
@@ -56,9 +55,8 @@ struct KernelConfig {
 /// Throws Error (bad input) for a size that makes no sense (a query tile of 0 rows, 300 registers a thread, …).
 void check_kernel(const KernelConfig& kernel, std::string_view where);
 
-/// One kernel as an object of a catalog/1 or plan/1 document. Absent keys keep their defaults, except name, role and tiles.
+/// One entry of a catalog/1 document. Absent keys keep their defaults, except name, role and tiles.
 KernelConfig read_kernel(const core::JsonView& view);
-void write_kernel(core::JsonWriter& writer, const KernelConfig& kernel);
 
 /// Shared memory of one CTA in bytes for these heads: the field, or Q tile + stages x (K+V) tile (scores: K only; values:
 /// the probabilities' tile and V only; reduce and softmax: none).
@@ -67,7 +65,8 @@ std::int64_t smem_bytes(const KernelConfig& kernel, const traces::HeadConfig& he
 /// CTAs of this kernel that fit one SM (warps, registers, shared memory, CTA limit); 0 when one doesn't fit.
 std::int32_t ctas_per_sm(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device);
 
-/// Why a CTA can't run on the device (shared memory, warps, registers, accumulators, engine missing); empty when it can.
+/// Why a CTA can't run on the device (senseless sizes, shared memory, warps, registers, accumulators, engine missing); empty
+/// when it can.
 std::string unfit_reason(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device);
 
 const std::vector<KernelConfig>& kernel_catalog();

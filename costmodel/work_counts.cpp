@@ -39,6 +39,7 @@ Sizes sizes_of(const TaskShape& shape, const KernelConfig& kernel, const traces:
   ESPALIER_CHECK_OP(shape.queries, >=, 0);
   ESPALIER_CHECK_OP(shape.heads, >=, 0);
   ESPALIER_CHECK_OP(shape.kv_tokens, >=, 0);
+  ESPALIER_CHECK(kernel.query_tile > 0 && kernel.kv_tile > 0 && kernel.rows_per_warp > 0);
   Sizes s;
   s.rows = checked_mul(shape.queries, shape.heads);
   s.padded_rows = core::round_up(s.rows, kernel.query_tile);
@@ -120,7 +121,7 @@ WorkCounts count_task(const TaskShape& shape, const KernelConfig& kernel, const 
   WorkCounts counts;
   if (shape.role == KernelRole::softmax) {
     // In place: every stored score is read, exponentiated and written back.
-    const std::int64_t scores = checked_mul(s.rows, shape.folded_columns);
+    const std::int64_t scores = product({shape.folded_rows, shape.heads, shape.folded_columns});
     counts.score_read_bytes = checked_mul(scores, s.q_bytes);
     counts.score_write_bytes = counts.score_read_bytes;
     counts.exps = scores;
@@ -136,7 +137,7 @@ WorkCounts count_task(const TaskShape& shape, const KernelConfig& kernel, const 
   add_flops(counts, product({s.padded_rows, s.padded_tokens, flops_per_pair(shape.role, heads)}), kernel);
 
   if (shape.role == KernelRole::scores) counts.score_write_bytes = product({s.rows, shape.kv_tokens, s.q_bytes});
-  if (shape.role == KernelRole::values) counts.score_read_bytes = product({s.rows, shape.folded_columns, s.q_bytes});
+  if (shape.role == KernelRole::values) counts.score_read_bytes = product({shape.folded_rows, shape.heads, shape.folded_columns, s.q_bytes});
   if (shape.role == KernelRole::attend) {
     add_online_softmax(counts, s, heads.v_dim);
     add_merged_rows(counts, checked_mul(shape.folded_rows, shape.heads), s, heads.v_dim);
@@ -166,10 +167,12 @@ WorkCounts count_reduction(const ReductionShape& shape, const KernelConfig& kern
 TileCycles tile_cycles(const TaskShape& shape, const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
   TaskShape tile = shape;
   tile.kv_tokens = kernel.kv_tile;
-  tile.folded_columns = kernel.kv_tile;  // the scores that go with this tile
-  tile.folded_rows = 0;
+  // The stored scores that go with this tile; partial rows are folded in once a task, not once a tile.
+  const bool has_scores = shape.role == KernelRole::softmax || shape.role == KernelRole::values;
+  tile.folded_rows = has_scores ? shape.queries : 0;
+  tile.folded_columns = has_scores ? kernel.kv_tile : 0;
   tile.visible_pairs = 0;
-  WorkCounts counts = count_task(tile, kernel, heads);
+  const WorkCounts counts = count_task(tile, kernel, heads);
   // The query rows are staged once a task, not once a tile.
   const std::int64_t staged = counts.smem_write_bytes - counts.query_bytes + counts.smem_read_bytes - counts.query_bytes;
 

@@ -22,8 +22,8 @@ struct TaskShape {
   std::int64_t visible_pairs = 0;  ///< sum over segments of tokens x queries that see them (= queries x kv_tokens unmasked)
   std::int32_t segments = 1;
   bool writes_partial = false;     ///< partial row + log-sum-exp instead of the final row
-  std::int64_t folded_rows = 0;    ///< attend: partial rows of one head read back in
-  std::int64_t folded_columns = 0; ///< softmax, values: stored scores of one row (query x head), summed over its slots
+  std::int64_t folded_rows = 0;    ///< of one head: partial rows read back in; softmax, values: rows of stored scores
+  std::int64_t folded_columns = 0; ///< softmax, values: stored scores of one such row, summed over the slots that hold it
   friend auto operator<=>(const TaskShape&, const TaskShape&) = default;
 };
 

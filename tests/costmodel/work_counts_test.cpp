@@ -152,6 +152,7 @@ TEST(CountTask, CountsTheTwoGemmRolesByHand) {
   softmax.role = KernelRole::softmax;
   softmax.queries = 5;
   softmax.heads = 4;
+  softmax.folded_rows = 5;
   softmax.folded_columns = 130;
   const WorkCounts s = count_task(softmax, kernel, kGqa);
   EXPECT_EQ(s.score_read_bytes, 20 * 130 * 2);
@@ -160,6 +161,7 @@ TEST(CountTask, CountsTheTwoGemmRolesByHand) {
   EXPECT_EQ(s.kv_bytes + s.query_bytes + s.mma_flops + s.kv_tiles, 0);
 
   shape.role = KernelRole::values;
+  shape.folded_rows = 5;
   shape.folded_columns = 100;
   shape.writes_partial = true;
   const WorkCounts values = count_task(shape, kernel, kGqa);
@@ -258,6 +260,16 @@ TEST(TileCycles, OverlapAndEfficiencyShapeTheTotal) {
   EXPECT_DOUBLE_EQ(tile_cycles(attend(64, 1, 1), kernel, kGqa, d).total, c.tensor + c.exp + c.fma + c.smem);
   kernel.efficiency = 0.5;
   EXPECT_DOUBLE_EQ(tile_cycles(attend(64, 1, 1), kernel, kGqa, d).total, 2 * (c.tensor + c.exp + c.fma + c.smem));
+}
+
+TEST(TileCycles, IncludeTheStoredScoresOfTheTile) {
+  const DeviceSpec d = find_device("h100-sxm");
+  TaskShape shape = attend(16, 4, 640);
+  shape.role = KernelRole::values;
+  // V in and out of shared memory for each of 4 row groups, and 64 x 64 probabilities once each way.
+  EXPECT_DOUBLE_EQ(tile_cycles(shape, tile_kernel(64, 64), kGqa, d).smem, (5 * 64 * 128 * 2 + 2 * 64 * 64 * 2) / 128.0);
+  shape.role = KernelRole::softmax;
+  EXPECT_DOUBLE_EQ(tile_cycles(shape, tile_kernel(1, 1024), kGqa, d).exp, 64 * 1024 / 16.0);
 }
 
 TEST(TileCycles, ScaleTensorRateWithDtypeAndEngine) {
