@@ -150,6 +150,7 @@ TEST(FindDevice, SaysWhatIsWrongWithASpec) {
   expect_error([] { find_device("h200:sms=nan"); }, ErrorKind::bad_input, {"sms"});
   expect_error([] { find_device("h200:hbm_read_fraction=1.01"); }, ErrorKind::bad_input, {"hbm_read_fraction"});
   expect_error([] { find_device("h200:smem_kib_per_sm=64"); }, ErrorKind::bad_input, {"smem_kib_per_cta", "64", "227"});
+  expect_error([] { find_device("no:such.json:sms=4"); }, ErrorKind::bad_input, {"no:such.json"});
   expect_error([] { find_device("no/such.json"); }, ErrorKind::bad_input, {"no/such.json"});
 }
 
@@ -170,6 +171,9 @@ TEST_F(DeviceFile, IsReadByPathWithOverridesBehindIt) {
   const DeviceSpec changed = device(path + ":sms=60");
   EXPECT_EQ(changed.sms, 60);
   EXPECT_EQ(changed.name, "l4:sms=60");
+  const std::string bare = folder_ / "a:b" / "mine";
+  core::write_file(bare, write_device(device("l4")));
+  EXPECT_EQ(device(bare + ":sms=60").sms, 60);
 }
 
 TEST(ReadDevice, ReturnsWhatWasWritten) {
