@@ -65,6 +65,7 @@ std::int32_t FlowState::pop(double slack_us) {
       flows_.erase(flows_.begin() + static_cast<std::ptrdiff_t>(i));
       ids_.erase(ids_.begin() + static_cast<std::ptrdiff_t>(i));
       rates_.erase(rates_.begin() + static_cast<std::ptrdiff_t>(i));
+      for (std::size_t j = i; j < ids_.size(); ++j) states_[static_cast<std::size_t>(ids_[j])].position = static_cast<std::int32_t>(j);
     }
     return head.cohort;
   }
