@@ -24,8 +24,9 @@ void check_ids(const BlockTable& table, const std::string& name) {
   for (std::size_t r = 0; r < table.request_id.size(); ++r) {
     const auto [seen, fresh] = first.emplace(table.request_id[r], r);
     if (!fresh) {
-      throw core::bad_input(where_of(table, name, r) + ": id", "an id of its own",
-                            fmt::format("\"{}\" again, as in {}", table.request_id[r], where_of(table, name, seen->second)));
+      throw core::bad_input(
+          where_of(table, name, r) + ": id", "an id of its own",
+          fmt::format("\"{}\" again, as in {}", table.request_id[r], where_of(table, name, seen->second)));
     }
   }
 }
@@ -130,9 +131,11 @@ PrefixForest make_forest(const BlockTable& table, const std::string& name) {
   for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
     const NodeUnits& units = trie.units[static_cast<std::size_t>(forest.node_label[n])];
     const NodeId parent = forest.parent[n];
+    const auto next = static_cast<std::int64_t>(pages.page_ids.size());
     pages.first_offset[n] = static_cast<std::int32_t>(units.first_offset);
-    pages.first_page[n] = units.first_offset > 0 ? last_page(pages, parent, forest.tokens[parent])
-                                                 : static_cast<std::int64_t>(pages.page_ids.size());
+    pages.first_page[n] = units.first_offset > 0 ? last_page(pages, parent, forest.tokens[parent]) : next;
+    // A node that goes on from a page begun above continues with fresh pages: they must follow that page in page_ids.
+    if (units.first_offset > 0) ESPALIER_CHECK_OP(pages.first_page[n], ==, next - 1);
     pages.page_ids.insert(pages.page_ids.end(), paths.ids.begin() + static_cast<std::ptrdiff_t>(units.ids_begin),
                           paths.ids.begin() + static_cast<std::ptrdiff_t>(units.ids_end));
     forest.node_label[n] = n.value;  // a block table has no node numbers of its own
@@ -160,12 +163,12 @@ void check_continues(const PrefixForest& forest, NodeId n) {
   const bool same_page = filled == 0 || physical(pages, pages.first_page[n]) ==
                                             physical(pages, last_page(pages, parent, forest.tokens[parent]));
   if (pages.first_offset[n] == filled && same_page) return;
-  throw core::bad_input(fmt::format("{}: node {}", forest.name, forest.node_label[n]),
-                        fmt::format("a node that goes on in the page above it, of which {} of {} tokens are filled, as "
-                                    "block tables do",
-                                    filled, pages.page_size),
-                        fmt::format("one that begins at token {} of {} page", pages.first_offset[n],
-                                    same_page ? "that" : "another"));
+  throw core::bad_input(
+      fmt::format("{}: node {}", forest.name, forest.node_label[n]),
+      fmt::format("a node that goes on in the page above it, of which {} of {} tokens are filled, as "
+                  "block tables do",
+                  filled, pages.page_size),
+      fmt::format("one that begins at token {} of {} page", pages.first_offset[n], same_page ? "that" : "another"));
 }
 
 }  // namespace

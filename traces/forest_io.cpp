@@ -55,8 +55,8 @@ void read_layout(const core::JsonView& object, PrefixForest& forest, std::size_t
   const std::int64_t end = pages.page_ids.empty() ? high + 1 : static_cast<std::int64_t>(pages.page_ids.size());
   for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
     if (last_page(pages, n, forest.tokens[n]) < end) continue;
-    const std::string where = first_page ? fmt::format("{}[{}]", first_page->where(), forest.node_label[n])
-                                         : object.at("page_ids").where();
+    const std::string where =
+        first_page ? fmt::format("{}[{}]", first_page->where(), forest.node_label[n]) : object.at("page_ids").where();
     throw core::bad_input(where, fmt::format("a node that ends before page {}", end),
                           fmt::format("one that ends in page {}", last_page(pages, n, forest.tokens[n])));
   }

@@ -33,10 +33,11 @@ const DtypeRow& row_of(Dtype dtype) {
 }
 
 core::Error bad_heads(std::string_view text) {
-  return core::usage_error(fmt::format(
-      "heads: expected query heads/KV heads/dim such as 32/8/128, 64/4/192+128 (K and V dims) or 128/1/576:512 (V inside "
-      "K), got '{}'",
-      text));
+  return core::usage_error(
+      fmt::format("heads: expected query heads/KV heads/dim such as 32/8/128, 64/4/192+128 (K and V dims) or "
+                  "128/1/576:512 (V inside "
+                  "K), got '{}'",
+                  text));
 }
 
 std::int32_t small_integer(std::string_view part, std::string_view text) {

@@ -70,7 +70,8 @@ std::vector<PrefixForest> read_forests(std::string_view text, const std::string&
                                        std::optional<std::int64_t> snapshot) {
   if (opens_with_schema(text)) {
     if (snapshot && *snapshot != 0) {
-      throw core::bad_input(file, fmt::format("a snapshot {}", *snapshot), "one forest/1 document, which is snapshot 0");
+      throw core::bad_input(file, fmt::format("a snapshot {}", *snapshot),
+                            "one forest/1 document, which is snapshot 0");
     }
     std::vector<PrefixForest> one;
     one.push_back(read_forest_document(text, file));

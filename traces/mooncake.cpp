@@ -39,10 +39,10 @@ void check_parents(const TraceRequest& request, const core::JsonView& root,
     const auto [known, fresh] = parent_of.emplace(request.blocks[i], above);
     if (!fresh && known->second != above) {
       const auto name = [](std::int64_t id) { return id < 0 ? std::string("the start") : fmt::format("block {}", id); };
-      throw core::bad_input(fmt::format("{}[{}]", root.at("hash_ids").where(), i),
-                            fmt::format("block {} after {}, as before (ids name whole prefixes)", request.blocks[i],
-                                        name(known->second)),
-                            fmt::format("it after {}", name(above)));
+      throw core::bad_input(
+          fmt::format("{}[{}]", root.at("hash_ids").where(), i),
+          fmt::format("block {} after {}, as before (ids name whole prefixes)", request.blocks[i], name(known->second)),
+          fmt::format("it after {}", name(above)));
     }
     above = request.blocks[i];
   }

@@ -55,7 +55,8 @@ class RadixTree {
       const std::size_t begin = runs_[static_cast<std::size_t>(run)].begin;
       const std::size_t length = std::min(runs_[static_cast<std::size_t>(run)].end - begin, stop - at);
       const auto* ids = paths_.ids.data();
-      const auto shared = static_cast<std::size_t>(std::mismatch(ids + at, ids + at + length, ids + begin).first - (ids + at));
+      const auto shared =
+          static_cast<std::size_t>(std::mismatch(ids + at, ids + at + length, ids + begin).first - (ids + at));
       if (begin + shared < runs_[static_cast<std::size_t>(run)].end) run = split(run, shared);
       above = run;
       at += shared;
@@ -101,9 +102,7 @@ struct EndsByRun {
   std::vector<std::size_t> begin, request;
 };
 
-std::int64_t fill_of(const RequestPaths& paths, std::size_t r) {
-  return (paths.tokens[r] - 1) % paths.unit_tokens + 1;
-}
+std::int64_t fill_of(const RequestPaths& paths, std::size_t r) { return (paths.tokens[r] - 1) % paths.unit_tokens + 1; }
 
 EndsByRun ends_by_run(const RequestPaths& paths, const RadixTree& tree) {
   EndsByRun by{std::vector<std::size_t>(tree.runs().size() + 1, 0), {}};
@@ -129,34 +128,42 @@ PathForest forest_of_paths(const RequestPaths& paths) {
   const RadixTree tree(paths);
   const EndsByRun ends = ends_by_run(paths, tree);
   const std::size_t n = tree.runs().size();
-  std::vector<char> has_children(n, 0);
-  std::vector<std::int32_t> first_request;
+  std::vector<std::int32_t> children(n, 0), first_request;
   for (const Run& run : tree.runs()) {
-    if (run.parent >= 0) has_children[static_cast<std::size_t>(run.parent)] = 1;
+    if (run.parent >= 0) ++children[static_cast<std::size_t>(run.parent)];
     first_request.push_back(run.first_request);
   }
+  // Tokens of a run's last unit that its ends fill. Where one run alone goes on, it takes over the rest of that unit.
+  const auto most_filled = [&](std::size_t i) {
+    return ends.begin[i] == ends.begin[i + 1] ? 0 : fill_of(paths, ends.request[ends.begin[i + 1] - 1]);
+  };
 
   PathForest forest;
   forest.source.leaf.resize(paths.request_count());
   std::vector<std::int64_t> first_piece(n), last_piece(n);  // rows of the source a run becomes
   for (const std::size_t i : order_by(first_request)) {
     const Run& run = tree.runs()[i];
-    const std::int64_t whole_units = static_cast<std::int64_t>(run.end - run.begin - 1) * paths.unit_tokens;
+    const auto parent = static_cast<std::size_t>(run.parent);
+    const std::int64_t lead_offset =
+        run.parent >= 0 && children[parent] == 1 ? most_filled(parent) % paths.unit_tokens : 0;
+    const std::int64_t lead = lead_offset > 0 ? paths.unit_tokens - lead_offset : 0;
+    const std::int64_t before_last = lead + static_cast<std::int64_t>(run.end - run.begin - 1) * paths.unit_tokens;
     std::int64_t filled = 0;  // tokens of the run's last unit that the pieces so far hold
     first_piece[i] = static_cast<std::int64_t>(forest.units.size());
     const auto piece_up_to = [&](std::int64_t fill) {
       if (fill == filled) return;
       const bool first = filled == 0;
       forest.source.parent.push_back(first ? -1 : static_cast<std::int64_t>(forest.units.size()) - 1);
-      forest.source.tokens.push_back(fill - filled + (first ? whole_units : 0));
-      forest.units.push_back({run.begin, first ? run.end : run.begin, filled});
+      forest.source.tokens.push_back(fill - filled + (first ? before_last : 0));
+      forest.units.push_back(first ? NodeUnits{run.begin, run.end, lead_offset}
+                                   : NodeUnits{run.begin, run.begin, filled});
       filled = fill;
     };
     for (std::size_t at = ends.begin[i]; at < ends.begin[i + 1]; ++at) {
       piece_up_to(fill_of(paths, ends.request[at]));
       forest.source.leaf[ends.request[at]] = static_cast<std::int64_t>(forest.units.size()) - 1;
     }
-    if (has_children[i] != 0) piece_up_to(paths.unit_tokens);
+    if (children[i] > 1) piece_up_to(paths.unit_tokens);
     last_piece[i] = static_cast<std::int64_t>(forest.units.size()) - 1;
   }
   for (std::size_t i = 0; i < n; ++i) {

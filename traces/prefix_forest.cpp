@@ -1,5 +1,5 @@
-// Building and measuring prefix forests. Everything is linear in nodes and requests and free of recursion: real token trees are
-// small, but chains of thousands of levels and a million nodes are legal input.
+// Building and measuring prefix forests. Everything is linear in nodes and requests and free of recursion: real token
+// trees are small, but chains of thousands of levels and a million nodes are legal input.
 #include "traces/prefix_forest.h"
 
 #include <fmt/core.h>
@@ -33,7 +33,8 @@ void check_source(const ForestSource& source) {
     throw core::bad_input(source.name + ": leaf", "fewer than 2^31 requests", std::to_string(source.leaf.size()));
   }
   if (!source.request_label.empty() && source.request_label.size() != source.leaf.size()) {
-    throw core::bad_input(source.name + ": request_label", fmt::format("{} elements, one a request", source.leaf.size()),
+    throw core::bad_input(source.name + ": request_label",
+                          fmt::format("{} elements, one a request", source.leaf.size()),
                           std::to_string(source.request_label.size()));
   }
   if (source.page_size < 1 || source.page_size > kMaxPageSize) {
@@ -205,7 +206,8 @@ std::int64_t logical_tokens(const PrefixForest& forest) {
 
 PrefixForest floor_to_pages(const PrefixForest& forest, std::int32_t page_size) {
   if (page_size < 1 || page_size > kMaxPageSize) {
-    throw core::usage_error(fmt::format("page size: expected an integer from 1 to {}, got {}", kMaxPageSize, page_size));
+    throw core::usage_error(
+        fmt::format("page size: expected an integer from 1 to {}, got {}", kMaxPageSize, page_size));
   }
   if (page_size == 1) return forest;
   ForestSource source;
@@ -213,7 +215,7 @@ PrefixForest floor_to_pages(const PrefixForest& forest, std::int32_t page_size) 
   source.page_size = page_size;
   source.request_label = forest.request_label.raw();
   source.leaf.resize(forest.request_count());
-  std::vector<std::int64_t> label;                          // of each source row
+  std::vector<std::int64_t> label;                               // of each source row
   core::Column<NodeId, std::int64_t> row(forest.node_count());   // source row of each node
   core::Column<NodeId, std::int64_t> rest(forest.node_count());  // tokens that each child copies
   const auto add = [&](std::int64_t parent, std::int64_t tokens, NodeId from) {
@@ -225,7 +227,10 @@ PrefixForest floor_to_pages(const PrefixForest& forest, std::int32_t page_size) 
   for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
     const bool root = forest.is_root(n);
     const std::int64_t total = forest.tokens[n] + (root ? 0 : rest[forest.parent[n]]);
-    rest[n] = forest.readers(n) > 1 ? total % page_size : 0;
+    // The last node of a path keeps its partial page; a node that its only reader passes through hands it on like a
+    // shared one.
+    const bool private_end = forest.readers(n) == 1 && forest.leaf[forest.request_begin[n]] == n;
+    rest[n] = private_end ? 0 : total % page_size;
     // A shared node shorter than a page stays as an empty row, which make_forest contracts.
     row[n] = add(root ? -1 : row[forest.parent[n]], total - rest[n], n);
     for (RequestId r = forest.request_begin[n]; r < forest.request_end[n] && forest.leaf[r] == n; ++r.value) {

@@ -88,7 +88,8 @@ std::int64_t logical_tokens(const PrefixForest& forest);
 
 /// The same batch held by an engine with pages of `page_size` tokens that shares whole pages only: shared lengths are floored
 /// to whole pages and the rest is copied into the children (a request that ends at a shared node gets a private node for it).
-/// Sharing can only fall. page_size 1 returns the forest as it is.
+/// All nodes but the last of a path are whole pages then, so that paths are aligned. Labels stay those of the nodes that the
+/// tokens came from (a private copy has the label of the shared node), and requests keep their order. Sharing can only fall. page_size 1 returns the forest as it is.
 PrefixForest floor_to_pages(const PrefixForest& forest, std::int32_t page_size);
 
 /// Index into the KV cache, in tokens: physical page x page size + offset.

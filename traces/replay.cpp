@@ -1,7 +1,7 @@
 // Replay of a trace on saturated instances, jumping from one finished request to the next.
 //
-// The schedule (who runs where from which step to which) is made first and sampled after, so that a sample costs a look at each
-// request and nothing is done per token.
+// The schedule (who runs where from which step to which) is made first and sampled after, so that a sample costs a look
+// at each request and nothing is done per token.
 #include "traces/replay.h"
 
 #include <fmt/core.h>
@@ -28,9 +28,9 @@ struct Span {
   std::int32_t instance = -1;
 };
 
-/// The earlier turn each request goes on from, -1 if none. A next turn holds all full blocks of the earlier prompt and is longer
-/// than that prompt and its answer; since ids name whole prefixes, the id of the last full block is enough to find it. Prompts
-/// of one block are left out: what they share is a system prompt.
+/// The earlier turn each request goes on from, -1 if none. A next turn holds all full blocks of the earlier prompt and
+/// is longer than that prompt and its answer; since ids name whole prefixes, the id of the last full block is enough to
+/// find it. Prompts of one block are left out: what they share is a system prompt.
 std::vector<Index> previous_turns(const Trace& trace) {
   std::vector<Index> previous(trace.requests.size(), -1);
   std::unordered_map<std::int64_t, Index> latest;  // last full block -> latest request that ends with it
@@ -99,8 +99,8 @@ class Router {
   }
 
  private:
-  /// Blocks at the front of a prompt that the instance still holds. A block is as fresh as the freshest below it, so that the
-  /// held ones are a prefix and can be found by halving.
+  /// Blocks at the front of a prompt that the instance still holds. A block is as fresh as the freshest below it, so
+  /// that the held ones are a prefix and can be found by halving.
   std::size_t held_prefix(std::size_t instance, const std::vector<std::int64_t>& blocks) const {
     const auto held = [&](std::int64_t block) {
       const auto found = served_[instance].find(block);
@@ -116,7 +116,8 @@ class Router {
   std::vector<std::int32_t> dispatched_;
 };
 
-/// Saturated instances: whenever fewer requests are out than the slots and a short queue hold, the next ready one is dispatched.
+/// Saturated instances: whenever fewer requests are out than the slots and a short queue hold, the next ready one is
+/// dispatched.
 class Scheduler {
  public:
   Scheduler(const Trace& trace, const ReplayOptions& options)
@@ -168,7 +169,8 @@ class Scheduler {
     for (const Index next : waiting_[r]) {
       blocked_[static_cast<std::size_t>(next)] = 0;
       // Those that the cursor hasn't reached yet come up in their own place.
-      if (position_[static_cast<std::size_t>(next)] < cursor_) released_.push(position_[static_cast<std::size_t>(next)]);
+      if (position_[static_cast<std::size_t>(next)] < cursor_)
+        released_.push(position_[static_cast<std::size_t>(next)]);
     }
   }
 
@@ -232,7 +234,7 @@ struct SteadyPart {
   std::int64_t begin = 0, end = 0;
 };
 
-SteadyPart steady_part(const std::vector<Span>& spans, const ReplayOptions& options) {
+SteadyPart steady_part(const std::vector<Span>& spans, const ReplayOptions& options, const std::string& trace_name) {
   std::vector<std::pair<std::int64_t, std::int32_t>> changes;  // step, +1 or -1; ends sort before begins
   std::vector<std::int64_t> ends;
   for (const Span& span : spans) {
@@ -242,17 +244,18 @@ SteadyPart steady_part(const std::vector<Span>& spans, const ReplayOptions& opti
     ends.push_back(span.end);
   }
   std::sort(changes.begin(), changes.end());
-  std::int64_t running = 0, first_full = -1, last_full = -1;
+  std::int64_t running = 0, most = 0, first_full = -1, last_full = -1;
   for (std::size_t i = 0; i < changes.size(); ++i) {
     running += changes[i].second;
     const bool step_done = i + 1 == changes.size() || changes[i + 1].first != changes[i].first;
+    if (step_done) most = std::max(most, running);
     if (!step_done || running < options.running) continue;
     if (first_full < 0) first_full = changes[i].first;
     last_full = changes[i + 1].first;  // there is a next change: all that run will end
   }
   if (first_full < 0) {
-    throw core::bad_input("trace", fmt::format("enough requests to fill {} slots", options.running),
-                          fmt::format("{} requests for the instance", ends.size()));
+    throw core::bad_input(trace_name, fmt::format("enough requests to fill {} slots", options.running),
+                          fmt::format("at most {} that run at once in instance {}", most, options.instance));
   }
   const auto turnover = ends.begin() + (options.running - 1);
   std::nth_element(ends.begin(), turnover, ends.end());
@@ -297,7 +300,8 @@ PrefixForest batch_at(const Trace& trace, const std::vector<Span>& spans, std::i
 
 void check_option(std::int64_t value, std::int64_t low, std::int64_t high, std::string_view name) {
   if (value < low || value > high) {
-    throw core::usage_error(fmt::format("replay: {}: expected an integer from {} to {}, got {}", name, low, high, value));
+    throw core::usage_error(
+        fmt::format("replay: {}: expected an integer from {} to {}, got {}", name, low, high, value));
   }
 }
 
@@ -314,14 +318,14 @@ std::vector<PrefixForest> replay(const Trace& trace, const ReplayOptions& option
                           std::to_string(trace.requests.size()));
   }
   const std::vector<Span> spans = Scheduler(trace, options).run();
-  const SteadyPart steady = steady_part(spans, options);
+  const SteadyPart steady = steady_part(spans, options, trace.name);
   std::vector<PrefixForest> batches;
   for (std::int32_t s = 0; s < options.samples; ++s) {
     // Middles of equal parts of the steady time.
     const std::int64_t step = steady.begin + (steady.end - steady.begin) * (2 * s + 1) / (2 * options.samples);
     batches.push_back(batch_at(trace, spans, options.instance, step));
-    batches.back().name = fmt::format("{} {} c{}#{}", trace.name, options.order == Order::arrival ? "arrival" : "prefix",
-                                      options.running, s);
+    batches.back().name = fmt::format("{} {} c{}#{}", trace.name,
+                                      options.order == Order::arrival ? "arrival" : "prefix", options.running, s);
   }
   return batches;
 }

@@ -95,7 +95,9 @@ TEST(Json, RejectsBrokenText) {
 
 TEST(Json, AllowsOnlyListedKeysAndFreeOnes) {
   const auto document = JsonDocument::parse(R"({"a":1,"x_note":2,"colour":3})", "f");
-  EXPECT_EQ(message_of([&] { document.root().allow_only({"a", "b"}); }),
+  EXPECT_EQ(message_of([&] {
+              document.root().allow_only({"a", "b"});
+            }),
             "f: expected only the keys a, b, got \"colour\"");
   EXPECT_NO_THROW(document.root().allow_only({"a", "colour"}));
 }
@@ -183,7 +185,8 @@ TEST(File, WritesAllOrNothing) {
   write_file(path, "old");
   write_file(path, "new");
   EXPECT_EQ(read_file(path), "new");
-  EXPECT_THAT(message_of([&] { write_file(folder + "/no/such/folder/f", "x"); }), HasSubstr("expected a writable file"));
+  EXPECT_THAT(message_of([&] { write_file(folder + "/no/such/folder/f", "x"); }),
+              HasSubstr("expected a writable file"));
   std::filesystem::create_directories(folder + "/taken/child");
   EXPECT_THROW(write_file(folder + "/taken", "x"), Error);
   std::vector<std::string> names;
@@ -283,7 +286,8 @@ TEST(Text, ParsesWholeWordsOnly) {
     EXPECT_EQ(parse_integer(text), std::nullopt) << text;
   }
   EXPECT_EQ(parse_number("2.5e3"), 2500.0);
-  for (const char* text : {"", "nan", "inf", "1e999", "1,5", "2.5x"}) EXPECT_EQ(parse_number(text), std::nullopt) << text;
+  for (const char* text : {"", "nan", "inf", "1e999", "1,5", "2.5x"})
+    EXPECT_EQ(parse_number(text), std::nullopt) << text;
   EXPECT_THAT(split("a,,b,", ','), ElementsAre("a", "", "b", ""));
 }
 
