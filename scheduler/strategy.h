@@ -28,7 +28,7 @@ struct PlanRequest {
   const costmodel::DeviceSpec& device;
   KernelSet kernels = KernelSet::ours;
   std::string cost_model = "analytic";  ///< for strategies that consume one
-  std::map<std::string, double, std::less<>> options;  ///< checked against StrategyInfo::options before build()
+  std::map<std::string, double, std::less<>> options = {};  ///< checked against StrategyInfo::options before build()
   std::uint64_t seed = 1;
 };
 

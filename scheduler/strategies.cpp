@@ -1,0 +1,133 @@
+// The table of strategies, and what happens around a build: options, heads, memory.
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "scheduler/strategy.h"
+
+namespace espalier::scheduler {
+
+const Strategy& flash_decoding_strategy();
+const Strategy& cascade_strategy();
+const Strategy& bifurcated_strategy();
+const Strategy& deft_flatten_strategy();
+const Strategy& codec_strategy();
+
+const std::vector<const Strategy*>& strategies() {
+  static const std::vector<const Strategy*> table = {
+      &flash_decoding_strategy(),
+      &cascade_strategy(),
+      &bifurcated_strategy(),
+      &deft_flatten_strategy(),
+      &codec_strategy(),
+  };
+  return table;
+}
+
+std::string_view refusal_name(RefusalClass refusal) {
+  switch (refusal) {
+    case RefusalClass::structure: return "structure";
+    case RefusalClass::heads: return "heads";
+    case RefusalClass::kernel: return "kernel";
+    case RefusalClass::size: return "size";
+  }
+  return "unknown";
+}
+
+const Strategy& find_strategy(std::string_view name) {
+  std::vector<std::string> names;
+  for (const Strategy* strategy : strategies()) {
+    if (strategy->info().name == name) return *strategy;
+    names.emplace_back(strategy->info().name);
+  }
+  throw core::usage_error(core::unknown_name("strategy", name, names));
+}
+
+namespace {
+
+const StrategyOption& find_option(const StrategyInfo& info, std::string_view name) {
+  std::vector<std::string> names;
+  for (const StrategyOption& option : info.options) {
+    if (option.name == name) return option;
+    names.emplace_back(option.name);
+  }
+  if (names.empty()) throw core::usage_error(fmt::format("strategy {} takes no options, got '{}'", info.name, name));
+  throw core::usage_error(core::unknown_name(fmt::format("option of strategy {}", info.name), name, names));
+}
+
+/// Options are whole numbers; a value outside the range or with a fraction is an error.
+void check_value(const StrategyInfo& info, const StrategyOption& option, double value) {
+  if (value >= option.low && value <= option.high && value == static_cast<double>(static_cast<std::int64_t>(value))) return;
+  throw core::usage_error(fmt::format("strategy {}: option {}: expected a whole number from {} to {}, got {}", info.name, option.name,
+                                      option.low, option.high, value));
+}
+
+/// Bytes of the pages all nodes touch (a page that two nodes share counts twice). In double: absurd forests must not overflow
+/// before they are refused.
+double kv_bytes(const PlanRequest& request) {
+  const traces::PageTable& table = request.forest.pages;
+  double pages = 0;
+  for (const NodeId n : core::ids<NodeId>(request.forest.node_count())) {
+    pages += static_cast<double>(traces::last_page(table, n, request.forest.tokens[n]) - table.first_page[n] + 1);
+  }
+  return pages * table.page_size * static_cast<double>(request.heads.kv_bytes_per_token());
+}
+
+std::string gib(double bytes) { return fmt::format("{:.1f} GiB", bytes / (1024.0 * 1024.0 * 1024.0)); }
+
+}  // namespace
+
+StrategyChoice parse_strategy(std::string_view spec) {
+  const std::size_t colon = spec.find(':');
+  StrategyChoice choice{&find_strategy(spec.substr(0, colon)), {}};
+  const StrategyInfo& info = choice.strategy->info();
+  for (const StrategyOption& option : info.options) choice.options.emplace(option.name, option.fallback);
+  if (colon == std::string_view::npos) return choice;
+  for (const std::string& setting : core::split(spec.substr(colon + 1), ',')) {
+    const std::size_t equals = setting.find('=');
+    if (equals == std::string::npos) {
+      throw core::usage_error(fmt::format("strategy {}: expected option=value, got '{}'", info.name, setting));
+    }
+    const StrategyOption& option = find_option(info, std::string_view(setting).substr(0, equals));
+    const std::optional<double> value = core::parse_number(std::string_view(setting).substr(equals + 1));
+    if (!value) {
+      throw core::usage_error(fmt::format("strategy {}: option {}: expected a number, got '{}'", info.name, option.name,
+                                          setting.substr(equals + 1)));
+    }
+    check_value(info, option, *value);
+    choice.options.insert_or_assign(std::string(option.name), *value);
+  }
+  return choice;
+}
+
+PlanResult make_plan(const StrategyChoice& choice, PlanRequest request) {
+  ESPALIER_CHECK(choice.strategy != nullptr);
+  const StrategyInfo& info = choice.strategy->info();
+  request.options.clear();
+  for (const StrategyOption& option : info.options) request.options.emplace(option.name, option.fallback);
+  for (const auto& [name, value] : choice.options) {
+    check_value(info, find_option(info, name), value);
+    request.options.insert_or_assign(name, value);
+  }
+  traces::check_heads(request.heads, "heads");
+
+  const auto memory = static_cast<double>(request.device.hbm_bytes());
+  const double kv = kv_bytes(request);
+  if (kv > memory) {
+    return Refusal{RefusalClass::size,
+                   fmt::format("the KV cache of one layer takes {}, {} has {}", gib(kv), request.device.name, gib(memory))};
+  }
+  PlanResult result = choice.strategy->build(request);
+  if (const Plan* plan = std::get_if<Plan>(&result)) {
+    const auto workspace = static_cast<double>(plan->workspace_bytes);
+    if (kv + workspace > memory) {
+      return Refusal{RefusalClass::size, fmt::format("a workspace of {} beside {} of KV exceeds the {} of {}", gib(workspace), gib(kv),
+                                                     gib(memory), request.device.name)};
+    }
+  }
+  return result;
+}
+
+}  // namespace espalier::scheduler
