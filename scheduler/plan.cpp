@@ -227,7 +227,6 @@ costmodel::ReductionShape step_shape(const Plan&, const ReductionStep& step) {
 std::uint64_t plan_hash(const Plan& plan) {
   core::Hasher hash;
   hash.value(traces::forest_hash(plan.forest));
-  hash.text(plan.forest.name);
   hash_heads(hash, plan.heads);
   hash_provenance(hash, plan.provenance);
   hash.value(static_cast<std::uint64_t>(plan.kernels.size()));

@@ -177,7 +177,7 @@ struct Plan {
   std::vector<QueueItem> queue_items;
   std::int64_t workspace_bytes = 0;
 
-  std::uint64_t hash = 0;  ///< of everything above; set by seal()
+  std::uint64_t hash = 0;  ///< of everything above except the forest's name; set by seal()
 };
 
 std::string_view kind_name(TaskKind kind);
