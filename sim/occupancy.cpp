@@ -20,13 +20,13 @@ double TimeSplit::total() const {
 void SmTime::resident(std::int64_t count, bool merging) {
   resident_ += count;
   if (merging) merging_ += count;
-  if (resident_ == 0) filled_ = false;
   if (static_cast<double>(resident_) >= sms_) filled_ = true;
 }
 
 void SmTime::pass(double us, const std::vector<FlowClass>& active, const std::vector<FlowRate>& rates) {
   if (resident_ == 0) {
     split_.launch += us * sms_;
+    filled_ = false;
     return;
   }
   const double ctas = static_cast<double>(resident_);

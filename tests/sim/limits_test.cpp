@@ -1,0 +1,141 @@
+// The closed forms a simulation must reach in its limits.
+#include <gmock/gmock.h>
+
+#include <numeric>
+
+#include "sim/bandwidth.h"
+#include "sim_plans.h"
+
+namespace espalier::sim::testing {
+namespace {
+
+/// The equations of docs/model.md for a task that has the device to itself, on a kernel of several stages; no launch gap.
+double lone_task_us(const Plan& plan, const DeviceSpec& device, TaskId task = TaskId(0)) {
+  const KernelConfig& kernel = plan.kernels[scheduler::KernelId(0)];
+  const auto shape = task_shape(plan, plan.tasks[task]);
+  const auto counts = count_task(shape, kernel, plan.heads);
+  const auto bytes = static_cast<double>(counts.kv_bytes);
+  const double tile_bytes = static_cast<double>(plan.heads.kv_bytes_per_token_head()) * kernel.kv_tile;
+  const double in_flight = (kernel.stages - 1) * tile_bytes;
+  const double cycles = tile_cycles(shape, kernel, plan.heads, device).total;
+  const double latency = device.hbm_latency_ns * 1e-3;
+  const double port = device.sm_port_bytes_per_clk * device.clocks_per_us();
+  const auto law = [&](double n) {
+    return std::min(supply_rate(n, latency, device.hbm_achievable_bytes_per_us(), device.hbm_ramp_exponent),
+                    supply_rate(n, latency, device.l2_bytes_per_us(), device.hbm_ramp_exponent));
+  };
+  const double rate = std::min({law(in_flight), port, device.clocks_per_us() / cycles * tile_bytes});
+  const double padded = static_cast<double>(counts.kv_tiles * kernel.kv_tile - shape.kv_tokens) / kernel.kv_tile;
+  const auto io = static_cast<double>(counts.read_bytes() - counts.kv_bytes + counts.write_bytes());
+  return device.cta_start_ns * 1e-3 + latency * (1 - std::min(1.0, bytes / in_flight)) + bytes / rate +
+         padded * cycles / device.clocks_per_us() + io / law(port * latency) + device.cta_end_ns * 1e-3;
+}
+
+TEST(Limits, OneTaskTakesItsClosedForm) {
+  for (const std::int64_t tokens : {1, 17, 64, 127, 128, 1000, 100'000, 50'000'000}) {
+    const Plan plan = node_plan(unshared({tokens}), one_head(), streaming_kernel(), kTokensOfAll);
+    const DeviceSpec device = device_with();
+    const double expected = device.launch_graph_us + lone_task_us(plan, device);
+    EXPECT_NEAR(simulate(plan, device).makespan_us / expected, 1, 1e-6) << tokens;
+  }
+}
+
+TEST(Limits, ShortTaskWaitsOneLatency) {
+  // Pure latency: everything a CTA reads is requested at once.
+  DeviceSpec device = device_with();
+  device.hbm_latency_ns = 10'000;
+  device.cta_start_ns = device.cta_end_ns = 0;
+  const Plan plan = node_plan(unshared({40}), one_head(), streaming_kernel(), kTokensOfAll);
+  EXPECT_NEAR(simulate(plan, device).makespan_us, device.launch_graph_us + 10, 0.2);
+}
+
+TEST(Limits, OneSmAddsUp) {
+  DeviceSpec device = device_with(1);
+  const std::vector<std::int64_t> tokens = {500, 10'000, 3, 64, 7777};
+  const Plan plan =
+      node_plan(unshared(tokens), one_head(), with_occupancy(streaming_kernel(), device, 1), kTokensOfAll);
+  double expected = device.launch_graph_us;
+  for (const TaskId t : core::ids<TaskId>(tokens.size())) expected += lone_task_us(plan, device, t);
+  EXPECT_NEAR(simulate(plan, device).makespan_us / expected, 1, 1e-6);
+}
+
+TEST(Limits, MoreSmsThanTasksTakeTheLongest) {
+  DeviceSpec device = device_with(10'000);
+  // Nothing is shared between tasks: bandwidth without end.
+  device.hbm_gbps = 1e6;
+  device.l2_bytes_per_clk = 1e6;
+  const Plan plan = node_plan(unshared({500, 40'000, 3, 64, 7777}), one_head(), streaming_kernel(), kTokensOfAll);
+  const double expected = device.launch_graph_us + lone_task_us(plan, device, TaskId(1));
+  EXPECT_NEAR(simulate(plan, device).makespan_us / expected, 1, 2e-3);
+}
+
+TEST(Limits, BandwidthAloneMovesBytesAtTheAchievableRate) {
+  const DeviceSpec device = device_with();
+  const HeadConfig heads{.q_heads = 32, .kv_heads = 8};
+  const Plan plan = node_plan(unshared(std::vector<std::int64_t>(330, 16'000)), heads, streaming_kernel(), 4000);
+  const SimResult result = simulate(plan, device);
+  const double bytes = 330.0 * 16'000 * static_cast<double>(heads.kv_bytes_per_token());
+  const double ideal = bytes / device.hbm_achievable_bytes_per_us();
+  EXPECT_GT(result.makespan_us, ideal);
+  EXPECT_LT(result.makespan_us, 1.05 * ideal);
+  EXPECT_EQ(result.bound_by, Bound::hbm);
+  EXPECT_EQ(result.l2_hit_fraction, 0);
+}
+
+TEST(Limits, BandwidthWithoutEndLeavesCompute) {
+  DeviceSpec device = device_with();
+  device.hbm_gbps = device.l2_bytes_per_clk = device.sm_port_bytes_per_clk = 1e9;
+  device.hbm_latency_ns = device.l2_latency_ns = 1e-3;
+  device.cta_start_ns = device.cta_end_ns = 0;
+  const HeadConfig heads{.q_heads = 64, .kv_heads = 1};
+  const KernelConfig kernel = with_occupancy(streaming_kernel(64), device, 2);
+  const Plan plan = node_plan(unshared(std::vector<std::int64_t>(264, 64 * 1000)), heads, kernel, kTokensOfAll);
+  const auto shape = task_shape(plan, plan.tasks[TaskId(0)]);
+  const double cycles = tile_cycles(shape, kernel, heads, device).total * 1000;  // of one task; two share an SM
+  const SimResult result = simulate(plan, device);
+  EXPECT_NEAR(result.makespan_us / (device.launch_graph_us + 2 * cycles / device.clocks_per_us()), 1, 1e-3);
+  EXPECT_EQ(result.bound_by, Bound::compute);
+}
+
+TEST(Limits, EmptyPlanTakesNoTime) {
+  const Plan plan = PlanBuilder(unshared({}), one_head()).finish({});
+  const SimResult result = simulate(plan, device_with());
+  EXPECT_EQ(result.makespan_us, 0);
+  EXPECT_EQ(result.split.total(), 0);
+  EXPECT_EQ(result.hbm_bytes, 0);
+}
+
+TEST(Limits, FourCtasBeyondTheLastWaveCostMoreThanAQuarter) {
+  // Known measurement of wave quantisation: 108 SMs of two CTAs hold 216; with 220 the time jumps.
+  DeviceSpec device = device_with(108);
+  device.hbm_gbps = device.l2_bytes_per_clk = 1e6;
+  const KernelConfig kernel = with_occupancy(streaming_kernel(), device, 2);
+  const auto time = [&](std::size_t ctas) {
+    return simulate(node_plan(unshared(std::vector<std::int64_t>(ctas, 8192)), one_head(), kernel, kTokensOfAll), device)
+        .makespan_us;
+  };
+  EXPECT_GT(time(220) / time(216), 1.25) << "bound by the SM";
+  device.hbm_latency_ns = 4000;
+  EXPECT_GT(time(220) / time(216), 1.25) << "bound by latency";
+  EXPECT_NEAR(time(216) / time(110), 1, 0.01) << "a wave is a wave";
+}
+
+TEST(Limits, MoreBandwidthIsNeverSlower) {
+  core::Rng rng(11);
+  for (int round = 0; round < 20; ++round) {
+    const Plan plan = node_plan(unshared(std::vector<std::int64_t>(static_cast<std::size_t>(rng.integer(1, 600)),
+                                                                   rng.integer(1, 20'000))),
+                                one_head(), streaming_kernel(), 2048);
+    double last = std::numeric_limits<double>::infinity();
+    for (const double gbps : {500.0, 1000.0, 2000.0, 4000.0, 8000.0}) {
+      DeviceSpec device = device_with();
+      device.hbm_gbps = gbps;
+      const double us = simulate(plan, device).makespan_us;
+      EXPECT_LE(us, last * (1 + 1e-9)) << gbps;
+      last = us;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace espalier::sim::testing

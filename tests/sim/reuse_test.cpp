@@ -1,0 +1,191 @@
+#include "sim/reuse.h"
+
+#include <gmock/gmock.h>
+
+#include "sim_plans.h"
+
+namespace espalier::sim::testing {
+namespace {
+
+TEST(SoftCapacity, IsHalfAtTheKnee) {
+  const DeviceSpec device = device_with();
+  const double knee = device.l2_knee_mib * 1024 * 1024;
+  EXPECT_DOUBLE_EQ(soft_capacity_hit(0, device), 1);
+  EXPECT_DOUBLE_EQ(soft_capacity_hit(knee, device), 0.5);
+  EXPECT_NEAR(soft_capacity_hit(0.7 * knee, device), 0.97, 0.01);
+  EXPECT_LT(soft_capacity_hit(2 * knee, device), 0.001);
+}
+
+TEST(Reuse, MissesEverythingWhenNothingIsShared) {
+  const Plan plan = node_plan(unshared({1000, 2000, 500}), one_head(), streaming_kernel(), 256);
+  for (const double hit : kv_hit_fractions(plan, device_with(), false)) EXPECT_EQ(hit, 0);
+}
+
+TEST(Reuse, MergesReadersThatRunTogether) {
+  const DeviceSpec device = device_with();
+  // 8 requests read a root of 1000 tokens and a leaf of 1000, in chunks of 1000: 16 CTAs, all resident at once.
+  const Plan plan = request_plan(shared_root(1000, 8, 1000), one_head(), streaming_kernel(), 1000);
+  const auto hits = kv_hit_fractions(plan, device, false);
+  ASSERT_EQ(hits.size(), 16u);
+  EXPECT_EQ(hits[TaskId(0)], 0);
+  for (int r = 1; r < 8; ++r) {
+    EXPECT_DOUBLE_EQ(hits[TaskId(2 * r)], device.l2_merge_fraction) << r;
+    EXPECT_EQ(hits[TaskId(2 * r + 1)], 0) << r;
+  }
+}
+
+TEST(Reuse, FollowsTheFootprintBetweenReadersThatDoNot) {
+  // One CTA at a time. Root of 1 MiB, leaves of `leaf` bytes between its readers: the footprint is the leaf alone.
+  DeviceSpec device = device_with(1);
+  const KernelConfig kernel = with_occupancy(streaming_kernel(), device, 1);
+  const HeadConfig heads = one_head();
+  const std::int64_t token = heads.kv_bytes_per_token();
+  for (const double leaf : {0.1, 0.8, 1.0, 1.2, 3.0}) {
+    const auto leaf_tokens = static_cast<std::int64_t>(leaf * device.l2_knee_mib * 1024 * 1024) / token;
+    const Plan plan = request_plan(shared_root(2048, 3, leaf_tokens), heads, kernel, 1 << 30);
+    const auto hits = kv_hit_fractions(plan, device, false);
+    ASSERT_EQ(hits.size(), 6u);
+    const double expected = soft_capacity_hit(static_cast<double>(leaf_tokens * token), device);
+    EXPECT_DOUBLE_EQ(hits[TaskId(2)], expected) << leaf;
+    EXPECT_DOUBLE_EQ(hits[TaskId(4)], expected) << leaf;
+    EXPECT_EQ(hits[TaskId(5)], 0);
+  }
+}
+
+TEST(Reuse, CountsBytesBetweenReadersOnce) {
+  // Order: A, then B four times, then A: the footprint between the readers of A is B once.
+  DeviceSpec device = device_with(1);
+  device.l2_knee_mib = 1;
+  const KernelConfig kernel = with_occupancy(streaming_kernel(), device, 1);
+  const HeadConfig heads = one_head();
+  traces::ForestSource source;
+  source.parent = {-1, -1};
+  source.tokens = {512, 1500};
+  source.leaf = {0, 0, 1, 1, 1, 1};
+  const PrefixForest forest = traces::make_forest(source);
+  PlanBuilder builder(forest, heads);
+  const auto k = builder.kernel(kernel);
+  builder.launch();
+  for (const int request : {0, 2, 3, 4, 5, 1}) {
+    const NodeId node = forest.leaf[RequestId(request)];
+    const auto group = builder.queries(RequestId(request), RequestId(request + 1));
+    const Segment segment = builder.segment(node, 0, forest.tokens[node], 1);
+    builder.attend(k, std::span(&segment, 1), group);
+  }
+  builder.task_phase(k, TaskId(0));
+  const Plan plan = std::move(builder).finish({});
+  const auto hits = kv_hit_fractions(plan, device, false);
+  EXPECT_DOUBLE_EQ(hits[TaskId(5)], soft_capacity_hit(1500.0 * static_cast<double>(heads.kv_bytes_per_token()), device));
+  EXPECT_DOUBLE_EQ(hits[TaskId(2)], 1.0);  // nothing in between
+}
+
+TEST(Reuse, WeighsPiecesThatWereReadBefore) {
+  // The second reader takes 600 tokens of which the first has read 200.
+  const HeadConfig heads = one_head();
+  traces::ForestSource source;
+  source.parent = {-1};
+  source.tokens = {1000};
+  source.leaf = {0, 0};
+  const PrefixForest forest = traces::make_forest(source);
+  PlanBuilder builder(forest, heads);
+  const auto k = builder.kernel(streaming_kernel());
+  builder.launch();
+  const auto add = [&](int request, std::int64_t begin, std::int64_t end) {
+    const Segment segment = builder.segment(NodeId(0), begin, end, 1);
+    builder.attend(k, std::span(&segment, 1), builder.queries(RequestId(request), RequestId(request + 1)));
+  };
+  add(0, 0, 300);
+  add(1, 100, 700);
+  builder.task_phase(k, TaskId(0));
+  const Plan plan = std::move(builder).finish({});
+  const DeviceSpec device = device_with();
+  EXPECT_DOUBLE_EQ(kv_hit_fractions(plan, device, false)[TaskId(1)], device.l2_merge_fraction / 3);
+}
+
+TEST(Reuse, LetsGroupCopiesShareWhenHeadsAreNotPacked) {
+  KernelConfig kernel = streaming_kernel();
+  kernel.packs_heads = false;
+  const HeadConfig heads{.q_heads = 8, .kv_heads = 2};
+  const DeviceSpec device = device_with();
+  const Plan plan = node_plan(unshared({1000}), heads, kernel, 1000);
+  EXPECT_DOUBLE_EQ(kv_hit_fractions(plan, device, false)[TaskId(0)], 0.75 * device.l2_merge_fraction);
+}
+
+TEST(Reuse, KeepsKAndVApartInTwoGemms) {
+  // A scores task reads K, the values task of the same tokens reads V: neither finds the other's bytes.
+  const HeadConfig heads = one_head();
+  const PrefixForest forest = unshared({1000});
+  PlanBuilder builder(forest, heads);
+  KernelConfig scores = streaming_kernel(), values = streaming_kernel();
+  scores.name = "scores";
+  scores.role = costmodel::KernelRole::scores;
+  values.name = "values";
+  values.role = costmodel::KernelRole::values;
+  const auto ks = builder.kernel(scores), kv = builder.kernel(values);
+  const auto group = builder.queries(RequestId(0), RequestId(1));
+  const scheduler::SlotId slot =
+      builder.slot({scheduler::SlotKind::scores, group, 0, 1, traces::Dtype::bf16, 1000, 0});
+  const Segment segment = builder.segment(NodeId(0), 0, 1000, 1);
+  const auto segments = builder.plan().segments.size();
+  builder.plan().segments.push_back(segment);
+  scheduler::Task task;
+  task.segments = {static_cast<std::int32_t>(segments), static_cast<std::int32_t>(segments) + 1};
+  task.queries = group;
+  task.head_count = 1;
+  task.kind = scheduler::TaskKind::scores;
+  task.slot = slot;
+  builder.launch();
+  builder.task(task);
+  builder.task_phase(ks, TaskId(0));
+  task.kind = scheduler::TaskKind::values;
+  task.slot = scheduler::SlotId();
+  task.folds = builder.folds(std::span(&slot, 1));
+  const scheduler::LaunchId after[] = {scheduler::LaunchId(0)};
+  builder.launch(scheduler::Follow::graph, 0, after);
+  builder.task(task);
+  builder.task_phase(kv, TaskId(1));
+  const Plan plan = std::move(builder).finish({});
+  const auto hits = kv_hit_fractions(plan, device_with(), false);
+  EXPECT_EQ(hits[TaskId(0)], 0);
+  EXPECT_EQ(hits[TaskId(1)], 0);
+}
+
+TEST(Reuse, FindsWarmKvOnlyWhenItFits) {
+  const Plan small = node_plan(unshared({1000}), one_head(), streaming_kernel(), 1000);
+  EXPECT_NEAR(kv_hit_fractions(small, device_with(), true)[TaskId(0)], 1, 1e-9);
+  const Plan large = node_plan(unshared({1 << 20}), one_head(), streaming_kernel(), 1 << 30);
+  EXPECT_LT(kv_hit_fractions(large, device_with(), true)[TaskId(0)], 1e-6);
+}
+
+TEST(Reuse, StaysNearLinearWhenBordersNeverAgree) {
+  // 512 requests cut one root at borders of their own: 512 x 16 segments, 8192 borders, 4 million overlaps if taken exactly.
+  const std::int32_t requests = 512, splits = 16;
+  const std::int64_t root = 1 << 20;
+  traces::ForestSource source;
+  source.parent = {-1};
+  source.tokens = {root};
+  source.leaf.assign(requests, 0);
+  const PrefixForest forest = traces::make_forest(source);
+  PlanBuilder builder(forest, one_head());
+  const auto k = builder.kernel(streaming_kernel());
+  builder.launch();
+  for (std::int32_t r = 0; r < requests; ++r) {
+    const auto group = builder.queries(RequestId(r), RequestId(r + 1));
+    std::int64_t begin = 0;
+    for (std::int32_t s = 0; s < splits; ++s) {
+      const std::int64_t end = s + 1 == splits ? root : (root * (s + 1)) / splits - r - 1;
+      const Segment segment = builder.segment(NodeId(0), begin, end, 1);
+      builder.attend(k, std::span(&segment, 1), group);
+      begin = end;
+    }
+  }
+  builder.task_phase(k, TaskId(0));
+  const Plan plan = std::move(builder).finish({});
+  const DeviceSpec device = device_with();
+  const auto hits = kv_hit_fractions(plan, device, false);
+  EXPECT_EQ(hits[TaskId(0)], 0);
+  EXPECT_NEAR(hits[TaskId(splits)], device.l2_merge_fraction, 1e-9);
+}
+
+}  // namespace
+}  // namespace espalier::sim::testing
