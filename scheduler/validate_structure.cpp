@@ -141,9 +141,7 @@ void check_queue_indices(const Plan& plan, Report& report) {
   IndexCheck item(report, "queue item");
   for (std::size_t i = 0; i < plan.queue_items.size(); ++i) {
     const QueueItem& entry = plan.queue_items[i];
-    const bool task = known(entry.task, plan.tasks.size());
-    item.id(i, "task", task, entry.task.value);
-    if (task) item.id(i, "copy", entry.copy >= 0 && entry.copy < plan.tasks[entry.task].copies, entry.copy);
+    item.id(i, "task", known(entry.task, plan.tasks.size()), entry.task.value);
   }
 }
 
@@ -219,7 +217,8 @@ std::string forest_fault(const traces::PrefixForest& forest) {
   const std::size_t nodes = forest.node_count(), requests = forest.request_count();
   const bool columns = forest.tokens.size() == nodes && forest.tokens_before.size() == nodes &&
                        forest.request_begin.size() == nodes && forest.request_end.size() == nodes &&
-                       forest.node_label.size() == nodes && forest.request_label.size() == requests;
+                       forest.node_label.size() == nodes && forest.request_label.size() == requests &&
+                       traces::is_permutation_of_rows(forest.batch_position.raw(), requests);
   if (!columns) return "its columns differ in length";
   if (static_cast<std::int64_t>(nodes) > traces::kMaxNodes) return fmt::format("it has {} nodes", nodes);
   std::string fault = preorder_fault(forest);

@@ -178,7 +178,7 @@ std::string write_block_table(const PrefixForest& forest) {
   const PageTable& pages = forest.pages;
   std::string text = fmt::format("{{\"schema\": \"block_table/1\", \"page_size\": {}}}\n", pages.page_size);
   std::vector<std::int64_t> own;
-  for (const RequestId r : core::ids<RequestId>(forest.request_count())) {
+  for (const RequestId r : batch_order(forest)) {
     own.clear();
     for (const NodeId n : path_of(forest, forest.leaf[r])) {
       const std::int64_t begin = pages.first_page[n] + (pages.first_offset[n] > 0 ? 1 : 0);

@@ -70,6 +70,7 @@ void write_forest(core::JsonWriter& out, const PrefixForest& forest) {
   out.field("parent", wide(forest.parent.raw())).field("tokens", forest.tokens.raw());
   out.field("node_label", forest.node_label.raw());
   out.field("leaf", wide(forest.leaf.raw())).field("request_label", forest.request_label.raw());
+  out.field("batch_position", forest.batch_position.raw());
   if (!has_default_layout(forest)) {
     out.field("first_page", forest.pages.first_page.raw()).field("first_offset", forest.pages.first_offset.raw());
   }
@@ -86,7 +87,7 @@ std::string write_forest(const PrefixForest& forest) {
 PrefixForest read_forest(const core::JsonView& object) {
   object.require_schema("forest/1");
   object.allow_only({"schema", "name", "page_size", "parent", "tokens", "node_label", "leaf", "request_label",
-                     "first_page", "first_offset", "page_ids"});
+                     "batch_position", "first_page", "first_offset", "page_ids"});
   ForestSource source;
   source.name = object.where();
   if (const auto size = object.find("page_size")) {
@@ -99,6 +100,9 @@ PrefixForest read_forest(const core::JsonView& object) {
   if (const auto labels = object.find("request_label")) {
     check_rows(*labels, source.leaf.size(), "request");
     source.request_label = labels->strings();
+  }
+  if (const auto positions = object.find("batch_position")) {
+    source.batch_position = positions->integers32();
   }
   PrefixForest forest = make_forest(source);
   forest.name = object.find("name") ? object.at("name").string() : "";

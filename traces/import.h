@@ -47,7 +47,7 @@ std::string write_forest(const PrefixForest& forest);
 void write_forest(core::JsonWriter& out, const PrefixForest& forest);
 PrefixForest read_forest(const core::JsonView& object);
 PrefixForest read_forest_document(std::string_view text, const std::string& file);
-/// A block table of this forest at its page size, one request a line, in request order. Throws Error where a node begins a new
+/// A block table of this forest at its page size, one request a line, in batch order. Throws Error where a node begins a new
 /// page although the page above it isn't full, which a block table can't say (floor_to_pages makes such forests fit).
 std::string write_block_table(const PrefixForest& forest);
 

@@ -37,6 +37,10 @@ void check_source(const ForestSource& source) {
                           fmt::format("{} elements, one a request", source.leaf.size()),
                           std::to_string(source.request_label.size()));
   }
+  if (!source.batch_position.empty() && !is_permutation_of_rows(source.batch_position, source.leaf.size())) {
+    throw core::bad_input(source.name + ": batch_position", fmt::format("each of 0 to {} once", source.leaf.size() - 1),
+                          "another list");
+  }
   if (source.page_size < 1 || source.page_size > kMaxPageSize) {
     throw core::bad_input(source.name + ": page_size", fmt::format("an integer from 1 to {}", kMaxPageSize),
                           std::to_string(source.page_size));
@@ -169,10 +173,19 @@ PrefixForest make_forest(const ForestSource& source) {
       const auto r = static_cast<std::size_t>(ends.request[static_cast<std::size_t>(at)]);
       forest.leaf.push_back(n);
       forest.request_label.push_back(source.request_label.empty() ? std::to_string(r) : source.request_label[r]);
+      forest.batch_position.push_back(source.batch_position.empty() ? static_cast<std::int32_t>(r) : source.batch_position[r]);
     }
   }
   lay_out_pages(forest, source.page_size);
   return forest;
+}
+
+std::vector<RequestId> batch_order(const PrefixForest& forest) {
+  std::vector<RequestId> order(forest.request_count());
+  for (const RequestId r : core::ids<RequestId>(forest.request_count())) {
+    order[static_cast<std::size_t>(forest.batch_position[r])] = r;
+  }
+  return order;
 }
 
 std::vector<NodeId> path_of(const PrefixForest& forest, NodeId n) {
@@ -214,6 +227,7 @@ PrefixForest floor_to_pages(const PrefixForest& forest, std::int32_t page_size) 
   source.name = forest.name;
   source.page_size = page_size;
   source.request_label = forest.request_label.raw();
+  source.batch_position = forest.batch_position.raw();
   source.leaf.resize(forest.request_count());
   std::vector<std::int64_t> label;                               // of each source row
   core::Column<NodeId, std::int64_t> row(forest.node_count());   // source row of each node
@@ -272,6 +286,15 @@ void check_pages(const PrefixForest& forest) {
 
 }  // namespace
 
+bool is_permutation_of_rows(const std::vector<std::int32_t>& column, std::size_t rows) {
+  if (column.size() != rows) return false;
+  std::vector<char> seen(rows, 0);
+  for (const std::int32_t at : column) {
+    if (at < 0 || static_cast<std::size_t>(at) >= rows || seen[static_cast<std::size_t>(at)]++ != 0) return false;
+  }
+  return true;
+}
+
 void check_forest(const PrefixForest& forest) {
   const std::size_t n_nodes = forest.node_count();
   ESPALIER_CHECK_OP(n_nodes, <=, static_cast<std::size_t>(kMaxNodes));
@@ -281,6 +304,7 @@ void check_forest(const PrefixForest& forest) {
   ESPALIER_CHECK_OP(forest.request_end.size(), ==, n_nodes);
   ESPALIER_CHECK_OP(forest.node_label.size(), ==, n_nodes);
   ESPALIER_CHECK_OP(forest.request_label.size(), ==, forest.request_count());
+  ESPALIER_CHECK(is_permutation_of_rows(forest.batch_position.raw(), forest.request_count()));
   std::int32_t previous_leaf = 0;
   for (const NodeId leaf : forest.leaf) {
     ESPALIER_CHECK(leaf.valid() && leaf.index() < n_nodes);
@@ -323,6 +347,7 @@ std::uint64_t forest_hash(const PrefixForest& forest) {
   hash.column(forest.leaf.raw());
   hash.value(static_cast<std::uint64_t>(forest.request_count()));
   for (const std::string& label : forest.request_label) hash.text(label);
+  hash.column(forest.batch_position.raw());
   hash.value(forest.pages.page_size);
   hash.column(forest.pages.first_page.raw());
   hash.column(forest.pages.first_offset.raw());

@@ -49,6 +49,9 @@ struct PrefixForest {
   // One row a request, depth-first order; a request that ends at a node comes before those that go deeper.
   core::Column<RequestId, NodeId> leaf;              ///< node at which the request ends (inner nodes and twins allowed)
   core::Column<RequestId, std::string> request_label;
+  /// Place of the request in the batch as its source lists it: a permutation. Engines keep requests in arrival order; flat
+  /// planners follow it, and how far apart relatives stand decides what the L2 catches.
+  core::Column<RequestId, std::int32_t> batch_position;
 
   PageTable pages;
   std::string name;  ///< for reports: file and snapshot, family and options, …
@@ -69,6 +72,7 @@ struct ForestSource {
   std::vector<std::int64_t> tokens;        ///< own tokens; 0 is allowed and contracted away
   std::vector<std::int64_t> leaf;          ///< end node of each request
   std::vector<std::string> request_label;  ///< empty: the index in `leaf`
+  std::vector<std::int32_t> batch_position;  ///< a permutation; empty: the index in `leaf`
   std::int32_t page_size = 1;              ///< identity page table of this page size: every node begins a page
 };
 
@@ -76,6 +80,9 @@ struct ForestSource {
 /// request reads, lays out an identity page table. Throws Error (bad input) on a cycle, a dangling parent or leaf, or a length
 /// that is negative or absurd. A request with an empty path is an error.
 PrefixForest make_forest(const ForestSource& source);
+
+/// Requests in the order of their batch positions.
+std::vector<RequestId> batch_order(const PrefixForest& forest);
 
 /// Nodes from the root down to `n`, inclusive.
 std::vector<NodeId> path_of(const PrefixForest& forest, NodeId n);
@@ -99,6 +106,9 @@ std::int64_t kv_slot(const PageTable& pages, NodeId node, std::int64_t token);
 inline std::int64_t last_page(const PageTable& pages, NodeId node, std::int64_t tokens) {
   return pages.first_page[node] + (pages.first_offset[node] + tokens - 1) / pages.page_size;
 }
+
+/// True when `column` holds each of 0 … rows-1 once.
+bool is_permutation_of_rows(const std::vector<std::int32_t>& column, std::size_t rows);
 
 /// Throws InvariantError unless every rule in the comments above holds. For tests and for plans read from files.
 void check_forest(const PrefixForest& forest);

@@ -69,7 +69,8 @@ Plan flat_plan(const PlanRequest& request, const StrategyInfo& info, std::int64_
   const std::int32_t copies = request.heads.q_heads / heads_per_copy(builder.plan().kernels[attend], request.heads);
   builder.launch();
   std::vector<Segment> segments;
-  for (const RequestId r : core::ids<RequestId>(forest.request_count())) {
+  // In batch order, as engines launch it: how far apart relatives stand decides what the L2 catches.
+  for (const RequestId r : traces::batch_order(forest)) {
     const Route route(forest, traces::path_of(forest, forest.leaf[r]));
     const Interval group = builder.queries(r, RequestId(r.value + 1));
     std::int64_t filled = 0;
