@@ -38,8 +38,8 @@ void check_source(const ForestSource& source) {
                           std::to_string(source.request_label.size()));
   }
   if (!source.batch_position.empty() && !is_permutation_of_rows(source.batch_position, source.leaf.size())) {
-    throw core::bad_input(source.name + ": batch_position", fmt::format("each of 0 to {} once", source.leaf.size() - 1),
-                          "another list");
+    throw core::bad_input(source.name + ": batch_position",
+                          fmt::format("a permutation of the {} requests", source.leaf.size()), "another list");
   }
   if (source.page_size < 1 || source.page_size > kMaxPageSize) {
     throw core::bad_input(source.name + ": page_size", fmt::format("an integer from 1 to {}", kMaxPageSize),
@@ -173,7 +173,8 @@ PrefixForest make_forest(const ForestSource& source) {
       const auto r = static_cast<std::size_t>(ends.request[static_cast<std::size_t>(at)]);
       forest.leaf.push_back(n);
       forest.request_label.push_back(source.request_label.empty() ? std::to_string(r) : source.request_label[r]);
-      forest.batch_position.push_back(source.batch_position.empty() ? static_cast<std::int32_t>(r) : source.batch_position[r]);
+      forest.batch_position.push_back(source.batch_position.empty() ? static_cast<std::int32_t>(r)
+                                                                    : source.batch_position[r]);
     }
   }
   lay_out_pages(forest, source.page_size);

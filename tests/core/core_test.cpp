@@ -1,9 +1,11 @@
 // The foundation: what a wrong document is told, that files are whole or absent, that equal seeds give equal numbers.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -192,6 +194,28 @@ TEST(File, WritesAllOrNothing) {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) names.push_back(entry.path().filename());
   EXPECT_THAT(names, testing::UnorderedElementsAre("out.json", "taken")) << "no temporary file is left behind";
+  std::filesystem::remove_all(folder);
+}
+
+TEST(File, KeepsTheOldContentWhenTheDiskIsFull) {
+  const std::string folder = temporary_folder();
+  put(folder + "/f", "old");
+  rlimit limit{}, small{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &limit), 0);
+  small = {1000, limit.rlim_max};
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  bool refused = false;
+  try {
+    write_file(folder + "/f", std::string(100000, 'x'));
+  } catch (const Error&) {
+    refused = true;
+  }
+  setrlimit(RLIMIT_FSIZE, &limit);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_TRUE(refused);
+  EXPECT_EQ(read_file(folder + "/f"), "old");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1) << "no temporary file is left behind";
   std::filesystem::remove_all(folder);
 }
 

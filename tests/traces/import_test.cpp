@@ -154,6 +154,17 @@ TEST(Document, RoundTripsEveryForest) {
   }
 }
 
+TEST(Document, TakesRowsInAnyOrderWithTheirPages) {
+  const PrefixForest forest = read_forest_document(
+      R"({"schema":"forest/1","page_size":4,"parent":[1,-1,1],"tokens":[4,8,4],"leaf":[0,2,1],"first_page":[2,0,3],
+          "first_offset":[0,0,0],"page_ids":[10,11,12,13]})",
+      "f.json");
+  check_forest(forest);
+  EXPECT_THAT(forest.node_label.raw(), ElementsAre(1, 0, 2));
+  EXPECT_THAT(forest.pages.first_page.raw(), ElementsAre(0, 2, 3));
+  EXPECT_THAT(forest.request_label.raw(), ElementsAre("2", "0", "1"));
+}
+
 TEST(Document, StandsInsideAnother) {
   const PrefixForest forest = parse_tree("1,3|10,4");
   core::JsonWriter out;
@@ -179,6 +190,7 @@ TEST(Document, NamesWhatIsWrong) {
   EXPECT_THAT(message(rows + R"(,"page_ids":[1])"), HasSubstr("f.json: page_ids"));
   EXPECT_THAT(message(rows + R"(,"request_label":["a","b"])"), HasSubstr("request_label: expected 1 elements"));
   EXPECT_THAT(message(rows + R"(,"node_label":[1])"), HasSubstr("node_label: expected 2 elements"));
+  EXPECT_THAT(message(rows + R"(,"batch_position":[1])"), HasSubstr("batch_position: expected a permutation of the 1"));
   EXPECT_THAT(message(rows + R"(,"colour":1)"), HasSubstr("\"colour\""));
   EXPECT_THAT(message_of([] { read_forests(R"({"schema":"plan/1"})", "p.json", std::nullopt); }),
               HasSubstr("p.json: schema: expected \"forest/1\", got \"plan/1\""));
@@ -268,7 +280,12 @@ TEST(BlockTable, WrittenAndReadAgainIsTheSame) {
     const PrefixForest read = read_block_table(write_block_table(paged), "t");
     EXPECT_EQ(unique_tokens(read), unique_tokens(paged));
     EXPECT_EQ(logical_tokens(read), logical_tokens(paged));
-    EXPECT_EQ(read.request_label, paged.request_label);
+    const auto in_batch_order = [](const PrefixForest& f) {
+      std::vector<std::pair<std::string, std::int64_t>> rows;
+      for (const RequestId r : batch_order(f)) rows.emplace_back(f.request_label[r], f.context_tokens(r));
+      return rows;
+    };
+    EXPECT_EQ(in_batch_order(read), in_batch_order(paged)) << "seed " << seed;
   }
 }
 

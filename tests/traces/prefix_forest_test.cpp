@@ -35,6 +35,8 @@ TEST(MakeForest, RenumbersToPreorderAndKeepsTheFilesIds) {
   EXPECT_THAT(forest.node_label.raw(), ElementsAre(3, 0, 1, 4, 2));
   EXPECT_THAT(forest.tokens_before.raw(), ElementsAre(0, 40, 50, 40, 90));
   EXPECT_THAT(forest.request_label.raw(), ElementsAre("4", "1", "2", "0", "3"));
+  EXPECT_THAT(forest.batch_position.raw(), ElementsAre(4, 1, 2, 0, 3));
+  EXPECT_THAT(batch_order(forest), ElementsAre(RequestId(3), RequestId(1), RequestId(2), RequestId(4), RequestId(0)));
   EXPECT_EQ(forest.readers(NodeId(0)), 5);
   EXPECT_EQ(forest.readers(NodeId(3)), 3);
   EXPECT_EQ(forest.context_tokens(RequestId(4)), 120);
@@ -208,6 +210,7 @@ TEST(FloorToPages, SharesExactlyTheWholePagesOnRandomForests) {
       const PrefixForest paged = floor_to_pages(forest, page_size);
       check_forest(paged);
       EXPECT_EQ(paged.pages.page_size, page_size);
+      EXPECT_EQ(paged.batch_position, forest.batch_position) << "seed " << seed;
       ASSERT_EQ(paged.request_label, forest.request_label) << "requests keep their order, seed " << seed;
       for (const RequestId r : core::ids<RequestId>(forest.request_count())) {
         EXPECT_EQ(paged.context_tokens(r), forest.context_tokens(r)) << "seed " << seed;
@@ -279,6 +282,7 @@ TEST(CheckForest, FindsEveryBrokenRule) {
   broken([](PrefixForest& f) { f.leaf[RequestId(3)] = NodeId(5); });
   broken([](PrefixForest& f) { f.leaf.push_back(NodeId(4)); });
   broken([](PrefixForest& f) { f.node_label.push_back(4); });
+  broken([](PrefixForest& f) { f.batch_position[RequestId(0)] = 1; });
   broken([](PrefixForest& f) { f.pages.page_size = 0; });
   broken([](PrefixForest& f) { f.pages.first_offset[NodeId(0)] = 1; });
   broken([](PrefixForest& f) { f.pages.first_page[NodeId(0)] = -1; });
@@ -301,6 +305,7 @@ TEST(ForestHash, SeesStructureLengthsLabelsAndPages) {
   changed([](PrefixForest& f) { f.parent[NodeId(2)] = NodeId(1); });
   changed([](PrefixForest& f) { f.node_label[NodeId(2)] = 5; });
   changed([](PrefixForest& f) { f.request_label[RequestId(0)] = "a"; });
+  changed([](PrefixForest& f) { std::swap(f.batch_position[RequestId(0)], f.batch_position[RequestId(1)]); });
   changed([](PrefixForest& f) { f.pages.page_ids = {3, 2, 1}; });
   changed([](PrefixForest& f) { f.pages.first_page[NodeId(2)] += 1; });
   PrefixForest renamed = good;

@@ -132,6 +132,9 @@ TEST(Replay, ATurnWaitsForTheOneBefore) {
   const Trace trace = conversations();
   ReplayOptions options = slots(8, 64);
   EXPECT_EQ(most_relatives(replay(trace, options)), 1) << "turns of a conversation never run together";
+  options.order = Order::prefix;
+  EXPECT_GT(most_relatives(replay(trace, options)), 1) << "an offline batch has all prompts from the start";
+  options.order = Order::arrival;
   options.wait_for_previous_turn = false;
   EXPECT_GT(most_relatives(replay(trace, options)), 1);
 }
