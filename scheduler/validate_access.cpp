@@ -176,16 +176,16 @@ class Collector {
                     slot.kind == SlotKind::scores ? "scores" : "partial rows");
         continue;
       }
-      if (task.kind == TaskKind::attend) check_op(fmt::format("task {}", i), id, ReductionOp::log_sum_exp);
+      if (task.kind == TaskKind::attend) check_op("task", i, id, ReductionOp::log_sum_exp);
       const std::int32_t rows = touch(i, id, task.kind == TaskKind::values ? scans_ : reads_);
       if (rows == 0) report_.add(merge_row_mismatch, "task {} folds slot {}, which has no row of its queries and heads", i, id.value);
     }
   }
 
-  void check_op(const std::string& reader, SlotId slot, ReductionOp op) {
+  void check_op(std::string_view reader, std::int32_t i, SlotId slot, ReductionOp op) {
     const std::optional<ReductionOp>& decided = merge_op_[slot.index()];
     if (decided.value_or(op) == op) return;
-    report_.add(slot_mismatch, "{} takes slot {} by {}, it holds {}", reader, slot.value,
+    report_.add(slot_mismatch, "{} {} takes slot {} by {}, it holds {}", reader, i, slot.value,
                 op == ReductionOp::sum ? "sum" : "log-sum-exp", op == ReductionOp::sum ? "attention partials" : "sums");
   }
 
@@ -197,7 +197,7 @@ class Collector {
       const RowRef& input = plan_.reduction_inputs[static_cast<std::size_t>(k)];
       if (!good(input.slot) || !fits(i, step, input.slot, input.row)) continue;
       const Slot& slot = plan_.slots[input.slot];
-      check_op(fmt::format("step {}", i), input.slot, step.op);
+      check_op("step", i, input.slot, step.op);
       if (dtype.value_or(slot.dtype) != slot.dtype) {
         report_.add(slot_mismatch, "step {} brings {} and {} rows together", i, traces::dtype_name(*dtype), traces::dtype_name(slot.dtype));
       }

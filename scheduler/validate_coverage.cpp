@@ -51,9 +51,9 @@ ChainShare chain_share(const Facts& facts) {
     if (!facts.task_good[i] || !in_chain(task.kind)) continue;
     auto at = std::lower_bound(share.borders.begin(), share.borders.end(), task.head_begin) - share.borders.begin();
     for (; share.borders[static_cast<std::size_t>(at)] < head_end(task); ++at) {
-      for_runs(facts, task.queries, [&](RequestRun run) {
+      for_runs(facts, task.queries, [&](std::int32_t begin, std::int32_t end) {
         auto& row = share.requests[static_cast<std::size_t>(at)];
-        std::fill(row.begin() + run.r0, row.begin() + run.r1, char{1});
+        std::fill(row.begin() + begin, row.begin() + end, char{1});
       });
     }
   }
@@ -79,9 +79,9 @@ NodeReads reads_by_node(const Facts& facts, TaskKind kind) {
       const std::int64_t t0 = std::max<std::int64_t>(segment.token_begin, 0);
       const std::int64_t t1 = std::min(segment_end(plan, segment), plan.forest.tokens[n]);
       const Interval rows{task.queries.begin + segment.row_begin, task.queries.begin + segment.row_end};
-      for_runs(facts, rows, [&](RequestRun run) {
-        const std::int32_t r0 = std::max(run.r0, plan.forest.request_begin[n].value);
-        const std::int32_t r1 = std::min(run.r1, plan.forest.request_end[n].value);
+      for_runs(facts, rows, [&](std::int32_t begin, std::int32_t end) {
+        const std::int32_t r0 = std::max(begin, plan.forest.request_begin[n].value);
+        const std::int32_t r1 = std::min(end, plan.forest.request_end[n].value);
         if (r0 < r1 && t0 < t1) reads.push_back({n.value, task.head_begin, head_end(task), r0, r1, t0, t1, static_cast<std::int32_t>(i)});
       });
     }

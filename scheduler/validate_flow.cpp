@@ -128,10 +128,7 @@ void check_finals(const Facts& facts, Report& report) {
   const auto requests = static_cast<std::int64_t>(plan.forest.request_count());
   std::vector<Rect> rects;
   const auto add = [&](Interval rows, std::int32_t h0, std::int32_t h1, std::int32_t item) {
-    for_runs(facts, rows, [&](RequestRun run) {
-      const std::int64_t r0 = std::max(run.r0, 0), r1 = std::min<std::int64_t>(run.r1, requests);
-      if (r0 < r1) rects.push_back({h0, h1, r0, r1, item});
-    });
+    for_runs(facts, rows, [&](std::int32_t begin, std::int32_t end) { rects.push_back({h0, h1, begin, end, item}); });
   };
   const auto tasks = static_cast<std::int32_t>(plan.tasks.size());
   for (std::int32_t i = 0; i < tasks; ++i) {
@@ -164,8 +161,8 @@ void check_one_softmax(const Facts& facts, Report& report) {
   for (std::size_t i = 0; i < plan.tasks.size(); ++i) {
     const Task& task = plan.tasks.raw()[i];
     if (task.kind != TaskKind::softmax || !facts.task_good[i]) continue;
-    for_runs(facts, task.queries, [&](RequestRun run) {
-      rects.push_back({task.head_begin, head_end(task), run.r0, run.r1, static_cast<std::int32_t>(i)});
+    for_runs(facts, task.queries, [&](std::int32_t begin, std::int32_t end) {
+      rects.push_back({task.head_begin, head_end(task), begin, end, static_cast<std::int32_t>(i)});
     });
   }
   if (rects.size() < 2) return;
@@ -205,13 +202,21 @@ Wide scored(const Facts& facts, const Task& task, const Segment& segment, const 
   return found;
 }
 
-/// Every token a values task reads has its probability in a folded slot. Scores cover each triple at most once (check_coverage), so
-/// equal counts mean equal sets.
+/// A slot folded twice would weigh its tokens twice, and could hide one that is missing from a count.
+bool folds_twice(const Plan& plan, Interval folds) {
+  std::vector<SlotId> slots(plan.fold_slots.begin() + folds.begin, plan.fold_slots.begin() + folds.end);
+  std::sort(slots.begin(), slots.end());
+  return std::adjacent_find(slots.begin(), slots.end()) != slots.end();
+}
+
+/// Every token a values task reads has its probability in a folded slot. Scores cover each triple at most once (check_coverage) and no
+/// slot is folded twice, so equal counts mean equal sets.
 void check_values(const Facts& facts, const SlotAccesses& accesses, Report& report) {
   const Plan& plan = facts.plan;
   for (std::size_t i = 0; i < plan.tasks.size(); ++i) {
     const Task& task = plan.tasks.raw()[i];
     if (task.kind != TaskKind::values || !facts.task_good[i]) continue;
+    if (folds_twice(plan, task.folds)) report.add(slot_mismatch, "values task {} folds a slot twice", i);
     for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) {
       const Segment& segment = plan.segments[static_cast<std::size_t>(s)];
       const std::int64_t tokens = std::max<std::int64_t>(segment_tokens(plan, segment), 0);
@@ -226,8 +231,8 @@ void check_values(const Facts& facts, const SlotAccesses& accesses, Report& repo
         }
       }
       if (found == wanted) continue;
-      report.add(slot_mismatch, "values task {}: tokens [{}, {}) of node {} have {} scores in the slots it folds for some query", i,
-                 segment.token_begin, segment_end(plan, segment), node_name(plan, segment.node), found < wanted ? "no" : "two");
+      report.add(slot_mismatch, "values task {}: tokens [{}, {}) of node {} don't each have one score in the slots it folds", i,
+                 segment.token_begin, segment_end(plan, segment), node_name(plan, segment.node));
     }
   }
 }

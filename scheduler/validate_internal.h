@@ -83,16 +83,14 @@ inline const std::string& request_name(const Plan& plan, std::int64_t request) {
 }
 inline std::int64_t node_name(const Plan& plan, NodeId node) { return plan.forest.node_label[node]; }
 
-/// A run of consecutive requests in a query group: requests [r0, r1) at positions [at, at + r1 - r0) of Plan::query_rows.
-struct RequestRun {
-  std::int32_t r0, r1, at;
-};
+/// Visits the runs [r0, r1) of consecutive requests in rows of Plan::query_rows. Rows of requests that don't exist are passed over.
 template <class F>
 void for_runs(const Facts& facts, Interval rows, F&& visit) {
+  const auto requests = static_cast<std::int32_t>(facts.plan.forest.request_count());
   for (std::int32_t at = rows.begin; at < rows.end;) {
     const std::int32_t end = std::min(rows.end, facts.consecutive_end[static_cast<std::size_t>(at)]);
     const std::int32_t r0 = facts.plan.query_rows[static_cast<std::size_t>(at)].value;
-    visit(RequestRun{r0, r0 + (end - at), at});
+    if (r0 >= 0 && r0 < requests) visit(r0, std::min(requests, r0 + (end - at)));
     at = end;
   }
 }

@@ -109,13 +109,17 @@ void check_each_copy_once(const Facts& facts, std::size_t l, const Launch& launc
     if (!own && !copies.empty()) report.add(queue_repeats, "launch {}: a queue names task {}, which another launch runs", l, t);
     if (!own) continue;
     std::sort(copies.begin(), copies.end());
+    const std::int32_t wanted = facts.plan.tasks[TaskId(t)].copies;
     std::int32_t next = 0;
     for (const std::int32_t copy : copies) {
+      if (copy < 0 || copy >= wanted) {
+        report.add(bad_index, "launch {}: a queue names copy {} of task {}, which has {}", l, copy, t, wanted);
+        continue;
+      }
       if (copy < next) report.add(queue_repeats, "launch {}: copy {} of task {} stands in the queues twice", l, copy, t);
       if (copy > next) report.add(queue_misses, "launch {}: copy {} of task {} stands in no queue", l, next, t);
       next = std::max(next, copy + 1);
     }
-    const std::int32_t wanted = facts.plan.tasks[TaskId(t)].copies;
     if (next < wanted) report.add(queue_misses, "launch {}: copy {} of task {} stands in no queue", l, next, t);
   }
 }

@@ -19,7 +19,7 @@ void find_runs(Facts& facts, Report& report) {
     const auto here = static_cast<std::int32_t>(i) + 1;
     facts.increasing_end[i] = last || rows[i + 1].value <= rows[i].value ? here : facts.increasing_end[i + 1];
     facts.consecutive_end[i] =
-        last || std::int64_t{rows[i + 1].value} != std::int64_t{rows[i].value} + 1 ? here : facts.consecutive_end[i + 1];
+        last || rows[i].value < 0 || std::int64_t{rows[i + 1].value} != std::int64_t{rows[i].value} + 1 ? here : facts.consecutive_end[i + 1];
   }
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].value < 0 || rows[i].value >= requests) {
