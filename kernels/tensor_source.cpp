@@ -1,5 +1,6 @@
 // Attention inputs as a function of seed and place, so that tensors of any size need no memory and every executor can make
 // the same ones; and the rounding of numbers to the formats that caches and partial rows are stored in.
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -31,16 +32,21 @@ constexpr Format format_of(traces::Dtype dtype) {
 
 double power_of_two(int exponent) { return std::bit_cast<double>(static_cast<std::uint64_t>(exponent + 1023) << 52); }
 
+/// To `mantissa_bits`, as if the exponent had no bounds; a carry moves into the exponent, as it should.
+double round_mantissa(int mantissa_bits, double x) {
+  const int dropped = 52 - mantissa_bits;
+  auto bits = std::bit_cast<std::uint64_t>(x);
+  bits += (std::uint64_t{1} << (dropped - 1)) - 1 + ((bits >> dropped) & 1);
+  return std::bit_cast<double>(bits >> dropped << dropped);
+}
+
 double round_number(const Format& format, double x) {
   if (std::abs(x) < power_of_two(format.least_exponent)) {
     // Below the normal range the grid is fixed: adding 1.5 * 2^52 grid steps makes the addition itself round to it.
     const double shift = 1.5 * power_of_two(52 + format.least_exponent - format.mantissa_bits);
     return std::copysign((x + shift) - shift, x);
   }
-  const int dropped = 52 - format.mantissa_bits;
-  auto bits = std::bit_cast<std::uint64_t>(x);
-  bits += (std::uint64_t{1} << (dropped - 1)) - 1 + ((bits >> dropped) & 1);  // a carry moves into the exponent, as it should
-  const double rounded = std::bit_cast<double>(bits >> dropped << dropped);
+  const double rounded = round_mantissa(format.mantissa_bits, x);
   if (std::abs(rounded) <= format.largest) return rounded;
   return std::copysign(format.infinite ? std::numeric_limits<double>::infinity() : format.largest, x);
 }
@@ -59,15 +65,33 @@ std::uint64_t vector_key(std::uint64_t seed, Kind kind, std::uint64_t label, std
   return core::random_bits(core::random_bits(named, static_cast<std::uint64_t>(position)), static_cast<std::uint64_t>(head));
 }
 
-/// Four columns a random word, 16 bits each.
-void fill(std::uint64_t key, traces::Dtype dtype, std::int32_t columns, double* out) {
-  const Format format = format_of(dtype);
+/// Four columns a random word, 16 bits each. The oracle's and the interpreter's inner loop, hence one copy a format: numbers of this
+/// grid are never below 2^-16 nor above 1, so most formats need no look at their bounds.
+template <traces::Dtype dtype>
+void fill_as(std::uint64_t key, std::int32_t columns, double* out) {
+  constexpr Format format = format_of(dtype);
   for (std::int32_t c = 0; c < columns; c += 4) {
     std::uint64_t word = core::random_bits(key, static_cast<std::uint64_t>(c) / 4);
-    for (std::int32_t i = c; i < columns && i < c + 4; ++i, word >>= 16) {
-      out[i] = round_number(format, static_cast<double>(word & 0xFFFF) * 0x1p-15 + (0x1p-16 - 1.0));
+    const std::int32_t end = std::min(columns, c + 4);
+    for (std::int32_t i = c; i < end; ++i, word >>= 16) {
+      const double x = static_cast<double>(static_cast<std::int32_t>(word & 0xFFFF)) * 0x1p-15 + (0x1p-16 - 1.0);
+      if constexpr (format.least_exponent <= -16) {
+        out[i] = round_mantissa(format.mantissa_bits, x);
+      } else {
+        out[i] = round_number(format, x);
+      }
     }
   }
+}
+
+void fill(std::uint64_t key, traces::Dtype dtype, std::int32_t columns, double* out) {
+  switch (dtype) {
+    case traces::Dtype::fp32: return fill_as<traces::Dtype::fp32>(key, columns, out);
+    case traces::Dtype::bf16: return fill_as<traces::Dtype::bf16>(key, columns, out);
+    case traces::Dtype::fp16: return fill_as<traces::Dtype::fp16>(key, columns, out);
+    case traces::Dtype::fp8_e4m3: return fill_as<traces::Dtype::fp8_e4m3>(key, columns, out);
+  }
+  ESPALIER_CHECK(!"a known dtype");
 }
 
 std::uint64_t token_key(const TensorSource& source, Kind kind, const traces::PrefixForest& forest, traces::NodeId node,

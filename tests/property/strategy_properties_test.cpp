@@ -1,0 +1,169 @@
+// Every strategy with both kernel sets: a valid plan or a listed refusal; the interpreter equals the oracle; a request's output
+// doesn't depend on its place; the same seed gives the same plan. ESPALIER_FULL=1 runs twenty times as many random forests.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "forests.h"
+#include "plan_checks.h"
+#include "traces/families.h"
+
+namespace espalier::property {
+namespace {
+
+using costmodel::DeviceSpec;
+using traces::HeadConfig;
+
+/// The catalog's H100, and one with few SMs: what splits for parallelism on one doesn't on the other.
+const DeviceSpec& device_of(std::uint64_t seed) {
+  static const std::vector<DeviceSpec> devices = {costmodel::find_device("h100-sxm"), costmodel::find_device("h100-sxm:sms=3")};
+  return devices[seed % devices.size()];
+}
+
+class StrategyProperties : public ::testing::TestWithParam<Subject> {
+ protected:
+  void check(const PrefixForest& forest, const std::string& heads, std::uint64_t seed) const {
+    check_case(GetParam(), forest, traces::parse_heads(heads), device_of(seed));
+  }
+};
+
+const std::vector<std::string> kSmallHeads = {"4/1/16", "8/2/16", "7/1/8", "4/4/8", "6/2/12+8", "8/1/24:16"};
+const std::vector<std::string> kRealHeads = {"32/32/128", "32/8/128", "28/4/128", "40/8/128", "64/8/64", "16/1/128", "16/2/256",
+                                             "64/4/192+128", "128/1/576:512", "16/1/576:512"};
+
+TEST_P(StrategyProperties, HoldOnRandomForests) {
+  const std::uint64_t forests = full_run() ? 2400 : 120;
+  for (std::uint64_t seed = 0; seed < forests && !HasFailure(); ++seed) {
+    const PrefixForest forest = traces::make_forest(random_source(seed, seed % 4 == 3 ? 1500 : 150));
+    check(forest, kSmallHeads[seed % kSmallHeads.size()], seed / 2);
+  }
+}
+
+TEST_P(StrategyProperties, HoldOnPagedForests) {
+  const std::uint64_t forests = full_run() ? 800 : 40;
+  for (std::uint64_t seed = 0; seed < forests && !HasFailure(); ++seed) {
+    const PrefixForest forest = traces::make_forest(random_source(1000 + seed, 400));
+    check(traces::floor_to_pages(forest, 16), kSmallHeads[seed % kSmallHeads.size()], seed / 2);
+  }
+}
+
+TEST_P(StrategyProperties, HoldOnEdgeCases) {
+  for (const ForestSource& source : edge_sources()) {
+    const PrefixForest forest = traces::make_forest(source);
+    for (const std::uint64_t seed : {0U, 1U}) check(forest, seed == 0 ? "8/2/16" : "7/1/8", seed);
+    check(traces::floor_to_pages(forest, 16), "4/1/16", 0);
+  }
+}
+
+TEST_P(StrategyProperties, HoldOnADeepChain) {
+  check(traces::make_forest(chain(205, 1, true)), "4/1/16", 0);
+}
+
+TEST_P(StrategyProperties, HoldOnEveryDevice) {
+  for (const DeviceSpec& device : costmodel::device_catalog()) {
+    check_case(GetParam(), traces::make_forest(random_source(5000, 60)), traces::parse_heads("8/2/128"), device);
+    check_case(GetParam(), traces::make_forest(star(20, 4, 3)), traces::parse_heads("16/1/576:512"), device);
+  }
+}
+
+TEST_P(StrategyProperties, HoldOnRealHeads) {
+  const std::uint64_t forests = full_run() ? 20 : 1;
+  for (std::uint64_t seed = 0; seed < forests && !HasFailure(); ++seed) {
+    for (const std::string& heads : kRealHeads) {
+      check(traces::make_forest(random_source(2000 + seed, 24)), heads, seed);
+      ForestSource shared = star(9 + static_cast<std::int64_t>(seed), 3, 2);
+      shared.leaf.push_back(2);
+      check(traces::make_forest(shared), heads, seed + 1);
+    }
+  }
+}
+
+TEST_P(StrategyProperties, HoldOnStorageDtypes) {
+  const PrefixForest forest = traces::make_forest(random_source(3000, 200));
+  for (const auto dtype : {traces::Dtype::fp32, traces::Dtype::fp16, traces::Dtype::fp8_e4m3}) {
+    HeadConfig heads = traces::parse_heads("8/2/16");
+    heads.kv_dtype = dtype;
+    check_case(GetParam(), forest, heads, device_of(0));
+  }
+}
+
+/// A small batch of each family. A family without a row here fails FamiliesAreAllTested.
+const std::map<std::string, std::string>& small_families() {
+  static const std::map<std::string, std::string> specs = {
+      {"best_of_n", "best_of_n:groups=3,samples=5"},
+      {"chain", "chain:levels=12"},
+      {"chat", "chat:requests=12,twin=0.3"},
+      {"chat_offline", "chat_offline:requests=24"},
+      {"doc_qa", "doc_qa:docs=3,questions=5"},
+      {"few_shot", "few_shot:blocks=3,questions=5"},
+      {"kary", "kary:k=3,levels=4,noise=0.5"},
+      {"no_share", "no_share:requests=12"},
+      {"one_hot", "one_hot:requests=9,shape=shared"},
+      {"rag", "rag:requests=16,pool=20"},
+      {"random", "random:nodes=30,requests=20"},
+      {"tool_agent", "tool_agent:requests=16"},
+      {"tot", "tot:trees=3,width=5,levels=4"},
+  };
+  return specs;
+}
+
+TEST(Families, AreAllTested) {
+  for (const traces::Family& family : traces::families()) {
+    EXPECT_TRUE(small_families().contains(std::string(family.name))) << family.name << " needs a row in small_families()";
+  }
+}
+
+TEST_P(StrategyProperties, HoldOnEveryFamily) {
+  const std::uint64_t seeds = full_run() ? 40 : 2;
+  for (const auto& [family, spec] : small_families()) {
+    for (std::uint64_t seed = 0; seed < seeds && !HasFailure(); ++seed) {
+      check(shortened(traces::generate_family(spec, seed), 1200), kSmallHeads[seed % kSmallHeads.size()], seed);
+    }
+  }
+}
+
+/// Rows and log-sum-exps of `from` in the order of another forest's requests, matched by label.
+kernels::AttentionOutput in_order_of(const PrefixForest& wanted, const PrefixForest& has, const kernels::AttentionOutput& from) {
+  std::map<std::string, RequestId> place;
+  for (const RequestId r : core::ids<RequestId>(has.request_count())) place[has.request_label[r]] = r;
+  kernels::AttentionOutput out = from;
+  const auto width = static_cast<std::size_t>(from.q_heads) * static_cast<std::size_t>(from.v_dim), heads = static_cast<std::size_t>(from.q_heads);
+  for (const RequestId r : core::ids<RequestId>(wanted.request_count())) {
+    const std::size_t at = place.at(wanted.request_label[r]).index();
+    std::copy_n(&from.rows[at * width], width, &out.rows[r.index() * width]);
+    std::copy_n(&from.lse[at * heads], heads, &out.lse[r.index() * heads]);
+  }
+  return out;
+}
+
+TEST_P(StrategyProperties, KeepARequestsOutputWhereverItStands) {
+  const std::uint64_t forests = full_run() ? 600 : 30;
+  const HeadConfig heads = traces::parse_heads("8/2/16");
+  const kernels::TensorSource tensors{29};
+  for (std::uint64_t seed = 0; seed < forests && !HasFailure(); ++seed) {
+    const ForestSource source = random_source(4000 + seed, 200);
+    const PrefixForest first = traces::make_forest(source), second = reordered(source, seed);
+    SCOPED_TRACE(source.name);
+    const auto a = sound_plan(GetParam(), first, heads, device_of(seed)), b = sound_plan(GetParam(), second, heads, device_of(seed));
+    ASSERT_EQ(a.index(), b.index());
+    if (!std::holds_alternative<scheduler::Plan>(a)) continue;
+    const kernels::AttentionOutput moved = kernels::interpret(std::get<scheduler::Plan>(b), tensors);
+    expect_rows(in_order_of(first, second, moved), kernels::interpret(std::get<scheduler::Plan>(a), tensors), "in another order");
+  }
+}
+
+TEST_P(StrategyProperties, GiveAnEmptyPlanForNoRequests) {
+  const PrefixForest forest;
+  const auto plan = sound_plan(GetParam(), forest, HeadConfig{}, device_of(0));
+  ASSERT_TRUE(std::holds_alternative<scheduler::Plan>(plan));
+  EXPECT_TRUE(std::get<scheduler::Plan>(plan).tasks.empty());
+  EXPECT_EQ(kernels::interpret(std::get<scheduler::Plan>(plan), {}).requests, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, StrategyProperties, ::testing::ValuesIn(subjects()),
+                         [](const auto& param) { return subject_name(param.param); });
+
+}  // namespace
+}  // namespace espalier::property
