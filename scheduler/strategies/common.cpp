@@ -40,6 +40,17 @@ const KernelConfig& our_kernel(const PlanRequest& request, std::int64_t rows) {
   }
 }
 
+std::vector<const KernelConfig*> our_variants(const PlanRequest& request, const KernelConfig& usual) {
+  // A family is what shares the name up to the tile's size: espalier_mma_m16, espalier_mma_m16_n32, …
+  const std::string family = usual.name.substr(0, usual.name.rfind("_m") + 2);
+  std::vector<const KernelConfig*> variants = {&usual};
+  for (const KernelConfig& kernel : costmodel::kernel_catalog()) {
+    const bool same = kernel.role == usual.role && kernel.query_tile == usual.query_tile && kernel.name.starts_with(family);
+    if (same && kernel.name != usual.name && costmodel::unfit_reason(kernel, request.heads, request.device).empty()) variants.push_back(&kernel);
+  }
+  return variants;
+}
+
 const KernelConfig& published_kernel(const PlanRequest& request, std::string_view name) {
   const KernelConfig& kernel = costmodel::find_kernel(name);
   std::string reason = costmodel::unfit_reason(kernel, request.heads, request.device);

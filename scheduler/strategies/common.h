@@ -40,6 +40,8 @@ bool shares_anything(const traces::PrefixForest& forest);
 
 // Kernels. All refuse with class `kernel` when none fits the device.
 const costmodel::KernelConfig& our_kernel(const PlanRequest& request, std::int64_t rows);
+/// Our kernels of the same query tile that fit the device, `usual` first.
+std::vector<const costmodel::KernelConfig*> our_variants(const PlanRequest& request, const costmodel::KernelConfig& usual);
 const costmodel::KernelConfig& published_kernel(const PlanRequest& request, std::string_view name);
 /// `name` for head dims 65..128, name_n256 up to 64, name_n64 above 128: kernels whose KV tile follows the head dim.
 const costmodel::KernelConfig& published_kernel_by_dim(const PlanRequest& request, std::string_view name);
