@@ -144,10 +144,10 @@ PathForest forest_of_paths(const RequestPaths& paths) {
   for (const std::size_t i : order_by(first_request)) {
     const Run& run = tree.runs()[i];
     const auto parent = static_cast<std::size_t>(run.parent);
-    const std::int64_t lead_offset =
+    const std::int64_t carried_offset =
         run.parent >= 0 && children[parent] == 1 ? most_filled(parent) % paths.unit_tokens : 0;
-    const std::int64_t lead = lead_offset > 0 ? paths.unit_tokens - lead_offset : 0;
-    const std::int64_t before_last = lead + static_cast<std::int64_t>(run.end - run.begin - 1) * paths.unit_tokens;
+    const std::int64_t carried = carried_offset > 0 ? paths.unit_tokens - carried_offset : 0;
+    const std::int64_t before_last = carried + static_cast<std::int64_t>(run.end - run.begin - 1) * paths.unit_tokens;
     std::int64_t filled = 0;  // tokens of the run's last unit that the pieces so far hold
     first_piece[i] = static_cast<std::int64_t>(forest.units.size());
     const auto piece_up_to = [&](std::int64_t fill) {
@@ -155,7 +155,7 @@ PathForest forest_of_paths(const RequestPaths& paths) {
       const bool first = filled == 0;
       forest.source.parent.push_back(first ? -1 : static_cast<std::int64_t>(forest.units.size()) - 1);
       forest.source.tokens.push_back(fill - filled + (first ? before_last : 0));
-      forest.units.push_back(first ? NodeUnits{run.begin, run.end, lead_offset}
+      forest.units.push_back(first ? NodeUnits{run.begin, run.end, carried_offset}
                                    : NodeUnits{run.begin, run.begin, filled});
       filled = fill;
     };
