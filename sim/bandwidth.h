@@ -27,6 +27,11 @@ struct FlowClass {
   double in_flight_bytes = 0;     ///< bytes one CTA keeps requested
 };
 
+/// Time (or shares) by bound.
+struct BoundTimes {
+  double us[kBounds] = {};
+};
+
 struct FlowRate {
   double bytes_per_us = 0;  ///< of one CTA
   Bound bound = Bound::latency;

@@ -26,6 +26,13 @@ using scheduler::Plan;
 /// Events within a picosecond are one: ties by mathematics that rounding has parted. Far below a CTA's shortest stage.
 constexpr double kTieUs = 1e-6;
 
+/// CTAs are followed in groups of at most this share of the SMs. Memory serves requests in turn: the first tiles of a CTA come after
+/// those that were asked for before, so a group waits for this share of the time that the opening requests still in the queue
+/// take. Half keeps memory busy from the first group on, so the wait moves no bytes to later; without it equal CTAs would
+/// fall into lockstep, all waiting, then all loading, where on hardware they drift apart within a wave.
+constexpr double kGroupShare = 0.25;
+constexpr double kTurnShare = 0.5;
+
 enum class Stage : std::uint8_t { starting, main, io, ending };
 
 struct Cohort {
@@ -33,9 +40,9 @@ struct Cohort {
   std::int32_t work = -1, copy = 0;  ///< first CTA: copy `copy` of work `work`; work -1: a worker without work
   std::int32_t count = 0;
   std::int32_t worker = -1;          ///< persistent worker, or -1
-  Stage stage = Stage::starting;
+  Stage at = Stage::starting;
   double begin_us = 0;
-  double fixed_us = 0;
+  BoundTimes stage;                  ///< shares of the present fixed stage
   BoundTimes entered, spent;         ///< class clocks at entry of the present flow; time by bound so far
   std::vector<std::int32_t> lanes;   ///< only with a timeline
 };
@@ -57,7 +64,7 @@ class Engine {
   Engine(const Plan& plan, const costmodel::DeviceSpec& device, const WorkList& list, const SimOptions& options)
       : plan_(plan), device_(device), list_(list), flows_(list.classes, device), sm_time_(device.sms), arrivals_(plan),
         launches_(plan, list), free_units_(static_cast<std::int64_t>(device.sms) * list.sm_units),
-        work_left_(list.works.size()), task_time_(plan.tasks.size()), phases_(plan.phases.size()) {
+        group_(std::max<std::int64_t>(1, static_cast<std::int64_t>(device.sms * kGroupShare))), work_left_(list.works.size()), task_time_(plan.tasks.size()), phases_(plan.phases.size()) {
     if (options.timeline) recorder_ = std::make_unique<Recorder>(device.sms, options.max_spans);
     for (std::size_t w = 0; w < list.works.size(); ++w) work_left_[w] = list.works[w].copies;
     for (const LaunchId l : core::ids<LaunchId>(plan.launches.size())) {
@@ -109,11 +116,15 @@ class Engine {
 
   // Cohorts
 
-  /// `dispatch_us`: what it costs to bring the CTAs onto their SMs; nothing when a resident CTA takes the work.
-  void start_cohort(Cohort cohort, double dispatch_us) {
+  /// Opening requests that memory hasn't served yet, as time.
+  double queue_us() const { return std::max(0.0, queue_us_ - (now_us_ - queued_at_us_)); }
+
+  /// `dispatch_us`: what it costs to bring the CTAs onto their SMs, and `turn_us` to have their first requests served; nothing when a
+  /// resident CTA takes the work, whose ring goes on.
+  void start_cohort(Cohort cohort, double dispatch_us, double turn_us) {
     const CtaKind& kind = kind_of(cohort);
     cohort.begin_us = now_us_;
-    cohort.stage = Stage::starting;
+    cohort.at = Stage::starting;
     if (cohort.phase >= 0) {
       double& begin = phases_[static_cast<std::size_t>(cohort.phase)].begin_us;
       if (begin < 0) begin = now_us_;
@@ -122,6 +133,8 @@ class Engine {
       cohort.worker >= 0 ? recorder_->take_worker(worker_lane(cohort), cohort.lanes)
                          : recorder_->take(cohort.count, cohort.lanes);
     }
+    queue_us_ = queue_us() + cohort.count * kind.burst_us;
+    queued_at_us_ = now_us_;
     sm_time_.resident(cohort.count, is_merge(cohort));
     std::int32_t index = static_cast<std::int32_t>(cohorts_.size());
     if (free_cohorts_.empty()) {
@@ -131,13 +144,26 @@ class Engine {
       free_cohorts_.pop_back();
       cohorts_[static_cast<std::size_t>(index)] = std::move(cohort);
     }
-    fixed_stage(index, dispatch_us + kind.exposed_us);
+    BoundTimes parts;
+    parts.us[static_cast<int>(Bound::fixed)] = dispatch_us;
+    parts.us[static_cast<int>(Bound::latency)] = kind.exposed_us;
+    if (kind.main_class >= 0) {
+      const bool hits = list_.classes[static_cast<std::size_t>(kind.main_class)].hbm_fraction == 0;
+      parts.us[static_cast<int>(hits ? Bound::l2 : Bound::hbm)] = turn_us;
+    }
+    fixed_stage(index, parts);
   }
 
-  void fixed_stage(std::int32_t index, double us) {
+  /// A stage of fixed length, the sum of `parts`.
+  void fixed_stage(std::int32_t index, const BoundTimes& parts) {
     Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
-    cohort.fixed_us += us;
-    sm_time_.fixed(cohort.count);
+    double us = 0;
+    for (int b = 0; b < kBounds; ++b) {
+      us += parts.us[b];
+      cohort.spent.us[b] += parts.us[b];
+    }
+    for (int b = 0; b < kBounds; ++b) cohort.stage.us[b] = us > 0 ? parts.us[b] / us : 0;
+    sm_time_.enter_fixed(cohort.count, cohort.stage);
     timers_.push({now_us_ + us, TimerKind::cohort, index});
   }
 
@@ -150,44 +176,45 @@ class Engine {
   void flow_done(std::int32_t index) {
     Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
     const CtaKind& kind = kind_of(cohort);
-    const BoundTimes& now = flows_.bound_times(cohort.stage == Stage::main ? kind.main_class : kind.io_class);
+    const BoundTimes& now = flows_.bound_times(cohort.at == Stage::main ? kind.main_class : kind.io_class);
     for (int b = 0; b < kBounds; ++b) cohort.spent.us[b] += now.us[b] - cohort.entered.us[b];
     next_stage(index);
   }
 
   void stage_done(std::int32_t index) {
     const Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
-    sm_time_.fixed(-std::int64_t{cohort.count});
-    cohort.stage == Stage::ending ? retire(index) : next_stage(index);
+    sm_time_.leave_fixed(cohort.count, cohort.stage);
+    cohort.at == Stage::ending ? retire(index) : next_stage(index);
   }
 
   /// Moves on to the next stage that isn't empty.
   void next_stage(std::int32_t index) {
     Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
     const CtaKind& kind = kind_of(cohort);
-    if (cohort.stage == Stage::starting) {
-      cohort.stage = Stage::main;
+    if (cohort.at == Stage::starting) {
+      cohort.at = Stage::main;
       if (kind.main_class >= 0) return flow_stage(index, kind.main_class, kind.main_bytes);
     }
-    if (cohort.stage == Stage::main) {
-      cohort.stage = Stage::io;
+    if (cohort.at == Stage::main) {
+      cohort.at = Stage::io;
       if (kind.io_class >= 0) return flow_stage(index, kind.io_class, kind.io_bytes);
     }
-    cohort.stage = Stage::ending;
-    if (kind.end_us > 0) return fixed_stage(index, kind.end_us);
-    retire(index);
+    cohort.at = Stage::ending;
+    if (kind.end_us <= 0) return retire(index);
+    BoundTimes parts;
+    parts.us[static_cast<int>(Bound::fixed)] = kind.end_us;
+    fixed_stage(index, parts);
   }
 
   void retire(std::int32_t index) {
     Cohort cohort = std::move(cohorts_[static_cast<std::size_t>(index)]);
     free_cohorts_.push_back(index);
-    cohort.spent.us[static_cast<int>(Bound::fixed)] += cohort.fixed_us;
     sm_time_.resident(-std::int64_t{cohort.count}, is_merge(cohort));
     if (recorder_) recorder_->release(cohort.lanes);
     if (cohort.work >= 0) finish_works(cohort);
     const LaunchId launch(cohort.launch);
     if (cohort.worker >= 0) {
-      feed_worker(launch, cohort.worker, 0);
+      feed_worker(launch, cohort.worker, 0, 0);
     } else {
       free_units_ += cohort.count * list_.phases[static_cast<std::size_t>(cohort.phase)].need;
     }
@@ -255,7 +282,7 @@ class Engine {
       if (list_.phases[static_cast<std::size_t>(p)].ctas == 0) phases_[static_cast<std::size_t>(p)].begin_us = now_us_;
     }
     if (launches_.ctas_done(launch, 0)) return phases_done(launch);
-    for (const std::int32_t worker : launches_.resume_workers(launch)) feed_worker(launch, worker, 0);
+    for (const std::int32_t worker : launches_.resume_workers(launch)) feed_worker(launch, worker, 0, 0);
   }
 
   // Dispatch
@@ -271,30 +298,31 @@ class Engine {
     for (;;) {
       const std::int64_t need = launches_.next_need(launch);
       if (need == 0) return true;
-      const auto room = static_cast<std::int32_t>(free_units_ / need);
+      const auto room = static_cast<std::int32_t>(std::min(free_units_ / need, group_));
       if (room == 0) return false;
+      const double turn_us = kTurnShare * queue_us();
       if (const std::int32_t worker = launches_.take_worker(launch); worker >= 0) {
         free_units_ -= need;
-        feed_worker(launch, worker, device_.cta_start_ns * 1e-3);
+        feed_worker(launch, worker, device_.cta_start_ns * 1e-3, turn_us);
         continue;
       }
       const Batch batch = launches_.take(launch, room);
       free_units_ -= need * batch.count;
-      start_cohort(cohort_of(launch, batch, -1), batch.dispatched ? device_.cta_start_ns * 1e-3 : 0);
+      start_cohort(cohort_of(launch, batch, -1), batch.dispatched ? device_.cta_start_ns * 1e-3 : 0, turn_us);
     }
   }
 
   /// A resident worker takes a ready merge, else its next item, else any open work; it waits for a barrier or leaves.
-  void feed_worker(LaunchId launch, std::int32_t worker, double dispatch_us) {
+  void feed_worker(LaunchId launch, std::int32_t worker, double dispatch_us, double turn_us) {
     const Batch batch = launches_.worker_batch(launch, worker);
-    if (batch.count > 0) return start_cohort(cohort_of(launch, batch, worker), dispatch_us);
+    if (batch.count > 0) return start_cohort(cohort_of(launch, batch, worker), dispatch_us, turn_us);
     if (launches_.worker_waits(launch, worker)) return;
     if (dispatch_us > 0) {
       Cohort idle;
       idle.launch = launch.value;
       idle.count = 1;
       idle.worker = worker;
-      return start_cohort(std::move(idle), dispatch_us);
+      return start_cohort(std::move(idle), dispatch_us, 0);
     }
     free_units_ += launches_.worker_need(launch);
   }
@@ -352,6 +380,8 @@ class Engine {
   Arrivals arrivals_;
   LaunchStates launches_;
   std::int64_t free_units_;
+  std::int64_t group_;           ///< CTAs that are followed as one at most
+  double queue_us_ = 0, queued_at_us_ = 0;  ///< service time of opening requests queued at memory, and when that was
   double now_us_ = 0, makespan_us_ = 0;
   std::vector<Cohort> cohorts_;
   std::vector<std::int32_t> free_cohorts_, due_;

@@ -12,11 +12,6 @@
 
 namespace espalier::sim {
 
-/// Time by bound, us.
-struct BoundTimes {
-  double us[kBounds] = {};
-};
-
 class FlowState {
  public:
   FlowState(const std::vector<FlowClass>& classes, const costmodel::DeviceSpec& device);

@@ -23,6 +23,17 @@ void SmTime::resident(std::int64_t count, bool merging) {
   if (static_cast<double>(resident_) >= sms_) filled_ = true;
 }
 
+void SmTime::enter_fixed(std::int64_t count, const BoundTimes& shares) {
+  in_fixed_ += count;
+  for (int b = 0; b < kBounds; ++b) fixed_.us[b] += static_cast<double>(count) * shares.us[b];
+}
+
+void SmTime::leave_fixed(std::int64_t count, const BoundTimes& shares) {
+  in_fixed_ -= count;
+  for (int b = 0; b < kBounds; ++b) fixed_.us[b] -= static_cast<double>(count) * shares.us[b];
+  if (in_fixed_ == 0) fixed_ = {};  // rounding doesn't add up over the run
+}
+
 void SmTime::pass(double us, const std::vector<FlowClass>& active, const std::vector<FlowRate>& rates) {
   if (resident_ == 0) {
     split_.launch += us * sms_;
@@ -32,7 +43,7 @@ void SmTime::pass(double us, const std::vector<FlowClass>& active, const std::ve
   const double ctas = static_cast<double>(resident_);
   const double busy = std::min(sms_, ctas);
   const double share = us * busy / ctas;
-  split_.busy[static_cast<int>(Bound::fixed)] += share * static_cast<double>(fixed_);
+  for (int b = 0; b < kBounds; ++b) split_.busy[b] += share * std::max(0.0, fixed_.us[b]);
   for (std::size_t i = 0; i < active.size(); ++i) {
     split_.busy[static_cast<int>(rates[i].bound)] += share * active[i].count;
   }

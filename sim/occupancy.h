@@ -14,8 +14,9 @@ class SmTime {
 
   /// CTAs that come to (or leave, negative) the device; `merging` ones belong to reduction phases.
   void resident(std::int64_t count, bool merging);
-  /// CTAs that begin (or end, negative) a stage of fixed length.
-  void fixed(std::int64_t count) { fixed_ += count; }
+  /// CTAs that begin (or end) a stage of fixed length, of which `shares` (sum 1) are due to each bound.
+  void enter_fixed(std::int64_t count, const BoundTimes& shares);
+  void leave_fixed(std::int64_t count, const BoundTimes& shares);
   std::int64_t resident() const { return resident_; }
   /// Books an interval in which nothing changed. CTAs spread over as many SMs as there are; SMs that stay empty are idle for the
   /// first reason that holds: nobody anywhere, only merges, the device was full since it last was empty (tail), it never was.
@@ -24,7 +25,8 @@ class SmTime {
 
  private:
   double sms_;
-  std::int64_t resident_ = 0, merging_ = 0, fixed_ = 0;
+  std::int64_t resident_ = 0, merging_ = 0, in_fixed_ = 0;
+  BoundTimes fixed_;  ///< CTAs in fixed stages, by what they are due to
   bool filled_ = false;
   TimeSplit split_;
 };

@@ -105,11 +105,15 @@ class ListMaker {
   }
 
   void decide_residency() {
-    double partials = 0, scores = 0;
+    // Slots at one offset share storage (in-place merges): the largest counts.
+    std::map<std::pair<bool, std::int64_t>, double> storage;
     for (const scheduler::Slot& slot : plan_.slots) {
       const double elements = static_cast<double>(slot.queries.size()) * slot.head_count * static_cast<double>(slot.columns);
-      (slot.kind == scheduler::SlotKind::scores ? scores : partials) += elements * traces::dtype_bytes(slot.dtype);
+      double& bytes = storage[{slot.kind == scheduler::SlotKind::scores, slot.offset}];
+      bytes = std::max(bytes, elements * traces::dtype_bytes(slot.dtype));
     }
+    double partials = 0, scores = 0;
+    for (const auto& [place, bytes] : storage) (place.first ? scores : partials) += bytes;
     const double room = kResidentShare * device_.l2_knee_mib * 1024.0 * 1024.0;
     partial_miss_ = partials < room ? 0 : 1;
     score_miss_ = scores < room ? 0 : 1;
@@ -165,7 +169,7 @@ class ListMaker {
     kind.end_us = device_.cta_end_ns * 1e-3;
     if (key.shape.role == KernelRole::softmax) {
       const std::int64_t in_flight = kernel.warps * std::int64_t{32} * kSoftmaxBytesPerThread;
-      set_main(kind, counts.score_read_bytes, {score_miss_, pipe_cycles(counts, kernel), static_cast<double>(in_flight)});
+      set_main(kind, static_cast<double>(counts.score_read_bytes), {score_miss_, pipe_cycles(counts, kernel), static_cast<double>(in_flight)});
       set_io(kind, counts.score_write_bytes, score_miss_);
     } else {
       if (counts.kv_bytes > 0) set_kv_flow(kind, key, kernel, counts);
@@ -197,8 +201,7 @@ class ListMaker {
       const double compute_us = cycles / device_.clocks_per_us();
       flow.in_flight_bytes *= latency / (latency + compute_us);
     }
-    kind.main_class = class_id(flow);
-    kind.main_bytes = static_cast<double>(counts.kv_bytes);
+    set_main_class(kind, flow, static_cast<double>(counts.kv_bytes));
     const double padded = static_cast<double>(counts.kv_tiles * kernel.kv_tile - key.shape.kv_tokens) / kernel.kv_tile;
     kind.end_us += cycles * padded / device_.clocks_per_us();
   }
@@ -215,12 +218,12 @@ class ListMaker {
         core::ceil_div(rows, ctas) * std::max<std::int64_t>(kMergeInputsInFlight, kernel.stages) * row_bytes;
     CtaKind kind;
     kind.end_us = device_.cta_end_ns * 1e-3;
-    set_main(kind, counts.partial_read_bytes,
-             {partial_miss_, pipe_cycles(counts, kernel), static_cast<double>(std::max<std::int64_t>(in_flight, 1))});
+    const auto parts = static_cast<double>(ctas);
+    set_main(kind, static_cast<double>(counts.partial_read_bytes) / parts,
+             {partial_miss_, pipe_cycles(counts, kernel) / parts, static_cast<double>(std::max<std::int64_t>(in_flight, 1))});
     const double hbm = partial_miss_ * static_cast<double>(counts.partial_write_bytes) + static_cast<double>(counts.output_bytes);
     set_io(kind, counts.write_bytes(), hbm / static_cast<double>(std::max<std::int64_t>(counts.write_bytes(), 1)));
-    kind.main_bytes /= static_cast<double>(ctas);
-    kind.io_bytes /= static_cast<double>(ctas);
+    kind.io_bytes /= parts;
     const double covered = std::min(1.0, kind.main_bytes / static_cast<double>(std::max<std::int64_t>(in_flight, 1)));
     kind.exposed_us = path_latency_us(partial_miss_, device_) * (1.0 - covered);
     return {kind_id(kind), static_cast<std::int32_t>(ctas), s.value, 0};
@@ -235,14 +238,13 @@ class ListMaker {
   struct Stream {
     double miss, cycles, in_flight;
   };
-  void set_main(CtaKind& kind, std::int64_t bytes, const Stream& stream) {
+  void set_main(CtaKind& kind, double bytes, const Stream& stream) {
     if (bytes <= 0) return;
     FlowClass flow;
     flow.hbm_fraction = stream.miss;
-    flow.sm_cycles_per_byte = round_cycles(stream.cycles / static_cast<double>(bytes));
+    flow.sm_cycles_per_byte = round_cycles(stream.cycles / bytes);
     flow.in_flight_bytes = stream.in_flight;
-    kind.main_class = class_id(flow);
-    kind.main_bytes = static_cast<double>(bytes);
+    set_main_class(kind, flow, bytes);
   }
 
   /// Queries, folds and results pass at the rate of the SM's port when L2 and HBM allow: their latency is hidden or posted.
@@ -253,6 +255,14 @@ class ListMaker {
     flow.in_flight_bytes = sm_port_bytes_per_us(device_) * path_latency_us(flow.hbm_fraction, device_);
     kind.io_class = class_id(flow);
     kind.io_bytes = static_cast<double>(bytes);
+  }
+
+  void set_main_class(CtaKind& kind, const FlowClass& flow, double bytes) {
+    kind.main_class = class_id(flow);
+    kind.main_bytes = bytes;
+    const double opening = std::min(flow.in_flight_bytes, bytes);
+    kind.burst_us = std::max(opening * flow.hbm_fraction / device_.hbm_achievable_bytes_per_us(),
+                             opening / device_.l2_bytes_per_us());
   }
 
   std::int32_t class_id(FlowClass flow) {

@@ -21,6 +21,7 @@ struct CtaKind {
   std::int32_t io_class = -1;    ///< queries, folded partials and scores, results
   double io_bytes = 0;
   double exposed_us = 0;         ///< latency that a short task's few bytes in flight can't hide
+  double burst_us = 0;           ///< what memory needs to serve the requests a CTA opens with
   double end_us = 0;             ///< compute of the padded part of the last KV tile, and the epilogue
   friend auto operator<=>(const CtaKind&, const CtaKind&) = default;
 };
