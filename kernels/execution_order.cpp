@@ -1,5 +1,5 @@
-// Launches by their dependencies and streams; inside a launch groups of phases that start together, with all their items
-// free against each other, except that items on arrival follow whoever writes the slots they read.
+// Launches by their dependencies and streams; inside a launch groups of phases that start together, with all their
+// items free against each other, except that items on arrival follow whoever writes the slots they read.
 #include "kernels/execution_order.h"
 
 #include <algorithm>
@@ -24,7 +24,8 @@ using scheduler::TaskId;
 
 class Orderer {
  public:
-  Orderer(const Plan& plan, std::uint64_t shuffle_seed) : plan_(plan), shuffled_(shuffle_seed != 0), rng_(shuffle_seed) {}
+  Orderer(const Plan& plan, std::uint64_t shuffle_seed)
+      : plan_(plan), shuffled_(shuffle_seed != 0), rng_(shuffle_seed) {}
 
   std::vector<WorkItem> run() {
     for (const std::size_t launch : launch_order()) add_launch(plan_.launches[LaunchId(launch)]);
@@ -33,8 +34,8 @@ class Orderer {
 
  private:
   /// Rows 0..n-1, each after all `waits` rows that have it among their followers; shuffled: any such order.
-  std::vector<std::size_t> topological(const std::vector<std::vector<std::size_t>>& followers, std::vector<std::size_t> waits,
-                                       std::string_view what) {
+  std::vector<std::size_t> topological(const std::vector<std::vector<std::size_t>>& followers,
+                                       std::vector<std::size_t> waits, std::string_view what) {
     std::vector<std::size_t> ready, order;
     for (std::size_t i = waits.size(); i-- > 0;) {
       if (waits[i] == 0) ready.push_back(i);
@@ -49,12 +50,15 @@ class Orderer {
       }
     }
     if (order.size() != waits.size()) {
-      throw core::bad_input("plan: " + std::string(what), "an order in which all can run", "some that wait in a circle");
+      throw core::bad_input("plan: " + std::string(what), "an order in which all can run",
+                            "some that wait in a circle");
     }
     return order;
   }
 
-  std::size_t random_below(std::size_t n) { return static_cast<std::size_t>(rng_.integer(0, static_cast<std::int64_t>(n) - 1)); }
+  std::size_t random_below(std::size_t n) {
+    return static_cast<std::size_t>(rng_.integer(0, static_cast<std::int64_t>(n) - 1));
+  }
 
   std::vector<std::size_t> launch_order() {
     const std::size_t n = plan_.launches.size();
@@ -81,7 +85,8 @@ class Orderer {
   void add_launch(const Launch& launch) {
     const auto phases = slice("phases of a launch", plan_.phases, launch.phases);
     for (std::size_t begin = 0, end = 0; begin < phases.size(); begin = end) {
-      for (end = begin + 1; end < phases.size() && phases[end].start == PhaseStart::together; ++end) {}
+      for (end = begin + 1; end < phases.size() && phases[end].start == PhaseStart::together; ++end) {
+      }
       add_group(launch, phases.subspan(begin, end - begin));
     }
   }
@@ -122,7 +127,8 @@ class Orderer {
   void add_queued(const Launch& launch, const Phase& phase, std::vector<WorkItem>& items) {
     check_interval("queues of a launch", launch.queue_begin, std::int64_t{launch.queue_begin} + launch.workers,
                    static_cast<std::int64_t>(plan_.queues.size()));
-    const auto queues = slice("queues of a launch", plan_.queues, {launch.queue_begin, launch.queue_begin + launch.workers});
+    const auto queues =
+        slice("queues of a launch", plan_.queues, {launch.queue_begin, launch.queue_begin + launch.workers});
     std::int32_t longest = 0;
     for (const scheduler::Interval queue : queues) {
       slice("queue items", plan_.queue_items, queue);
@@ -133,7 +139,8 @@ class Orderer {
         if (i >= queue.size()) continue;
         const scheduler::QueueItem item = plan_.queue_items[static_cast<std::size_t>(queue.begin + i)];
         if (item.task.value < phase.range.begin || item.task.value >= phase.range.end) continue;
-        check_interval("copy of a queue item", item.copy, std::int64_t{item.copy} + 1, copies_of(plan_.tasks[item.task]));
+        check_interval("copy of a queue item", item.copy, std::int64_t{item.copy} + 1,
+                       copies_of(plan_.tasks[item.task]));
         items.push_back({PhaseKind::tasks, item.task.value, item.copy});
       }
     }
@@ -161,10 +168,12 @@ class Orderer {
 
   void for_each_read(const WorkItem& item, const std::function<void(SlotId)>& visit) const {
     if (item.kind == PhaseKind::tasks) {
-      for (const SlotId slot : slice("folds of a task", plan_.fold_slots, plan_.tasks[TaskId(item.index)].folds)) visit(slot);
+      for (const SlotId slot : slice("folds of a task", plan_.fold_slots, plan_.tasks[TaskId(item.index)].folds))
+        visit(slot);
     } else {
       const scheduler::ReductionStep& step = plan_.steps[StepId(item.index)];
-      for (const scheduler::RowRef& input : slice("inputs of a step", plan_.reduction_inputs, step.inputs)) visit(input.slot);
+      for (const scheduler::RowRef& input : slice("inputs of a step", plan_.reduction_inputs, step.inputs))
+        visit(input.slot);
     }
   }
 
@@ -176,6 +185,8 @@ class Orderer {
 
 }  // namespace
 
-std::vector<WorkItem> execution_order(const Plan& plan, std::uint64_t shuffle_seed) { return Orderer(plan, shuffle_seed).run(); }
+std::vector<WorkItem> execution_order(const Plan& plan, std::uint64_t shuffle_seed) {
+  return Orderer(plan, shuffle_seed).run();
+}
 
 }  // namespace espalier::kernels

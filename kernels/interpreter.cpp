@@ -1,11 +1,13 @@
-// Executes a plan item by item on the CPU in fp64: online softmax over the segments, partial rows into slots, merges. It stands
-// for what every executor must compute, so it takes nothing from the plan on trust and leaves poison where nothing wrote.
+// Executes a plan item by item on the CPU in fp64: online softmax over the segments, partial rows into slots, merges.
+// It stands for what every executor must compute, so it takes nothing from the plan on trust and leaves poison where
+// nothing wrote.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "core/error.h"
 #include "kernels/execution_order.h"
+#include "kernels/online_row.h"
 #include "kernels/oracle.h"
 #include "kernels/plan_access.h"
 #include "kernels/slot_store.h"
@@ -41,32 +43,6 @@ double dot(const double* a, const double* b, std::int64_t n) {
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-/// Weighted mean of vectors under a running softmax: tokens come in with their score, partial rows with their log-sum-exp.
-class OnlineRow {
- public:
-  explicit OnlineRow(std::int64_t columns) : mean_(at(columns), 0.0) {}
-
-  void push(double score, const double* vector) {
-    if (score == -kInfinity) return;
-    if (!(score <= most_)) {  // NaN goes in here and stays
-      const double shrink = std::exp(most_ - score);
-      most_ = score;
-      weight_ *= shrink;
-      for (double& x : mean_) x *= shrink;
-    }
-    const double weight = std::exp(score - most_);
-    weight_ += weight;
-    for (std::size_t c = 0; c < mean_.size(); ++c) mean_[c] += weight * vector[c];
-  }
-  /// A row that nothing was pushed into has log-sum-exp -inf and value 0: it weighs nothing in a merge.
-  double lse() const { return weight_ == 0 ? -kInfinity : most_ + std::log(weight_); }
-  double value(std::int64_t column) const { return weight_ == 0 ? 0.0 : mean_[at(column)] / weight_; }
-
- private:
-  double most_ = -kInfinity, weight_ = 0;
-  std::vector<double> mean_;
-};
-
 /// One copy of a task with its intervals resolved and its heads checked.
 struct TaskCopy {
   TaskId id;
@@ -84,7 +60,11 @@ struct TaskCopy {
 class Interpreter {
  public:
   Interpreter(const Plan& plan, const TensorSource& source, const InterpretOptions& options)
-      : plan_(plan), heads_(plan.heads), source_(source), slots_(plan, options.shared_storage), scored_by_(plan.slots.size()),
+      : plan_(plan),
+        heads_(plan.heads),
+        source_(source),
+        slots_(plan, options.shared_storage),
+        scored_by_(plan.slots.size()),
         out_(make_output(plan.forest, plan.heads, kPoison)) {}
 
   AttentionOutput run(const std::vector<WorkItem>& order) {
@@ -108,9 +88,13 @@ class Interpreter {
       throw core::bad_input("plan: heads of a task", "heads that share one KV head",
                             fmt::format("[{}, {})", first, first + task.head_count));
     }
-    TaskCopy c{id, task, slice("segments of a task", plan_.segments, task.segments),
+    TaskCopy c{id,
+               task,
+               slice("segments of a task", plan_.segments, task.segments),
                slice("queries of a task", plan_.query_rows, task.queries),
-               slice("folds of a task", plan_.fold_slots, task.folds), first, first / heads_.group()};
+               slice("folds of a task", plan_.fold_slots, task.folds),
+               first,
+               first / heads_.group()};
     for (const RequestId r : c.requests) row_of("query of a task", plan_.forest.leaf, r);
     for (const Segment& s : c.segments) {
       const std::int64_t node_tokens = row_of("node of a segment", plan_.forest.tokens, s.node);
@@ -122,13 +106,19 @@ class Interpreter {
 
   void run_copy(const TaskCopy& c) {
     switch (c.task.kind) {
-      case TaskKind::padding: return;
-      case TaskKind::attend: return attend(c);
-      case TaskKind::scores: return scores(c);
-      case TaskKind::softmax: return softmax(c);
-      case TaskKind::values: return values(c);
+      case TaskKind::padding:
+        return;
+      case TaskKind::attend:
+        return attend(c);
+      case TaskKind::scores:
+        return scores(c);
+      case TaskKind::softmax:
+        return softmax(c);
+      case TaskKind::values:
+        return values(c);
     }
-    throw core::bad_input("plan: kind of a task", "one of the five kinds", std::to_string(static_cast<int>(c.task.kind)));
+    throw core::bad_input("plan: kind of a task", "one of the five kinds",
+                          std::to_string(static_cast<int>(c.task.kind)));
   }
 
   std::vector<double> queries(const TaskCopy& c) const {
@@ -146,7 +136,8 @@ class Interpreter {
     const double scale = heads_.softmax_scale();
     for (const Segment& s : c.segments) {
       const std::int64_t end = scheduler::segment_end(plan_, s);
-      const std::int64_t first = std::int64_t{s.row_begin} * c.task.head_count, last = std::int64_t{s.row_end} * c.task.head_count;
+      const std::int64_t first = std::int64_t{s.row_begin} * c.task.head_count,
+                         last = std::int64_t{s.row_end} * c.task.head_count;
       for (std::int64_t t = s.token_begin; t < end; ++t) {
         source_.key(plan_.forest, heads_, s.node, t, c.kv_head, key.data());
         source_.value(plan_.forest, heads_, s.node, t, c.kv_head, value.data());
@@ -168,7 +159,8 @@ class Interpreter {
 
   void check_width(const SlotRow& row, std::int64_t columns) const {
     if (row.columns() < columns) {
-      throw core::bad_input("plan: columns of a slot", fmt::format("at least {}", columns), std::to_string(row.columns()));
+      throw core::bad_input("plan: columns of a slot", fmt::format("at least {}", columns),
+                            std::to_string(row.columns()));
     }
   }
 
@@ -219,7 +211,8 @@ class Interpreter {
       const std::int64_t end = scheduler::segment_end(plan_, s);
       for (std::int64_t t = s.token_begin; t < end; ++t, ++column) {
         source_.key(plan_.forest, heads_, s.node, t, c.kv_head, key.data());
-        for (std::int64_t row = std::int64_t{s.row_begin} * c.task.head_count; row < std::int64_t{s.row_end} * c.task.head_count; ++row) {
+        for (std::int64_t row = std::int64_t{s.row_begin} * c.task.head_count;
+             row < std::int64_t{s.row_end} * c.task.head_count; ++row) {
           const SlotRow to = slots_.scores(c.task.slot, slot_row(c, row), c.head(row));
           check_width(to, column + 1);
           to.set(column, heads_.softmax_scale() * dot(&q[at(row * heads_.qk_dim)], key.data(), heads_.qk_dim));
@@ -255,7 +248,8 @@ class Interpreter {
     }
   }
 
-  /// Each visible token's probability is looked up by (node, token) in the folded slots, whatever way their writers cut it.
+  /// Each visible token's probability is looked up by (node, token) in the folded slots, whatever way their writers cut
+  /// it.
   void values(const TaskCopy& c) {
     std::vector<std::vector<double>> sums(at(c.rows()), std::vector<double>(at(heads_.v_dim), 0.0));
     std::vector<double> value(at(heads_.v_dim));
@@ -263,13 +257,15 @@ class Interpreter {
     for (const Segment& s : c.segments) wanted += scheduler::segment_tokens(plan_, s) * (s.row_end - s.row_begin);
     for (const SlotId fold : c.folds) {
       const TaskId writer = scored_by_[row_of_slot(fold)];
-      if (!writer.valid()) throw core::bad_input("plan: folds of a values task", "slots that hold scores", "one nobody wrote");
+      if (!writer.valid())
+        throw core::bad_input("plan: folds of a values task", "slots that hold scores", "one nobody wrote");
       std::int64_t column = 0;
       for (const Segment& held : slice("segments of a task", plan_.segments, plan_.tasks[writer].segments)) {
         const std::int64_t held_end = scheduler::segment_end(plan_, held);
         for (const Segment& s : c.segments) {
           if (s.node != held.node) continue;
-          const std::int64_t begin = std::max(s.token_begin, held.token_begin), end = std::min(scheduler::segment_end(plan_, s), held_end);
+          const std::int64_t begin = std::max(s.token_begin, held.token_begin),
+                             end = std::min(scheduler::segment_end(plan_, s), held_end);
           for (std::int64_t t = begin; t < end; ++t) {
             source_.value(plan_.forest, heads_, s.node, t, c.kv_head, value.data());
             found += weigh(c, s, {fold, column + t - held.token_begin}, value, sums);
@@ -279,7 +275,8 @@ class Interpreter {
       }
     }
     if (found != wanted) {
-      throw core::bad_input("plan: folds of a values task", fmt::format("scores of {} (query, token) pairs", wanted), std::to_string(found));
+      throw core::bad_input("plan: folds of a values task", fmt::format("scores of {} (query, token) pairs", wanted),
+                            std::to_string(found));
     }
     for (std::int64_t row = 0; row < c.rows(); ++row) write_task_sum(c, row, sums[at(row)]);
   }

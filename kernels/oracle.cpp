@@ -1,11 +1,13 @@
-// The naive oracle: for each request all scores of its whole path, one softmax, one weighted sum. Shares nothing with the
-// interpreter but the inputs. Nodes are visited once a KV head so that K and V are generated once for all their readers.
+// The naive oracle: for each request all scores of its whole path, one softmax, one weighted sum. Shares nothing with
+// the interpreter but the inputs. Nodes are visited once a KV head so that K and V are generated once for all their
+// readers.
+#include "kernels/oracle.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "core/error.h"
-#include "kernels/oracle.h"
 
 namespace espalier::kernels {
 namespace {
@@ -26,7 +28,8 @@ double dot(const double* a, const double* b, std::int32_t n) {
 /// One KV head of the whole batch.
 class NaiveHead {
  public:
-  NaiveHead(const traces::PrefixForest& forest, const traces::HeadConfig& heads, const TensorSource& source, std::int32_t kv_head)
+  NaiveHead(const traces::PrefixForest& forest, const traces::HeadConfig& heads, const TensorSource& source,
+            std::int32_t kv_head)
       : forest_(forest), heads_(heads), source_(source), kv_head_(kv_head), first_score_(forest.request_count()) {
     std::int64_t scores = 0;
     for (const RequestId r : core::ids<RequestId>(forest.request_count())) {
@@ -79,7 +82,8 @@ class NaiveHead {
     double sum = 0;
     for (std::int64_t t = 0; t < n; ++t) sum += row[t] = std::exp(row[t] - most);
     for (std::int64_t t = 0; t < n; ++t) row[t] /= sum;
-    out.lse[r.index() * static_cast<std::size_t>(out.q_heads) + static_cast<std::size_t>(q_head(h))] = most + std::log(sum);
+    out.lse[r.index() * static_cast<std::size_t>(out.q_heads) + static_cast<std::size_t>(q_head(h))] =
+        most + std::log(sum);
   }
 
   void weigh_values(AttentionOutput& out) {
@@ -111,7 +115,8 @@ int special(double x) { return std::isnan(x) ? 1 : !std::isinf(x) ? 0 : x > 0 ? 
 
 }  // namespace
 
-AttentionOutput naive_attention(const traces::PrefixForest& forest, const traces::HeadConfig& heads, const TensorSource& source) {
+AttentionOutput naive_attention(const traces::PrefixForest& forest, const traces::HeadConfig& heads,
+                                const TensorSource& source) {
   traces::check_heads(heads, "heads");
   AttentionOutput out = make_output(forest, heads, 0.0);
   for (std::int32_t kv = 0; kv < heads.kv_heads; ++kv) NaiveHead(forest, heads, source, kv).run(out);
@@ -134,8 +139,9 @@ Difference compare(const AttentionOutput& got, const AttentionOutput& want) {
   Difference difference;
   const auto look = [&](double a, double b, std::int32_t request, std::int32_t head, std::int32_t column) {
     const bool same = special(a) == special(b);
-    const double off = !same ? std::numeric_limits<double>::infinity()
-                             : special(b) != 0 ? 0.0 : std::abs(a - b) / std::max(1.0, std::abs(b));
+    const double off = !same             ? std::numeric_limits<double>::infinity()
+                       : special(b) != 0 ? 0.0
+                                         : std::abs(a - b) / std::max(1.0, std::abs(b));
     difference.same_specials = difference.same_specials && same;
     if (off > difference.worst) difference = {off, request, head, column, difference.same_specials};
   };

@@ -22,7 +22,8 @@ constexpr std::int64_t kLseBytes = 4;  // whatever the dtype of the columns
 
 void check_cells(std::int64_t cells) {
   if (cells < 0 || cells > kMaxCells) {
-    throw core::bad_input("plan: slots", fmt::format("at most {} elements to interpret", kMaxCells), std::to_string(cells));
+    throw core::bad_input("plan: slots", fmt::format("at most {} elements to interpret", kMaxCells),
+                          std::to_string(cells));
   }
 }
 
@@ -57,10 +58,12 @@ SlotStore::SlotStore(const Plan& plan, bool shared) : plan_(plan), places_(plan.
     const Slot& slot = plan.slots[id];
     Place& place = places_[id];
     place.layout = layout_of(slot, shared ? cell_bytes : 0);
-    const std::int64_t needed = core::checked_mul(core::checked_mul(slot.queries.size(), slot.head_count), place.layout.cells());
+    const std::int64_t needed =
+        core::checked_mul(core::checked_mul(slot.queries.size(), slot.head_count), place.layout.cells());
     if (shared) {
       if (slot.offset % cell_bytes != 0) {
-        throw core::bad_input("plan: slot offset", fmt::format("a multiple of {} bytes", cell_bytes), std::to_string(slot.offset));
+        throw core::bad_input("plan: slot offset", fmt::format("a multiple of {} bytes", cell_bytes),
+                              std::to_string(slot.offset));
       }
       check_interval("slot storage", slot.offset, core::checked_add(slot.offset, core::checked_mul(needed, cell_bytes)),
                      plan.workspace_bytes);
@@ -86,8 +89,8 @@ SlotRow SlotStore::scores(SlotId slot, std::int64_t row, std::int32_t head) {
 SlotRow SlotStore::row(SlotKind kind, SlotId slot, std::int64_t row, std::int32_t head) {
   const Slot& shape = row_of("slot", plan_.slots, slot);
   if (shape.kind != kind) {
-    throw core::bad_input(fmt::format("plan: slot {}", slot.value), kind == SlotKind::partial ? "a slot of partial rows" : "a slot of scores",
-                          "the other kind");
+    throw core::bad_input(fmt::format("plan: slot {}", slot.value),
+                          kind == SlotKind::partial ? "a slot of partial rows" : "a slot of scores", "the other kind");
   }
   check_interval("row of a slot", row, row + 1, shape.queries.size());
   check_interval("head of a slot", head - shape.head_begin, head - shape.head_begin + 1, shape.head_count);
@@ -99,7 +102,8 @@ SlotRow SlotStore::row(SlotKind kind, SlotId slot, std::int64_t row, std::int32_
 std::int64_t SlotStore::find_row(SlotId slot, traces::RequestId request, std::int64_t hint) const {
   const Slot& shape = row_of("slot", plan_.slots, slot);
   const auto rows = slice("slot queries", plan_.query_rows, shape.queries);
-  if (hint >= 0 && hint < static_cast<std::int64_t>(rows.size()) && rows[static_cast<std::size_t>(hint)] == request) return hint;
+  if (hint >= 0 && hint < static_cast<std::int64_t>(rows.size()) && rows[static_cast<std::size_t>(hint)] == request)
+    return hint;
   const auto found = std::find(rows.begin(), rows.end(), request);
   return found == rows.end() ? -1 : found - rows.begin();
 }

@@ -22,7 +22,9 @@ class SlotRow {
   SlotRow(double* cells, const RowLayout& layout) : cells_(cells), layout_(&layout) {}
   std::int64_t columns() const { return layout_->columns; }
   double operator[](std::int64_t column) const { return cells_[column * layout_->column_cells]; }
-  void set(std::int64_t column, double value) const { write(column * layout_->column_cells, layout_->column_cells, value); }
+  void set(std::int64_t column, double value) const {
+    write(column * layout_->column_cells, layout_->column_cells, value);
+  }
   double lse() const { return cells_[layout_->columns * layout_->column_cells]; }
   void set_lse(double value) const { write(layout_->columns * layout_->column_cells, layout_->lse_cells, value); }
 
@@ -35,11 +37,12 @@ class SlotRow {
 
 class SlotStore {
  public:
-  /// `shared`: a cell stands for some bytes of the workspace, so slots that overlap there overlap here. Throws Error (bad input) for
-  /// slots outside the workspace, or more cells than any sane run needs.
+  /// `shared`: a cell stands for some bytes of the workspace, so slots that overlap there overlap here. Throws Error
+  /// (bad input) for slots outside the workspace, or more cells than any sane run needs.
   SlotStore(const scheduler::Plan& plan, bool shared);
 
-  /// Throws Error (bad input) when the slot is of the other kind or has no such row or head (of the whole configuration).
+  /// Throws Error (bad input) when the slot is of the other kind or has no such row or head (of the whole
+  /// configuration).
   SlotRow partial(scheduler::SlotId slot, std::int64_t row, std::int32_t head);
   SlotRow scores(scheduler::SlotId slot, std::int64_t row, std::int32_t head);
   /// Row that belongs to `request`, -1 if none does; looks at `hint` first.

@@ -1,5 +1,5 @@
-// Attention inputs as a function of seed and place, so that tensors of any size need no memory and every executor can make
-// the same ones; and the rounding of numbers to the formats that caches and partial rows are stored in.
+// Attention inputs as a function of seed and place, so that tensors of any size need no memory and every executor can
+// make the same ones; and the rounding of numbers to the formats that caches and partial rows are stored in.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -17,15 +17,19 @@ struct Format {
   int mantissa_bits;   ///< stored ones
   int least_exponent;  ///< of normal numbers
   double largest;
-  bool infinite;       ///< overflow gives infinity, else the largest value
+  bool infinite;  ///< overflow gives infinity, else the largest value
 };
 
 constexpr Format format_of(traces::Dtype dtype) {
   switch (dtype) {
-    case traces::Dtype::bf16: return {7, -126, 0x1.FEp127, true};
-    case traces::Dtype::fp16: return {10, -14, 65504.0, true};
-    case traces::Dtype::fp8_e4m3: return {3, -6, 448.0, false};  // S.1111.111 is NaN, so the top binade ends at 1.75 * 2^8
-    case traces::Dtype::fp32: break;
+    case traces::Dtype::bf16:
+      return {7, -126, 0x1.FEp127, true};
+    case traces::Dtype::fp16:
+      return {10, -14, 65504.0, true};
+    case traces::Dtype::fp8_e4m3:
+      return {3, -6, 448.0, false};  // S.1111.111 is NaN, so the top binade ends at 1.75 * 2^8
+    case traces::Dtype::fp32:
+      break;
   }
   return {23, -126, 0x1.FFFFFEp127, true};
 }
@@ -62,11 +66,12 @@ std::uint64_t label_bits(std::string_view label) {
 /// Key of one vector: everything but the column.
 std::uint64_t vector_key(std::uint64_t seed, Kind kind, std::uint64_t label, std::int64_t position, std::int32_t head) {
   const std::uint64_t named = core::random_bits(core::random_bits(seed, static_cast<std::uint64_t>(kind)), label);
-  return core::random_bits(core::random_bits(named, static_cast<std::uint64_t>(position)), static_cast<std::uint64_t>(head));
+  return core::random_bits(core::random_bits(named, static_cast<std::uint64_t>(position)),
+                           static_cast<std::uint64_t>(head));
 }
 
-/// Four columns a random word, 16 bits each. The oracle's and the interpreter's inner loop, hence one copy a format: numbers of this
-/// grid are never below 2^-16 nor above 1, so most formats need no look at their bounds.
+/// Four columns a random word, 16 bits each. The oracle's and the interpreter's inner loop, hence one copy a format:
+/// numbers of this grid are never below 2^-16 nor above 1, so most formats need no look at their bounds.
 template <traces::Dtype dtype>
 void fill_as(std::uint64_t key, std::int32_t columns, double* out) {
   constexpr Format format = format_of(dtype);
@@ -86,10 +91,14 @@ void fill_as(std::uint64_t key, std::int32_t columns, double* out) {
 
 void fill(std::uint64_t key, traces::Dtype dtype, std::int32_t columns, double* out) {
   switch (dtype) {
-    case traces::Dtype::fp32: return fill_as<traces::Dtype::fp32>(key, columns, out);
-    case traces::Dtype::bf16: return fill_as<traces::Dtype::bf16>(key, columns, out);
-    case traces::Dtype::fp16: return fill_as<traces::Dtype::fp16>(key, columns, out);
-    case traces::Dtype::fp8_e4m3: return fill_as<traces::Dtype::fp8_e4m3>(key, columns, out);
+    case traces::Dtype::fp32:
+      return fill_as<traces::Dtype::fp32>(key, columns, out);
+    case traces::Dtype::bf16:
+      return fill_as<traces::Dtype::bf16>(key, columns, out);
+    case traces::Dtype::fp16:
+      return fill_as<traces::Dtype::fp16>(key, columns, out);
+    case traces::Dtype::fp8_e4m3:
+      return fill_as<traces::Dtype::fp8_e4m3>(key, columns, out);
   }
   ESPALIER_CHECK(!"a known dtype");
 }

@@ -31,8 +31,8 @@ using traces::NodeId;
 using traces::PrefixForest;
 using traces::RequestId;
 
-/// Root of 9 tokens; requests 0 and 1 in children of 4 and 6; request 2 ends at the root's third child (5 tokens), whose own child (3
-/// tokens) holds request 3.
+/// Root of 9 tokens; requests 0 and 1 in children of 4 and 6; request 2 ends at the root's third child (5 tokens),
+/// whose own child (3 tokens) holds request 3.
 inline PrefixForest small_forest() {
   traces::ForestSource source;
   source.name = "small";
@@ -57,7 +57,8 @@ inline costmodel::KernelConfig reduce_kernel() {
 }
 
 /// Every node's readers attend to it in two tasks (one where it has a single token); rows merged in a second launch.
-inline Plan node_halves(const PrefixForest& forest, const HeadConfig& heads, const costmodel::KernelConfig& kernel = attend_kernel()) {
+inline Plan node_halves(const PrefixForest& forest, const HeadConfig& heads,
+                        const costmodel::KernelConfig& kernel = attend_kernel()) {
   PlanBuilder b(forest, heads);
   const KernelId attend = b.kernel(kernel), reduce = b.kernel(reduce_kernel());
   b.launch();
@@ -75,7 +76,8 @@ inline Plan node_halves(const PrefixForest& forest, const HeadConfig& heads, con
 }
 
 /// A slot for all heads and the given group.
-inline Slot slot_for(const HeadConfig& heads, Interval group, SlotKind kind = SlotKind::partial, std::int64_t columns = 0) {
+inline Slot slot_for(const HeadConfig& heads, Interval group, SlotKind kind = SlotKind::partial,
+                     std::int64_t columns = 0) {
   Slot slot;
   slot.kind = kind;
   slot.queries = group;
@@ -95,7 +97,8 @@ inline Task task_for(const HeadConfig& heads, TaskKind kind, Interval segments, 
   return task;
 }
 
-/// Small forest: one task reads the root and all tails as segments with row intervals (DeFT's mixed blocks): no merge at all.
+/// Small forest: one task reads the root and all tails as segments with row intervals (DeFT's mixed blocks): no merge
+/// at all.
 inline Plan one_mixed_task(const PrefixForest& forest, const HeadConfig& heads) {
   PlanBuilder b(forest, heads);
   const KernelId attend = b.kernel(attend_kernel());
@@ -110,14 +113,16 @@ inline Plan one_mixed_task(const PrefixForest& forest, const HeadConfig& heads) 
   return std::move(b).finish({});
 }
 
-/// Small forest: the root for all requests into a slot; then each request folds its row in while it reads the rest (ChunkAttention).
+/// Small forest: the root for all requests into a slot; then each request folds its row in while it reads the rest
+/// (ChunkAttention).
 inline Plan folded(const PrefixForest& forest, const HeadConfig& heads) {
   PlanBuilder b(forest, heads);
   const KernelId attend = b.kernel(attend_kernel());
   const Interval all = b.queries(RequestId(0), RequestId(forest.request_count()));
   const SlotId root = b.slot(slot_for(heads, all));
   b.launch();
-  Task shared = task_for(heads, TaskKind::attend, b.segments(std::vector{b.segment(NodeId(0), 0, forest.tokens[NodeId(0)], all.size())}), all);
+  Task shared = task_for(heads, TaskKind::attend,
+                         b.segments(std::vector{b.segment(NodeId(0), 0, forest.tokens[NodeId(0)], all.size())}), all);
   shared.slot = root;
   b.task(shared);
   b.task_phase(attend, TaskId(0));
@@ -135,7 +140,8 @@ inline Plan folded(const PrefixForest& forest, const HeadConfig& heads) {
   return std::move(b).finish({});
 }
 
-/// Small forest: request 3's path cut into its nodes' tokens one by one, merged pairwise by steps on arrival, last step first.
+/// Small forest: request 3's path cut into its nodes' tokens one by one, merged pairwise by steps on arrival, last step
+/// first.
 inline Plan tree_merge(const PrefixForest& forest, const HeadConfig& heads, PhaseStart start = PhaseStart::on_arrival) {
   PlanBuilder b(forest, heads);
   const KernelId attend = b.kernel(attend_kernel()), reduce = b.kernel(reduce_kernel());
@@ -159,11 +165,16 @@ inline Plan tree_merge(const PrefixForest& forest, const HeadConfig& heads, Phas
     while (level.size() > 1) {
       std::vector<SlotId> next;
       for (std::size_t i = 0; i < level.size(); i += 2) {
-        if (i + 1 == level.size()) { next.push_back(level[i]); continue; }
+        if (i + 1 == level.size()) {
+          next.push_back(level[i]);
+          continue;
+        }
         ReductionStep step;
         step.head_count = heads.q_heads;
-        if (level.size() > 2) next.push_back(step.out = b.slot(slot_for(heads, b.queries(r, RequestId(r.value + 1)))));
-        else step.out_row = r.value;
+        if (level.size() > 2)
+          next.push_back(step.out = b.slot(slot_for(heads, b.queries(r, RequestId(r.value + 1)))));
+        else
+          step.out_row = r.value;
         steps.push_back({step, {{level[i], 0}, {level[i + 1], 0}}});
       }
       if (level.size() == 2) break;
@@ -176,8 +187,8 @@ inline Plan tree_merge(const PrefixForest& forest, const HeadConfig& heads, Phas
   return std::move(b).finish({});
 }
 
-/// One root, requests directly below: scores of root and tails, one softmax, values of both, summed (bifurcated attention). The scores
-/// of the root stand in two slots, its values are one task.
+/// One root, requests directly below: scores of root and tails, one softmax, values of both, summed (bifurcated
+/// attention). The scores of the root stand in two slots, its values are one task.
 inline Plan two_gemms(const PrefixForest& forest, const HeadConfig& heads) {
   PlanBuilder b(forest, heads);
   const KernelId kernel = b.kernel(attend_kernel()), reduce = b.kernel(reduce_kernel());
@@ -211,7 +222,8 @@ inline Plan two_gemms(const PrefixForest& forest, const HeadConfig& heads) {
   b.task_phase(kernel, softmax);
   b.launch();
   const TaskId values = b.next_task();
-  Task root = task_for(heads, TaskKind::values, b.segments(std::vector{b.segment(NodeId(0), 0, root_tokens, all.size())}), all);
+  Task root =
+      task_for(heads, TaskKind::values, b.segments(std::vector{b.segment(NodeId(0), 0, root_tokens, all.size())}), all);
   root.folds = b.folds(std::vector{score_slots[0], score_slots[1]});
   root.slot = b.slot(slot_for(heads, all));
   b.task(root);

@@ -21,8 +21,8 @@ void expect_exact(const Plan& plan, const InterpretOptions& options, const std::
   const TensorSource source{17};
   const AttentionOutput want = naive_attention(plan.forest, plan.heads, source);
   const Difference difference = compare(interpret(plan, source, options), want);
-  EXPECT_TRUE(difference.within(kTolerance)) << what << ": " << difference.worst << " at request " << difference.request << ", head "
-                                             << difference.head << ", column " << difference.column;
+  EXPECT_TRUE(difference.within(kTolerance)) << what << ": " << difference.worst << " at request " << difference.request
+                                             << ", head " << difference.head << ", column " << difference.column;
 }
 
 void expect_exact(const Plan& plan, const std::string& what) {
@@ -102,13 +102,17 @@ TEST(Interpreter, MergesInPlace) {
   PlanBuilder b(forest, heads);
   const KernelId attend = b.kernel(attend_kernel()), reduce = b.kernel(reduce_kernel());
   const Interval all = b.queries(RequestId(0), RequestId(4));
-  const SlotId levels[2] = {b.slot(slot_for(heads, all)), b.slot(slot_for(heads, all))}, merged = b.slot(slot_for(heads, all));
+  const SlotId levels[2] = {b.slot(slot_for(heads, all)), b.slot(slot_for(heads, all))},
+               merged = b.slot(slot_for(heads, all));
   b.reuse_storage(merged, levels[0]);
   b.launch();
   std::vector<Segment> tails;
-  for (int n = 1; n < 5; ++n) tails.push_back({NodeId(n), 0, scheduler::kToNodeEnd, forest.request_begin[NodeId(n)].value, forest.request_end[NodeId(n)].value});
+  for (int n = 1; n < 5; ++n)
+    tails.push_back({NodeId(n), 0, scheduler::kToNodeEnd, forest.request_begin[NodeId(n)].value,
+                     forest.request_end[NodeId(n)].value});
   for (int level = 0; level < 2; ++level) {
-    Task task = task_for(heads, TaskKind::attend, b.segments(level == 0 ? std::vector{b.segment(NodeId(0), 0, 9, 4)} : tails), all);
+    Task task = task_for(heads, TaskKind::attend,
+                         b.segments(level == 0 ? std::vector{b.segment(NodeId(0), 0, 9, 4)} : tails), all);
     task.slot = levels[level];
     b.task(task);
   }
@@ -145,7 +149,7 @@ Plan queued(std::size_t missing) {
 TEST(Interpreter, TakesTasksFromQueues) {
   expect_exact(queued(0), "queues");
   const AttentionOutput out = interpret(queued(1), {});
-  EXPECT_TRUE(std::isnan(out.at(3, 3, 0)));   // the last copy, heads 2 and 3, was the last node's
+  EXPECT_TRUE(std::isnan(out.at(3, 3, 0)));  // the last copy, heads 2 and 3, was the last node's
   EXPECT_FALSE(std::isnan(out.at(3, 0, 0)));
 }
 

@@ -1,11 +1,11 @@
 // The naive oracle against the formula written out for each request, and the comparison of outputs.
+#include "kernels/oracle.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 #include <vector>
-
-#include "kernels/oracle.h"
 
 namespace espalier::kernels {
 namespace {
@@ -25,7 +25,8 @@ PrefixForest ragged_forest() {
 }
 
 /// sum_t exp(s_t) v_t / sum_t exp(s_t) over the path, no maximum subtracted; the log of the denominator last.
-std::vector<double> by_formula(const PrefixForest& forest, const HeadConfig& heads, const TensorSource& source, RequestId request, int q_head) {
+std::vector<double> by_formula(const PrefixForest& forest, const HeadConfig& heads, const TensorSource& source,
+                               RequestId request, int q_head) {
   std::vector<double> q(static_cast<std::size_t>(heads.qk_dim)), k = q, v(static_cast<std::size_t>(heads.v_dim));
   std::vector<double> row(v.size() + 1, 0.0);
   source.query(forest, heads, request, q_head, q.data());
@@ -57,7 +58,8 @@ TEST(NaiveAttention, EqualsTheFormulaForEveryHeadConfiguration) {
       for (int head = 0; head < heads.q_heads; ++head) {
         const std::vector<double> want = by_formula(forest, heads, source, r, head);
         for (int c = 0; c < heads.v_dim; ++c) {
-          ASSERT_NEAR(out.at(r.value, head, c), want[static_cast<std::size_t>(c)], 1e-13) << text << " request " << r.value;
+          ASSERT_NEAR(out.at(r.value, head, c), want[static_cast<std::size_t>(c)], 1e-13)
+              << text << " request " << r.value;
         }
         ASSERT_NEAR(out.lse[static_cast<std::size_t>(r.value * heads.q_heads + head)], want.back(), 1e-13) << text;
       }

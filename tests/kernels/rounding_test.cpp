@@ -21,12 +21,12 @@ struct HandValue {
 
 TEST(Rounding, GivesHandValues) {
   const std::vector<HandValue> values = {
-      {Dtype::bf16, 1 + 0x1p-8, 1.0},               // tie, lower neighbour even
-      {Dtype::bf16, 1 + 0x3p-8, 1 + 0x1p-6},        // tie, upper neighbour even
+      {Dtype::bf16, 1 + 0x1p-8, 1.0},         // tie, lower neighbour even
+      {Dtype::bf16, 1 + 0x3p-8, 1 + 0x1p-6},  // tie, upper neighbour even
       {Dtype::bf16, 1 + 0x1p-8 + 0x1p-40, 1 + 0x1p-7},
       {Dtype::bf16, -1 - 0x3p-8, -1 - 0x1p-6},
-      {Dtype::bf16, 2 - 0x1p-9, 2.0},               // carries into the exponent
-      {Dtype::bf16, 0x1p-134, 0.0},                 // tie between 0 and the least subnormal
+      {Dtype::bf16, 2 - 0x1p-9, 2.0},  // carries into the exponent
+      {Dtype::bf16, 0x1p-134, 0.0},    // tie between 0 and the least subnormal
       {Dtype::bf16, 0x3p-134, 0x1p-132},
       {Dtype::bf16, 0x1.FFp127, kInfinity},
       {Dtype::fp16, 1 + 0x1p-11, 1.0},

@@ -39,12 +39,14 @@ HeadConfig small_heads(Dtype dtype = Dtype::bf16) {
   return heads;
 }
 
-std::vector<double> key_of(const TensorSource& s, const PrefixForest& f, const HeadConfig& h, int node, int token, int head) {
+std::vector<double> key_of(const TensorSource& s, const PrefixForest& f, const HeadConfig& h, int node, int token,
+                           int head) {
   std::vector<double> out(static_cast<std::size_t>(h.qk_dim));
   s.key(f, h, NodeId(node), token, head, out.data());
   return out;
 }
-std::vector<double> value_of(const TensorSource& s, const PrefixForest& f, const HeadConfig& h, int node, int token, int head) {
+std::vector<double> value_of(const TensorSource& s, const PrefixForest& f, const HeadConfig& h, int node, int token,
+                             int head) {
   std::vector<double> out(static_cast<std::size_t>(h.v_dim));
   s.value(f, h, NodeId(node), token, head, out.data());
   return out;

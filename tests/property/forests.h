@@ -36,8 +36,8 @@ inline ForestSource source_of(const PrefixForest& forest) {
   return source;
 }
 
-/// Random recursive forest of 1 to 5 roots: requests end anywhere, several at one node; lengths are short and uneven with some of
-/// length 1. About `tokens` tokens in all.
+/// Random recursive forest of 1 to 5 roots: requests end anywhere, several at one node; lengths are short and uneven
+/// with some of length 1. About `tokens` tokens in all.
 inline ForestSource random_source(std::uint64_t seed, std::int64_t tokens) {
   core::Rng rng(seed);
   ForestSource source;
@@ -50,7 +50,8 @@ inline ForestSource random_source(std::uint64_t seed, std::int64_t tokens) {
     source.tokens.push_back(rng.chance(0.2) ? 1 : rng.chance(0.1) ? tokens / 2 + 1 : rng.integer(1, longest));
   }
   const std::int64_t requests = rng.integer(1, rng.chance(0.2) ? 3 * nodes : nodes);
-  for (std::int64_t r = 0; r < requests; ++r) source.leaf.push_back(rng.integer(rng.chance(0.5) ? nodes / 2 : 0, nodes - 1));
+  for (std::int64_t r = 0; r < requests; ++r)
+    source.leaf.push_back(rng.integer(rng.chance(0.5) ? nodes / 2 : 0, nodes - 1));
   return source;
 }
 
@@ -58,7 +59,8 @@ inline ForestSource random_source(std::uint64_t seed, std::int64_t tokens) {
 inline PrefixForest shortened(const PrefixForest& forest, std::int64_t most) {
   const std::int64_t unique = traces::unique_tokens(forest);
   if (unique <= most) return forest;
-  const double factor = static_cast<double>(most - static_cast<std::int64_t>(forest.node_count())) / static_cast<double>(unique);
+  const double factor =
+      static_cast<double>(most - static_cast<std::int64_t>(forest.node_count())) / static_cast<double>(unique);
   ForestSource source = source_of(forest);
   for (std::int64_t& tokens : source.tokens) {
     tokens = std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(tokens) * factor));
@@ -94,8 +96,9 @@ inline ForestSource chain(std::int64_t levels, std::int64_t tokens, bool every_l
 /// The cases that every plan must survive.
 inline std::vector<ForestSource> edge_sources() {
   std::vector<ForestSource> sources = {
-      star(1, 1, 1),  star(1, 40, 3),   star(17, 2, 16),  star(15, 3, 31),  star(128, 5, 1), star(300, 512, 1),
-      star(2, 1, 700), chain(1, 1, true), chain(1, 500, true), chain(6, 16, true), chain(30, 2, true), chain(60, 3, false),
+      star(1, 1, 1),       star(1, 40, 3),     star(17, 2, 16),    star(15, 3, 31),
+      star(128, 5, 1),     star(300, 512, 1),  star(2, 1, 700),    chain(1, 1, true),
+      chain(1, 500, true), chain(6, 16, true), chain(30, 2, true), chain(60, 3, false),
   };
   ForestSource twins = star(40, 3, 9);
   twins.name = "identical prompts, and requests that end at the shared root";

@@ -44,10 +44,13 @@ inline void PrintTo(const Subject& subject, std::ostream* out) { *out << subject
 constexpr double kTolerance = 1e-10;
 
 /// The plan, proven valid and made twice to the same bytes; nothing when the subject refuses as the list allows.
-inline std::variant<std::monostate, scheduler::Plan> sound_plan(const Subject& subject, const traces::PrefixForest& forest,
-                                                                const traces::HeadConfig& heads, const costmodel::DeviceSpec& device) {
+inline std::variant<std::monostate, scheduler::Plan> sound_plan(const Subject& subject,
+                                                                const traces::PrefixForest& forest,
+                                                                const traces::HeadConfig& heads,
+                                                                const costmodel::DeviceSpec& device) {
   const scheduler::StrategyChoice choice = scheduler::parse_strategy(subject.strategy);
-  const scheduler::PlanRequest request{.forest = forest, .heads = heads, .device = device, .kernels = subject.kernels, .options = {}};
+  const scheduler::PlanRequest request{
+      .forest = forest, .heads = heads, .device = device, .kernels = subject.kernels, .options = {}};
   scheduler::PlanResult result = scheduler::make_plan(choice, request);
   EXPECT_EQ(refusal_fault(subject.strategy, request, result), "");
   if (std::holds_alternative<scheduler::Refusal>(result)) return {};
@@ -59,14 +62,17 @@ inline std::variant<std::monostate, scheduler::Plan> sound_plan(const Subject& s
   return std::move(plan);
 }
 
-inline void expect_rows(const kernels::AttentionOutput& got, const kernels::AttentionOutput& want, std::string_view how) {
+inline void expect_rows(const kernels::AttentionOutput& got, const kernels::AttentionOutput& want,
+                        std::string_view how) {
   const kernels::Difference difference = kernels::compare(got, want);
-  EXPECT_TRUE(difference.within(kTolerance)) << how << ": off by " << difference.worst << " at request " << difference.request
-                                             << ", head " << difference.head << ", column " << difference.column;
+  EXPECT_TRUE(difference.within(kTolerance))
+      << how << ": off by " << difference.worst << " at request " << difference.request << ", head " << difference.head
+      << ", column " << difference.column;
 }
 
 /// Runs the plan as written, and in a random order with slots at their places of the workspace.
-inline void expect_exact(const scheduler::Plan& plan, const kernels::TensorSource& source, const kernels::AttentionOutput& want) {
+inline void expect_exact(const scheduler::Plan& plan, const kernels::TensorSource& source,
+                         const kernels::AttentionOutput& want) {
   expect_rows(kernels::interpret(plan, source), want, "as written");
   expect_rows(kernels::interpret(plan, source, {.shuffle_seed = plan.hash | 1, .shared_storage = true}), want,
               "in random order on shared storage");

@@ -1,5 +1,5 @@
-// The written list of refusals: which strategy may refuse what, and when. A refusal that isn't here fails the tests, and so
-// does a plan where the list says that the method can't serve the case.
+// The written list of refusals: which strategy may refuse what, and when. A refusal that isn't here fails the tests,
+// and so does a plan where the list says that the method can't serve the case.
 #pragma once
 
 #include <algorithm>
@@ -31,15 +31,19 @@ inline const std::vector<RefusalRule>& refusal_rules() {
   static const std::vector<RefusalRule> rules = {
       {"bifurcated", RefusalClass::structure, "the forest has several roots",
        [](const PlanRequest& request) { return roots_of(request.forest) > 1; }, true},
-      {"bifurcated", RefusalClass::kernel, "heads of 576 dims: the 64 x 64 tiles of its products exceed the shared memory of a CTA",
+      {"bifurcated", RefusalClass::kernel,
+       "heads of 576 dims: the 64 x 64 tiles of its products exceed the shared memory of a CTA",
        [](const PlanRequest& request) { return request.heads.qk_dim > 256; }, true},
       {"flash_decoding", RefusalClass::kernel, "more than 256 value columns: the published split kernel would spill",
-       [](const PlanRequest& request) { return request.heads.v_dim > 256 && request.kernels == KernelSet::published; }, true},
+       [](const PlanRequest& request) { return request.heads.v_dim > 256 && request.kernels == KernelSet::published; },
+       true},
       {"codec", RefusalClass::kernel, "more than 256 value columns: the published kernel would spill",
-       [](const PlanRequest& request) { return request.heads.v_dim > 256 && request.kernels == KernelSet::published; }, true},
+       [](const PlanRequest& request) { return request.heads.v_dim > 256 && request.kernels == KernelSet::published; },
+       true},
       {"deft_flatten", RefusalClass::kernel, "heads of 576 dims and less than 180 KiB of shared memory a CTA",
        [](const PlanRequest& request) {
-         return request.heads.qk_dim > 256 && request.device.smem_kib_per_cta < 180 && request.kernels == KernelSet::published;
+         return request.heads.qk_dim > 256 && request.device.smem_kib_per_cta < 180 &&
+                request.kernels == KernelSet::published;
        },
        true},
   };
@@ -47,7 +51,8 @@ inline const std::vector<RefusalRule>& refusal_rules() {
 }
 
 /// What is wrong with this answer by the list; empty when it is as it should be.
-inline std::string refusal_fault(std::string_view strategy, const scheduler::PlanRequest& request, const scheduler::PlanResult& result) {
+inline std::string refusal_fault(std::string_view strategy, const scheduler::PlanRequest& request,
+                                 const scheduler::PlanResult& result) {
   const auto* refusal = std::get_if<scheduler::Refusal>(&result);
   bool listed = false;
   for (const RefusalRule& rule : refusal_rules()) {
@@ -56,7 +61,8 @@ inline std::string refusal_fault(std::string_view strategy, const scheduler::Pla
     listed = listed || (refusal != nullptr && rule.refusal == refusal->refusal);
   }
   if (refusal == nullptr || (listed && !refusal->sentence.empty())) return "";
-  return std::string("a refusal that is not on the list: ") + std::string(scheduler::refusal_name(refusal->refusal)) + ": " + refusal->sentence;
+  return std::string("a refusal that is not on the list: ") + std::string(scheduler::refusal_name(refusal->refusal)) +
+         ": " + refusal->sentence;
 }
 
 }  // namespace espalier::property

@@ -1,5 +1,6 @@
-// Every strategy with both kernel sets: a valid plan or a listed refusal; the interpreter equals the oracle; a request's output
-// doesn't depend on its place; the same seed gives the same plan. ESPALIER_FULL=1 runs twenty times as many random forests.
+// Every strategy with both kernel sets: a valid plan or a listed refusal; the interpreter equals the oracle; a
+// request's output doesn't depend on its place; the same seed gives the same plan. ESPALIER_FULL=1 runs twenty times as
+// many random forests.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -18,7 +19,8 @@ using traces::HeadConfig;
 
 /// The catalog's H100, and one with few SMs: what splits for parallelism on one doesn't on the other.
 const DeviceSpec& device_of(std::uint64_t seed) {
-  static const std::vector<DeviceSpec> devices = {costmodel::find_device("h100-sxm"), costmodel::find_device("h100-sxm:sms=3")};
+  static const std::vector<DeviceSpec> devices = {costmodel::find_device("h100-sxm"),
+                                                  costmodel::find_device("h100-sxm:sms=3")};
   return devices[seed % devices.size()];
 }
 
@@ -30,8 +32,8 @@ class StrategyProperties : public ::testing::TestWithParam<Subject> {
 };
 
 const std::vector<std::string> kSmallHeads = {"4/1/16", "8/2/16", "7/1/8", "4/4/8", "6/2/12+8", "8/1/24:16"};
-const std::vector<std::string> kRealHeads = {"32/32/128", "32/8/128", "28/4/128", "40/8/128", "64/8/64", "16/1/128", "16/2/256",
-                                             "64/4/192+128", "128/1/576:512", "16/1/576:512"};
+const std::vector<std::string> kRealHeads = {"32/32/128", "32/8/128", "28/4/128",     "40/8/128",      "64/8/64",
+                                             "16/1/128",  "16/2/256", "64/4/192+128", "128/1/576:512", "16/1/576:512"};
 
 TEST_P(StrategyProperties, HoldOnRandomForests) {
   const std::uint64_t forests = full_run() ? 2400 : 120;
@@ -57,9 +59,7 @@ TEST_P(StrategyProperties, HoldOnEdgeCases) {
   }
 }
 
-TEST_P(StrategyProperties, HoldOnADeepChain) {
-  check(traces::make_forest(chain(205, 1, true)), "4/1/16", 0);
-}
+TEST_P(StrategyProperties, HoldOnADeepChain) { check(traces::make_forest(chain(205, 1, true)), "4/1/16", 0); }
 
 TEST_P(StrategyProperties, HoldOnEveryDevice) {
   for (const DeviceSpec& device : costmodel::device_catalog()) {
@@ -92,18 +92,12 @@ TEST_P(StrategyProperties, HoldOnStorageDtypes) {
 /// A small batch of each family. A family without a row here fails FamiliesAreAllTested.
 const std::map<std::string, std::string>& small_families() {
   static const std::map<std::string, std::string> specs = {
-      {"best_of_n", "best_of_n:groups=3,samples=5"},
-      {"chain", "chain:levels=12"},
-      {"chat", "chat:requests=12,twin=0.3"},
-      {"chat_offline", "chat_offline:requests=24"},
-      {"doc_qa", "doc_qa:docs=3,questions=5"},
-      {"few_shot", "few_shot:blocks=3,questions=5"},
-      {"kary", "kary:k=3,levels=4,noise=0.5"},
-      {"no_share", "no_share:requests=12"},
-      {"one_hot", "one_hot:requests=9,shape=shared"},
-      {"rag", "rag:requests=16,pool=20"},
-      {"random", "random:nodes=30,requests=20"},
-      {"tool_agent", "tool_agent:requests=16"},
+      {"best_of_n", "best_of_n:groups=3,samples=5"},  {"chain", "chain:levels=12"},
+      {"chat", "chat:requests=12,twin=0.3"},          {"chat_offline", "chat_offline:requests=24"},
+      {"doc_qa", "doc_qa:docs=3,questions=5"},        {"few_shot", "few_shot:blocks=3,questions=5"},
+      {"kary", "kary:k=3,levels=4,noise=0.5"},        {"no_share", "no_share:requests=12"},
+      {"one_hot", "one_hot:requests=9,shape=shared"}, {"rag", "rag:requests=16,pool=20"},
+      {"random", "random:nodes=30,requests=20"},      {"tool_agent", "tool_agent:requests=16"},
       {"tot", "tot:trees=3,width=5,levels=4"},
   };
   return specs;
@@ -111,7 +105,8 @@ const std::map<std::string, std::string>& small_families() {
 
 TEST(Families, AreAllTested) {
   for (const traces::Family& family : traces::families()) {
-    EXPECT_TRUE(small_families().contains(std::string(family.name))) << family.name << " needs a row in small_families()";
+    EXPECT_TRUE(small_families().contains(std::string(family.name)))
+        << family.name << " needs a row in small_families()";
   }
 }
 
@@ -125,11 +120,13 @@ TEST_P(StrategyProperties, HoldOnEveryFamily) {
 }
 
 /// Rows and log-sum-exps of `from` in the order of another forest's requests, matched by label.
-kernels::AttentionOutput in_order_of(const PrefixForest& wanted, const PrefixForest& has, const kernels::AttentionOutput& from) {
+kernels::AttentionOutput in_order_of(const PrefixForest& wanted, const PrefixForest& has,
+                                     const kernels::AttentionOutput& from) {
   std::map<std::string, RequestId> place;
   for (const RequestId r : core::ids<RequestId>(has.request_count())) place[has.request_label[r]] = r;
   kernels::AttentionOutput out = from;
-  const auto width = static_cast<std::size_t>(from.q_heads) * static_cast<std::size_t>(from.v_dim), heads = static_cast<std::size_t>(from.q_heads);
+  const auto width = static_cast<std::size_t>(from.q_heads) * static_cast<std::size_t>(from.v_dim),
+             heads = static_cast<std::size_t>(from.q_heads);
   for (const RequestId r : core::ids<RequestId>(wanted.request_count())) {
     const std::size_t at = place.at(wanted.request_label[r]).index();
     std::copy_n(&from.rows[at * width], width, &out.rows[r.index() * width]);
@@ -146,11 +143,13 @@ TEST_P(StrategyProperties, KeepARequestsOutputWhereverItStands) {
     const ForestSource source = random_source(4000 + seed, 200);
     const PrefixForest first = traces::make_forest(source), second = reordered(source, seed);
     SCOPED_TRACE(source.name);
-    const auto a = sound_plan(GetParam(), first, heads, device_of(seed)), b = sound_plan(GetParam(), second, heads, device_of(seed));
+    const auto a = sound_plan(GetParam(), first, heads, device_of(seed)),
+               b = sound_plan(GetParam(), second, heads, device_of(seed));
     ASSERT_EQ(a.index(), b.index());
     if (!std::holds_alternative<scheduler::Plan>(a)) continue;
     const kernels::AttentionOutput moved = kernels::interpret(std::get<scheduler::Plan>(b), tensors);
-    expect_rows(in_order_of(first, second, moved), kernels::interpret(std::get<scheduler::Plan>(a), tensors), "in another order");
+    expect_rows(in_order_of(first, second, moved), kernels::interpret(std::get<scheduler::Plan>(a), tensors),
+                "in another order");
   }
 }
 

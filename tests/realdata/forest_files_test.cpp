@@ -1,5 +1,6 @@
 // Forests of real traces: every strategy's plan is proven at full size, and run exactly with node lengths scaled down.
-// All snapshots are proven; two of the eight of a file are run (ESPALIER_FULL=1: all). Sanitized builds take fewer and shorter ones.
+// All snapshots are proven; two of the eight of a file are run (ESPALIER_FULL=1: all). Sanitized builds take fewer and
+// shorter ones.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -75,12 +76,14 @@ TEST_P(RealForests, AreComputedExactly) {
       const Subject subject{std::string(strategy->info().name), scheduler::KernelSet::ours};
       SCOPED_TRACE(forest.name + ", " + subject_name(subject));
       const auto plan = sound_plan(subject, forest, heads, device_);
-      if (std::holds_alternative<scheduler::Plan>(plan)) expect_rows(kernels::interpret(std::get<scheduler::Plan>(plan), source), want, "as written");
+      if (std::holds_alternative<scheduler::Plan>(plan))
+        expect_rows(kernels::interpret(std::get<scheduler::Plan>(plan), source), want, "as written");
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, RealForests, ::testing::ValuesIn(forest_files()), [](const auto& param) { return param.param; });
+INSTANTIATE_TEST_SUITE_P(Files, RealForests, ::testing::ValuesIn(forest_files()),
+                         [](const auto& param) { return param.param; });
 
 }  // namespace
 }  // namespace espalier::property
