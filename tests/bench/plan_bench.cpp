@@ -1,0 +1,74 @@
+// Planning, proving and reading: one thread, the four trees that peers' planners were timed on. A plan is validated before it is timed.
+
+#include <benchmark/benchmark.h>
+
+#include <stdexcept>
+
+#include "scheduler/strategy.h"
+#include "scheduler/validate.h"
+#include "traces/import.h"
+
+namespace {
+
+using namespace espalier;
+
+constexpr const char* kTrees[] = {"1,64|8192,256", "1,4,32,256|2048,512,256,128", "1,32,1024|2048,512,128"};
+
+/// S1 to S3 by notation, S4 a caterpillar: 64 spine segments of 128 tokens with a leaf of 128 on each.
+traces::PrefixForest tree(std::int64_t which) {
+  if (which < 3) return traces::parse_tree(kTrees[which]);
+  traces::ForestSource source;
+  source.name = "caterpillar";
+  for (std::int64_t i = 0; i < 64; ++i) {
+    source.parent.push_back(i == 0 ? -1 : 2 * (i - 1));
+    source.parent.push_back(2 * i);
+    source.tokens.insert(source.tokens.end(), {128, 128});
+    source.leaf.push_back(2 * i + 1);
+  }
+  return traces::make_forest(source);
+}
+
+const costmodel::DeviceSpec& device() {
+  static const costmodel::DeviceSpec kDevice = costmodel::find_device("h100-sxm");
+  return kDevice;
+}
+
+void plan_strategy(benchmark::State& state, const char* name) {
+  const auto forest = tree(state.range(0));
+  const auto heads = traces::parse_heads("32/8/128");
+  const auto choice = scheduler::parse_strategy(name);
+  const auto first = scheduler::make_plan(choice, {forest, heads, device()});
+  const auto* plan = std::get_if<scheduler::Plan>(&first);
+  if (plan == nullptr || !scheduler::validate(*plan, device()).empty()) throw std::runtime_error("no valid plan to time");
+  for (auto _ : state) benchmark::DoNotOptimize(scheduler::make_plan(choice, {forest, heads, device()}));
+  state.counters["nodes"] = static_cast<double>(forest.node_count());
+  state.SetLabel("S" + std::to_string(state.range(0) + 1));
+}
+
+void prove(benchmark::State& state) {
+  const auto forest = tree(state.range(0));
+  const auto heads = traces::parse_heads("32/8/128");
+  const auto result = scheduler::make_plan(scheduler::parse_strategy("codec"), {forest, heads, device()});
+  const auto& plan = std::get<scheduler::Plan>(result);
+  for (auto _ : state) {
+    if (!scheduler::validate(plan, device()).empty()) throw std::runtime_error("invalid");
+  }
+  state.SetLabel("S" + std::to_string(state.range(0) + 1));
+}
+
+void block_table(benchmark::State& state) {
+  const std::string text = traces::write_block_table(traces::floor_to_pages(tree(state.range(0)), 16));
+  const auto table = traces::parse_block_table(text, "table");
+  if (traces::make_forest(table, "table").request_count() == 0) throw std::runtime_error("no requests");
+  for (auto _ : state) benchmark::DoNotOptimize(traces::make_forest(table, "table"));
+  state.SetLabel("S" + std::to_string(state.range(0) + 1));
+}
+
+BENCHMARK_CAPTURE(plan_strategy, flash_decoding, "flash_decoding")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(plan_strategy, cascade, "cascade")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(plan_strategy, deft_flatten, "deft_flatten")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(plan_strategy, codec, "codec")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
+BENCHMARK(prove)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
+BENCHMARK(block_table)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
+
+}  // namespace
