@@ -136,9 +136,8 @@ LaunchId PlanBuilder::launch(Follow follow, std::int32_t stream, std::span<const
     needed.push_back(LaunchId(i - 1));
     break;
   }
-  std::sort(needed.begin(), needed.end());
-  needed.erase(std::unique(needed.begin(), needed.end()), needed.end());
-  ESPALIER_CHECK(needed.empty() || (needed.front().valid() && needed.back().index() < plan_.launches.size()));
+  // Repeats and the order are finish()'s business.
+  for (const LaunchId l : needed) ESPALIER_CHECK(l.valid() && l.index() < plan_.launches.size());
   Launch launch;
   launch.phases = {length32(plan_.phases.size()), length32(plan_.phases.size())};
   launch.dependencies = append(plan_.dependencies, std::span<const LaunchId>(needed));
@@ -193,6 +192,7 @@ void PlanBuilder::lay_out_workspace() {
   plan_.workspace_bytes = used;
 }
 
+/// Also sorts dependencies and drops repeated ones.
 void PlanBuilder::drop_empty_launches() {
   const auto empty = [&](LaunchId l) { return plan_.launches[l].phases.size() == 0; };
   const auto all = core::ids<LaunchId>(plan_.launches.size());

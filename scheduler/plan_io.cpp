@@ -274,8 +274,7 @@ traces::PrefixForest read_plan_forest(const JsonView& object) {
     return std::equal(ids.begin(), ids.end(), rows.begin(), rows.end(),
                       [](auto id, std::int64_t row) { return id.value == row; });
   };
-  if (!same(forest.parent, object.at("parent").integers()) || !same(forest.leaf, object.at("leaf").integers()) ||
-      forest.tokens.raw() != object.at("tokens").integers()) {
+  if (!same(forest.parent, object.at("parent").integers()) || !same(forest.leaf, object.at("leaf").integers())) {
     throw core::bad_input(object.where(), "nodes and requests in depth-first order, none empty or unread", "another order");
   }
   try {

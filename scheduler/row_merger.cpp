@@ -118,22 +118,9 @@ class RowMerger {
         if (plan_.tasks[row->task].head_begin <= part.head_begin && head_end(row->task) >= part.head_end) list.rows.push_back(*row);
       }
       part.last = list.rows.size();
-      if (part.first == part.last) continue;
-      if (!list.parts.empty() && same_tasks(list, list.parts.back(), part)) {
-        list.parts.back().head_end = part.head_end;
-        list.rows.resize(part.first);
-      } else {
-        list.parts.push_back(part);
-      }
+      // At each border some task begins or ends, so neighbouring parts never have the same tasks.
+      if (part.first != part.last) list.parts.push_back(part);
     }
-  }
-
-  static bool same_tasks(const MergeList& list, const Part& a, const Part& b) {
-    if (a.head_end != b.head_begin || a.last - a.first != b.last - b.first) return false;
-    for (std::size_t i = 0; i < a.last - a.first; ++i) {
-      if (list.rows[a.first + i].task != list.rows[b.first + i].task) return false;
-    }
-    return true;
   }
 
   void make_slots(const std::vector<char>& shared) {

@@ -60,6 +60,8 @@ TEST(PlanBuilder, StoresNothingForConsecutiveQueries) {
   EXPECT_EQ(s.builder.plan().query_rows.size(), 4u);
   EXPECT_EQ(s.builder.queries(gap), (Interval{4, 6}));
   EXPECT_EQ(s.builder.plan().query_rows[5], RequestId(2));
+  const std::vector<RequestId> shuffled{RequestId(0), RequestId(2), RequestId(1), RequestId(3)};
+  EXPECT_EQ(s.builder.queries(shuffled), (Interval{6, 10})) << "kept as given, for the validator to refuse";
 }
 
 TEST(PlanBuilder, CoversAllHeadsWithCopies) {
@@ -306,14 +308,16 @@ TEST(PlanBuilder, LetsALaterSlotLiveInAnEarlierOne) {
   slot.queries = {0, 4};
   slot.head_count = 4;
   slot.columns = 64;
-  const SlotId a = s.builder.slot(slot), b = s.builder.slot(slot), c = s.builder.slot(slot);
   slot.columns = 32;
   const SlotId smaller = s.builder.slot(slot);
+  slot.columns = 64;
+  const SlotId a = s.builder.slot(slot), b = s.builder.slot(slot), c = s.builder.slot(slot);
   EXPECT_THROW(s.builder.reuse_storage(smaller, a), core::InvariantError);
   s.builder.reuse_storage(c, b);
   s.builder.reuse_storage(a, c);
   EXPECT_THROW(s.builder.reuse_storage(b, a), core::InvariantError) << "a circle";
   const Plan plan = std::move(s.builder).finish({});
+  EXPECT_EQ(plan.slots[b].offset, 2304);
   EXPECT_EQ(plan.slots[a].offset, plan.slots[b].offset);
   EXPECT_EQ(plan.slots[c].offset, plan.slots[b].offset);
   EXPECT_NE(plan.slots[smaller].offset, plan.slots[b].offset);

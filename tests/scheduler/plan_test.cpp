@@ -174,6 +174,7 @@ TEST_P(GrowOn, RandomForestsGivesThePlanOfTheGrownForest) {
   }
   for (const NodeId leaf : forest.leaf) source.leaf.push_back(leaf.value);
   source.request_label = forest.request_label.raw();
+  source.batch_position = forest.batch_position.raw();
   auto grown = traces::make_forest(source);
   grown.node_label = forest.node_label;
   grow(plan, grown.tokens);
