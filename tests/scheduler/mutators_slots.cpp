@@ -102,6 +102,17 @@ std::vector<Mutator> slot_mutators() {
          a->folds = b->folds;
          return true;
        }},
+      {slot_merged_twice, "a row normalised in two halves",
+       [](Plan& p, Rng& r) {
+         Task* a = any_where(p.tasks.raw(), r, [](const Task& t) { return t.kind == TaskKind::softmax && t.folds.size() > 1; });
+         if (a == nullptr) return false;
+         Task* b = any_where(p.tasks.raw(), r, [&](const Task& t) { return t.kind == TaskKind::softmax && &t != a; });
+         if (b == nullptr) return false;
+         b->queries = a->queries;
+         b->folds = {a->folds.end - 1, a->folds.end};
+         a->folds.end -= 1;
+         return true;
+       }},
   };
 }
 

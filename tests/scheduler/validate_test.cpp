@@ -105,6 +105,55 @@ TEST(Validate, AgreesWithAbsurdLengths) {
   EXPECT_EQ(violations[0].violation, ViolationClass::workspace_too_large);
 }
 
+/// One request, one node of 10 tokens, two heads: a scores task for each head, both into one slot, the second with the columns given.
+Plan two_score_writers(std::vector<Interval> second_columns) {
+  traces::ForestSource source;
+  source.name = "one";
+  source.parent = {-1};
+  source.tokens = {10};
+  source.leaf = {0};
+  core::Rng rng(1);
+  Plan plan = samples::two_gemm_plan(traces::make_forest(source), traces::parse_heads("2/2/64"), rng);
+  Task scores = plan.tasks[TaskId(0)], values = plan.tasks.raw().back(), softmax;
+  for (const Task& task : plan.tasks) {
+    if (task.kind == TaskKind::softmax) softmax = task;
+  }
+  plan.segments = {{NodeId(0), 0, 6, 0, 1}, {NodeId(0), 6, 10, 0, 1}};
+  for (const Interval columns : second_columns) plan.segments.push_back({NodeId(0), columns.begin, columns.end, 0, 1});
+  const auto segments = static_cast<std::int32_t>(plan.segments.size());
+  plan.fold_slots = {SlotId(0)};
+  Slot partial = plan.slots.raw().back();
+  partial.offset = 256;
+  plan.slots.raw().resize(1);
+  plan.slots[SlotId(0)].columns = 10;
+  scores.slot = SlotId(0);
+  scores.copies = scores.head_count = 1;
+  scores.segments = {0, 2};
+  Task second = scores;
+  second.head_begin = 1;
+  if (segments > 2) second.segments = {2, segments};
+  softmax.folds = values.folds = {0, 1};
+  values.segments = {0, 2};
+  values.slot = plan.slots.push_back(partial);
+  plan.tasks = core::Column<TaskId, Task>{scores, second, softmax, values};
+  const std::int32_t ends[] = {0, 2, 3, 4};
+  for (std::size_t i = 0; i < 3; ++i) plan.phases[i].range = {ends[i], ends[i + 1]};
+  plan.steps.raw().resize(1);
+  plan.steps[StepId(0)].inputs = {0, 1};
+  plan.reduction_inputs = {{values.slot, 0}};
+  plan.workspace_bytes = 4096;
+  seal(plan);
+  return plan;
+}
+
+TEST(Validate, WantsOneMeaningOfAScoreSlotsColumns) {
+  EXPECT_EQ(violations_text(validate(two_score_writers({}), sample_device())), "valid");
+  const auto violations = validate(two_score_writers({{6, 10}, {0, 6}}), sample_device());
+  ASSERT_EQ(violations.size(), 1U) << violations_text(violations);
+  EXPECT_EQ(violations[0].violation, ViolationClass::slot_mismatch);
+  EXPECT_THAT(violations[0].sentence, testing::HasSubstr("write different tokens into the columns of slot 0"));
+}
+
 // ---- against brute force ---------------------------------------------------------------------------------------------------
 
 /// A column seen as rows of 32-bit fields. Slots count up to their dtype's place; the rest of a slot isn't changed.
