@@ -75,7 +75,7 @@ TEST(ShareBandwidth, PoolsThePipesOfTheSmsThatHoldCtas) {
   auto rates = share({flow(8, device.clocks_per_us(), 1, 1.0)}, device);
   EXPECT_NEAR(rates[0].bytes_per_us, device.clocks_per_us() / 2, 1e-9);
   EXPECT_EQ(rates[0].bound, Bound::compute);
-  rates = share({flow(2, device.clocks_per_us(), 1, 1.0)}, device);
+  rates = share({flow(2, 1e9, 1, 1.0)}, device);
   EXPECT_NEAR(rates[0].bytes_per_us, device.clocks_per_us(), 1e-9);
 }
 

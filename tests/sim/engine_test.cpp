@@ -3,6 +3,8 @@
 
 #include <map>
 
+#include "scheduler/plan_statistics.h"
+#include "sim/arrivals.h"
 #include "sim_plans.h"
 
 namespace espalier::sim::testing {
@@ -89,7 +91,9 @@ TEST(Launches, OverlapOnTwoStreamsAndQueueUpOnOne) {
     batch.tasks(1);
     batch.launch(Follow::graph, stream);
     batch.tasks(1);
-    const double us = simulate(std::move(batch).finish(), device).makespan_us;
+    Plan plan = std::move(batch).finish();
+    plan.launches[LaunchId(1)].dependencies = {};
+    const double us = simulate(plan, device).makespan_us;
     const double expected = stream == 1 ? device.launch_graph_us + task : 2 * (device.launch_graph_us + task);
     EXPECT_NEAR(us / expected, 1, 0.01) << "stream " << stream;
   }
@@ -105,6 +109,32 @@ TEST(Launches, LeaveOnlyWhatIsLeftOverToLaterOnes) {
   batch.tasks(1);
   const SimResult result = simulate(std::move(batch).finish(), device);
   EXPECT_NEAR(result.phases[1].begin_us - device.launch_graph_us, task_us(device), 0.05 * task_us(device));
+}
+
+TEST(Launches, LetNobodyPassACtaThatDoesNotFitYet) {
+  // One SM. Launch 0: half an SM, then a whole one; launch 1 could use the other half at once but stands behind.
+  const DeviceSpec device = device_with(1);
+  const PrefixForest forest = unshared({4096, 4096, 4096});
+  PlanBuilder builder(forest, one_head());
+  KernelConfig half = with_occupancy(streaming_kernel(), device, 2), whole = with_occupancy(streaming_kernel(), device, 1);
+  half.name = "half";
+  whole.name = "whole";
+  const auto add = [&](const KernelConfig& kernel, std::int32_t n) {
+    const TaskId begin = builder.next_task();
+    const Segment segment = builder.segment(NodeId(n), 0, 4096, 1);
+    builder.attend(builder.kernel(kernel), std::span(&segment, 1), builder.queries(RequestId(n), RequestId(n + 1)));
+    builder.task_phase(builder.kernel(kernel), begin);
+  };
+  builder.launch();
+  add(half, 0);
+  add(whole, 1);
+  builder.launch(Follow::graph, 1);
+  add(half, 2);
+  Plan plan = std::move(builder).finish({});
+  plan.launches[LaunchId(1)].dependencies = {};
+  const SimResult result = simulate(plan, device);
+  EXPECT_GE(result.phases[1].begin_us, result.phases[0].end_us);
+  EXPECT_GE(result.phases[2].begin_us, result.phases[1].end_us);
 }
 
 TEST(Phases, RunTogetherOrAfterABarrier) {
@@ -178,7 +208,7 @@ TEST(Queues, ThatMissATaskAreAnErrorNotAHang) {
 Plan merged_plan(PhaseStart start, bool own_launch, std::vector<std::vector<QueueItem>> workers = {}) {
   const PrefixForest forest = shared_root(4096, 2, 30'000);
   PlanBuilder builder(forest, one_head());
-  const auto k = builder.kernel(streaming_kernel());
+  const auto k = builder.kernel(with_occupancy(streaming_kernel(), device_with(), 1));
   builder.launch();
   for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
     const auto group = builder.queries(forest.request_begin[n], forest.request_end[n]);
@@ -212,11 +242,36 @@ TEST(Merges, OnArrivalSaveTheGap) {
   EXPECT_EQ(launched.counts, arrival.counts);
 }
 
-TEST(Merges, OnArrivalRunOnPersistentWorkers) {
-  const SimResult two = simulate(merged_plan(PhaseStart::on_arrival, false, {items({0, 1}), items({2, 3})}), device_with(2));
-  EXPECT_GT(two.makespan_us, two.phases[0].end_us);
-  EXPECT_GE(two.phases[1].begin_us, two.phases[0].begin_us);
-  EXPECT_NEAR(two.split.total() / (two.makespan_us * 2), 1, 1e-9);
+TEST(Merges, OnArrivalComeBeforeAWorkersNextItem) {
+  // One worker: the first request's rows are complete after its second item, long before its queue is empty.
+  const SimResult result = simulate(merged_plan(PhaseStart::on_arrival, false, {items({0, 1, 2, 3})}), device_with(1));
+  EXPECT_LT(result.phases[1].begin_us, 0.6 * result.phases[0].end_us);
+  EXPECT_GT(result.makespan_us, result.phases[0].end_us);
+  EXPECT_NEAR(result.split.total() / result.makespan_us, 1, 1e-9);
+}
+
+TEST(Arrivals, WaitForEveryWriterOfASlot) {
+  // Steps 0 and 1 write a row each of slot 1, step 2 reads both; a task writes slot 0.
+  Plan plan;
+  scheduler::Task writer;
+  writer.slot = scheduler::SlotId(0);
+  plan.tasks.push_back(writer);
+  plan.slots = core::Column<scheduler::SlotId, scheduler::Slot>(2);
+  plan.reduction_inputs = {{scheduler::SlotId(0), 0}, {scheduler::SlotId(0), 1}, {scheduler::SlotId(1), 0}};
+  plan.steps = {{.inputs = {0, 1}, .out = scheduler::SlotId(1)},
+                {.inputs = {1, 2}, .out = scheduler::SlotId(1), .out_row = 1},
+                {.inputs = {2, 3}, .rows = 2, .out = scheduler::SlotId()}};
+  plan.phases = {{scheduler::PhaseKind::steps, {0, 3}, scheduler::KernelId(0), PhaseStart::on_arrival}};
+  Arrivals arrivals(plan);
+  std::vector<scheduler::StepId> ready;
+  arrivals.task_done(TaskId(0), ready);
+  EXPECT_THAT(ready, ::testing::ElementsAre(scheduler::StepId(0), scheduler::StepId(1)));
+  ready.clear();
+  arrivals.step_done(scheduler::StepId(1), ready);
+  EXPECT_THAT(ready, ::testing::IsEmpty());
+  EXPECT_FALSE(arrivals.is_ready(scheduler::StepId(2)));
+  arrivals.step_done(scheduler::StepId(0), ready);
+  EXPECT_THAT(ready, ::testing::ElementsAre(scheduler::StepId(2)));
 }
 
 TEST(Simulate, WaitsForEverThrowsInsteadOfHanging) {
@@ -252,6 +307,7 @@ TEST(Accounting, SplitsAllSmTimeAndConservesBytes) {
     const DeviceSpec device = device_with(seed % 3 == 0 ? 7 : 132);
     const SimResult result = simulate(plan, device);
     EXPECT_NEAR(result.split.total() / (result.makespan_us * device.sms), 1, 1e-9);
+    EXPECT_EQ(result.counts, scheduler::statistics(plan).counts);
     EXPECT_EQ(result.l2_bytes, result.counts.read_bytes() + result.counts.write_bytes());
     const double kv = static_cast<double>(result.counts.kv_bytes);
     const std::int64_t unique = unique_tokens(plan.forest) * plan.heads.kv_bytes_per_token();
@@ -277,6 +333,16 @@ TEST(Accounting, NamesWhyAnSmIsIdle) {
   EXPECT_EQ(more.underfill, 0);
   EXPECT_GT(more.tail, 0);
   EXPECT_EQ(few.merge, 0);
+
+  // Reasons are a launch's own: a full one before doesn't make a tail of a small one.
+  Batch batch(180);
+  const LaunchId first[] = {batch.launch()};
+  batch.tasks(140);
+  batch.launch(Follow::graph, 0, first);
+  batch.tasks(40);
+  const TimeSplit both = simulate(std::move(batch).finish(), device).split;
+  EXPECT_NEAR(both.underfill / few.underfill, 1, 1e-6);
+  EXPECT_NEAR(both.tail / more.tail, 1, 1e-6);
 }
 
 TEST(Simulate, GivesEqualBytesForEqualPlans) {
@@ -323,7 +389,8 @@ TEST(Simulate, WritesItsSchemaFirst) {
 }
 
 TEST(Timeline, ShowsEveryCtaOnALaneOfItsOwn) {
-  const Plan plan = ragged_plan(3);
+  core::Rng rng(3);
+  const Plan plan = node_plan(random_forest(rng, 60, 20'000), {.q_heads = 32, .kv_heads = 8}, streaming_kernel(), 512);
   const SimResult result = simulate(plan, device_with(5), {.timeline = true});
   std::int64_t tasks = 0, steps = 0, copies = 0;
   std::map<std::int32_t, double> free_at;
@@ -337,6 +404,8 @@ TEST(Timeline, ShowsEveryCtaOnALaneOfItsOwn) {
   }
   for (const scheduler::Task& task : plan.tasks) copies += task.copies;
   EXPECT_EQ(tasks, copies);
+  EXPECT_GT(copies, 100);
+  EXPECT_LE(result.timeline.lanes.size(), 1u + 5 * 8) << "slots are used again";
   EXPECT_GE(steps, static_cast<std::int64_t>(plan.steps.size()));
   EXPECT_EQ(result.makespan_us, simulate(plan, device_with(5)).makespan_us) << "watching changes nothing";
 }

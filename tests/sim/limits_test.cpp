@@ -97,6 +97,49 @@ TEST(Limits, BandwidthWithoutEndLeavesCompute) {
   EXPECT_EQ(result.bound_by, Bound::compute);
 }
 
+TEST(Limits, OneCtaNeverHasMoreThanOneSm) {
+  // A CTA of 128 rows beside light ones: the pipes and ports of the other SMs, mostly idle, are of no use to it.
+  for (const bool slow_port : {false, true}) {
+    DeviceSpec device = device_with(8);
+    device.hbm_gbps = device.l2_bytes_per_clk = 1e6;
+    if (slow_port) {
+      device.sm_port_bytes_per_clk = 4;  // binds before the pipes
+      device.hbm_latency_ns = 20'000;    // and the light ones don't need theirs
+    }
+    KernelConfig heavy = with_occupancy(streaming_kernel(128), device, 1), light = with_occupancy(streaming_kernel(), device, 1);
+    heavy.name = "heavy";
+    heavy.stages = 16;
+    heavy.warps = 8;
+    heavy.registers = 200;
+    light.stages = 2;
+    const auto plan_with = [&](std::int32_t light_tasks) {
+      traces::ForestSource source;
+      source.leaf.assign(128, 0);
+      for (std::int32_t n = 0; n <= light_tasks; ++n) {
+        source.parent.push_back(-1);
+        source.tokens.push_back(20'000);
+        if (n > 0) source.leaf.push_back(n);
+      }
+      const PrefixForest forest = traces::make_forest(source);
+      PlanBuilder builder(forest, one_head());
+      builder.launch();
+      for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
+        const auto kernel = builder.kernel(n.value == 0 ? heavy : light);
+        const TaskId begin = builder.next_task();
+        const auto group = builder.queries(forest.request_begin[n], forest.request_end[n]);
+        const Segment segment = builder.segment(n, 0, forest.tokens[n], group.size());
+        builder.attend(kernel, std::span(&segment, 1), group);
+        builder.task_phase(kernel, begin);
+      }
+      return std::move(builder).finish({});
+    };
+    const Plan alone = plan_with(0);
+    const double expected = device.launch_graph_us + lone_task_us(alone, device);
+    EXPECT_NEAR(simulate(alone, device).makespan_us / expected, 1, 1e-6);
+    EXPECT_NEAR(simulate(plan_with(7), device).phases[0].end_us / expected, 1, 0.01);
+  }
+}
+
 TEST(Limits, EmptyPlanTakesNoTime) {
   const Plan plan = PlanBuilder(unshared({}), one_head()).finish({});
   const SimResult result = simulate(plan, device_with());
