@@ -81,6 +81,7 @@ AttentionOutput zeros() {
 TEST(Compare, NamesTheWorstCoordinate) {
   AttentionOutput got = zeros(), want = zeros();
   EXPECT_TRUE(compare(got, want).within(0.0));
+  EXPECT_EQ(compare(got, want).request, -1);
   got.at(1, 0, 2) = 1e-3;
   got.at(4, 1, 1) = 2e-3;
   Difference difference = compare(got, want);
@@ -114,6 +115,8 @@ TEST(Compare, WantsTheSameSpecialsInTheSamePlaces) {
   EXPECT_FALSE(difference.within(1e300));
   EXPECT_EQ(difference.request, 2);
   EXPECT_EQ(difference.column, 1);
+  got.at(3, 0, 0) = std::nan("");  // the first special that differs is named
+  EXPECT_EQ(compare(got, want).request, 2);
 }
 
 }  // namespace

@@ -106,6 +106,14 @@ TEST(TensorSource, FollowsLabelsNotPlaces) {
   EXPECT_NE(key_of(source, forest, heads, 1, 2, 1), key_of(source, swapped, heads, 1, 2, 1));
 }
 
+TEST(TensorSource, TellsNodesOfOneLabelApartByPosition) {
+  // As when whole-page sharing copies the end of a node into a private node of the same label.
+  PrefixForest forest = two_leaves(false);
+  forest.node_label = {4, 4, 4};
+  EXPECT_NE(key_of({}, forest, small_heads(), 0, 0, 0), key_of({}, forest, small_heads(), 1, 0, 0));
+  EXPECT_EQ(key_of({}, forest, small_heads(), 1, 0, 0), key_of({}, forest, small_heads(), 2, 0, 0));
+}
+
 TEST(TensorSource, KeepsValuesInsideKeysForLatentAttention) {
   const PrefixForest forest = two_leaves(false);
   HeadConfig heads = small_heads();
