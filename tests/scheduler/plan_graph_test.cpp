@@ -142,6 +142,13 @@ TEST(Graphviz, DrawsLaunchesTasksAndSteps) {
   EXPECT_EQ(count(text, "label=\"task "), 3u);
   EXPECT_EQ(count(text, "label=\"step "), 3u);
   EXPECT_EQ(count(text, "more tasks"), 0u);
+  EXPECT_EQ(count(text, "label=\"slot "), 0u) << "a slot with one writer is the edge from it";
+}
+
+TEST(Graphviz, DrawsASlotWithSeveralWriters) {
+  Plan plan = node_plan(small_forest(), node_plans::heads());
+  plan.tasks[TaskId(1)].slot = SlotId(2);
+  EXPECT_EQ(count(graphviz(plan), "label=\"slot 2\""), 1u);
 }
 
 TEST(Graphviz, FoldsWhatIsBeyondTheLimitIntoOneVertexALaunch) {
