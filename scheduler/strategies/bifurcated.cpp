@@ -6,7 +6,8 @@
 // Deviates: the original is compiled framework code; here the products are 64 x 64 library tiles. Its concatenation of scores is
 // left out (scores are written where the softmax reads them). CTAs of the score product take several tiles of columns when
 // the context is long. Decoded parts may be paths of several nodes. The published set launches the six kernels one after the
-// other, ours puts context and decode part of a product into one launch; both use the same kernels, which only this method has.
+// other, ours puts context and decode part of a product into one launch; both use the same kernels, which only
+// this method has, and our merge kernel for the sum.
 #include <fmt/core.h>
 
 #include <algorithm>

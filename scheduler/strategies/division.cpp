@@ -160,7 +160,13 @@ double longest_first_makespan(const DivisionProblem& problem, std::span<const st
   }
   std::sort(batches.begin(), batches.end(), [](const Batch& a, const Batch& b) { return a.us > b.us; });
   Slots slots(problem.slots);
-  for (const Batch& batch : batches) slots.add(batch.us, batch.count);
+  for (std::size_t i = 0; i < batches.size();) {
+    std::int64_t count = 0;
+    std::size_t equal = i;
+    for (; equal < batches.size() && batches[equal].us == batches[i].us; ++equal) count += batches[equal].count;
+    slots.add(batches[i].us, count);
+    i = equal;
+  }
   return std::max(longest, slots.most());
 }
 

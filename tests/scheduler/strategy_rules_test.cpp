@@ -160,6 +160,14 @@ TEST(DeftFlatten, MasksByRowIntervalsAcrossNodes) {
   EXPECT_EQ(plan.segments[1].row_end, 1);
 }
 
+TEST(DeftFlatten, LeavesOutNodesThatAGroupDoesNotSee) {
+  // One block: a root of 64 tokens and 40 leaves of one; groups of 32 and 8 queries.
+  const Plan plan = plan_of("deft_flatten", traces::parse_tree("1,40|64,1"), "32/8/128");
+  ASSERT_EQ(plan.tasks.size(), 2u);
+  EXPECT_EQ(plan.tasks[TaskId(0)].segments.size(), 1 + 32);
+  EXPECT_EQ(plan.tasks[TaskId(1)].segments.size(), 1 + 8);
+}
+
 TEST(DeftFlatten, PacksHeadsOnlyWithOurKernels) {
   const Plan ours = plan_of("deft_flatten", s1(), "32/8/128"), published = plan_of("deft_flatten", s1(), "32/8/128", KernelSet::published);
   EXPECT_EQ(ours.tasks[TaskId(0)].head_count, 4);
