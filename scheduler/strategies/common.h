@@ -55,7 +55,6 @@ class Route {
  public:
   Route(const traces::PrefixForest& forest, std::vector<NodeId> nodes);
   std::int64_t tokens() const { return ends_.empty() ? 0 : ends_.back(); }
-  std::size_t node_count() const { return nodes_.size(); }
   /// Appends the segments of route tokens [begin, end), seen by `rows` queries.
   void cut(const PlanBuilder& builder, std::int64_t begin, std::int64_t end, std::int32_t rows, std::vector<Segment>& out) const;
 
