@@ -10,7 +10,6 @@
 #include <queue>
 
 #include "core/error.h"
-#include "core/text.h"
 #include "sim/arrivals.h"
 #include "sim/flow_state.h"
 #include "sim/launch_state.h"

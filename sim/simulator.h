@@ -24,7 +24,7 @@ std::string_view bound_name(Bound bound);
 
 /// SM time, in SM x us. The parts sum to makespan x SMs.
 struct TimeSplit {
-  double busy[kBounds] = {};  ///< SM holds at least one CTA, by what limits its CTAs (fixed: prologues and epilogues)
+  double busy[kBounds] = {};  ///< SM holds at least one CTA, by what limits its CTAs (fixed: dispatch and epilogues)
   double launch = 0;          ///< no CTA anywhere: gaps between launches and barriers
   double underfill = 0;       ///< SM empty although the launch could still start no more CTAs: it never had enough of them
   double tail = 0;            ///< SM empty while the last CTAs of a launch finish
