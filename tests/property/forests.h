@@ -24,6 +24,18 @@ inline bool full_run() {
   return flag != nullptr && std::string(flag) != "0" && std::string(flag) != "";
 }
 
+#ifdef __SANITIZE_ADDRESS__
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
+/// Random cases to run where `usual` is right between two edits: twenty times as many in a full run, fewer where each
+/// is slow.
+inline std::uint64_t cases(std::uint64_t usual) {
+  return full_run() ? 20 * usual : kSanitized ? (usual + 3) / 4 : usual;
+}
+
 /// The forest as a source whose rows are the forest's own.
 inline ForestSource source_of(const PrefixForest& forest) {
   ForestSource source;

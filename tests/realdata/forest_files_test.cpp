@@ -18,11 +18,6 @@ namespace {
 
 const std::filesystem::path kFolder = std::filesystem::path(ESPALIER_SHARED_DATA) / "forests";
 constexpr std::size_t kSnapshots = 8;
-#ifdef __SANITIZE_ADDRESS__
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
 constexpr std::int64_t kMostTokens = kSanitized ? 2048 : 65536;  // of a scaled forest
 
 /// Names of the forest files without their ending; "none" alone when there are none.
