@@ -109,7 +109,7 @@ TEST_F(BadInput, PlanWhoseHashDoesNotMatch) {
   ASSERT_NE(digit, std::string::npos);
   text.replace(digit, 2, "65");
   write("p.json", text);
-  for (const char* command : {"check", "sim", "run"}) expect(std::string(command) + " p.json", 3, {"p.json", "hash"});
+  for (const char* command : {"check p.json", "sim p.json", "run p.json"}) expect(command, 3, {"p.json", "hash"});
 }
 
 TEST_F(BadInput, HeadsThatDoNotDivide) { expect("compare --tree '1,2|64,8' --heads 32/7/128", 2, {"32", "7"}); }

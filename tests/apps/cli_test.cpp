@@ -1,5 +1,6 @@
 // The command as people use it: the README's lines, step by step and end to end.
 
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 
 #include "command.h"
@@ -74,9 +75,8 @@ TEST_F(Cli, CompareWritesAReportOfTheDocumentedShape) {
 }
 
 TEST_F(Cli, WithoutTimingEqualCommandsGiveEqualBytes) {
-  const std::string command = "compare --family rag --seed 3 --no-timing --json - --jobs ";
-  const Result one = run(command + "1");
-  const Result again = run(command + "1");
+  const Result one = run("compare --family rag --seed 3 --no-timing --json - --jobs 1");
+  const Result again = run("compare --family rag --seed 3 --no-timing --json - --jobs 1");
   EXPECT_EQ(one.code, 0) << one.err;
   EXPECT_EQ(one.out, again.out);
   EXPECT_THAT(one.out, HasSubstr("\"plan_us\": null"));
@@ -88,7 +88,7 @@ TEST_F(Cli, BaselineListsWhatChanged) {
   std::string text = read("old.json");
   const auto at = text.find("\"time_us\": ");
   ASSERT_NE(at, std::string::npos);
-  text.insert(at + 11, "1");
+  text.insert(at + 11, 1, '1');
   write("old.json", text);
   EXPECT_THAT(run("compare --tree '1,16|2048,64' --baseline old.json --no-timing").out, HasSubstr("  time     "));
 }
@@ -142,7 +142,7 @@ TEST_F(Cli, DeviceFilesAndOverridesChangeTheAnswer) {
   write("mine.json", R"({"schema":"device/1","base":"h100-sxm","name":"mine","hbm_gbps":6700})");
   ASSERT_EQ(run("plan --tree '64|16384' --strategy flash_decoding -o p.json").code, 0);
   const auto time = [&](const std::string& device) {
-    EXPECT_EQ(run("sim p.json --device " + device + " --json s.json").code, 0);
+    EXPECT_EQ(run(fmt::format("sim p.json --device {} --json s.json", device)).code, 0);
     const auto document = core::JsonDocument::parse(read("s.json"), "s.json");
     return document.root().at("makespan_us").number();
   };
