@@ -81,7 +81,9 @@ std::string verdict(const std::vector<Summary>& ranked, const CompareOptions& op
   text += fmt::format("           {}: {} a layer, {} of the lower bound ({} at data-sheet bandwidth); {}.\n", best->strategy,
                       core::time_text(best->time_us), percent(best->share_of_bound), percent(best->share_of_datasheet),
                       where_time_goes(*best));
-  if (!best->why.empty()) text += fmt::format("           plan: {}.\n", best->why);
+  if (!best->why.empty()) {
+    text += fmt::format("           {}: {}.\n", best->snapshots > 1 ? "plan of the longest snapshot" : "plan", best->why);
+  }
   return text + planning_verdict(*best, baseline, options);
 }
 
