@@ -12,7 +12,7 @@
 namespace espalier::apps {
 namespace {
 
-/// The row that --perfetto-row names ("strategy", "strategy@device", "strategy@device@input"), else the fastest of the first input.
+/// The row that --perfetto-row names (strategy[@device[@input[@snapshot]]]), else the fastest of the first input.
 const ReportRow& pick_row(const std::vector<ReportRow>& rows, const std::string& pick) {
   const std::vector<std::string> want = core::split(pick, '@');
   const ReportRow* best = nullptr;
@@ -20,7 +20,8 @@ const ReportRow& pick_row(const std::vector<ReportRow>& rows, const std::string&
     if (row.status != RowStatus::ok) continue;
     if (!pick.empty()) {
       const bool named = row.strategy == want[0] && (want.size() < 2 || row.device == want[1]) &&
-                         (want.size() < 3 || row.input == want[2]);
+                         (want.size() < 3 || row.input == want[2]) &&
+                         (want.size() < 4 || std::to_string(row.snapshot) == want[3]);
       if (named) return row;
     } else if (row.input == rows.front().input && row.snapshot == rows.front().snapshot && row.device == rows.front().device &&
                (best == nullptr || *row.time_us < *best->time_us)) {

@@ -136,7 +136,7 @@ void add_compare(CLI::App& app, Commands& c, int& code) {
   compare->add_option("--json", c.compare.json, "write report/1; - is stdout");
   compare->add_option("--baseline", c.compare.baseline, "older report/1: list what changed");
   compare->add_option("--perfetto", c.compare.perfetto, "write one row's timeline as trace events");
-  compare->add_option("--perfetto-row", c.compare.perfetto_row, "strategy[@device[@input]]; the fastest of the first input otherwise");
+  compare->add_option("--perfetto-row", c.compare.perfetto_row, "strategy[@device[@input[@snapshot]]]; the fastest of the first input otherwise");
   compare->add_option("--jobs", c.compare.jobs, "threads; 0 is one a core")->capture_default_str();
   compare->add_flag("--rows", c.compare.rows, "print every snapshot's row");
   compare->add_flag("!--no-timing", c.compare.timing, "leave out host times, so that output is byte-identical");

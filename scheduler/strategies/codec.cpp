@@ -148,6 +148,7 @@ class CodecBuild {
     double least = std::numeric_limits<double>::infinity();
     for (const std::vector<const KernelConfig*>& kernels : kernel_sets()) {
       Setting setting = make_setting(kernels);
+      if (setting_ && !work_fits(setting.problem, least)) continue;  // its bound is higher: no need to know it
       setting.bound_us = cost_lower_bound(setting.problem);
       if (setting.bound_us >= least) continue;
       least = setting.bound_us;

@@ -121,9 +121,12 @@ class Slots {
 
 }  // namespace
 
+bool work_fits(const DivisionProblem& problem, double us) {
+  return total_work(problem, us) <= static_cast<double>(problem.slots) * us;
+}
+
 double cost_lower_bound(const DivisionProblem& problem) {
-  const auto slots = static_cast<double>(problem.slots);
-  const auto fits = [&](double us) { return total_work(problem, us) <= slots * us; };
+  const auto fits = [&](double us) { return work_fits(problem, us); };
   double low = 0, high = 0;
   for (const DivisionItem& item : problem.items) {
     low = std::max(low, item.cost->us(1));

@@ -39,6 +39,9 @@ struct DivisionProblem {
 /// b_i(c): least splits of each item whose pieces are estimated within c.
 std::vector<std::int32_t> splits_within(const DivisionProblem& problem, double us);
 
+/// Whether the pieces that are estimated within `us` fit the slots in that time: true from cost_l on.
+bool work_fits(const DivisionProblem& problem, double us);
+
 /// cost_l: no division into equal pieces can finish sooner. Binary search for the least c at which the total work of the splits
 /// b_i(c) fits slots x c; the value returned is from below, within 0.1 %.
 double cost_lower_bound(const DivisionProblem& problem);
