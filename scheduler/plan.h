@@ -80,7 +80,7 @@ struct Task {
 enum class SlotKind : std::int32_t { partial, scores };
 
 /// Rows of partial results: row r belongs to request query_rows[queries.begin + r]. Storage is row-major
-/// [rows][heads][columns + 1 for the log-sum-exp of partials] at byte `offset` of the workspace. Storage may be shared by slots
+/// [rows][heads][columns of dtype, then an fp32 log-sum-exp for partials] at byte `offset` of the workspace. Storage may be shared by slots
 /// whose lifetimes don't overlap.
 struct Slot {
   SlotKind kind = SlotKind::partial;

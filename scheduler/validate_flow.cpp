@@ -263,22 +263,24 @@ bool PhaseOrder::ordered(std::int32_t before, std::int32_t after) {
 }
 
 bool PhaseOrder::reaches(std::int32_t before, std::int32_t after) {
-  if (before > after) return false;
-  ++stamp_;
-  stack_.assign(1, after);
-  while (!stack_.empty()) {
-    const Launch& launch = facts_.plan.launches[LaunchId(stack_.back())];
-    stack_.pop_back();
-    for (std::int32_t d = launch.dependencies.begin; d < launch.dependencies.end; ++d) {
-      const LaunchId next = facts_.plan.dependencies[static_cast<std::size_t>(d)];
-      if (next.value == before) return true;
-      // Dependencies lead to earlier launches; those that don't have been told and are not followed.
-      if (next.value < before || next.value > after || seen_[next.index()] == stamp_) continue;
-      seen_[next.index()] = stamp_;
-      stack_.push_back(next.value);
+  if (after != after_) {
+    after_ = after;
+    ++stamp_;
+    stack_.assign(1, after);
+    while (!stack_.empty()) {
+      const std::int32_t launch = stack_.back();
+      stack_.pop_back();
+      const Interval dependencies = facts_.plan.launches[LaunchId(launch)].dependencies;
+      for (std::int32_t d = dependencies.begin; d < dependencies.end; ++d) {
+        const LaunchId next = facts_.plan.dependencies[static_cast<std::size_t>(d)];
+        // Dependencies lead to earlier launches; those that don't have been told and are not followed.
+        if (next.value >= launch || seen_[next.index()] == stamp_) continue;
+        seen_[next.index()] = stamp_;
+        stack_.push_back(next.value);
+      }
     }
   }
-  return false;
+  return seen_[static_cast<std::size_t>(before)] == stamp_;
 }
 
 void check_flow(const Facts& facts, const SlotAccesses& accesses, Report& report) {

@@ -149,8 +149,9 @@ class PhaseOrder {
  private:
   bool reaches(std::int32_t before, std::int32_t after);
   const Facts& facts_;
+  // Launches that come before `after_`: those whose `seen_` is `stamp_`. Questions come in runs of one `after`.
   std::vector<std::int32_t> seen_, stack_;
-  std::int32_t stamp_ = 0;
+  std::int32_t stamp_ = 0, after_ = -1;
 };
 
 // The parts, in the order validate() runs them. check_structure returns false when indices are broken: then nothing else may run.

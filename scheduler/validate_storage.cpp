@@ -4,6 +4,9 @@
 // compared row by row, so that in-place merges of some of the rows are possible.
 #include <algorithm>
 
+#include "core/error.h"
+#include "core/units.h"
+#include "scheduler/plan_builder.h"
 #include "scheduler/validate_internal.h"
 
 namespace espalier::scheduler::validation {
@@ -13,12 +16,11 @@ using enum ViolationClass;
 
 /// One past the slot's last byte; INT64_MAX when it doesn't fit 63 bits.
 std::int64_t storage_end(const Slot& slot) {
-  const std::int64_t columns = slot.columns + (slot.kind == SlotKind::partial ? 1 : 0);
-  std::int64_t bytes = std::int64_t{slot.queries.size()} * slot.head_count;
-  if (__builtin_mul_overflow(bytes, columns, &bytes)) return INT64_MAX;
-  if (__builtin_mul_overflow(bytes, std::int64_t{traces::dtype_bytes(slot.dtype)}, &bytes)) return INT64_MAX;
-  if (__builtin_add_overflow(bytes, slot.offset, &bytes)) return INT64_MAX;
-  return bytes;
+  try {
+    return core::checked_add(slot.offset, slot_bytes(slot));
+  } catch (const core::Error&) {
+    return INT64_MAX;
+  }
 }
 
 /// Equal rows of these slots lie in equal bytes.
