@@ -42,10 +42,10 @@ RowLayout layout_of(const Slot& slot, std::int64_t cell_bytes) {
 
 }  // namespace
 
-void SlotRow::write(std::int64_t cell, std::int64_t cells, double value) const {
-  cells_[cell] = value;
+void SlotRow::write(double* at, std::int64_t cells, double value) {
+  *at = value;
   // The element's other bytes: whoever thinks that a value of its own begins there finds poison.
-  for (std::int64_t i = 1; i < cells; ++i) cells_[cell + i] = kPoison;
+  for (std::int64_t i = 1; i < cells; ++i) at[i] = kPoison;
 }
 
 SlotStore::SlotStore(const Plan& plan, bool shared) : plan_(plan), places_(plan.slots.size()) {
@@ -58,11 +58,12 @@ SlotStore::SlotStore(const Plan& plan, bool shared) : plan_(plan), places_(plan.
     const Slot& slot = plan.slots[id];
     Place& place = places_[id];
     place.layout = layout_of(slot, shared ? cell_bytes : 0);
-    const std::int64_t needed =
-        core::checked_mul(core::checked_mul(slot.queries.size(), slot.head_count), place.layout.cells());
+    const std::int64_t rows = core::checked_mul(slot.queries.size(), slot.head_count);
+    const std::int64_t needed = core::checked_mul(rows, place.layout.cells());
+    place.first_lse = needed - rows * place.layout.lse_cells;
     if (shared) {
-      if (slot.offset % cell_bytes != 0) {
-        throw core::bad_input("plan: slot offset", fmt::format("a multiple of {} bytes", cell_bytes),
+      if (slot.offset % scheduler::kSlotAlignment != 0) {
+        throw core::bad_input("plan: slot offset", fmt::format("a multiple of {} bytes", scheduler::kSlotAlignment),
                               std::to_string(slot.offset));
       }
       check_interval("slot storage", slot.offset, core::checked_add(slot.offset, core::checked_mul(needed, cell_bytes)),
@@ -96,7 +97,9 @@ SlotRow SlotStore::row(SlotKind kind, SlotId slot, std::int64_t row, std::int32_
   check_interval("head of a slot", head - shape.head_begin, head - shape.head_begin + 1, shape.head_count);
   const Place& place = places_[slot];
   const std::int64_t before = row * shape.head_count + head - shape.head_begin;
-  return {cells_.data() + place.first_cell + before * place.layout.cells(), place.layout};
+  const RowLayout& layout = place.layout;
+  double* cells = cells_.data() + place.first_cell;
+  return {cells + before * layout.columns * layout.column_cells, cells + place.first_lse + before * layout.lse_cells, layout};
 }
 
 std::int64_t SlotStore::find_row(SlotId slot, traces::RequestId request, std::int64_t hint) const {

@@ -79,8 +79,11 @@ struct Task {
 
 enum class SlotKind : std::int32_t { partial, scores };
 
-/// Rows of partial results: row r belongs to request query_rows[queries.begin + r]. Storage is row-major
-/// [rows][heads][columns of dtype, then an fp32 log-sum-exp for partials] at byte `offset` of the workspace. Storage may be shared by slots
+/// Slots begin at multiples of this many bytes, so that rows can be moved in 16-byte pieces.
+inline constexpr std::int64_t kSlotAlignment = 16;
+
+/// Rows of partial results: row r belongs to request query_rows[queries.begin + r]. Storage begins at byte `offset` of the workspace and
+/// is row-major, [rows][heads][columns] of dtype; for partials then [rows][heads] fp32 log-sum-exps. Storage may be shared by slots
 /// whose lifetimes don't overlap.
 struct Slot {
   SlotKind kind = SlotKind::partial;
@@ -89,7 +92,7 @@ struct Slot {
   std::int32_t head_count = 0;
   traces::Dtype dtype = traces::Dtype::fp32;
   std::int64_t columns = 0;  ///< v_dim of partials; scores: tokens of the writing task's segments when planned (an upper bound later)
-  std::int64_t offset = 0;   ///< bytes
+  std::int64_t offset = 0;   ///< bytes, a multiple of kSlotAlignment
 };
 
 enum class ReductionOp : std::int32_t { log_sum_exp, sum };
@@ -133,7 +136,7 @@ enum class Follow : std::int32_t { stream, graph, programmatic };
 struct Launch {
   Interval phases;
   Interval dependencies;  ///< of Plan::dependencies: launches that must have finished
-  std::int32_t stream = 0;
+  std::int32_t stream = 0;  ///< launches on one stream run in order, each after the one before it has finished
   Follow follow = Follow::graph;
   std::int32_t workers = 0;     ///< persistent CTAs; 0: hardware order, one CTA a task copy (a step: by the kernel's rows)
   std::int32_t queue_begin = 0; ///< first of `workers` entries of Plan::queues

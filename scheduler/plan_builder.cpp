@@ -12,7 +12,8 @@ namespace espalier::scheduler {
 namespace {
 
 /// Slots begin on the alignment the GPU's bulk copies and the allocator give.
-constexpr std::int64_t kSlotAlignment = 256;
+constexpr std::int64_t kSlotSpacing = 256;
+static_assert(kSlotSpacing % kSlotAlignment == 0);
 constexpr std::int64_t kLseBytes = 4;
 
 std::int32_t length32(std::size_t n) {
@@ -186,7 +187,7 @@ void PlanBuilder::lay_out_workspace() {
   for (const SlotId s : core::ids<SlotId>(plan_.slots.size())) {
     if (stored_in_[s].valid()) continue;
     plan_.slots[s].offset = used;
-    used = core::round_up(core::checked_add(used, slot_bytes(plan_.slots[s])), kSlotAlignment);
+    used = core::round_up(core::checked_add(used, slot_bytes(plan_.slots[s])), kSlotSpacing);
   }
   for (const SlotId s : core::ids<SlotId>(plan_.slots.size())) plan_.slots[s].offset = plan_.slots[storage_of(s)].offset;
   plan_.workspace_bytes = used;

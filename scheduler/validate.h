@@ -32,7 +32,7 @@ enum class ViolationClass : std::uint8_t {
   queue_repeats,
   queue_misses,
   queue_workers,          ///< more workers than the device can hold at once
-  storage_overlap,        ///< live slots share bytes, or lie outside the workspace
+  storage_overlap,        ///< live slots share bytes, or a slot lies outside the workspace or off its alignment
   workspace_too_large,    ///< workspace and KV don't fit the device's memory
   phase_order,            ///< phases or launches don't partition the tasks and steps
   hash_mismatch,

@@ -114,15 +114,18 @@ class Collector {
       report_.add(slot_mismatch, "{} task {} writes slot {}, which is for scores", kind_name(task.kind), i, task.slot.value);
       return;
     }
-    const std::int32_t phase = phase_of(i);
-    if (phase >= 0) {
-      const auto& kernel = plan_.kernels[plan_.phases[static_cast<std::size_t>(phase)].kernel];
-      if (kernel.partial_dtype != slot.dtype && known_dtype(kernel.partial_dtype)) {
-        report_.add(slot_mismatch, "task {}: {} writes {} partials, slot {} holds {}", i, kernel.name,
-                    traces::dtype_name(kernel.partial_dtype), task.slot.value, traces::dtype_name(slot.dtype));
-      }
-    }
+    check_type("task", i, phase_of(i), task.slot);
     decide_op(task.slot, task.kind == TaskKind::attend ? ReductionOp::log_sum_exp : ReductionOp::sum);
+  }
+
+  /// Kernels read and write partial rows of one type.
+  void check_type(std::string_view actor, std::int32_t i, std::int32_t phase, SlotId id) {
+    if (phase < 0) return;  // told by phase_order
+    const auto& kernel = plan_.kernels[plan_.phases[static_cast<std::size_t>(phase)].kernel];
+    const traces::Dtype dtype = plan_.slots[id].dtype;
+    if (kernel.partial_dtype == dtype || !known_dtype(kernel.partial_dtype)) return;
+    report_.add(slot_mismatch, "{} {}: partial rows of {} are {}, slot {} holds {}", actor, i, kernel.name,
+                traces::dtype_name(kernel.partial_dtype), id.value, traces::dtype_name(dtype));
   }
 
   void decide_op(SlotId slot, ReductionOp op) {
@@ -158,6 +161,7 @@ class Collector {
     writes_.push_back({step.out, step.out_row, step.out_row + step.rows, step.head_begin, head_end(step),
                        facts_.step_phase[static_cast<std::size_t>(i)], i, true});
     decide_op(step.out, step.op);
+    check_type("step", i, facts_.step_phase[static_cast<std::size_t>(i)], step.out);
   }
 
   void folds_of(std::int32_t i) {
@@ -176,7 +180,10 @@ class Collector {
                     slot.kind == SlotKind::scores ? "scores" : "partial rows");
         continue;
       }
-      if (task.kind == TaskKind::attend) check_op("task", i, id, ReductionOp::log_sum_exp);
+      if (task.kind == TaskKind::attend) {
+        check_op("task", i, id, ReductionOp::log_sum_exp);
+        check_type("task", i, phase_of(i), id);
+      }
       const std::int32_t rows = touch(i, id, task.kind == TaskKind::values ? scans_ : reads_);
       if (rows == 0) report_.add(merge_row_mismatch, "task {} folds slot {}, which has no row of its queries and heads", i, id.value);
     }
@@ -198,6 +205,7 @@ class Collector {
       if (!good(input.slot) || !fits(i, step, input.slot, input.row)) continue;
       const Slot& slot = plan_.slots[input.slot];
       check_op("step", i, input.slot, step.op);
+      check_type("step", i, facts_.step_phase[static_cast<std::size_t>(i)], input.slot);
       if (dtype.value_or(slot.dtype) != slot.dtype) {
         report_.add(slot_mismatch, "step {} brings {} and {} rows together", i, traces::dtype_name(*dtype), traces::dtype_name(slot.dtype));
       }

@@ -1,6 +1,8 @@
 // Data flow: every row of every slot is written once and used once, every final row is written once, and each use comes after its
-// write by launch dependencies, grid barriers or arrival; never by luck of position.
+// write by launch dependencies, streams, grid barriers or arrival; never by luck of position.
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "scheduler/validate_internal.h"
 
@@ -10,6 +12,9 @@ namespace {
 using enum ViolationClass;
 
 __extension__ typedef __int128 Wide;
+
+/// Launches up to which all pairs of them have a bit: 2 MiB.
+constexpr std::size_t kMaxAncestorTable = 4096;
 
 bool alias(const Access& a, const Access& b) {
   return a.row_begin < b.row_end && b.row_begin < a.row_end && a.head_begin < b.head_end && b.head_begin < a.head_end;
@@ -254,6 +259,44 @@ void check_columns(const Facts& facts, const SlotAccesses& accesses, Report& rep
 
 }  // namespace
 
+PhaseOrder::PhaseOrder(const Facts& facts) : facts_(facts), previous_(facts.plan.launches.size(), -1) {
+  std::map<std::int32_t, std::int32_t> last;  // of each stream
+  for (std::size_t l = 0; l < previous_.size(); ++l) {
+    const auto [at, fresh] = last.try_emplace(facts.plan.launches.raw()[l].stream, -1);
+    previous_[l] = std::exchange(at->second, static_cast<std::int32_t>(l));
+  }
+  if (previous_.size() <= kMaxAncestorTable) {
+    find_ancestors();
+  } else {
+    seen_.resize(previous_.size(), 0);
+  }
+}
+
+template <class F>
+void PhaseOrder::for_waited(std::int32_t launch, F&& visit) const {
+  const Interval dependencies = facts_.plan.launches[LaunchId(launch)].dependencies;
+  for (std::int32_t d = dependencies.begin; d < dependencies.end; ++d) {
+    const LaunchId next = facts_.plan.dependencies[static_cast<std::size_t>(d)];
+    // Dependencies lead to earlier launches; those that don't have been told and are not followed.
+    if (next.value < launch) visit(next.value);
+  }
+  if (previous_[static_cast<std::size_t>(launch)] >= 0) visit(previous_[static_cast<std::size_t>(launch)]);
+}
+
+void PhaseOrder::find_ancestors() {
+  words_ = (previous_.size() + 63) / 64;
+  ancestors_.assign(words_ * previous_.size(), 0);
+  for (std::size_t l = 0; l < previous_.size(); ++l) {
+    std::uint64_t* row = &ancestors_[l * words_];
+    for_waited(static_cast<std::int32_t>(l), [&](std::int32_t before) {
+      const auto b = static_cast<std::size_t>(before);
+      if ((row[b / 64] >> (b % 64) & 1) != 0) return;  // and so are all before it
+      for (std::size_t w = 0; w < words_; ++w) row[w] |= ancestors_[b * words_ + w];
+      row[b / 64] |= std::uint64_t{1} << (b % 64);
+    });
+  }
+}
+
 bool PhaseOrder::ordered(std::int32_t before, std::int32_t after) {
   if (before < 0 || after < 0) return true;
   const auto p = static_cast<std::size_t>(before), q = static_cast<std::size_t>(after);
@@ -263,6 +306,8 @@ bool PhaseOrder::ordered(std::int32_t before, std::int32_t after) {
 }
 
 bool PhaseOrder::reaches(std::int32_t before, std::int32_t after) {
+  const auto b = static_cast<std::size_t>(before);
+  if (words_ > 0) return (ancestors_[static_cast<std::size_t>(after) * words_ + b / 64] >> (b % 64) & 1) != 0;
   if (after != after_) {
     after_ = after;
     ++stamp_;
@@ -270,17 +315,14 @@ bool PhaseOrder::reaches(std::int32_t before, std::int32_t after) {
     while (!stack_.empty()) {
       const std::int32_t launch = stack_.back();
       stack_.pop_back();
-      const Interval dependencies = facts_.plan.launches[LaunchId(launch)].dependencies;
-      for (std::int32_t d = dependencies.begin; d < dependencies.end; ++d) {
-        const LaunchId next = facts_.plan.dependencies[static_cast<std::size_t>(d)];
-        // Dependencies lead to earlier launches; those that don't have been told and are not followed.
-        if (next.value >= launch || seen_[next.index()] == stamp_) continue;
-        seen_[next.index()] = stamp_;
-        stack_.push_back(next.value);
-      }
+      for_waited(launch, [&](std::int32_t next) {
+        if (seen_[static_cast<std::size_t>(next)] == stamp_) return;
+        seen_[static_cast<std::size_t>(next)] = stamp_;
+        stack_.push_back(next);
+      });
     }
   }
-  return seen_[static_cast<std::size_t>(before)] == stamp_;
+  return seen_[b] == stamp_;
 }
 
 void check_flow(const Facts& facts, const SlotAccesses& accesses, Report& report) {

@@ -139,17 +139,26 @@ struct SlotAccesses {
   AccessTable scans;  ///< probabilities read by values tasks
 };
 
-/// Everything in the execution of `before` is finished when `after` begins: by launch dependencies or a grid barrier. Other order
-/// (queues, streams, list position) is not relied on.
+/// Everything in the execution of `before` is finished when `after` begins: by launch dependencies, the order of a stream or a grid barrier.
+/// Other order (queues, list position) is not relied on.
 class PhaseOrder {
  public:
-  explicit PhaseOrder(const Facts& facts) : facts_(facts), seen_(facts.plan.launches.size(), 0) {}
+  explicit PhaseOrder(const Facts& facts);
   bool ordered(std::int32_t before, std::int32_t after);
 
  private:
   bool reaches(std::int32_t before, std::int32_t after);
+  void find_ancestors();
+  /// Visits the launches that `launch` itself waits for: its dependencies and the launch before it on its stream.
+  template <class F>
+  void for_waited(std::int32_t launch, F&& visit) const;
+
   const Facts& facts_;
-  // Launches that come before `after_`: those whose `seen_` is `stamp_`. Questions come in runs of one `after`.
+  std::vector<std::int32_t> previous_;  ///< by launch: the one before it on its stream, or -1
+  // Bit `b` of row `a`: launch b comes before launch a. Only of plans with few launches; others search, and remember the last search:
+  // launches before `after_` are those whose `seen_` is `stamp_`.
+  std::size_t words_ = 0;
+  std::vector<std::uint64_t> ancestors_;
   std::vector<std::int32_t> seen_, stack_;
   std::int32_t stamp_ = 0, after_ = -1;
 };

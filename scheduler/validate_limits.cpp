@@ -42,7 +42,7 @@ KernelRole role_for(TaskKind kind) {
   }
 }
 
-/// Roles, and the rows of attend tasks, of one phase of tasks.
+/// Roles and rows of one phase of tasks.
 void check_task_kernel(const Facts& facts, const Phase& phase, const KernelConfig& kernel, Report& report) {
   for (std::int32_t i = phase.range.begin; i < phase.range.end; ++i) {
     const Task& task = facts.plan.tasks[TaskId(i)];
@@ -51,7 +51,8 @@ void check_task_kernel(const Facts& facts, const Phase& phase, const KernelConfi
       report.add(kernel_limit, "task {} is of kind {}, its kernel {} isn't", i, kind_name(task.kind), kernel.name);
       continue;
     }
-    if (kernel.role != KernelRole::attend || !facts.task_good[static_cast<std::size_t>(i)]) continue;
+    // A softmax streams rows through; tiles bind the kernels that multiply.
+    if (kernel.role == KernelRole::softmax || !facts.task_good[static_cast<std::size_t>(i)]) continue;
     const std::int64_t rows = std::int64_t{task.queries.size()} * task.head_count;
     if (rows > kernel.query_tile) {
       report.add(kernel_limit, "task {}: {} queries of {} heads are {} rows, the tile of {} takes {}", i, task.queries.size(),

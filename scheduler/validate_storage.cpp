@@ -1,8 +1,9 @@
 // Storage: slots that share bytes must not be alive together, and a merge may write in place only over the very rows it reads.
 //
-// "Alive" is decided by order that the plan enforces (dependencies, barriers), never by position. Slots of one layout at one offset are
+// "Alive" is decided by order that the plan enforces (dependencies, streams, barriers), never by position. Slots of one layout at one offset are
 // compared row by row, so that in-place merges of some of the rows are possible.
 #include <algorithm>
+#include <tuple>
 
 #include "core/error.h"
 #include "core/units.h"
@@ -23,10 +24,9 @@ std::int64_t storage_end(const Slot& slot) {
   }
 }
 
-/// Equal rows of these slots lie in equal bytes.
-bool same_layout(const Slot& a, const Slot& b) {
-  return a.offset == b.offset && a.kind == b.kind && a.head_begin == b.head_begin && a.head_count == b.head_count &&
-         a.columns == b.columns && a.dtype == b.dtype;
+/// Slots that agree in this have equal rows in equal bytes, and as many of them: the log-sum-exps stand behind all rows.
+auto layout_of(const Slot& slot) {
+  return std::tuple(slot.offset, slot.kind, slot.dtype, slot.columns, slot.queries.size(), slot.head_begin, slot.head_count);
 }
 
 class Storage {
@@ -45,17 +45,25 @@ class Storage {
                     facts_.plan.workspace_bytes);
         continue;
       }
+      if (slot.offset % kSlotAlignment != 0) {
+        report_.add(storage_overlap, "slot {} begins at byte {}, which is no multiple of {}", id.value, slot.offset, kSlotAlignment);
+      }
       extents.push_back({slot.offset, end, id});
     }
     if (facts_.plan.workspace_bytes < 0) report_.add(storage_overlap, "the workspace has {} bytes", facts_.plan.workspace_bytes);
-    std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) {
-      return std::pair(a.begin, a.slot) < std::pair(b.begin, b.slot);
+    std::sort(extents.begin(), extents.end(), [&](const Extent& a, const Extent& b) {
+      return std::pair(layout_of(slot(a)), first_write(a.slot)) < std::pair(layout_of(slot(b)), first_write(b.slot));
     });
-    for (std::size_t i = 0; i < extents.size(); ++i) {
-      for (std::size_t j = i + 1; j < extents.size() && extents[j].begin < extents[i].end; ++j) {
-        check_pair(extents[i].slot, extents[j].slot);
-        if (!report_.room(storage_overlap)) return;
-      }
+    std::vector<std::span<const Extent>> groups;  // of one layout; by offset
+    for (auto from = extents.begin(); from != extents.end();) {
+      const auto to = std::find_if(from, extents.end(), [&](const Extent& e) { return layout_of(slot(e)) != layout_of(slot(*from)); });
+      groups.emplace_back(from, to);
+      from = to;
+    }
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      check_group(groups[i]);
+      for (std::size_t j = i + 1; j < groups.size() && groups[j][0].begin < groups[i][0].end; ++j) check_groups(groups[i], groups[j]);
+      if (!report_.room(storage_overlap)) return;
     }
   }
 
@@ -64,16 +72,44 @@ class Storage {
     std::int64_t begin, end;
     SlotId slot;
   };
+  const Slot& slot(const Extent& extent) const { return facts_.plan.slots[extent.slot]; }
+
+  /// Phase and item of the earliest write; the slot makes the order total.
+  std::tuple<std::int32_t, bool, std::int32_t, SlotId> first_write(SlotId slot) const {
+    std::tuple first(INT32_MAX, true, INT32_MAX, slot);
+    for (const Access& write : accesses_.writes.of(slot)) first = std::min(first, std::tuple(write.phase, write.by_step, write.item, slot));
+    return first;
+  }
+
+  /// Each row of a slot is written once (check_flow), so what is dead before its successor in a chain is dead before all that follow:
+  /// neighbours in the order of their writes are enough, and all pairs are looked at only where that order is no such chain.
+  void check_group(std::span<const Extent> group) {
+    bool chain = true;
+    for (std::size_t i = 1; i < group.size() && chain; ++i) chain = dies_before(group[i - 1].slot, group[i].slot);
+    if (chain) return;
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      for (std::size_t j = i + 1; j < group.size() && report_.room(storage_overlap); ++j) check_pair(group[i].slot, group[j].slot);
+    }
+  }
+
+  void check_groups(std::span<const Extent> first, std::span<const Extent> second) {
+    for (const Extent& a : first) {
+      for (const Extent& b : second) {
+        if (!report_.room(storage_overlap)) return;
+        check_pair(a.slot, b.slot);
+      }
+    }
+  }
 
   void check_pair(SlotId a, SlotId b) {
     if (dies_before(a, b) || dies_before(b, a)) return;
-    report_.add(storage_overlap, "slots {} and {} share bytes from {} on, and neither is dead before the other is written", a.value, b.value,
-                std::max(facts_.plan.slots[a].offset, facts_.plan.slots[b].offset));
+    report_.add(storage_overlap, "slots {} and {} share bytes from {} on, and neither is dead before the other is written", std::min(a, b).value,
+                std::max(a, b).value, std::max(facts_.plan.slots[a].offset, facts_.plan.slots[b].offset));
   }
 
   /// Everything that touches a byte of `first` is over when `second` is written there.
   bool dies_before(SlotId first, SlotId second) {
-    const bool rows = same_layout(facts_.plan.slots[first], facts_.plan.slots[second]);
+    const bool rows = layout_of(facts_.plan.slots[first]) == layout_of(facts_.plan.slots[second]);
     for (const Access& write : accesses_.writes.of(second)) {
       if (rows && merges_in_place(write, first)) continue;
       for (const AccessTable* table : {&accesses_.writes, &accesses_.reads, &accesses_.scans}) {

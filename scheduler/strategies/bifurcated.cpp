@@ -7,7 +7,7 @@
 // left out (scores are written where the softmax reads them). CTAs of the score product take several tiles of columns when
 // the context is long. Decoded parts may be paths of several nodes. The published set launches the six kernels one after the
 // other, ours puts context and decode part of a product into one launch; both use the same kernels, which only
-// this method has, and our merge kernel for the sum.
+// this method has.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -43,7 +43,7 @@ class BifurcatedBuild {
     scores_ = builder_.kernel(published_kernel(request_, "bifurcated_scores"));
     softmax_ = builder_.kernel(published_kernel(request_, "bifurcated_softmax"));
     values_ = builder_.kernel(published_kernel(request_, "bifurcated_values"));
-    sum_ = builder_.kernel(costmodel::our_reduce_kernel());
+    sum_ = builder_.kernel(published_kernel(request_, "bifurcated_sum"));
     make_groups();
     choose_columns();
     product(scores_, [&](ProductGroup& group) { add_scores(group); });

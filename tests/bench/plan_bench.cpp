@@ -1,6 +1,7 @@
 // Planning, proving and reading: one thread, the four trees that peers' planners were timed on. A plan is validated before it is timed.
 
 #include <benchmark/benchmark.h>
+#include <fmt/core.h>
 
 #include <stdexcept>
 
@@ -14,12 +15,11 @@ using namespace espalier;
 
 constexpr const char* kTrees[] = {"1,64|8192,256", "1,4,32,256|2048,512,256,128", "1,32,1024|2048,512,128"};
 
-/// S1 to S3 by notation, S4 a caterpillar: 64 spine segments of 128 tokens with a leaf of 128 on each.
-traces::PrefixForest tree(std::int64_t which) {
-  if (which < 3) return traces::parse_tree(kTrees[which]);
+/// Spine segments of 128 tokens with a leaf of 128 on each.
+traces::PrefixForest caterpillar(std::int64_t levels) {
   traces::ForestSource source;
   source.name = "caterpillar";
-  for (std::int64_t i = 0; i < 64; ++i) {
+  for (std::int64_t i = 0; i < levels; ++i) {
     source.parent.push_back(i == 0 ? -1 : 2 * (i - 1));
     source.parent.push_back(2 * i);
     source.tokens.insert(source.tokens.end(), {128, 128});
@@ -27,6 +27,9 @@ traces::PrefixForest tree(std::int64_t which) {
   }
   return traces::make_forest(source);
 }
+
+/// S1 to S3 by notation, S4 a caterpillar.
+traces::PrefixForest tree(std::int64_t which) { return which < 3 ? traces::parse_tree(kTrees[which]) : caterpillar(64); }
 
 const costmodel::DeviceSpec& device() {
   static const costmodel::DeviceSpec kDevice = costmodel::find_device("h100-sxm");
@@ -42,18 +45,29 @@ void plan_strategy(benchmark::State& state, const char* name) {
   if (plan == nullptr || !scheduler::validate(*plan, device()).empty()) throw std::runtime_error("no valid plan to time");
   for (auto _ : state) benchmark::DoNotOptimize(scheduler::make_plan(choice, {forest, heads, device()}));
   state.counters["nodes"] = static_cast<double>(forest.node_count());
-  state.SetLabel("S" + std::to_string(state.range(0) + 1));
+  state.SetLabel(fmt::format("S{}", state.range(0) + 1));
 }
 
-void prove(benchmark::State& state) {
-  const auto forest = tree(state.range(0));
+void prove_plan(benchmark::State& state, const traces::PrefixForest& forest, const char* strategy) {
   const auto heads = traces::parse_heads("32/8/128");
-  const auto result = scheduler::make_plan(scheduler::parse_strategy("codec"), {forest, heads, device()});
+  const auto result = scheduler::make_plan(scheduler::parse_strategy(strategy), {forest, heads, device()});
+  if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) return state.SkipWithError(refusal->sentence.c_str());
   const auto& plan = std::get<scheduler::Plan>(result);
   for (auto _ : state) {
     if (!scheduler::validate(plan, device()).empty()) throw std::runtime_error("invalid");
   }
-  state.SetLabel("S" + std::to_string(state.range(0) + 1));
+}
+
+/// Many launches, and many slots in the storage of a few.
+void prove_deep(benchmark::State& state) {
+  const auto forest = caterpillar(state.range(0));
+  prove_plan(state, forest, "cascade");
+  state.counters["nodes"] = static_cast<double>(forest.node_count());
+}
+
+void prove(benchmark::State& state) {
+  prove_plan(state, tree(state.range(0)), "codec");
+  state.SetLabel(fmt::format("S{}", state.range(0) + 1));
 }
 
 void block_table(benchmark::State& state) {
@@ -61,7 +75,7 @@ void block_table(benchmark::State& state) {
   const auto table = traces::parse_block_table(text, "table");
   if (traces::make_forest(table, "table").request_count() == 0) throw std::runtime_error("no requests");
   for (auto _ : state) benchmark::DoNotOptimize(traces::make_forest(table, "table"));
-  state.SetLabel("S" + std::to_string(state.range(0) + 1));
+  state.SetLabel(fmt::format("S{}", state.range(0) + 1));
 }
 
 BENCHMARK_CAPTURE(plan_strategy, flash_decoding, "flash_decoding")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
@@ -69,6 +83,7 @@ BENCHMARK_CAPTURE(plan_strategy, cascade, "cascade")->DenseRange(0, 3)->Unit(ben
 BENCHMARK_CAPTURE(plan_strategy, deft_flatten, "deft_flatten")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(plan_strategy, codec, "codec")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK(prove)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
+BENCHMARK(prove_deep)->Arg(255)->Unit(benchmark::kMicrosecond);
 BENCHMARK(block_table)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 
 }  // namespace

@@ -130,7 +130,7 @@ TEST(KernelCatalog, HoldsOurFamilyAndThePublishedKernels) {
   for (const char* name : {"espalier_mma_m16", "espalier_mma_m32", "espalier_mma_m64", "espalier_mma_m128", "espalier_reduce",
                            "fa2_split", "fa2_combine", "flashinfer_prefill_m16", "flashinfer_prefill_m64", "flashinfer_prefill_m128",
                            "flashinfer_merge", "deft_flatten", "deft_reduce", "codec_pac", "codec_por", "bifurcated_scores",
-                           "bifurcated_softmax", "bifurcated_values"}) {
+                           "bifurcated_softmax", "bifurcated_values", "bifurcated_sum"}) {
     EXPECT_TRUE(names.contains(name)) << name;
   }
 }

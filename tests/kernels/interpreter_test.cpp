@@ -90,7 +90,7 @@ TEST(Interpreter, SharedStorageMixesDtypes) {
   Plan plan = node_halves(small_forest(), traces::parse_heads("4/2/8"));
   for (std::size_t i = 0; i < plan.slots.size(); i += 2) plan.slots[SlotId(i)].dtype = traces::Dtype::bf16;
   expect_exact(plan, "bf16 and fp32 slots");
-  plan.slots[SlotId(1)].offset = plan.slots[SlotId(0)].offset + 2;
+  plan.slots[SlotId(1)].offset = plan.slots[SlotId(0)].offset + 16;
   const TensorSource source{3};
   EXPECT_FALSE(compare(interpret(plan, source, {.shared_storage = true}), interpret(plan, source)).within(1e-6));
 }

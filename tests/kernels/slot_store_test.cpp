@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "core/error.h"
 #include "hand_plans.h"
 
 namespace espalier::kernels {
@@ -38,6 +39,25 @@ TEST(SlotStore, SpoilsEveryElementWhoseBytesAreWritten) {
   EXPECT_EQ(narrow[1], 1.0);
   EXPECT_NE(narrow[2], 1.0);
   EXPECT_NE(narrow[3], 1.0);
+}
+
+TEST(SlotStore, PutsLogSumExpsBehindAllRows) {
+  Plan plan = overlapping_slots();
+  plan.query_rows = {RequestId(0), RequestId(1)};
+  plan.slots[SlotId(0)] = slot_for(plan.heads, {0, 2}, SlotKind::partial, 8);
+  plan.slots[SlotId(1)].offset = 2 * 8 * 4;
+  plan.workspace_bytes = 2 * (8 * 4 + 4);
+  SlotStore store(plan, true);
+  const SlotRow tail = store.scores(SlotId(1), 0, 0);
+  for (std::int64_t row = 0; row < 2; ++row) {
+    const SlotRow partial = store.partial(SlotId(0), row, 0);
+    partial.set_lse(5.0 + static_cast<double>(row));
+    for (std::int64_t column = 0; column < 8; ++column) partial.set(column, 1.0);
+  }
+  EXPECT_EQ(tail[0], 5.0);
+  EXPECT_EQ(tail[1], 6.0);
+  plan.slots[SlotId(1)].offset = 8;
+  EXPECT_THROW(SlotStore(plan, true), core::Error);
 }
 
 TEST(SlotStore, KeepsSlotsApartUnlessShared) {

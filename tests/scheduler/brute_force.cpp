@@ -54,10 +54,15 @@ class BruteForce {
     for (const auto& [cell, count] : written_) {
       const auto [s, row, h] = cell;
       const Slot& slot = plan_.slots[SlotId(s)];
-      const std::int64_t bytes = traces::dtype_bytes(slot.dtype) * (slot.columns + (slot.kind == SlotKind::partial));
-      const std::int64_t begin = slot.offset + bytes * (std::int64_t{row} * slot.head_count + (h - slot.head_begin));
-      if (begin < 0 || begin + bytes > plan_.workspace_bytes) return false;
+      const std::int64_t bytes = traces::dtype_bytes(slot.dtype) * slot.columns;
+      const std::int64_t before = std::int64_t{row} * slot.head_count + (h - slot.head_begin);
+      const std::int64_t begin = slot.offset + bytes * before;
+      if (begin < 0 || begin + bytes > plan_.workspace_bytes || slot.offset % 16 != 0) return false;
       elements.push_back({cell, begin, begin + bytes});
+      if (slot.kind != SlotKind::partial) continue;
+      const std::int64_t lse = slot.offset + bytes * slot.queries.size() * slot.head_count + 4 * before;
+      if (lse + 4 > plan_.workspace_bytes) return false;
+      elements.push_back({cell, lse, lse + 4});
     }
     for (const Element& a : elements) {
       for (const Element& b : elements) {
@@ -143,6 +148,11 @@ class BruteForce {
     std::vector<int> seen_phases, tasks, steps;
     for (std::size_t l = 0; l < plan_.launches.size(); ++l) {
       const Launch& launch = plan_.launches.raw()[l];
+      for (int before = 0; before < static_cast<int>(l); ++before) {
+        if (plan_.launches[LaunchId(before)].stream != launch.stream) continue;
+        after_launch_[static_cast<int>(l)].insert(before);
+        after_launch_[static_cast<int>(l)].insert(after_launch_[before].begin(), after_launch_[before].end());
+      }
       for (int d = launch.dependencies.begin; d < launch.dependencies.end; ++d) {
         const int before = plan_.dependencies[static_cast<std::size_t>(d)].value;
         if (before >= static_cast<int>(l)) return false;
@@ -238,15 +248,15 @@ class BruteForce {
       if (columns > slot.columns) return false;
       const auto [at, fresh] = layout_.emplace(t.slot.value, t.segments);
       if (!fresh && at->second != t.segments) return false;
-    } else if (!kernel_writes(i, slot) || !holds(t.slot, t.kind == TaskKind::attend ? ReductionOp::log_sum_exp : ReductionOp::sum)) {
+    } else if (!kernel_takes({false, i}, slot) || !holds(t.slot, t.kind == TaskKind::attend ? ReductionOp::log_sum_exp : ReductionOp::sum)) {
       return false;
     }
     writer_[{t.slot.value, row, h}] = {false, i};
     return ++written_[{t.slot.value, row, h}] == 1;
   }
 
-  bool kernel_writes(int i, const Slot& slot) const {
-    const int phase = phase_of_.at({false, i}).second;
+  bool kernel_takes(Event actor, const Slot& slot) const {
+    const int phase = phase_of_.at(actor).second;
     return plan_.kernels[plan_.phases[static_cast<std::size_t>(phase)].kernel].partial_dtype == slot.dtype;
   }
   bool holds(SlotId slot, ReductionOp op) {
@@ -259,7 +269,7 @@ class BruteForce {
     for (int f = t.folds.begin; f < t.folds.end; ++f) {
       const SlotId slot = plan_.fold_slots[static_cast<std::size_t>(f)];
       if ((plan_.slots[slot].kind == SlotKind::scores) != (t.kind != TaskKind::attend)) return false;
-      if (t.kind == TaskKind::attend && !holds(slot, ReductionOp::log_sum_exp)) return false;
+      if (t.kind == TaskKind::attend && !(holds(slot, ReductionOp::log_sum_exp) && kernel_takes({false, i}, plan_.slots[slot]))) return false;
       const int row = row_in(slot, r);
       if (row < 0 || !has_head(slot, h)) continue;
       if (t.kind == TaskKind::values) {
@@ -302,7 +312,7 @@ class BruteForce {
   }
   bool step_write(int i, const ReductionStep& s, int row, int h) {
     if (!s.out.valid()) return ++finals_[{request(s.out_row + row), h}] == 1;
-    if (!usable(s.out, s.out_row + row, h) || !holds(s.out, s.op)) return false;
+    if (!usable(s.out, s.out_row + row, h) || !holds(s.out, s.op) || !kernel_takes({true, i}, plan_.slots[s.out])) return false;
     const Cell cell{s.out.value, s.out_row + row, h};
     writer_[cell] = {true, i};
     written_row_[cell] = row;
@@ -315,7 +325,7 @@ class BruteForce {
       const RowRef& input = plan_.reduction_inputs[static_cast<std::size_t>(k)];
       if (!usable(input.slot, input.row + row, h) || !holds(input.slot, s.op)) return false;
       const Slot& slot = plan_.slots[input.slot];
-      if (slot.dtype != first.dtype || request(slot.queries.begin + input.row + row) != request(position)) return false;
+      if (slot.dtype != first.dtype || !kernel_takes({true, i}, slot) || request(slot.queries.begin + input.row + row) != request(position)) return false;
       if (!consume({input.slot.value, input.row + row, h}, {true, i})) return false;
       taken_row_[{input.slot.value, input.row + row, h}] = row;
     }

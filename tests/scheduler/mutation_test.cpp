@@ -31,6 +31,18 @@ std::vector<Mutator> mutators() {
   return all;
 }
 
+/// The sample with partial rows of another type, where it was.
+Sample with_partials(const Sample& sample, traces::Dtype dtype) {
+  Sample narrow = sample;
+  narrow.name.append(" ").append(traces::dtype_name(dtype));
+  for (costmodel::KernelConfig& kernel : narrow.plan.kernels) kernel.partial_dtype = dtype;
+  for (Slot& slot : narrow.plan.slots) {
+    if (slot.kind == SlotKind::partial) slot.dtype = dtype;
+  }
+  seal(narrow.plan);
+  return narrow;
+}
+
 TEST(Mutation, IsNamedByItsClass) {
   std::map<std::pair<ViolationClass, std::string>, int> applied;
   const std::vector<Mutator> all = mutators();
@@ -93,15 +105,21 @@ TEST(Mutation, SharedStorageThatIsUnsafeIsNamed) {
   for (std::uint64_t seed = 1; seed <= 30; ++seed) {
     Rng rng(seed);
     const traces::PrefixForest forest = samples::ragged_forest(rng, 6, 6);
-    for (const Sample& sample : samples::all_samples(forest, traces::parse_heads("2/1/64"), rng)) {
+    std::vector<Sample> all = samples::all_samples(forest, traces::parse_heads("2/1/64"), rng);
+    for (std::size_t s = all.size(); s-- > 0;) {
+      for (const traces::Dtype dtype : {traces::Dtype::bf16, traces::Dtype::fp16}) all.push_back(with_partials(all[s], dtype));
+    }
+    for (const Sample& sample : all) {
+      ASSERT_EQ(violations_text(validate(sample.plan, sample_device())), "valid") << sample.name;
       ASSERT_TRUE(samples::brute_force_storage_valid(sample.plan)) << sample.name;
       for (int i = 0; i < 10 && sample.plan.slots.size() > 1; ++i) {
         Plan plan = sample.plan;
         Slot* a = any(plan.slots.raw(), rng);
         const Slot* b = any(plan.slots.raw(), rng);
-        // Whole rows further on or back keep layouts comparable; 4 bytes break them.
-        const std::int64_t row = b->head_count * (b->columns + 1) * 4;
-        a->offset = b->offset + rng.integer(-1, 1) * (rng.chance(0.5) ? row : 4);
+        // Whole rows further on or back lie on other rows, 16 bytes on parts of two, 4 bytes off the alignment.
+        const std::int64_t row = b->head_count * b->columns * traces::dtype_bytes(b->dtype);
+        const std::int64_t distances[] = {row, row, 16, 4};
+        a->offset = b->offset + rng.integer(-1, 1) * distances[rng.integer(0, 3)];
         const auto violations = validate(plan, sample_device());
         const bool named = std::any_of(violations.begin(), violations.end(), [](const Violation& v) { return v.violation == storage_overlap; });
         const bool safe = samples::brute_force_storage_valid(plan);

@@ -15,12 +15,13 @@ std::vector<Mutator> order_mutators() {
     };
   };
   return {
-      {merge_cycle, "no dependency",
+      {merge_cycle, "no dependency, on a stream of its own",
        [](Plan& p, Rng& r) {
          Launch* launch = any_where(p.launches.raw(), r, [](const Launch& l) { return l.dependencies.size() > 0; });
          // The attention half of a mixed plan, and a second tree's scores, need nothing from the launches before them.
          if (launch == nullptr || p.provenance.strategy == "mixed" || (p.provenance.strategy == "two_gemm" && p.launches.size() > 4)) return false;
          launch->dependencies.end = launch->dependencies.begin;
+         launch->stream = 1000;
          return true;
        }},
       {merge_cycle, "no barrier", start(PhaseStart::barrier, PhaseStart::together)},
@@ -139,7 +140,7 @@ std::vector<Mutator> limit_mutators() {
       {kernel_limit, "rows beyond the tile",
        [](Plan& p, Rng& r) {
          Phase* phase = any_where(p.phases, r, [&](const Phase& f) {
-           return f.kind == PhaseKind::tasks && p.kernels[f.kernel].role == costmodel::KernelRole::attend;
+           return f.kind == PhaseKind::tasks && p.kernels[f.kernel].role != costmodel::KernelRole::softmax;
          });
          if (phase == nullptr) return false;
          const Task& task = p.tasks[TaskId(phase->range.begin)];
@@ -167,7 +168,7 @@ std::vector<Mutator> limit_mutators() {
       {kernel_limit, "heads a kernel doesn't pack",
        [](Plan& p, Rng& r) {
          Phase* phase = any_where(p.phases, r, [&](const Phase& f) {
-           return f.kind == PhaseKind::tasks && p.kernels[f.kernel].role == costmodel::KernelRole::attend;
+           return f.kind == PhaseKind::tasks && p.kernels[f.kernel].role != costmodel::KernelRole::softmax;
          });
          if (phase == nullptr || p.tasks[TaskId(phase->range.begin)].head_count < 2) return false;
          p.kernels[phase->kernel].packs_heads = false;
@@ -233,6 +234,14 @@ std::vector<Mutator> limit_mutators() {
          return true;
        }},
       {storage_overlap, "a slot before the workspace", [](Plan& p, Rng& r) { return set(p.slots.raw(), r, &Slot::offset, std::int64_t{-1}); }},
+      {storage_overlap, "a slot off its alignment",
+       [](Plan& p, Rng& r) {
+         Slot* slot = any(p.slots.raw(), r);
+         if (slot == nullptr) return false;
+         slot->offset = p.workspace_bytes + 8;  // free room behind all others
+         p.workspace_bytes += 1 << 20;
+         return true;
+       }},
       {storage_overlap, "an absurd offset", [](Plan& p, Rng& r) { return set(p.slots.raw(), r, &Slot::offset, INT64_MAX); }},
       {storage_overlap, "a workspace too small",
        [](Plan& p, Rng&) {

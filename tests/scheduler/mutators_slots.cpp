@@ -119,7 +119,34 @@ std::vector<Mutator> slot_mutators() {
 std::vector<Mutator> mismatch_mutators() {
   const auto partial = [](const Slot& s) { return s.kind == SlotKind::partial; };
   const auto scores = [](const Slot& s) { return s.kind == SlotKind::scores; };
+  // A kernel of its own for the phase, of another partial type.
+  const auto retype = [](Plan& p, Phase* phase) {
+    if (phase == nullptr) return false;
+    costmodel::KernelConfig kernel = p.kernels[phase->kernel];
+    kernel.name += "-fp16";
+    kernel.partial_dtype = traces::Dtype::fp16;
+    phase->kernel = p.kernels.push_back(kernel);
+    return true;
+  };
   return {
+      {slot_mismatch, "steps of a kernel for another type",
+       [=](Plan& p, Rng& r) {
+         return retype(p, any_where(p.phases, r, [](const Phase& f) { return f.kind == PhaseKind::steps && f.range.size() > 0; }));
+       }},
+      {slot_mismatch, "folds into a kernel for another type",
+       [=](Plan& p, Rng& r) {
+         return retype(p, any_where(p.phases, r, [&](const Phase& f) {
+           if (f.kind != PhaseKind::tasks) return false;
+           // Tasks without a slot of their own: only the folded slots give it away.
+           bool folds = false;
+           for (TaskId t(f.range.begin); t.value < f.range.end; ++t.value) {
+             const Task& task = p.tasks[t];
+             if (task.kind != TaskKind::attend || task.slot.valid()) return false;
+             folds = folds || task.folds.size() > 0;
+           }
+           return folds;
+         }));
+       }},
       {slot_mismatch, "a column more",
        [=](Plan& p, Rng& r) {
          Slot* slot = any_where(p.slots.raw(), r, partial);

@@ -11,7 +11,7 @@ KernelConfig kernel_of(KernelRole role) {
   kernel.name = std::string(costmodel::role_name(role));
   kernel.role = role;
   kernel.engine = costmodel::Engine::cuda_core;
-  kernel.query_tile = 64;
+  kernel.query_tile = role == KernelRole::attend ? 64 : 4096;  // the products here don't cut their rows
   kernel.kv_tile = 16;
   kernel.stages = 1;
   kernel.smem_bytes = 1024;
