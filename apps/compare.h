@@ -14,6 +14,14 @@ namespace espalier::apps {
 enum class RowStatus { ok, refused, invalid };
 std::string status_name(RowStatus status);
 
+/// SM time as shares of makespan x SMs.
+struct TimeShares {
+  double busy[sim::kBounds] = {};
+  double launch = 0, underfill = 0, tail = 0, merge = 0;
+  TimeShares& operator+=(const TimeShares& other);
+  TimeShares& operator/=(double n);
+};
+
 /// One row of report/1. Times are simulated unless the row says otherwise; nothing here is measured but plan_us.
 struct ReportRow {
   std::string input;
@@ -27,14 +35,15 @@ struct ReportRow {
   double lower_bound_us = 0;
   std::optional<double> share_of_bound;            ///< lower bound / time, at the achievable bandwidth
   std::optional<double> share_of_datasheet_bound;  ///< the same at the data-sheet peak
+  std::int64_t unique_kv_bytes = 0;
   std::int64_t hbm_bytes = 0, l2_bytes = 0, tasks = 0, partial_rows = 0, workspace_bytes = 0, launches = 0;
-  std::optional<double> plan_us;  ///< host time of planning; none with --no-timing
+  std::optional<double> plan_us;  ///< host CPU time of planning; none with --no-timing
   std::optional<double> ms_per_token;  ///< attention over all layers of the model; none without --model
   bool graph_safe = true;
   std::string bound_by;
   std::string plan_hash;
   std::string why;
-  double idle_launch = 0, idle_underfill = 0, idle_tail = 0, idle_merge = 0;  ///< shares of SM time
+  TimeShares shares;
 };
 
 struct CompareOptions {
@@ -61,12 +70,14 @@ scheduler::PlanResult plan_checked(const Input& input, const scheduler::Strategy
 /// Rows of one (source, device, strategy), their snapshots summed up: geometric means of ratios, arithmetic means of times.
 struct Summary {
   std::string input, device, strategy;
-  std::size_t snapshots = 0, refused = 0;
-  double dedupe = 1.0, time_us = 0, speedup = 0, share_of_bound = 0, share_of_datasheet = 0, plan_us = 0, hbm_bytes = 0;
-  std::size_t invalid = 0;
-  double idle_launch = 0, idle_underfill = 0, idle_tail = 0, idle_merge = 0;
-  double ms_per_token = 0;
+  std::size_t snapshots = 0, refused = 0, invalid = 0;
+  double dedupe = 1.0, time_us = 0, share_of_bound = 0, share_of_datasheet = 0, plan_us = 0, hbm_bytes = 0;
+  double reads_over_unique = 0;   ///< HBM bytes over the bytes of the unique KV
+  std::optional<double> speedup;  ///< none when flash_decoding was refused on a snapshot
+  TimeShares shares;
   std::string bound_by, why;
+  std::size_t served() const { return snapshots - refused - invalid; }
+  bool complete() const { return served() == snapshots && snapshots > 0; }
 };
 std::vector<Summary> summarise(const std::vector<ReportRow>& rows);
 

@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 
 #include "apps/commands.h"
 #include "core/error.h"
@@ -64,20 +66,30 @@ int run_compare(const CompareCommand& command) {
   options.seed = command.inputs.seed;
   options.timing = command.timing;
   options.jobs = command.jobs;
+  if (!command.perfetto_row.empty() && command.perfetto.empty()) throw core::usage_error("--perfetto-row: give --perfetto FILE too");
   const std::string baseline = command.baseline.empty() ? std::string() : core::read_file(command.baseline);
   const std::vector<Input> inputs = load_inputs(command.inputs);
   const std::vector<ReportRow> rows = compare(inputs, options);
 
+  // Everything that can still fail comes before anything is written.
+  const std::string changes = baseline.empty() ? std::string() : describe_changes(rows, baseline, command.baseline);
+  if (!command.perfetto.empty()) (void)pick_row(rows, command.perfetto_row);
   if (!command.json.empty()) core::write_file(command.json, write_report(rows, options, command.command_line));
   if (!command.perfetto.empty()) write_perfetto(command, inputs, rows, options);
   if (command.json != "-" && command.perfetto != "-") {
-    fmt::print("{}", render(rows, options, command.rows));
-    if (!baseline.empty()) fmt::print("{}", describe_changes(rows, baseline, command.baseline));
+    fmt::print("{}{}", render(rows, options, command.rows), changes);
   }
   const auto invalid = std::find_if(rows.begin(), rows.end(), [](const ReportRow& r) { return r.status == RowStatus::invalid; });
   if (invalid != rows.end()) {
     throw core::Error(core::ErrorKind::check_failed, fmt::format("{} made an invalid plan for {} snapshot {}: {}", invalid->strategy,
                                                                  invalid->input, invalid->snapshot, invalid->why));
+  }
+  std::map<std::tuple<std::string, std::int64_t, std::string>, bool> served;
+  for (const ReportRow& row : rows) served[{row.input, row.snapshot, row.device}] |= row.status == RowStatus::ok;
+  for (const auto& [key, any] : served) {
+    if (any) continue;
+    throw core::Error(core::ErrorKind::check_failed, fmt::format("every strategy refused {} snapshot {} on {}", std::get<0>(key),
+                                                                 std::get<1>(key), std::get<2>(key)));
   }
   return 0;
 }

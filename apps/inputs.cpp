@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "core/error.h"
@@ -26,7 +27,18 @@ std::int64_t snapshot_of(const traces::PrefixForest& forest, std::int64_t fallba
   return core::parse_integer(std::string_view(forest.name).substr(hash + 1)).value_or(fallback);
 }
 
-void append(std::vector<Input>& inputs, const std::string& source, std::vector<traces::PrefixForest> forests) {
+/// `name`, or "name (2)", … when an earlier item of the command line took it: reports must not mix the two.
+template <class Taken>
+std::string unique_name(const std::string& name, const Taken& taken) {
+  std::string unique = name;
+  for (int n = 2; taken(unique); ++n) unique = fmt::format("{} ({})", name, n);
+  return unique;
+}
+
+void append(std::vector<Input>& inputs, const std::string& name, std::vector<traces::PrefixForest> forests) {
+  const std::string source = unique_name(name, [&](const std::string& candidate) {
+    return std::any_of(inputs.begin(), inputs.end(), [&](const Input& i) { return i.source == candidate; });
+  });
   std::int64_t index = 0;
   for (traces::PrefixForest& forest : forests) {
     const std::int64_t snapshot = snapshot_of(forest, index++);
@@ -67,12 +79,10 @@ std::vector<Input> load_inputs(const InputOptions& options) {
     append(inputs, fmt::format("{} {} x{}", source_name(path), options.order, replay.running), std::move(forests));
   }
   for (const std::string& path : options.block_tables) {
-    inputs.push_back({source_name(path), 0, traces::read_block_table(core::read_file(path), path)});
+    append(inputs, source_name(path), {traces::read_block_table(core::read_file(path), path)});
   }
-  for (const std::string& tree : options.trees) inputs.push_back({tree, 0, traces::parse_tree(tree)});
-  for (const std::string& spec : options.families) {
-    inputs.push_back({spec, 0, traces::generate_family(spec, options.seed)});
-  }
+  for (const std::string& tree : options.trees) append(inputs, tree, {traces::parse_tree(tree)});
+  for (const std::string& spec : options.families) append(inputs, spec, {traces::generate_family(spec, options.seed)});
   if (inputs.empty()) {
     throw core::usage_error("no input: give --forest, --trace, --tree, --family or --block-table");
   }
@@ -125,7 +135,17 @@ std::vector<std::string> split_specs(std::string_view text) {
 std::vector<costmodel::DeviceSpec> choose_devices(const std::vector<std::string>& specs) {
   std::vector<costmodel::DeviceSpec> devices;
   for (const std::string& list : specs) {
-    for (const std::string& spec : split_specs(list)) devices.push_back(costmodel::find_device(spec));
+    for (const std::string& spec : split_specs(list)) {
+      costmodel::DeviceSpec device = costmodel::find_device(spec);
+      const auto same = [&](const costmodel::DeviceSpec& d) {
+        return d.name == device.name && costmodel::device_hash(d) == costmodel::device_hash(device);
+      };
+      if (std::any_of(devices.begin(), devices.end(), same)) continue;
+      device.name = unique_name(device.name, [&](const std::string& candidate) {
+        return std::any_of(devices.begin(), devices.end(), [&](const costmodel::DeviceSpec& d) { return d.name == candidate; });
+      });
+      devices.push_back(std::move(device));
+    }
   }
   if (devices.empty()) devices.push_back(costmodel::find_device("h100-sxm"));
   return devices;
@@ -133,13 +153,19 @@ std::vector<costmodel::DeviceSpec> choose_devices(const std::vector<std::string>
 
 std::vector<scheduler::StrategyChoice> choose_strategies(std::string_view specs) {
   std::vector<scheduler::StrategyChoice> choices;
+  const auto add = [&](scheduler::StrategyChoice choice) {
+    const bool again = std::any_of(choices.begin(), choices.end(), [&](const scheduler::StrategyChoice& c) {
+      return c.strategy == choice.strategy && c.options == choice.options;
+    });
+    if (!again) choices.push_back(std::move(choice));
+  };
   for (const std::string& spec : split_specs(specs)) {
     if (spec == "all") {
       for (const scheduler::Strategy* s : scheduler::strategies()) {
-        choices.push_back(scheduler::parse_strategy(s->info().name));
+        add(scheduler::parse_strategy(s->info().name));
       }
     } else {
-      choices.push_back(scheduler::parse_strategy(spec));
+      add(scheduler::parse_strategy(spec));
     }
   }
   return choices;

@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
 #include <exception>
 #include <new>
 #include <string>
@@ -14,6 +16,9 @@
 namespace {
 
 using namespace espalier;
+
+/// Seeds appear in files as signed integers.
+constexpr std::uint64_t kMostSeed = (std::uint64_t{1} << 63) - 1;
 
 void add_inputs(CLI::App& app, apps::InputOptions& o) {
   app.add_option("--forest", o.forests, "forest snapshots (JSON lines) or a forest/1 document; - is stdin");
@@ -29,7 +34,7 @@ void add_inputs(CLI::App& app, apps::InputOptions& o) {
   app.add_option("--routing", o.routing, "replay: random or cache-aware")->capture_default_str();
   app.add_option("--samples", o.replay.samples, "replay: snapshots taken")->capture_default_str();
   app.add_option("--page-size", o.page_size, "KV page in tokens; shared lengths are floored to whole pages")->capture_default_str();
-  app.add_option("--seed", o.seed, "seed of everything random")->capture_default_str();
+  app.add_option("--seed", o.seed, "seed of everything random")->check(CLI::Range(std::uint64_t{0}, kMostSeed))->capture_default_str();
 }
 
 void add_heads(CLI::App& app, apps::HeadOptions& o) {
@@ -43,10 +48,16 @@ void add_device(CLI::App& app, std::vector<std::string>& devices) {
   app.add_option("--device", devices, "device, FILE.json, or either with :field=value,…")->allow_extra_args(false);
 }
 
+/// The command that reproduces the rows: without what says only how fast, or where to.
 std::string joined(int argc, char** argv) {
   std::string line = "espalier";
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
+    const auto is = [&](const std::string& option) { return arg == option || arg.starts_with(option + "="); };
+    if (is("--jobs") || is("--json") || is("--perfetto") || is("--perfetto-row") || is("--baseline")) {
+      if (arg.find('=') == std::string::npos) ++i;
+      continue;
+    }
     const bool plain = arg.find_first_of(" |'\"$*?;&<>()") == std::string::npos && !arg.empty();
     line += plain ? " " + arg : " '" + arg + "'";
   }
@@ -115,7 +126,7 @@ void add_plan_files(CLI::App& app, Commands& c, int& code) {
 
   CLI::App* run = common(app.add_subcommand("run", "execute a plan and compare it with the oracle"), c.run);
   run->add_option("--backend", c.run.backend, "interpret (fp64, exact)")->capture_default_str();
-  run->add_option("--seed", c.run.seed, "seed of queries and KV")->capture_default_str();
+  run->add_option("--seed", c.run.seed, "seed of queries and KV")->check(CLI::Range(std::uint64_t{0}, kMostSeed))->capture_default_str();
   run->add_flag("--force", c.run.force, "run even if it takes many minutes");
   run->callback([&] { code = apps::run_execute(c.run); });
 
@@ -137,7 +148,7 @@ void add_compare(CLI::App& app, Commands& c, int& code) {
   compare->add_option("--baseline", c.compare.baseline, "older report/1: list what changed");
   compare->add_option("--perfetto", c.compare.perfetto, "write one row's timeline as trace events");
   compare->add_option("--perfetto-row", c.compare.perfetto_row, "strategy[@device[@input[@snapshot]]]; the fastest of the first input otherwise");
-  compare->add_option("--jobs", c.compare.jobs, "threads; 0 is one a core")->capture_default_str();
+  compare->add_option("--jobs", c.compare.jobs, "threads; 0 is one a core")->check(CLI::Range(0, 1024))->capture_default_str();
   compare->add_flag("--rows", c.compare.rows, "print every snapshot's row");
   compare->add_flag("!--no-timing", c.compare.timing, "leave out host times, so that output is byte-identical");
   compare->callback([&] { code = apps::run_compare(c.compare); });
@@ -160,6 +171,12 @@ int parse_and_run(int argc, char** argv) {
   Commands commands;
   commands.compare.command_line = joined(argc, argv);
   int code = 0;
+  if (const std::string first = argc > 1 ? argv[1] : "-"; !first.starts_with('-')) {
+    const std::vector<std::string> names = {"list", "trace", "plan", "check", "sim", "run", "export", "compare"};
+    if (std::find(names.begin(), names.end(), first) == names.end()) {
+      throw core::usage_error(core::unknown_name("command", first, names));
+    }
+  }
   add_list(app, commands, code);
   add_trace(app, commands, code);
   add_plan(app, commands, code);
@@ -179,8 +196,11 @@ int parse_and_run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  using namespace espalier;
   try {
-    return parse_and_run(argc, argv);
+    const int code = parse_and_run(argc, argv);
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw core::bad_input("stdout", "a writable stream", "an error");
+    return code;
   } catch (const espalier::core::Error& e) {
     fmt::print(stderr, "espalier: {}\n", e.what());
     return exit_code(e.kind());

@@ -77,8 +77,8 @@ int run_check(const PlanFileCommand& command) {
   const scheduler::Plan plan = load_plan(command.plan);
   const costmodel::DeviceSpec device = device_for(command, plan);
   const auto violations = scheduler::validate(plan, device);
-  print_statistics(plan);
   if (violations.empty()) {
+    print_statistics(plan);
     fmt::print("valid on {}: every token of every request is read once per head, every partial row merged once\n", device.name);
     return 0;
   }
@@ -149,6 +149,7 @@ int run_execute(const PlanFileCommand& command) {
 int run_export(const PlanFileCommand& command) {
   const scheduler::Plan plan = load_plan(command.plan);
   if (command.format == "dot") {
+    require_valid(plan, device_for(command, plan));
     core::write_file(command.output, scheduler::graphviz(plan));
     return 0;
   }

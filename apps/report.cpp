@@ -37,8 +37,11 @@ void write_row(core::JsonWriter& w, const ReportRow& row) {
   optional_field(w, "plan_us", row.plan_us);
   optional_field(w, "ms_per_token", row.ms_per_token);
   w.field("workspace_bytes", row.workspace_bytes).field("graph_safe", row.graph_safe).field("bound_by", row.bound_by);
-  w.field("idle_launch", row.idle_launch).field("idle_underfill", row.idle_underfill);
-  w.field("idle_tail", row.idle_tail).field("idle_merge", row.idle_merge);
+  for (int b = 0; b < sim::kBounds; ++b) {
+    w.field(fmt::format("busy_{}", sim::bound_name(static_cast<sim::Bound>(b))), row.shares.busy[b]);
+  }
+  w.field("idle_launch", row.shares.launch).field("idle_underfill", row.shares.underfill);
+  w.field("idle_tail", row.shares.tail).field("idle_merge", row.shares.merge);
   w.field("plan_hash", row.plan_hash).field("why", row.why);
   w.end_object();
 }
@@ -82,7 +85,7 @@ std::string describe_changes(const std::vector<ReportRow>& rows, std::string_vie
         time.is_null() ? std::nullopt : std::optional(time.number())};
   }
   std::string text;
-  std::size_t same = 0, seen = 0;
+  std::size_t same = 0;
   for (const ReportRow& row : rows) {
     const std::string key = row_key(row.input, row.snapshot, row.device, row.heads, row.strategy + " " + row.kernels);
     const auto it = before.find(key);
@@ -90,8 +93,8 @@ std::string describe_changes(const std::vector<ReportRow>& rows, std::string_vie
       text += fmt::format("  new      {}\n", key);
       continue;
     }
-    ++seen;
-    const Old& old = it->second;
+    const Old old = it->second;
+    before.erase(it);
     if (old.status != status_name(row.status)) {
       text += fmt::format("  status   {}: {} -> {}\n", key, old.status, status_name(row.status));
     } else if (old.time_us && row.time_us && std::abs(*row.time_us / *old.time_us - 1.0) > 1e-9) {
@@ -103,7 +106,8 @@ std::string describe_changes(const std::vector<ReportRow>& rows, std::string_vie
       ++same;
     }
   }
-  return fmt::format("against {}: {} rows unchanged, {} only there\n{}", file, same, before.size() - seen, text);
+  for (const auto& [key, old] : before) text += fmt::format("  gone     {}\n", key);
+  return fmt::format("against {}: {} rows unchanged\n{}", file, same, text);
 }
 
 }  // namespace espalier::apps

@@ -98,6 +98,9 @@ std::string count_text(std::int64_t count) {
 }
 
 std::optional<std::string> nearest_name(std::string_view name, const std::vector<std::string>& candidates) {
+  for (const std::string& candidate : candidates) {
+    if (name.size() >= 3 && candidate.starts_with(name)) return candidate;  // cut short, not misspelt
+  }
   std::optional<std::string> best;
   std::size_t best_distance = std::max<std::size_t>(2, name.size() / 2);
   for (const std::string& candidate : candidates) {

@@ -146,6 +146,7 @@ SpecParts split_spec(std::string_view spec) {
 void apply_overrides(const std::string& text, DeviceSpec& device) {
   const std::string where = "device " + device.name;
   std::vector<std::string> seen;
+  const double knee_share = device.l2_knee_mib / device.l2_mib;
   for (const std::string& part : core::split(text, ',')) {
     const auto equals = part.find('=');
     if (equals == std::string::npos) {
@@ -166,6 +167,13 @@ void apply_overrides(const std::string& text, DeviceSpec& device) {
     check_range(*field, *value, place);
     device.*field->member = *value;
     device.provenance.insert_or_assign(name, Provenance{Origin::overridden, "given by name: " + part});
+  }
+  // The models read the knee, not the size: another size moves it along unless it is given too.
+  const auto given = [&](std::string_view name) { return std::find(seen.begin(), seen.end(), name) != seen.end(); };
+  if (given("l2_mib") && !given("l2_knee_mib")) {
+    device.l2_knee_mib = knee_share * device.l2_mib;
+    check_range(*field_of("l2_knee_mib"), device.l2_knee_mib, where + ": l2_knee_mib");
+    device.provenance.insert_or_assign("l2_knee_mib", Provenance{Origin::overridden, "in proportion to l2_mib"});
   }
   check_device(device, where);
   device.name += ":" + text;

@@ -33,14 +33,6 @@ using costmodel::KernelConfig;
 constexpr double kFactors[] = {1, 1.25, 1.5, 2, 3, 4, 6, std::numeric_limits<double>::infinity()};
 /// Queries of one task in the released kernel.
 constexpr std::int32_t kReleasedQueries = 16;
-/// An own division of a batch that shares nothing must be estimated this much faster than FlashDecoding's plan on the same kernel: a
-/// little where that plan's CTAs need several waves; much where they make one or two, as estimates are of a full device. They
-/// overprice its few CTAs and its merges there, so the margin shrinks with the share of slots it fills, and a saving on merges
-/// alone doesn't count.
-constexpr double kFlatMargin = 0.92;
-constexpr double kFewWavesMargin = 0.4;
-constexpr double kFewWaves = 2;
-
 /// Consecutive nodes with the same readers.
 struct Run {
   std::vector<NodeId> nodes;
@@ -79,18 +71,6 @@ class CodecBuild {
     make_runs();
     choose_kernels();
     division_ = divide(*setting_);
-    if (!shares_anything(forest_) && request_.kernels == KernelSet::ours) {
-      const Division flat = flat_division();
-      double ctas = 0;
-      for (const std::int32_t n : flat.splits) ctas += static_cast<double>(n * setting_->problem.copies);
-      const double waves = ctas / static_cast<double>(setting_->problem.slots);
-      const double margin = waves > kFewWaves ? kFlatMargin : kFewWavesMargin * std::min(1.0, waves);
-      if (division_.total_us() >= margin * flat.total_us() || division_.makespan_us > flat.makespan_us) {
-        return flat_plan(request_, info_, 0,
-                         fmt::format("nothing is shared: FlashDecoding's plan, estimated at {:.1f} us; an own division at {:.1f} us",
-                                     flat.total_us(), division_.total_us()));
-      }
-    }
     emit();
     Provenance from = provenance(info_, request_);
     from.why = why();
@@ -128,7 +108,6 @@ class CodecBuild {
   std::vector<std::vector<const KernelConfig*>> kernel_sets() const {
     if (request_.kernels == KernelSet::published) return {{&published_kernel_by_dim(request_, "codec_pac")}};
     const KernelConfig& usual = our_kernel(request_, request_.heads.group());
-    if (!shares_anything(forest_)) return {{&usual}};
     const std::vector<const KernelConfig*> smalls = our_variants(request_, usual);
     std::vector<std::vector<const KernelConfig*>> sets;
     for (const KernelConfig* small : smalls) sets.push_back({small});
@@ -248,18 +227,6 @@ class CodecBuild {
     return launches == 0 ? 0 : launches * request_.device.launch_graph_us + std::max(longest, total / slots);
   }
 
-  /// FlashDecoding's split count on a batch without sharing, judged as our own divisions are.
-  Division flat_division() {
-    const FlatCut cut = flat_cut(request_, 0);
-    const Setting setting = make_setting(kernel_sets().front());
-    std::vector<std::int32_t> splits;
-    for (std::size_t i = 0; i < setting.tiles.size(); ++i) {
-      const std::int64_t pieces = core::ceil_div(runs_[setting.run[i]].tokens, cut.split_tokens);
-      splits.push_back(static_cast<std::int32_t>(std::min(pieces, setting.problem.items[i].tiles)));
-    }
-    return judge(setting, std::move(splits));
-  }
-
   /// A launch a kernel, on streams side by side, tasks by falling estimate; then the merges.
   void emit() {
     Setting& setting = *setting_;
@@ -348,15 +315,14 @@ class CodecBuild {
     }
     for (const std::int32_t n : partial_rows(setting, division_.splits)) most = std::max<std::int64_t>(most, n);
     std::vector<std::string> sentences = {
-        fmt::format("estimated makespan {:.1f} us, {:.2f} x its lower bound of {:.1f} us", division_.makespan_us,
-                    division_.makespan_us / setting.bound_us, setting.bound_us),
+        fmt::format("by the planner's cost model the tasks take {:.1f} us, {:.2f} x cost_l, the least any division could take",
+                    division_.makespan_us, division_.makespan_us / setting.bound_us),
         fmt::format("{} of {} of KV in {} are split, giving {}", split, counted(static_cast<std::int64_t>(setting.tiles.size()), "query tile"),
                     counted(static_cast<std::int64_t>(runs_.size()), "run"), counted(tasks, "task"))};
     std::string tiles;
     for (const KernelConfig* kernel : setting.kernels) tiles += fmt::format("{}{}", tiles.empty() ? "" : " and ", kernel->query_tile);
     sentences.push_back(fmt::format("query tiles of {} rows; at most {} a request, merged in an estimated {:.1f} us", tiles,
                                     counted(most, "partial row"), division_.merge_us));
-    if (!shares_anything(forest_)) sentences.insert(sentences.begin(), "nothing is shared: requests are divided by their own lengths");
     return sentences;
   }
 
@@ -388,7 +354,11 @@ class Codec final : public Strategy {
 
   PlanResult build(const PlanRequest& request) const override {
     if (request.forest.request_count() == 0) return empty_plan(info(), request);
-    return refusable([&] { return CodecBuild(request, info()).run(); });
+    return refusable([&] {
+      // As published: without sharing the method degenerates to FlashDecoding.
+      const bool flat = !shares_anything(request.forest) && request.kernels == KernelSet::ours;
+      return flat ? flat_plan(request, info(), 0, "nothing is shared: FlashDecoding's plan") : CodecBuild(request, info()).run();
+    });
   }
 };
 

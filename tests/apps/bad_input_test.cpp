@@ -118,10 +118,50 @@ TEST_F(BadInput, UsageErrors) {
   expect("compare", 2, {"no input"});
   expect("compare --tree '1,2|64'", 2, {"1,2|64"});
   expect("compare --tree 'x|y'", 2, {"x|y"});
-  expect("frobnicate", 2, {});
+  expect("frobnicate", 2, {"frobnicate"});
+  expect("comprae", 2, {"did you mean 'compare'"});
+  expect("compare --tree '1,2|64,8' --jobs -3", 2, {"jobs"});
+  expect("compare --tree '1,2|64,8' --device h100", 2, {"did you mean 'h100-sxm'"});
   expect("compare --tree '1,2|64,8' --no-such-flag", 2, {"no-such-flag"});
   expect("compare --tree '1,2|64,8' --page-size 0", 2, {"page-size"});
   expect("list planets", 2, {"planets"});
+}
+
+TEST_F(BadInput, CompareThatNobodyServesFails) {
+  snapshot("[-1]", "[1000000000]", "[0]");
+  EXPECT_EQ(run("compare --forest f.jsonl --json r.json").code, 1);
+  EXPECT_THAT(read("r.json"), HasSubstr("refused"));
+}
+
+TEST_F(BadInput, WrongBaselineOrRowIsFoundBeforeAnythingIsWritten) {
+  write("b.json", R"({"schema":"plan/1"})");
+  expect("compare --tree '1,2|64,8' --json r.json --baseline b.json", 3, {"report/1"});
+  expect("compare --tree '1,2|64,8' --json r.json --perfetto t.json --perfetto-row nobody", 2, {"nobody"});
+  expect("compare --tree '1,2|64,8' --perfetto-row codec", 2, {"--perfetto"});
+  EXPECT_FALSE(exists("r.json"));
+  EXPECT_FALSE(exists("t.json"));
+}
+
+TEST_F(BadInput, FullStdoutIsNoticed) { EXPECT_EQ(run("list devices >/dev/full; exit $? #").code, 3); }
+
+TEST_F(BadInput, InvalidPlanWithARightHashIsNamedNotACrash) {
+  ASSERT_EQ(run("plan --tree '1,2|64,8' --strategy codec -o p.json").code, 0);
+  std::string text = read("p.json");
+  const std::string column = "\"token_begin\": [0", key = "\"hash\": \"";
+  const auto at = text.find(column);
+  ASSERT_NE(at, std::string::npos);
+  text.replace(at, column.size(), "\"token_begin\": [100000");
+  write("p.json", text);
+  const std::string err = run("check p.json").err;  // names the hash of the content
+  const auto want = err.find("expected hash ");
+  ASSERT_NE(want, std::string::npos) << err;
+  text.replace(text.find(key) + key.size(), 16, err.substr(want + 14, 16));
+  write("p.json", text);
+  for (const char* command : {"check p.json", "sim p.json", "run p.json", "export dot p.json"}) {
+    const Result r = run(command);
+    EXPECT_EQ(r.code, 1) << command << r.err;
+    EXPECT_THAT(r.out + r.err, HasSubstr("segment_outside_node")) << command;
+  }
 }
 
 TEST_F(BadInput, UnwritableOutputLeavesNothing) {

@@ -82,6 +82,24 @@ TEST_F(Cli, WithoutTimingEqualCommandsGiveEqualBytes) {
   EXPECT_THAT(one.out, HasSubstr("\"plan_us\": null"));
 }
 
+TEST_F(Cli, NumberOfThreadsLeavesNoTrace) {
+  ASSERT_EQ(run("compare --family rag chat --no-timing --jobs 1 --json a.json").code, 0);
+  ASSERT_EQ(run("compare --family rag chat --no-timing --jobs 2 --json b.json").code, 0);
+  EXPECT_EQ(read("a.json"), read("b.json"));
+}
+
+TEST_F(Cli, InputsAndDevicesOfOneNameStayApart) {
+  std::filesystem::create_directories(folder_ / "a");
+  std::filesystem::create_directories(folder_ / "b");
+  write("a/f.jsonl", R"({"name":"f","snapshot":0,"note":"","parent":[-1],"tokens":[500],"leaf":[0]})");
+  write("b/f.jsonl", R"({"name":"f","snapshot":0,"note":"","parent":[-1,0,0],"tokens":[500,9,9],"leaf":[1,2]})");
+  write("d.json", R"({"schema":"device/1","base":"h100-sxm","name":"h100-sxm","hbm_gbps":1000})");
+  const Result r = run("compare --forest a/f.jsonl b/f.jsonl --device h100-sxm --device d.json --strategy codec,codec");
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_THAT(r.out, HasSubstr("f (2) on h100-sxm (2)"));
+  EXPECT_THAT(r.out, Not(HasSubstr("snapshots (mean")));
+}
+
 TEST_F(Cli, BaselineListsWhatChanged) {
   ASSERT_EQ(run("compare --tree '1,16|2048,64' --json old.json --no-timing").code, 0);
   EXPECT_THAT(run("compare --tree '1,16|2048,64' --baseline old.json --no-timing").out, HasSubstr("5 rows unchanged"));

@@ -74,13 +74,57 @@ TEST(Verdict, RefusedRowsAreNeverTheWinner) {
   EXPECT_THAT(text, HasSubstr("several roots"));
 }
 
+TEST(Verdict, RanksByTimeWhenFlashDecodingIsRefused) {
+  ReportRow flash = row("flash_decoding", 1, 1, 11);
+  flash.status = RowStatus::refused;
+  flash.time_us.reset();
+  flash.speedup_vs_flash_decoding.reset();
+  flash.why = "kernel: no tile fits";
+  ReportRow slow = row("cascade", 103, 1, 11), fast = row("deft_flatten", 60, 1, 11);
+  slow.speedup_vs_flash_decoding.reset();
+  fast.speedup_vs_flash_decoding.reset();
+  const auto text = render({flash, slow, fast}, options(), false);
+  EXPECT_THAT(text, HasSubstr("use deft_flatten; flash_decoding can't serve this (kernel: no tile fits)"));
+  EXPECT_THAT(text, HasSubstr("* deft_flatten"));
+  EXPECT_THAT(text, Not(HasSubstr("1.00x")));
+}
+
+TEST(Verdict, StrategiesThatRefuseASnapshotDoNotWin) {
+  ReportRow a = row("bifurcated", 10, 5, 4), b = row("bifurcated", 10, 5, 4);
+  b.snapshot = 1;
+  b.status = RowStatus::refused;
+  b.time_us.reset();
+  ReportRow c = row("codec", 20, 2.5, 4), d = row("codec", 20, 2.5, 4);
+  d.snapshot = 1;
+  const auto text = render({a, b, c, d}, options(), false);
+  EXPECT_THAT(text, HasSubstr("use codec"));
+  EXPECT_THAT(text, HasSubstr("refused 1/2, mean of the others"));
+}
+
+TEST(Verdict, NothingServedHasNoStar) {
+  ReportRow refused = row("codec", 1, 1, 4);
+  refused.status = RowStatus::refused;
+  refused.time_us.reset();
+  refused.why = "size: too large";
+  const auto text = render({refused}, options(), false);
+  EXPECT_THAT(text, HasSubstr("no strategy can serve this input: size: too large"));
+  EXPECT_THAT(text, Not(HasSubstr("* codec")));
+}
+
+TEST(Verdict, NamesPlansThatAreAsGood) {
+  const auto text = render({row("flash_decoding", 200, 1, 4), row("codec", 60, 200.0 / 60, 4), row("cascade", 61, 200.0 / 61, 4)},
+                           options(), false);
+  EXPECT_THAT(text, HasSubstr("cascade is as good within 3 %"));
+}
+
 TEST(Summary, AveragesSnapshots) {
   auto a = row("codec", 100, 1.0, 2), b = row("codec", 400, 4.0, 8);
   b.snapshot = 1;
   const auto summaries = summarise({a, b});
   ASSERT_EQ(summaries.size(), 1U);
   EXPECT_DOUBLE_EQ(summaries[0].time_us, 250);
-  EXPECT_NEAR(summaries[0].speedup, 2.0, 1e-12);
+  ASSERT_TRUE(summaries[0].speedup.has_value());
+  EXPECT_NEAR(*summaries[0].speedup, 2.0, 1e-12);
   EXPECT_NEAR(summaries[0].dedupe, 4.0, 1e-12);
 }
 

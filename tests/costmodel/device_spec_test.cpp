@@ -238,5 +238,11 @@ TEST(DeviceHash, ChangesWithEveryField) {
   EXPECT_TRUE(hashes.contains(device_hash(relabelled)));
 }
 
+TEST(DeviceOverride, MovesTheKneeAlongWithTheL2) {
+  const DeviceSpec base = find_device("h100-sxm");
+  EXPECT_NEAR(find_device("h100-sxm:l2_mib=100").l2_knee_mib, 2 * base.l2_knee_mib, 1e-9);
+  EXPECT_EQ(find_device("h100-sxm:l2_mib=100,l2_knee_mib=60").l2_knee_mib, 60);
+}
+
 }  // namespace
 }  // namespace espalier::costmodel
