@@ -2,6 +2,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <atomic>
+#include <memory>
 
 #include "core/error.h"
 #include "core/text.h"
@@ -75,6 +77,36 @@ double kv_bytes(const PlanRequest& request) {
   return pages * table.page_size * static_cast<double>(request.heads.kv_bytes_per_token());
 }
 
+/// Passes every question on and counts the answers that were extrapolated: one plan's share of a model that many plans ask.
+class CountedModel final : public costmodel::CostModel {
+ public:
+  explicit CountedModel(std::shared_ptr<const costmodel::CostModel> model) : model_(std::move(model)) {}
+  std::string_view name() const override { return model_->name(); }
+  costmodel::Cost task(const costmodel::TaskShape& shape, const costmodel::KernelConfig& kernel) const override {
+    return counted(model_->task(shape, kernel));
+  }
+  costmodel::Cost reduction(const costmodel::ReductionShape& shape, const costmodel::KernelConfig& kernel) const override {
+    return counted(model_->reduction(shape, kernel));
+  }
+  std::int64_t extrapolated() const { return extrapolated_; }
+
+ private:
+  costmodel::Cost counted(costmodel::Cost cost) const {
+    if (cost.extrapolated) extrapolated_.fetch_add(1, std::memory_order_relaxed);
+    return cost;
+  }
+  std::shared_ptr<const costmodel::CostModel> model_;
+  mutable std::atomic<std::int64_t> extrapolated_ = 0;
+};
+
+/// Wraps the request's model, made from its spec where it is missing.
+std::shared_ptr<const CountedModel> count_model(PlanRequest& request) {
+  if (!request.model) request.model = costmodel::make_cost_model(request.cost_model, request.device, request.heads);
+  auto counted = std::make_shared<const CountedModel>(std::move(request.model));
+  request.model = counted;
+  return counted;
+}
+
 std::string gib(double bytes) { return fmt::format("{:.1f} GiB", bytes / (1024.0 * 1024.0 * 1024.0)); }
 
 }  // namespace
@@ -119,8 +151,14 @@ PlanResult make_plan(const StrategyChoice& choice, PlanRequest request) {
     return Refusal{RefusalClass::size,
                    fmt::format("the KV cache of one layer takes {}, {} has {}", gib(kv), request.device.name, gib(memory))};
   }
+  const std::shared_ptr<const CountedModel> model = info.uses_cost_model ? count_model(request) : nullptr;
   PlanResult result = choice.strategy->build(request);
-  if (const Plan* plan = std::get_if<Plan>(&result)) {
+  if (Plan* plan = std::get_if<Plan>(&result)) {
+    if (model && model->extrapolated() > 0) {
+      plan->provenance.why.push_back(fmt::format("{} of the estimates of cost model {} lie outside what it was profiled on and are "
+                                                 "extrapolated", model->extrapolated(), request.cost_model));
+      seal(*plan);
+    }
     const auto workspace = static_cast<double>(plan->workspace_bytes);
     if (kv + workspace > memory) {
       return Refusal{RefusalClass::size, fmt::format("a workspace of {} beside {} of KV exceeds the {} of {}", gib(workspace), gib(kv),

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -27,9 +28,12 @@ struct PlanRequest {
   const traces::HeadConfig& heads;
   const costmodel::DeviceSpec& device;
   KernelSet kernels = KernelSet::ours;
-  std::string cost_model = "analytic";  ///< for strategies that consume one
+  std::string cost_model = "analytic";  ///< for strategies that consume one: a spec as make_cost_model() takes it
   std::map<std::string, double, std::less<>> options = {};  ///< checked against StrategyInfo::options before build()
   std::uint64_t seed = 1;
+  /// The model of that spec, made for this device and these heads. make_plan() makes it where it is missing and a strategy consumes
+  /// one, and sees to it that extrapolated estimates are told in the plan's `why`.
+  std::shared_ptr<const costmodel::CostModel> model = nullptr;
 };
 
 enum class RefusalClass : std::uint8_t {
@@ -67,6 +71,7 @@ class Strategy {
   virtual ~Strategy() = default;
   virtual const StrategyInfo& info() const = 0;
   /// The forest may be of any shape, including empty (then the plan is empty). Options are complete and in range.
+  /// So is `request.model` of strategies that consume one.
   virtual PlanResult build(const PlanRequest& request) const = 0;
 };
 
@@ -80,7 +85,7 @@ struct StrategyChoice {
   std::map<std::string, double, std::less<>> options;
 };
 StrategyChoice parse_strategy(std::string_view spec);
-/// Fills missing options from the defaults, checks heads, builds.
+/// Fills missing options from the defaults, checks heads, makes the cost model, builds.
 PlanResult make_plan(const StrategyChoice& choice, PlanRequest request);
 
 /// Task limit of a plan; beyond it strategies refuse with class `size`.

@@ -61,7 +61,7 @@ class CodecBuild {
  public:
   CodecBuild(const PlanRequest& request, const StrategyInfo& info)
       : request_(request), info_(info), forest_(request.forest), builder_(request.forest, request.heads),
-        model_(costmodel::make_cost_model(request.cost_model, request.device, request.heads)),
+        model_(request.model),
         reduce_(&reduce_kernel(request, "codec_por")) {
     const double rounds = request.options.at("rounds");
     rounds_ = rounds < 0 ? request.kernels == KernelSet::published : rounds > 0;
@@ -330,7 +330,7 @@ class CodecBuild {
   const StrategyInfo& info_;
   const traces::PrefixForest& forest_;
   PlanBuilder builder_;
-  std::unique_ptr<costmodel::CostModel> model_;
+  std::shared_ptr<const costmodel::CostModel> model_;
   const KernelConfig* reduce_;
   bool rounds_ = false;
   std::vector<Run> runs_;                              ///< in preorder

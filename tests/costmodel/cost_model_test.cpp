@@ -44,7 +44,10 @@ Case random_case(core::Rng& rng) {
 
 TEST(CostModel, IsKnownByName) {
   const DeviceSpec d = find_device("h100-sxm");
-  for (const std::string& name : cost_model_names()) EXPECT_EQ(make_cost_model(name, d, parse_heads("32/8/128"))->name(), name);
+  for (const std::string& name : cost_model_names()) {
+    if (name == "table") continue;  // needs a file
+    EXPECT_EQ(make_cost_model(name, d, parse_heads("32/8/128"))->name(), name);
+  }
   try {
     make_cost_model("analytc", d, parse_heads("32/8/128"));
     FAIL();
