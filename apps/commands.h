@@ -11,7 +11,7 @@
 namespace espalier::apps {
 
 struct ListCommand {
-  std::string what;  ///< strategies, devices, kernels, families, heads
+  std::string what;  ///< strategies, devices, kernels, families, suites, heads
   std::string name;  ///< one entry in full
 };
 int run_list(const ListCommand& command);

@@ -10,6 +10,7 @@
 #include "core/text.h"
 #include "traces/families.h"
 #include "traces/import.h"
+#include "traces/suites.h"
 
 namespace espalier::apps {
 namespace {
@@ -83,8 +84,14 @@ std::vector<Input> load_inputs(const InputOptions& options) {
   }
   for (const std::string& tree : options.trees) append(inputs, tree, {traces::parse_tree(tree)});
   for (const std::string& spec : options.families) append(inputs, spec, {traces::generate_family(spec, options.seed)});
+  for (const std::string& suite : options.suites) {
+    for (traces::PrefixForest& forest : traces::make_suite(suite)) {
+      const std::string name = forest.name;
+      append(inputs, name, {std::move(forest)});
+    }
+  }
   if (inputs.empty()) {
-    throw core::usage_error("no input: give --forest, --trace, --tree, --family or --block-table");
+    throw core::usage_error("no input: give --forest, --trace, --tree, --family, --suite or --block-table");
   }
   for (Input& input : inputs) {
     if (input.forest.request_count() == 0) {

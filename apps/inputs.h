@@ -16,7 +16,7 @@
 namespace espalier::apps {
 
 struct InputOptions {
-  std::vector<std::string> forests, trees, families, block_tables, traces;
+  std::vector<std::string> forests, trees, families, suites, block_tables, traces;
   std::optional<std::int64_t> snapshot;
   std::string order = "arrival";
   std::string routing = "random";
@@ -27,7 +27,7 @@ struct InputOptions {
 
 /// A forest and where it came from. Inputs of one source (the snapshots of a file) share `source`.
 struct Input {
-  std::string source;    ///< file name without folder and extension, tree notation, family, …
+  std::string source;    ///< file name without folder and extension, tree notation, family, item of a suite, …
   std::int64_t snapshot = 0;
   traces::PrefixForest forest;
 };

@@ -8,6 +8,7 @@
 #include "core/text.h"
 #include "costmodel/kernel_config.h"
 #include "traces/families.h"
+#include "traces/suites.h"
 
 namespace espalier::apps {
 namespace {
@@ -71,6 +72,31 @@ void list_families() {
   }
 }
 
+void list_suite(const traces::Suite& suite) {
+  fmt::print("{}: {}\n", suite.name, suite.summary);
+  Table table({"input", "nodes", "requests", "unique tokens", "dedupe", "what"},
+              {Align::left, Align::right, Align::right, Align::right, Align::right, Align::left});
+  for (const traces::SuiteItem& item : suite.items) {
+    const traces::PrefixForest forest = traces::make_item(suite, item);
+    const std::int64_t unique = traces::unique_tokens(forest);
+    table.row({forest.name, std::to_string(forest.node_count()), std::to_string(forest.request_count()), std::to_string(unique),
+               fmt::format("{:.2f}", static_cast<double>(traces::logical_tokens(forest)) / static_cast<double>(unique)), item.spec});
+  }
+  fmt::print("{}", table.finish());
+}
+
+void list_suites(const std::string& only) {
+  std::vector<std::string> names;
+  bool found = only.empty();
+  for (const traces::Suite& suite : traces::suites()) {
+    names.push_back(suite.name);
+    if (!only.empty() && suite.name != only) continue;
+    found = true;
+    list_suite(suite);
+  }
+  if (!found) throw core::usage_error(core::unknown_name("suite", only, names));
+}
+
 void list_heads() {
   Table table({"model", "layers", "heads", "KV bytes a token", "note"},
               {Align::left, Align::right, Align::left, Align::right, Align::left});
@@ -96,11 +122,13 @@ int run_list(const ListCommand& command) {
     list_kernels();
   } else if (command.what == "families") {
     list_families();
+  } else if (command.what == "suites") {
+    list_suites(command.name);
   } else if (command.what == "heads") {
     list_heads();
   } else {
     throw core::usage_error(
-        core::unknown_name("list", command.what, {"strategies", "devices", "kernels", "families", "heads"}));
+        core::unknown_name("list", command.what, {"strategies", "devices", "kernels", "families", "suites", "heads"}));
   }
   return 0;
 }

@@ -26,6 +26,7 @@ void add_inputs(CLI::App& app, apps::InputOptions& o) {
   app.add_option("--trace", o.traces, "Mooncake request trace, replayed into running batches");
   app.add_option("--tree", o.trees, "tree notation: nodes a level | tokens a node, e.g. '1,64|8192,256'");
   app.add_option("--family", o.families, "generated forest, e.g. doc_qa:docs=4,questions=16");
+  app.add_option("--suite", o.suites, "shapes of a published benchmark, e.g. pat20, or one of them: pat20/03");
   app.add_option("--block-table", o.block_tables, "paged block table (JSON lines)");
   app.add_option("--running", o.replay.running, "replay: requests running at once")->capture_default_str();
   app.add_option("--order", o.order, "replay: arrival, or prefix (offline batch)")->capture_default_str();
@@ -74,9 +75,9 @@ struct Commands {
 };
 
 void add_list(CLI::App& app, Commands& c, int& code) {
-  CLI::App* list = app.add_subcommand("list", "list strategies, devices, kernels, families or heads");
-  list->add_option("what", c.list.what, "strategies, devices, kernels, families, heads")->required();
-  list->add_option("name", c.list.name, "devices: one in full, with the source of every number");
+  CLI::App* list = app.add_subcommand("list", "list strategies, devices, kernels, families, suites or heads");
+  list->add_option("what", c.list.what, "strategies, devices, kernels, families, suites, heads")->required();
+  list->add_option("name", c.list.name, "devices: one in full, with the source of every number; suites: one");
   list->callback([&] { code = apps::run_list(c.list); });
 }
 

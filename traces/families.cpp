@@ -15,8 +15,9 @@ namespace espalier::traces {
 
 // A new family is one file in traces/families/ that defines `Family <name>_family()`, and one line here.
 #define ESPALIER_FAMILIES(row)                                                                                     \
-  row(doc_qa) row(few_shot) row(chat) row(chat_offline) row(tool_agent) row(rag) row(tot) row(best_of_n) row(kary) \
-      row(chain) row(random) row(no_share) row(one_hot)
+  row(doc_qa) row(few_shot) row(chat) row(chat_offline) row(tool_agent) row(coding_agent) row(rag) row(tot)        \
+      row(bfs_search) row(beam) row(best_of_n) row(spec_tree) row(kary) row(chain) row(random) row(no_share)       \
+      row(one_hot)
 
 #define ESPALIER_DECLARE_FAMILY(name) Family name##_family();
 ESPALIER_FAMILIES(ESPALIER_DECLARE_FAMILY)

@@ -90,6 +90,9 @@ TEST_F(BadInput, UnknownNamesSuggestTheNearest) {
   expect("compare --tree '1,2|64,8' --strategy codecc", 2, {"strategy 'codecc'", "did you mean 'codec'"});
   expect("compare --tree '1,2|64,8' --device h100sxm", 2, {"device 'h100sxm'", "did you mean 'h100-sxm'"});
   expect("compare --family doc_aq", 2, {"family 'doc_aq'", "did you mean 'doc_qa'"});
+  expect("compare --suite pat2", 2, {"suite 'pat2'", "did you mean 'pat20'"});
+  expect("compare --suite pat20/3", 2, {"'pat20/3'", "did you mean 'pat20/03'"});
+  expect("list suites ft16", 2, {"suite 'ft16'", "did you mean 'ft15'"});
   expect("compare --tree '1,2|64,8' --model llama3-9b", 2, {"'llama3-9b'", "did you mean 'llama3-8b'"});
   expect("compare --tree '1,2|64,8' --device h100-sxm:hbm_gpbs=4000", 2, {"hbm_gpbs", "did you mean 'hbm_gbps'"});
 }

@@ -9,6 +9,7 @@
 namespace espalier::apps {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -20,6 +21,8 @@ TEST_F(Cli, ListsWhatItKnows) {
   EXPECT_THAT(run("list devices a100-80").out, HasSubstr("hbm_read_fraction"));
   EXPECT_THAT(run("list kernels").out, HasSubstr("espalier_"));
   EXPECT_THAT(run("list families").out, HasSubstr("doc_qa"));
+  EXPECT_THAT(run("list suites").out, AllOf(HasSubstr("pat20/03"), HasSubstr("1,1024|2048,32"), HasSubstr("61.18"), HasSubstr("s4")));
+  EXPECT_THAT(run("list suites ft15").out, AllOf(HasSubstr("ft15/15"), Not(HasSubstr("pat20"))));
   EXPECT_THAT(run("list heads").out, HasSubstr("llama3-8b"));
 }
 
@@ -98,6 +101,17 @@ TEST_F(Cli, InputsAndDevicesOfOneNameStayApart) {
   EXPECT_EQ(r.code, 0) << r.err;
   EXPECT_THAT(r.out, HasSubstr("f (2) on h100-sxm (2)"));
   EXPECT_THAT(r.out, Not(HasSubstr("snapshots (mean")));
+}
+
+TEST_F(Cli, SuiteIsAListOfNamedInputs) {
+  const Result all = run("compare --suite s1 s4 --strategy codec");
+  EXPECT_EQ(all.code, 0) << all.err;
+  EXPECT_THAT(all.out, AllOf(HasSubstr("s1 on h100-sxm"), HasSubstr("s4 on h100-sxm")));
+  const Result one = run("trace info --suite pat20/07");
+  EXPECT_EQ(one.code, 0) << one.err;
+  EXPECT_THAT(one.out, AllOf(HasSubstr("pat20/07"), HasSubstr("147488 (1196032 logical)"), Not(HasSubstr("pat20/08"))));
+  EXPECT_EQ(run("trace gen --suite s2 -o f.json").code, 0);
+  EXPECT_THAT(run("trace info --forest f.json").out, HasSubstr("45056 (753664 logical)"));
 }
 
 TEST_F(Cli, BaselineListsWhatChanged) {

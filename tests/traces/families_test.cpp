@@ -73,8 +73,8 @@ TEST(Family, IsListedOnceWithDefaultsInRange) {
       EXPECT_EQ(option.high - option.low + 1, static_cast<double>(option.choices.size())) << option.name;
     }
   }
-  EXPECT_THAT(names, ::testing::ElementsAre("doc_qa", "few_shot", "chat", "chat_offline", "tool_agent", "rag", "tot",
-                                            "best_of_n", "kary", "chain", "random", "no_share", "one_hot"));
+  EXPECT_THAT(names, ::testing::ElementsAre("doc_qa", "few_shot", "chat", "chat_offline", "tool_agent", "coding_agent",
+                                            "rag", "tot", "bfs_search", "beam", "best_of_n", "spec_tree", "kary", "chain", "random", "no_share", "one_hot"));
 }
 
 TEST(Family, GivesTheSameForestForTheSameSeed) {
@@ -119,7 +119,8 @@ TEST(Family, IsValidForAnyOptionsInRange) {
         EXPECT_THAT(error.what(), HasSubstr("at most 1000000 nodes")) << spec;
       }
     }
-    EXPECT_GE(valid, family.name == "kary" ? 15 : 50) << family.name;
+    const bool multiplies = family.name == "kary" || family.name == "bfs_search";
+    EXPECT_GE(valid, multiplies ? 15 : 50) << family.name;
   }
 }
 
@@ -188,6 +189,13 @@ TEST(Family, HasItsExpectedDedupe) {
   expect_dedupe("tool_agent:share=1,requests=32", 4, 9);
   expect_dedupe("rag", 1.35, 1.5);
   expect_dedupe("tot", 2, 10);
+  expect_dedupe("coding_agent", 1.0, 1.15);
+  expect_dedupe("coding_agent:tools=1,systems=1", 1.05, 1.2);
+  expect_dedupe("coding_agent:sessions=16,agents=8", 1.0, 1.25);
+  expect_dedupe("bfs_search", 5, 9);
+  expect_dedupe("beam", 10, 16);
+  expect_dedupe("beam:beams=64,prompt=32000", 45, 64);
+  expect_dedupe("spec_tree", 50, 64);
   expect_dedupe("no_share", 1, 1);
   expect_dedupe("one_hot", 1, 1);
   expect_dedupe("chain", 13, 20);
