@@ -142,7 +142,7 @@ TEST(SpecTree, HasTheLevelsAndLeavesOfThePublishedTrees) {
 
 TEST(SpecTree, DrawsRandomTreesOfTheDepthAsked) {
   for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
-    EXPECT_EQ(deepest_level(generate_family("spec_tree:contexts=2,tree=random,queries=100,levels=6", seed)), 6);
+    EXPECT_EQ(deepest_level(generate_family("spec_tree:contexts=2,tree=random,queries=8,levels=6", seed)), 6);
   }
 }
 
