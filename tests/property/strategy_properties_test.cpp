@@ -96,6 +96,9 @@ TEST_P(StrategyProperties, HoldOnStorageDtypes) {
 /// A small batch of each family. A family without a row here fails FamiliesAreAllTested.
 const std::map<std::string, std::string>& small_families() {
   static const std::map<std::string, std::string> specs = {
+      {"beam", "beam:prompts=2,beams=6"},             {"bfs_search", "bfs_search:problems=2,children=3,steps=3"},
+      {"coding_agent", "coding_agent:sessions=8,agents=3,tools=2"},
+      {"spec_tree", "spec_tree:contexts=2,tree=t32"},
       {"best_of_n", "best_of_n:groups=3,samples=5"},  {"chain", "chain:levels=12"},
       {"chat", "chat:requests=12,twin=0.3"},          {"chat_offline", "chat_offline:requests=24"},
       {"doc_qa", "doc_qa:docs=3,questions=5"},        {"few_shot", "few_shot:blocks=3,questions=5"},
