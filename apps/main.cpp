@@ -21,19 +21,22 @@ using namespace espalier;
 constexpr std::uint64_t kMostSeed = (std::uint64_t{1} << 63) - 1;
 
 void add_inputs(CLI::App& app, apps::InputOptions& o) {
-  app.add_option("--forest", o.forests, "forest snapshots (JSON lines) or a forest/1 document; - is stdin");
-  app.add_option("--snapshot", o.snapshot, "take this snapshot of each file; all otherwise");
-  app.add_option("--trace", o.traces, "Mooncake request trace, replayed into running batches");
+  CLI::Option* forest = app.add_option("--forest", o.forests, "forest snapshots (JSON lines) or a forest/1 document; - is stdin");
+  app.add_option("--snapshot", o.snapshot, "take this snapshot of each file; all otherwise")->needs(forest);
+  CLI::Option* trace = app.add_option("--trace", o.traces, "Mooncake request trace, replayed into running batches");
   app.add_option("--tree", o.trees, "tree notation: nodes a level | tokens a node, e.g. '1,64|8192,256'");
   app.add_option("--family", o.families, "generated forest, e.g. doc_qa:docs=4,questions=16");
   app.add_option("--suite", o.suites, "shapes of a published benchmark, e.g. pat20, or one of them: pat20/03");
   app.add_option("--block-table", o.block_tables, "paged block table (JSON lines)");
-  app.add_option("--running", o.replay.running, "replay: requests running at once")->capture_default_str();
-  app.add_option("--order", o.order, "replay: arrival, or prefix (offline batch)")->capture_default_str();
-  app.add_option("--sort-window", o.replay.sort_window, "replay: arrivals sorted together; 0 is all")->capture_default_str();
-  app.add_option("--instances", o.replay.instances, "replay: servers that share the load")->capture_default_str();
-  app.add_option("--routing", o.routing, "replay: random or cache-aware")->capture_default_str();
-  app.add_option("--samples", o.replay.samples, "replay: snapshots taken")->capture_default_str();
+  const auto replay = [&](const char* name, auto& value, const char* help) {
+    app.add_option(name, value, help)->needs(trace)->capture_default_str();
+  };
+  replay("--running", o.replay.running, "replay: requests running at once");
+  replay("--order", o.order, "replay: arrival, or prefix (offline batch)");
+  replay("--sort-window", o.replay.sort_window, "replay: arrivals sorted together; 0 is all");
+  replay("--instances", o.replay.instances, "replay: servers that share the load");
+  replay("--routing", o.routing, "replay: random or cache-aware");
+  replay("--samples", o.replay.samples, "replay: snapshots taken");
   app.add_option("--page-size", o.page_size, "KV page in tokens; shared lengths are floored to whole pages")->capture_default_str();
   app.add_option("--seed", o.seed, "seed of everything random")->check(CLI::Range(std::uint64_t{0}, kMostSeed))->capture_default_str();
 }

@@ -32,10 +32,12 @@ costmodel::DeviceSpec device_for(const PlanFileCommand& command, const scheduler
 
 void print_statistics(const scheduler::Plan& plan) {
   const scheduler::PlanStatistics s = scheduler::statistics(plan);
-  fmt::print("plan {} by {} for {}: {} requests, {} nodes\n", core::hash_text(plan.hash), plan.provenance.strategy,
-             plan.provenance.device, plan.forest.request_count(), plan.forest.node_count());
-  fmt::print("  {} tasks (longest {} tokens), {} padding CTAs, {} launches, {} merge steps\n", core::count_text(s.tasks),
-             s.longest_task_tokens, s.padding, s.launches, s.steps);
+  fmt::print("plan {} by {} for {}: {}, {}\n", core::hash_text(plan.hash), plan.provenance.strategy,
+             plan.provenance.device, core::counted(static_cast<std::int64_t>(plan.forest.request_count()), "request"),
+             core::counted(static_cast<std::int64_t>(plan.forest.node_count()), "node"));
+  fmt::print("  {} tasks (longest {} tokens), {}, {} launch{}, {}\n", core::count_text(s.tasks),
+             s.longest_task_tokens, core::counted(s.padding, "padding CTA"), s.launches, s.launches == 1 ? "" : "es",
+             core::counted(s.steps, "merge step"));
   fmt::print("  KV tokens read {:.2f}x the unique ones, {} partial rows a head (at most {} a request), workspace {}\n",
              s.requested_over_unique, core::count_text(s.partial_rows), s.max_partials_per_request,
              core::bytes_text(s.workspace_bytes));

@@ -107,7 +107,7 @@ std::string describe_changes(const std::vector<ReportRow>& rows, std::string_vie
     }
   }
   for (const auto& [key, old] : before) text += fmt::format("  gone     {}\n", key);
-  return fmt::format("against {}: {} rows unchanged\n{}", file, same, text);
+  return fmt::format("against {}: {} unchanged\n{}", file, core::counted(same, "row"), text);
 }
 
 }  // namespace espalier::apps

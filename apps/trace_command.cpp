@@ -18,7 +18,7 @@ void print_info(const Input& input, const HeadChoice& heads, const std::vector<c
   const traces::ForestStatistics s = traces::describe(input.forest, heads.heads, options.page_size);
   fmt::print("{} snapshot {}\n", input.source, input.snapshot);
   fmt::print("  requests        {}\n", s.requests);
-  fmt::print("  nodes           {} ({} roots, deepest level {})\n", s.nodes, s.roots, s.deepest_level);
+  fmt::print("  nodes           {} ({}, deepest level {})\n", s.nodes, core::counted(s.roots, "root"), s.deepest_level);
   fmt::print("  context         mean {:.0f}, longest {} tokens\n", s.mean_context, s.longest_context);
   fmt::print("  unique tokens   {} ({} logical)\n", s.unique_tokens, s.logical_tokens);
   fmt::print("  dedupe          {:.3f} token-exact", s.dedupe);
@@ -48,7 +48,7 @@ void print_info(const Input& input, const HeadChoice& heads, const std::vector<c
 int run_trace_write(const TraceCommand& command) {
   const std::vector<Input> inputs = load_inputs(command.inputs);
   if (inputs.size() != 1) {
-    throw core::usage_error(fmt::format("expected one forest, got {}: pick one with --snapshot", inputs.size()));
+    throw core::usage_error(fmt::format("expected one forest, got {}: pick one with --snapshot (--forest), --samples 1 (--trace) or SUITE/INPUT (--suite)", inputs.size()));
   }
   if (command.format == "forest") {
     core::write_file(command.output, traces::write_forest(inputs.front().forest));

@@ -97,6 +97,10 @@ std::string count_text(std::int64_t count) {
   return three_digits(x / 1e9) + " G";
 }
 
+std::string counted(std::int64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
 std::optional<std::string> nearest_name(std::string_view name, const std::vector<std::string>& candidates) {
   for (const std::string& candidate : candidates) {
     if (name.size() >= 3 && candidate.starts_with(name)) return candidate;  // cut short, not misspelt

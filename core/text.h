@@ -23,6 +23,9 @@ std::string time_text(double microseconds);
 /// "12 031", "1.70 M" style counts are not used: plain digits below 10^5, then "123 k", "4.56 M".
 std::string count_text(std::int64_t count);
 
+/// "1 root", "2 roots".
+std::string counted(std::int64_t count, std::string_view noun);
+
 /// The candidate nearest to `name` by edit distance, if near enough to be a misspelling.
 std::optional<std::string> nearest_name(std::string_view name, const std::vector<std::string>& candidates);
 /// "unknown `kind` 'name'; did you mean 'x'?" or a list of all names when none is near.

@@ -37,8 +37,8 @@ std::vector<std::string> field_names() {
 void check_range(const DeviceField& field, double value, std::string_view where) {
   const bool in_range = value >= field.low && value <= field.high;
   if (in_range && (!field.whole || value == std::floor(value))) return;
-  throw bad_input(where, fmt::format("a {} from {} to {} {}", field.whole ? "whole number" : "number", field.low,
-                                     field.high, field.unit),
+  throw bad_input(where, fmt::format("a {} from {} to {}{}{}", field.whole ? "whole number" : "number", field.low, field.high,
+                                     field.unit.empty() ? "" : " ", field.unit),
                   fmt::format("{}", value));
 }
 
@@ -227,7 +227,7 @@ const std::vector<DeviceField>& device_fields() {
       {"launch_graph_us", &D::launch_graph_us, "us", "the same between nodes of a CUDA graph", 0, 1e4},
       {"launch_pdl_us", &D::launch_pdl_us, "us", "the same with programmatic dependent launch", 0, 1e4},
       {"grid_sync_us", &D::grid_sync_us, "us", "cooperative grid barrier", 0, 1e4},
-      {"cta_start_ns", &D::cta_start_ns, "ns", "dispatch and prologue of a CTA until its first load", 1, 1e6},
+      {"cta_start_ns", &D::cta_start_ns, "ns", "dispatch and prologue of a CTA until its first load", 0, 1e6},
       {"cta_end_ns", &D::cta_end_ns, "ns", "epilogue of a CTA besides its writes", 0, 1e6},
   };
   return fields;

@@ -389,6 +389,9 @@ Plan read_plan(std::string_view text, const std::string& file) {
   const Sizes n = sizes_of(root);
   ColumnReader io(root);
   all_columns(io, plan, n);
+  for (const KernelId k : core::ids<KernelId>(plan.kernels.size())) {
+    costmodel::check_kernel(plan.kernels[k], fmt::format("{}[{}]", root.at("kernels").where(), k.value));
+  }
   plan.dependencies = read_ids<LaunchId>(root.at("dependencies"), n.launches);
   plan.query_rows = read_ids<RequestId>(root.at("query_rows"), static_cast<std::int64_t>(plan.forest.request_count()));
   plan.fold_slots = read_ids<SlotId>(root.at("fold_slots"), n.slots);

@@ -76,59 +76,69 @@ std::int64_t resident_ctas(const Facts& facts, const Launch& launch) {
   return least;
 }
 
-/// Copies of each task that stand in the launch's queues, in one array: those of a task are neighbours.
-class QueuedCopies {
- public:
-  QueuedCopies(const Plan& plan, const Launch& launch) : begin_(plan.tasks.size() + 1, 0) {
-    for_items(plan, launch, [&](std::int32_t, const QueueItem& item) { ++begin_[item.task.index() + 1]; });
-    for (std::size_t i = 1; i < begin_.size(); ++i) begin_[i] += begin_[i - 1];
-    copies_.resize(begin_.back());
-    std::vector<std::size_t> next(begin_.begin(), begin_.end() - 1);
-    for_items(plan, launch, [&](std::int32_t, const QueueItem& item) { copies_[next[item.task.index()]++] = item.copy; });
+template <class F>
+void for_queue_items(const Plan& plan, const Launch& launch, F&& visit) {
+  for (std::int32_t w = 0; w < launch.workers; ++w) {
+    const Interval queue = plan.queues[static_cast<std::size_t>(launch.queue_begin + w)];
+    for (std::int32_t i = queue.begin; i < queue.end; ++i) visit(w, plan.queue_items[static_cast<std::size_t>(i)]);
   }
-  std::span<std::int32_t> of(std::size_t task) { return std::span(copies_).subspan(begin_[task], begin_[task + 1] - begin_[task]); }
+}
 
-  template <class F>
-  static void for_items(const Plan& plan, const Launch& launch, F&& visit) {
-    for (std::int32_t w = 0; w < launch.workers; ++w) {
-      const Interval queue = plan.queues[static_cast<std::size_t>(launch.queue_begin + w)];
-      for (std::int32_t i = queue.begin; i < queue.end; ++i) visit(w, plan.queue_items[static_cast<std::size_t>(i)]);
-    }
+/// Tasks by the launch that runs them, rising in each.
+std::vector<std::vector<TaskId>> tasks_by_launch(const Facts& facts) {
+  std::vector<std::vector<TaskId>> tasks(facts.plan.launches.size());
+  for (const TaskId t : core::ids<TaskId>(facts.plan.tasks.size())) {
+    const std::int32_t phase = facts.task_phase[t.index()];
+    const std::int32_t launch = phase < 0 ? -1 : facts.phase_launch[static_cast<std::size_t>(phase)];
+    if (launch >= 0) tasks[static_cast<std::size_t>(launch)].push_back(t);
   }
+  return tasks;
+}
 
- private:
-  std::vector<std::size_t> begin_;
-  std::vector<std::int32_t> copies_;
-};
-
-void check_each_copy_once(const Facts& facts, std::size_t l, const Launch& launch, Report& report) {
-  QueuedCopies queued(facts.plan, launch);
-  for (std::size_t t = 0; t < facts.plan.tasks.size(); ++t) {
-    const std::int32_t phase = facts.task_phase[t];
-    const bool own = phase >= 0 && facts.phase_launch[static_cast<std::size_t>(phase)] == static_cast<std::int32_t>(l);
-    const std::span<std::int32_t> copies = queued.of(t);
-    if (!own && !copies.empty()) report.add(queue_repeats, "launch {}: a queue names task {}, which another launch runs", l, t);
-    if (!own) continue;
-    std::sort(copies.begin(), copies.end());
-    const std::int32_t wanted = facts.plan.tasks[TaskId(t)].copies;
-    std::int32_t next = 0;
-    for (const std::int32_t copy : copies) {
-      if (copy < 0 || copy >= wanted) {
-        report.add(bad_index, "launch {}: a queue names copy {} of task {}, which has {}", l, copy, t, wanted);
-        continue;
-      }
-      if (copy < next) report.add(queue_repeats, "launch {}: copy {} of task {} stands in the queues twice", l, copy, t);
-      if (copy > next) report.add(queue_misses, "launch {}: copy {} of task {} stands in no queue", l, next, t);
-      next = std::max(next, copy + 1);
+/// `items`: all of one task, by copy.
+void check_copies(const Plan& plan, std::size_t l, TaskId t, std::span<const QueueItem> items, Report& report) {
+  const std::int32_t wanted = plan.tasks[t].copies;
+  std::int32_t next = 0;
+  for (const QueueItem& item : items) {
+    const std::int32_t copy = item.copy;
+    if (copy < 0 || copy >= wanted) {
+      report.add(bad_index, "launch {}: a queue names copy {} of task {}, which has {}", l, copy, t.value, wanted);
+      continue;
     }
-    if (next < wanted) report.add(queue_misses, "launch {}: copy {} of task {} stands in no queue", l, next, t);
+    if (copy < next) report.add(queue_repeats, "launch {}: copy {} of task {} stands in the queues twice", l, copy, t.value);
+    if (copy > next) report.add(queue_misses, "launch {}: copy {} of task {} stands in no queue", l, next, t.value);
+    next = std::max(next, copy + 1);
+  }
+  if (next < wanted) report.add(queue_misses, "launch {}: copy {} of task {} stands in no queue", l, next, t.value);
+}
+
+/// Costs what the launch holds, not what the plan does: `own` are the launch's tasks, rising.
+void check_each_copy_once(const Plan& plan, std::size_t l, std::span<const TaskId> own, Report& report) {
+  std::vector<QueueItem> items;
+  for_queue_items(plan, plan.launches.raw()[l], [&](std::int32_t, const QueueItem& item) { items.push_back(item); });
+  std::sort(items.begin(), items.end(), [](const QueueItem& a, const QueueItem& b) {
+    return a.task != b.task ? a.task < b.task : a.copy < b.copy;
+  });
+  auto from = items.begin();
+  auto next_own = own.begin();
+  while (from != items.end() || next_own != own.end()) {
+    const bool runs = next_own != own.end() && (from == items.end() || *next_own <= from->task);
+    const TaskId t = runs ? *next_own : from->task;
+    const auto to = std::find_if(from, items.end(), [&](const QueueItem& item) { return item.task != t; });
+    if (runs) {
+      check_copies(plan, l, t, {from, to}, report);
+      ++next_own;
+    } else {
+      report.add(queue_repeats, "launch {}: a queue names task {}, which another launch runs", l, t.value);
+    }
+    from = to;
   }
 }
 
 /// A worker that meets a task of after a barrier before one of before it would wait for itself.
 void check_queue_order(const Facts& facts, std::size_t l, const Launch& launch, Report& report) {
   std::int32_t worker = -1, passed = 0;
-  QueuedCopies::for_items(facts.plan, launch, [&](std::int32_t w, const QueueItem& item) {
+  for_queue_items(facts.plan, launch, [&](std::int32_t w, const QueueItem& item) {
     if (w != worker) passed = 0;
     worker = w;
     const std::int32_t phase = facts.task_phase[item.task.index()];
@@ -193,6 +203,7 @@ void check_kernels(const Facts& facts, Report& report) {
 }
 
 void check_queues(const Facts& facts, Report& report) {
+  const std::vector<std::vector<TaskId>> own = tasks_by_launch(facts);
   for (std::size_t l = 0; l < facts.plan.launches.size(); ++l) {
     const Launch& launch = facts.plan.launches.raw()[l];
     if (launch.workers == 0) continue;
@@ -200,7 +211,7 @@ void check_queues(const Facts& facts, Report& report) {
     if (launch.workers > resident) {
       report.add(queue_workers, "launch {} has queues for {} workers, {} holds {} at once", l, launch.workers, facts.device.name, resident);
     }
-    check_each_copy_once(facts, l, launch, report);
+    check_each_copy_once(facts.plan, l, own[l], report);
     check_queue_order(facts, l, launch, report);
   }
 }

@@ -76,8 +76,11 @@ double append_hardware_order(const Plan& plan, const scheduler::Launch& launch, 
   return end;
 }
 
-/// Queues: the clock is the KV tokens a worker has read before; a task stands where its first copy does.
-double append_queue_order(const Plan& plan, const scheduler::Launch& launch, double base, std::vector<Turn>& turns) {
+/// Queues: the clock is the KV tokens a worker has read before; a task stands where its first copy does. `listed_by` tells the
+/// last launch that each task was appended for.
+double append_queue_order(const Plan& plan, scheduler::LaunchId l, double base, std::vector<Turn>& turns,
+                          core::Column<TaskId, scheduler::LaunchId>& listed_by) {
+  const scheduler::Launch& launch = plan.launches[l];
   std::vector<Turn> items;
   double end = base;
   for (std::int32_t w = 0; w < launch.workers; ++w) {
@@ -94,10 +97,9 @@ double append_queue_order(const Plan& plan, const scheduler::Launch& launch, dou
   std::stable_sort(items.begin(), items.end(), [](const Turn& a, const Turn& b) {
     return a.begin != b.begin ? a.begin < b.begin : a.task < b.task;
   });
-  std::vector<bool> seen(plan.tasks.size(), false);
   for (const Turn& turn : items) {
-    if (seen[turn.task.index()]) continue;
-    seen[turn.task.index()] = true;
+    if (listed_by[turn.task] == l) continue;
+    listed_by[turn.task] = l;
     turns.push_back(turn);
   }
   return end;
@@ -106,10 +108,11 @@ double append_queue_order(const Plan& plan, const scheduler::Launch& launch, dou
 std::vector<Turn> execution_order(const Plan& plan, const costmodel::DeviceSpec& device) {
   std::vector<Turn> turns;
   turns.reserve(plan.tasks.size());
+  core::Column<TaskId, scheduler::LaunchId> listed_by(plan.tasks.size());
   double base = 0;
-  for (const scheduler::Launch& launch : plan.launches) {
-    base = launch.workers > 0 ? append_queue_order(plan, launch, base, turns)
-                              : append_hardware_order(plan, launch, device, base, turns);
+  for (const scheduler::LaunchId l : core::ids<scheduler::LaunchId>(plan.launches.size())) {
+    base = plan.launches[l].workers > 0 ? append_queue_order(plan, l, base, turns, listed_by)
+                                        : append_hardware_order(plan, plan.launches[l], device, base, turns);
   }
   return turns;
 }

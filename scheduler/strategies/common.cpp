@@ -120,8 +120,4 @@ void merge_launch(PlanBuilder& builder, KernelId kernel, StepId begin, Follow fo
   builder.step_phase(kernel, begin);
 }
 
-std::string counted(std::int64_t count, std::string_view noun) {
-  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
-}
-
 }  // namespace espalier::scheduler::planning

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/text.h"
 #include "scheduler/plan_builder.h"
 #include "scheduler/strategy.h"
 
@@ -83,7 +84,6 @@ void emit_pieces(PlanBuilder& builder, KernelId kernel, std::span<const Route> r
 /// Opens a launch that runs the steps [begin, now) on `kernel`; nothing when there are none.
 void merge_launch(PlanBuilder& builder, KernelId kernel, StepId begin, Follow follow, std::span<const LaunchId> after = {});
 
-/// "1 node", "3 nodes".
-std::string counted(std::int64_t count, std::string_view noun);
+using core::counted;
 
 }  // namespace espalier::scheduler::planning

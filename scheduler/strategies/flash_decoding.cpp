@@ -40,10 +40,12 @@ std::vector<std::string> flat_why(const PlanRequest& request, const FlatCut& cut
   if (splits_asked > 0) {
     why.push_back(fmt::format("{} as asked for, of {} tokens", counted(cut.splits, "split"), cut.split_tokens));
   } else if (cut.work * 10 >= cut.slots * 8) {
-    why.push_back(fmt::format("no split: {} CTAs fill 80 % of the {} the device is taken to hold", cut.work, cut.slots));
+    why.push_back(fmt::format("no split: {} without splits, which is at least 80 % of the {} the device is taken to hold",
+                              counted(cut.work, "CTA"), cut.slots));
   } else {
-    why.push_back(fmt::format("{} of {} tokens for the longest context ({}): {} CTAs without splits leave {} slots unfilled",
-                              counted(cut.splits, "split"), cut.split_tokens, cut.longest, cut.work, cut.slots - cut.work));
+    why.push_back(fmt::format("{} of {} tokens for the longest context ({}): {} without splits, less than 80 % of the {} the device "
+                              "is taken to hold",
+                              counted(cut.splits, "split"), cut.split_tokens, cut.longest, counted(cut.work, "CTA"), cut.slots));
   }
   const std::int64_t unique = traces::unique_tokens(request.forest), logical = traces::logical_tokens(request.forest);
   if (logical > unique) {

@@ -1,5 +1,6 @@
 // Bad input: one clear sentence on stderr, the exit code of its kind, nothing half-written.
 
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 
 #include <algorithm>
@@ -128,6 +129,16 @@ TEST_F(BadInput, UsageErrors) {
   expect("compare --tree '1,2|64,8' --no-such-flag", 2, {"no-such-flag"});
   expect("compare --tree '1,2|64,8' --page-size 0", 2, {"page-size"});
   expect("list planets", 2, {"planets"});
+}
+
+TEST_F(BadInput, OptionsOfInputsThatAreNotThere) {
+  expect("compare --tree '1,2|64,8' --snapshot 0", 2, {"--snapshot requires --forest"});
+  expect("trace info --tree '1,2|64,8' --snapshot 7", 2, {"--snapshot requires --forest"});
+  expect("compare --tree '1,2|64,8' --running 64", 2, {"--running requires --trace"});
+  expect("plan --family rag --order prefix --strategy codec", 2, {"--order requires --trace"});
+  for (const char* option : {"--sort-window 4", "--instances 2", "--routing random", "--samples 3"}) {
+    expect(fmt::format("trace gen --family rag {}", option), 2, {"requires --trace"});
+  }
 }
 
 TEST_F(BadInput, CompareThatNobodyServesFails) {

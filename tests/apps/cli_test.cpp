@@ -148,6 +148,16 @@ TEST_F(Cli, SharingGainsExceedTenfoldOnALongPrefixOfManyReaders) {
   EXPECT_GT(best, 10.0);
 }
 
+TEST_F(Cli, CountsOneWithoutAnS) {
+  const Result info = run("trace info --tree '1,4|100,20'");
+  EXPECT_THAT(info.out, HasSubstr("5 (1 root, deepest level 1)"));
+  const Result plan = run("plan --tree '1|100' --heads 8/1/128 --strategy flash_decoding -o p.json");
+  EXPECT_EQ(plan.code, 0) << plan.err;
+  const std::string out = run("check p.json").out;
+  EXPECT_THAT(out, AllOf(HasSubstr("1 request, 1 node"), HasSubstr("1 launch"), HasSubstr("1 CTA without splits, less than 80 % of the 264")));
+  EXPECT_THAT(run("compare --tree '256|1024' --strategy flash_decoding").out, HasSubstr("2048 CTAs without splits, which is at least 80 % of the 264"));
+}
+
 TEST_F(Cli, TraceInfoDescribesBothDedupes) {
   const Result r = run("trace info --tree '1,4|100,20' --page-size 16 --model llama3-8b");
   EXPECT_EQ(r.code, 0) << r.err;

@@ -304,6 +304,12 @@ TEST(Text, FormatsThreeDigitsWithoutSpillingOverAUnit) {
   EXPECT_EQ(count_text(4560000), "4.56 M");
 }
 
+TEST(Text, CountsOneWithoutAnS) {
+  EXPECT_EQ(counted(0, "root"), "0 roots");
+  EXPECT_EQ(counted(1, "root"), "1 root");
+  EXPECT_EQ(counted(2, "root"), "2 roots");
+}
+
 TEST(Text, ParsesWholeWordsOnly) {
   EXPECT_EQ(parse_integer("-12"), -12);
   for (const char* text : {"", "12x", " 1", "1 ", "9223372036854775808", "0x10", "1.5", "+1"}) {

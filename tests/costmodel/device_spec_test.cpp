@@ -141,6 +141,9 @@ TEST(FindDevice, SaysWhatIsWrongWithASpec) {
   expect_error([] { find_device("h100-sxn"); }, ErrorKind::usage, {"h100-sxn", "h100-sxm"});
   expect_error([] { find_device("a-gpu-of-another-planet"); }, ErrorKind::usage, {"a100-40", "rtx5090"});
   expect_error([] { find_device("h200:hbm_gbp=1"); }, ErrorKind::usage, {"device h200", "hbm_gbp'", "hbm_gbps"});
+  expect_error([] { find_device("h200:cta_start_ns=-1"); }, ErrorKind::bad_input, {"cta_start_ns", "a number from 0 to 1000000 ns, got -1"});
+  expect_error([] { find_device("h200:cta_end_ns=-1"); }, ErrorKind::bad_input, {"cta_end_ns", "a number from 0 to 1000000 ns, got -1"});
+  expect_error([] { find_device("h200:fp8_rate_factor=-1"); }, ErrorKind::bad_input, {"a number from 0 to 16, got -1"});
   expect_error([] { find_device("h200:hbm_gbps"); }, ErrorKind::usage, {"field=value", "hbm_gbps"});
   expect_error([] { find_device("h200:"); }, ErrorKind::usage, {"field=value"});
   expect_error([] { find_device("h200:sms=4,sms=5"); }, ErrorKind::usage, {"sms", "twice"});

@@ -114,6 +114,8 @@ INSTANTIATE_TEST_SUITE_P(
         Damage{"forest_order", "\"leaf\": [0,1,1,2]", "\"leaf\": [1,0,1,2]", "p.json: forest: expected nodes and requests in depth-first order"},
         Damage{"forest_tokens", "\"tokens\": [100,", "\"tokens\": [0,", "p.json: forest"},
         Damage{"workspace", "\"workspace_bytes\": ", "\"workspace_bytes\": -", "p.json: workspace_bytes"},
+        Damage{"kernel", "\"registers\": [128,", "\"registers\": [300,", "p.json: kernels[0]: registers: expected 1 to 255, got 300"},
+        Damage{"kernel_rate", "\"efficiency\": [1,1", "\"efficiency\": [1,-1", "p.json: kernels[1]: efficiency: expected "},
         Damage{"number", "\"overlap\": [0.9", "\"overlap\": [\"x\"", "p.json: kernels.overlap[0]"}),
     [](const auto& test) { return std::string(test.param.name); });
 

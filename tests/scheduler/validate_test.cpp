@@ -327,5 +327,36 @@ TEST(Validate, TakesTimeOfRecordsNotOfTokensOrHeads) {
   EXPECT_LT(ms, 5000) << "expected tens of milliseconds in a release build";
 }
 
+TEST(Validate, TakesTimeInProportionToLaunchesWithQueues) {
+  constexpr std::int32_t kLaunches = 40'000;
+  traces::ForestSource source;
+  source.name = "wide";
+  for (std::int32_t r = 0; r < kLaunches; ++r) {
+    source.parent.push_back(-1);
+    source.tokens.push_back(16);
+    source.leaf.push_back(r);
+  }
+  const traces::PrefixForest forest = traces::make_forest(source);
+  const traces::HeadConfig heads = traces::parse_heads("1/1/64");
+  core::Rng rng(1);
+  PlanBuilder builder(forest, heads);
+  const KernelId attend = builder.kernel(samples::request_plan(samples::ragged_forest(rng, 4, 40), heads, rng).kernels[KernelId(0)]);
+  for (const RequestId r : core::ids<RequestId>(kLaunches)) {
+    builder.launch();
+    const TaskId task = builder.next_task();
+    const Segment own = builder.segment(forest.leaf[r], 0, 16, 1);
+    builder.attend(attend, std::span(&own, 1), builder.queries(r, RequestId(r.value + 1)));
+    builder.task_phase(attend, task);
+    builder.queues(std::vector<std::vector<QueueItem>>{{{task, 0}}});
+  }
+  const Plan plan = std::move(builder).finish({});
+  ASSERT_EQ(plan.launches.size(), static_cast<std::size_t>(kLaunches));
+  const auto begin = std::chrono::steady_clock::now();
+  const auto violations = validate(plan, sample_device());
+  const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+  EXPECT_EQ(violations_text(violations), "valid");
+  EXPECT_LT(ms, 3000) << "expected tens of milliseconds in a release build";
+}
+
 }  // namespace
 }  // namespace espalier::scheduler
