@@ -16,6 +16,10 @@ const Strategy& cascade_strategy();
 const Strategy& bifurcated_strategy();
 const Strategy& deft_flatten_strategy();
 const Strategy& codec_strategy();
+const Strategy& deft_node_strategy();
+const Strategy& deft_node_chunk_strategy();
+const Strategy& fasttree_strategy();
+const Strategy& relay_strategy();
 
 const std::vector<const Strategy*>& strategies() {
   static const std::vector<const Strategy*> table = {
@@ -24,6 +28,10 @@ const std::vector<const Strategy*>& strategies() {
       &bifurcated_strategy(),
       &deft_flatten_strategy(),
       &codec_strategy(),
+      &deft_node_strategy(),
+      &deft_node_chunk_strategy(),
+      &fasttree_strategy(),
+      &relay_strategy(),
   };
   return table;
 }

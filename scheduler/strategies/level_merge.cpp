@@ -93,6 +93,22 @@ std::vector<LevelRow> settle_level(PlanBuilder& builder, std::span<const QueryTi
   return rows;
 }
 
+void join_levels(PlanBuilder& builder, std::span<const std::vector<LevelRow>> levels) {
+  StepRuns steps(builder);
+  std::vector<std::size_t> next(levels.size(), 0);
+  for (const RequestId r : core::ids<RequestId>(builder.plan().forest.request_count())) {
+    RowMerge merge;
+    for (std::size_t l = 0; l < levels.size(); ++l) {
+      if (next[l] == levels[l].size() || levels[l][next[l]].request != r) continue;
+      merge.inputs.push_back(levels[l][next[l]++].row);
+    }
+    if (merge.inputs.empty()) continue;
+    merge.out_row = builder.queries(r, RequestId(r.value + 1)).begin;
+    steps.add(std::move(merge));
+  }
+  steps.flush();
+}
+
 RunningRows::RunningRows(PlanBuilder& builder, const core::Column<RequestId, std::int32_t>& levels, traces::Dtype dtype)
     : builder_(builder), levels_(levels), dtype_(dtype), had_(levels.size(), 0), running_(levels.size()), cohort_row_(levels.size(), 0) {
   std::int32_t most = 0;

@@ -1,5 +1,5 @@
-// Merging level by level: each request's partial rows of a level are joined with what it has gathered so far. FlashInfer's cascade
-// goes from the deepest level up, CoDec's rounds from the root down; both use this.
+// Merging level by level: each request's partial rows of a level are joined with what it has gathered so far (FlashInfer's cascade
+// goes from the deepest level up, CoDec's rounds from the root down), or with those of all levels at once (Relay, Hydragen).
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,10 @@ struct LevelRow {
 /// `levels`: levels each request has rows in. Tiles must be ascending and disjoint.
 std::vector<LevelRow> settle_level(PlanBuilder& builder, std::span<const QueryTile> tiles,
                                    const core::Column<RequestId, std::int32_t>& levels, traces::Dtype dtype);
+
+/// Appends the steps that join each request's rows of all levels at once into its final row. Rows of a level by request, as settle_level()
+/// gives them.
+void join_levels(PlanBuilder& builder, std::span<const std::vector<LevelRow>> levels);
 
 /// The rows each request has gathered. Requests with equally many levels form a cohort that is merged together every time, so
 /// its rows stay in the same storage from merge to merge.

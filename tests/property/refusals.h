@@ -40,6 +40,14 @@ inline const std::vector<RefusalRule>& refusal_rules() {
       {"codec", RefusalClass::kernel, "more than 256 value columns: the published kernel would spill",
        [](const PlanRequest& request) { return request.heads.v_dim > 256 && request.kernels == KernelSet::published; },
        true},
+      {"relay", RefusalClass::structure, "the forest has several roots",
+       [](const PlanRequest& request) { return roots_of(request.forest) > 1; }, true},
+      {"relay", RefusalClass::kernel, "more than 256 value columns: the published split kernel would spill",
+       [](const PlanRequest& request) { return request.heads.v_dim > 256 && request.kernels == KernelSet::published; },
+       true},
+      {"fasttree", RefusalClass::kernel, "more than 256 value columns: the published 64-row kernel would spill",
+       [](const PlanRequest& request) { return request.heads.v_dim > 256 && request.kernels == KernelSet::published; },
+       false},
       {"deft_flatten", RefusalClass::kernel, "heads of 576 dims and less than 180 KiB of shared memory a CTA",
        [](const PlanRequest& request) {
          return request.heads.qk_dim > 256 && request.device.smem_kib_per_cta < 180 &&
@@ -48,6 +56,14 @@ inline const std::vector<RefusalRule>& refusal_rules() {
        true},
   };
   return rules;
+}
+
+/// By the list, the strategy can't serve the request.
+inline bool must_refuse(std::string_view strategy, const scheduler::PlanRequest& request) {
+  const auto& rules = refusal_rules();
+  return std::any_of(rules.begin(), rules.end(), [&](const RefusalRule& rule) {
+    return rule.always && rule.strategy == strategy && request.forest.request_count() > 0 && rule.applies(request);
+  });
 }
 
 /// What is wrong with this answer by the list; empty when it is as it should be.

@@ -2,10 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "core/error.h"
 #include "scheduler/plan_statistics.h"
 #include "scheduler/strategy.h"
 #include "scheduler/validate.h"
+#include "tests/property/refusals.h"
 #include "traces/families.h"
 #include "traces/import.h"
 
@@ -24,17 +27,6 @@ PlanResult build(std::string_view strategy, const PrefixForest& forest, const tr
   return make_plan(parse_strategy(strategy), PlanRequest{forest, heads, h100(), kernels});
 }
 
-/// The refusals that docs/strategies.md and StrategyInfo::needs name, for the inputs of these tests.
-bool on_the_list(std::string_view strategy, const Refusal& refusal, const PrefixForest& forest) {
-  switch (refusal.refusal) {
-    case RefusalClass::structure: return strategy == "bifurcated" && forest.parent.size() > 1;
-    case RefusalClass::kernel: return refusal.sentence.find("needs") != std::string::npos || refusal.sentence.find("would spill") != std::string::npos;
-    case RefusalClass::size: return true;
-    case RefusalClass::heads: return false;
-  }
-  return false;
-}
-
 /// Checks one case; returns true when there is a plan.
 bool check_case(const Strategy& strategy, const PrefixForest& forest, const char* heads_name, KernelSet kernels) {
   const traces::HeadConfig heads = traces::parse_heads(heads_name);
@@ -42,10 +34,8 @@ bool check_case(const Strategy& strategy, const PrefixForest& forest, const char
                                   << (kernels == KernelSet::ours ? " ours" : " published"));
   const PlanResult result = build(strategy.info().name, forest, heads, kernels);
   if (const Refusal* refusal = std::get_if<Refusal>(&result)) {
-    EXPECT_TRUE(on_the_list(strategy.info().name, *refusal, forest)) << refusal_name(refusal->refusal) << ": " << refusal->sentence;
-    EXPECT_NE(refusal->refusal, RefusalClass::size) << refusal->sentence;
-    const bool wide_product = strategy.info().name == "bifurcated" && heads.qk_dim > 256;
-    EXPECT_TRUE(kernels == KernelSet::published || wide_product || refusal->refusal == RefusalClass::structure) << refusal->sentence;
+    EXPECT_EQ(property::refusal_fault(strategy.info().name, PlanRequest{forest, heads, h100(), kernels}, result), "");
+    EXPECT_FALSE(refusal->sentence.empty()) << refusal_name(refusal->refusal);
     return false;
   }
   const Plan& plan = std::get<Plan>(result);
@@ -87,12 +77,12 @@ TEST(Strategies, AreValidOrRefusedOnRandomForests) {
   EXPECT_GT(plans, cases / 2);
 }
 
-/// With our kernels, on one root: everything but latent attention in bifurcated, whose products' tiles hold whole heads.
-bool serves(const Strategy& strategy, const char* heads) {
-  return strategy.info().name != "bifurcated" || traces::parse_heads(heads).qk_dim <= 256;
+/// With our kernels, by the list of refusals.
+bool serves(const Strategy& strategy, const PrefixForest& forest, const char* heads) {
+  return !property::must_refuse(strategy.info().name, PlanRequest{forest, traces::parse_heads(heads), h100()});
 }
 
-/// A random forest below one root: what bifurcated can serve.
+/// A random forest below one root: what bifurcated and relay can serve.
 PrefixForest rooted(std::uint64_t seed) {
   const PrefixForest random = traces::generate_family("random:nodes=30,requests=40,tokens=300", seed);
   ForestSource source;
@@ -112,7 +102,7 @@ TEST(Strategies, AreValidBelowOneRootWithRequestsEndingAtIt) {
   for (std::uint64_t seed = 1; seed <= 6; ++seed) {
     const PrefixForest forest = rooted(seed);
     for (const Strategy* strategy : strategies()) {
-      for (const char* heads : kHeads) EXPECT_EQ(check_case(*strategy, forest, heads, KernelSet::ours), serves(*strategy, heads)) << heads;
+      for (const char* heads : kHeads) EXPECT_EQ(check_case(*strategy, forest, heads, KernelSet::ours), serves(*strategy, forest, heads)) << heads;
     }
   }
 }
@@ -128,9 +118,9 @@ TEST(Strategies, ServeTwinsAndSingleRequests) {
   const PrefixForest long_single = traces::parse_tree("1,1,1|70000,1,4096");
   for (const Strategy* strategy : strategies()) {
     for (const char* heads : kHeads) {
-      EXPECT_EQ(check_case(*strategy, forest, heads, KernelSet::ours), serves(*strategy, heads));
-      EXPECT_EQ(check_case(*strategy, single, heads, KernelSet::ours), serves(*strategy, heads));
-      EXPECT_EQ(check_case(*strategy, long_single, heads, KernelSet::ours), serves(*strategy, heads));
+      EXPECT_EQ(check_case(*strategy, forest, heads, KernelSet::ours), serves(*strategy, forest, heads));
+      EXPECT_EQ(check_case(*strategy, single, heads, KernelSet::ours), serves(*strategy, single, heads));
+      EXPECT_EQ(check_case(*strategy, long_single, heads, KernelSet::ours), serves(*strategy, long_single, heads));
     }
   }
 }
@@ -149,7 +139,7 @@ TEST(Strategies, BuildADeepChain) {
   const PrefixForest deep = traces::generate_family("chain:levels=200,tokens=64,tail=0", 1);
   const PrefixForest shallower = traces::generate_family("chain:levels=70,tokens=64,tail=0", 1);
   const traces::HeadConfig heads = traces::parse_heads("32/8/128");
-  for (const char* strategy : {"flash_decoding", "cascade", "bifurcated", "deft_flatten", "codec", "codec:rounds=1"}) {
+  for (const char* strategy : {"flash_decoding", "cascade", "bifurcated", "deft_flatten", "codec", "codec:rounds=1", "deft_node", "deft_node_chunk", "fasttree", "relay"}) {
     for (const PrefixForest* forest : {&deep, &shallower}) {
       const PlanResult result = build(strategy, *forest, heads);
       ASSERT_TRUE(std::holds_alternative<Plan>(result)) << strategy << std::get<Refusal>(result).sentence;
@@ -162,13 +152,14 @@ TEST(Strategies, BuildADeepChain) {
   }
 }
 
-TEST(Strategies, AreGraphSafeExceptDeftAsPublished) {
+TEST(Strategies, AreGraphSafeExceptThosePublishedWithoutGraphs) {
+  const std::set<std::string_view> eager = {"deft_flatten", "deft_node", "deft_node_chunk", "fasttree"};
   const PrefixForest forest = traces::parse_tree("1,8|1024,64");
   for (const Strategy* strategy : strategies()) {
     for (const KernelSet set : {KernelSet::ours, KernelSet::published}) {
       const Plan plan = std::get<Plan>(build(strategy->info().name, forest, {}, set));
-      const bool deft = strategy->info().name == "deft_flatten" && set == KernelSet::published;
-      EXPECT_EQ(plan.provenance.graph_safe, !deft) << strategy->info().name;
+      const bool safe = set == KernelSet::ours || !eager.contains(strategy->info().name);
+      EXPECT_EQ(plan.provenance.graph_safe, safe) << strategy->info().name;
     }
   }
 }
@@ -180,7 +171,7 @@ TEST(Strategies, StandInTheTablesOrder) {
     EXPECT_FALSE(strategy->info().needs.empty());
     EXPECT_FALSE(strategy->info().source.empty());
   }
-  EXPECT_THAT(names, testing::ElementsAre("flash_decoding", "cascade", "bifurcated", "deft_flatten", "codec"));
+  EXPECT_THAT(names, testing::ElementsAre("flash_decoding", "cascade", "bifurcated", "deft_flatten", "codec", "deft_node", "deft_node_chunk", "fasttree", "relay"));
 }
 
 template <class F>
