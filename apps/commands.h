@@ -11,7 +11,7 @@
 namespace espalier::apps {
 
 struct ListCommand {
-  std::string what;  ///< strategies, devices, kernels, families, suites, heads
+  std::string what;  ///< strategies, cost-models, devices, kernels, families, suites, heads
   std::string name;  ///< one entry in full
 };
 int run_list(const ListCommand& command);
@@ -60,7 +60,8 @@ struct CompareCommand {
   std::vector<std::string> devices;
   std::string strategy = "all";
   std::string kernels = "ours";
-  std::string cost_model = "analytic";
+  std::string cost_model;  ///< empty: analytic, and all of them in a study
+  std::string study;  ///< "cost-models", or empty
   std::string json, baseline, perfetto, perfetto_row;
   bool timing = true;
   bool rows = false;
@@ -68,5 +69,13 @@ struct CompareCommand {
   std::string command_line;
 };
 int run_compare(const CompareCommand& command);
+
+struct CostTableCommand {
+  HeadOptions heads;
+  std::vector<std::string> devices;
+  std::string kernels = "ours";
+  std::string output = "-";
+};
+int run_cost_table(const CostTableCommand& command);
 
 }  // namespace espalier::apps

@@ -3,13 +3,11 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <ctime>
-#include <exception>
-#include <thread>
 
-#include "apps/terminal.h"
+#include "apps/cost_models.h"
+#include "apps/parallel.h"
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/text.h"
@@ -47,6 +45,7 @@ double thread_us() {
 struct Case {
   const Input& input;
   const costmodel::DeviceSpec& device;
+  const ModelsBySpec& models;
   scheduler::LowerBound bound;
   double dedupe;
 };
@@ -91,27 +90,29 @@ scheduler::PlanResult timed_plan(const scheduler::StrategyChoice& choice, const 
   }
 }
 
-ReportRow run_row(const Case& c, const scheduler::StrategyChoice& choice, const CompareOptions& options) {
+scheduler::PlanRequest request_of(const Input& input, const Contender& contender, const CompareOptions& options,
+                                  const costmodel::DeviceSpec& device, const ModelsBySpec& models) {
+  scheduler::PlanRequest request{input.forest, options.heads.heads, device, options.kernels, contender.cost_model, {}, options.seed};
+  if (!contender.cost_model.empty()) request.model = models.at(contender.cost_model);
+  return request;
+}
+
+ReportRow run_row(const Case& c, const Contender& contender, const CompareOptions& options) {
   ReportRow row;
   row.input = c.input.source;
   row.snapshot = c.input.snapshot;
   row.device = c.device.name;
   row.heads = options.heads.text;
-  row.strategy = choice.strategy->info().name;
-  for (const scheduler::StrategyOption& option : choice.strategy->info().options) {
-    const auto given = choice.options.find(option.name);  // the name shows what differs from the defaults
-    if (given == choice.options.end() || given->second == option.fallback) continue;
-    row.strategy += fmt::format("{}{}={}", row.strategy.find(':') == std::string::npos ? ":" : ",", option.name, given->second);
-  }
+  row.strategy = contender_name(contender, options);
+  row.cost_model = contender.cost_model;
   row.kernels = options.kernels == scheduler::KernelSet::ours ? "ours" : "published";
   row.requests = static_cast<std::int64_t>(c.input.forest.request_count());
   row.dedupe = c.dedupe;
   row.lower_bound_us = c.bound.us;
   row.unique_kv_bytes = core::checked_mul(traces::unique_tokens(c.input.forest), options.heads.heads.kv_bytes_per_token());
-  scheduler::PlanRequest request{c.input.forest, options.heads.heads, c.device,    options.kernels,
-                                 options.cost_model, {},              options.seed};
+  const scheduler::PlanRequest request = request_of(c.input, contender, options, c.device, c.models);
   const scheduler::PlanResult result =
-      options.timing ? timed_plan(choice, request, row.plan_us) : scheduler::make_plan(choice, request);
+      options.timing ? timed_plan(*contender.choice, request, row.plan_us) : scheduler::make_plan(*contender.choice, request);
   if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
     row.status = RowStatus::refused;
     row.why = fmt::format("{}: {}", scheduler::refusal_name(refusal->refusal), refusal->sentence);
@@ -131,20 +132,24 @@ ReportRow run_row(const Case& c, const scheduler::StrategyChoice& choice, const 
   return row;
 }
 
-std::vector<ReportRow> run_case(const Input& input, const costmodel::DeviceSpec& device, const CompareOptions& options) {
-  const Case c{input, device, scheduler::lower_bound(input.forest, options.heads.heads, device),
+std::vector<ReportRow> run_case(const Input& input, const costmodel::DeviceSpec& device, const CompareOptions& options,
+                                const ModelsBySpec& models) {
+  const Case c{input, device, models, scheduler::lower_bound(input.forest, options.heads.heads, device),
                static_cast<double>(traces::logical_tokens(input.forest)) /
                    static_cast<double>(traces::unique_tokens(input.forest))};
   std::vector<ReportRow> rows;
   std::optional<double> flat_us;
   bool has_flat = false;
-  for (const scheduler::StrategyChoice& choice : options.strategies) {
-    rows.push_back(run_row(c, choice, options));
+  for (const Contender& contender : contenders(options)) {
+    rows.push_back(run_row(c, contender, options));
     if (rows.back().strategy != "flash_decoding") continue;
     flat_us = rows.back().time_us;
     has_flat = true;
   }
-  if (!has_flat) flat_us = run_row(c, scheduler::parse_strategy("flash_decoding"), options).time_us;
+  if (!has_flat) {
+    const scheduler::StrategyChoice flat = scheduler::parse_strategy("flash_decoding");
+    flat_us = run_row(c, {&flat, ""}, options).time_us;
+  }
   for (ReportRow& row : rows) {
     if (row.time_us && flat_us) row.speedup_vs_flash_decoding = *flat_us / *row.time_us;
   }
@@ -162,11 +167,48 @@ std::string status_name(RowStatus status) {
   return "";
 }
 
-scheduler::PlanResult plan_checked(const Input& input, const scheduler::StrategyChoice& choice, const CompareOptions& options,
-                                   const costmodel::DeviceSpec& device) {
-  scheduler::PlanRequest request{input.forest,       options.heads.heads, device,      options.kernels,
-                                 options.cost_model, {},                  options.seed};
-  scheduler::PlanResult result = scheduler::make_plan(choice, request);
+std::vector<Contender> contenders(const CompareOptions& options) {
+  std::vector<Contender> all;
+  for (const scheduler::StrategyChoice& choice : options.strategies) {
+    if (!choice.strategy->info().uses_cost_model) {
+      all.push_back({&choice, ""});
+      continue;
+    }
+    for (const std::string& spec : options.cost_models) all.push_back({&choice, spec});
+  }
+  return all;
+}
+
+std::string contender_name(const Contender& contender, const CompareOptions& options) {
+  const scheduler::StrategyInfo& info = contender.choice->strategy->info();
+  std::string name(info.name);
+  for (const scheduler::StrategyOption& option : info.options) {
+    const auto given = contender.choice->options.find(option.name);  // the name shows what differs from the defaults
+    if (given == contender.choice->options.end() || given->second == option.fallback) continue;
+    name += fmt::format("{}{}={}", name.find(':') == std::string::npos ? ":" : ",", option.name, given->second);
+  }
+  if (contender.cost_model.empty() || (options.cost_models.size() == 1 && contender.cost_model == "analytic")) return name;
+  const auto model_name = [](std::string_view spec) { return costmodel::cost_model_info(spec).name; };
+  const auto namesakes = std::count_if(options.cost_models.begin(), options.cost_models.end(), [&](const std::string& spec) {
+    return model_name(spec) == model_name(contender.cost_model);
+  });
+  return fmt::format("{}[{}]", name, namesakes > 1 ? std::string_view(contender.cost_model) : model_name(contender.cost_model));
+}
+
+ModelsBySpec make_models(const CompareOptions& options, const costmodel::DeviceSpec& device) {
+  ModelsBySpec models;
+  for (const Contender& contender : contenders(options)) {
+    auto& model = models[contender.cost_model];
+    if (!model && !contender.cost_model.empty()) {
+      model = make_model(contender.cost_model, device, options.heads.heads, options.kernels);
+    }
+  }
+  return models;
+}
+
+scheduler::PlanResult plan_checked(const Input& input, const Contender& contender, const CompareOptions& options,
+                                   const costmodel::DeviceSpec& device, const ModelsBySpec& models) {
+  scheduler::PlanResult result = scheduler::make_plan(*contender.choice, request_of(input, contender, options, device, models));
   const auto* plan = std::get_if<scheduler::Plan>(&result);
   if (plan == nullptr) return result;
   const auto violations = scheduler::validate(*plan, device);
@@ -180,41 +222,15 @@ scheduler::PlanResult plan_checked(const Input& input, const scheduler::Strategy
 }
 
 std::vector<ReportRow> compare(const std::vector<Input>& inputs, const CompareOptions& options) {
-  struct Job {
-    const Input* input;
-    const costmodel::DeviceSpec* device;
-    std::vector<ReportRow> rows;
-    std::exception_ptr failure;
-  };
-  std::vector<Job> jobs;
-  for (const Input& input : inputs) {
-    for (const costmodel::DeviceSpec& device : options.devices) jobs.push_back({&input, &device, {}, nullptr});
-  }
-  Progress progress("comparing", jobs.size());
-  std::atomic<std::size_t> next = 0;
-  const auto work = [&] {
-    for (std::size_t j = next++; j < jobs.size(); j = next++) {
-      try {
-        jobs[j].rows = run_case(*jobs[j].input, *jobs[j].device, options);
-      } catch (...) {
-        jobs[j].failure = std::current_exception();
-        next = jobs.size();
-      }
-      progress.step();
-    }
-  };
-  const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
-  const std::size_t wanted = options.jobs > 0 ? static_cast<std::size_t>(options.jobs) : cores;
-  {
-    std::vector<std::jthread> threads;
-    for (std::size_t t = 1; t < std::min(wanted, jobs.size()); ++t) threads.emplace_back(work);
-    work();
-  }
+  std::vector<ModelsBySpec> models;
+  for (const costmodel::DeviceSpec& device : options.devices) models.push_back(make_models(options, device));
+  std::vector<std::vector<ReportRow>> by_case(inputs.size() * options.devices.size());
+  for_each_case("comparing", by_case.size(), options.jobs, [&](std::size_t i) {
+    const std::size_t d = i % options.devices.size();
+    by_case[i] = run_case(inputs[i / options.devices.size()], options.devices[d], options, models[d]);
+  });
   std::vector<ReportRow> rows;
-  for (Job& job : jobs) {
-    if (job.failure) std::rethrow_exception(job.failure);
-    std::move(job.rows.begin(), job.rows.end(), std::back_inserter(rows));
-  }
+  for (std::vector<ReportRow>& some : by_case) std::move(some.begin(), some.end(), std::back_inserter(rows));
   return rows;
 }
 

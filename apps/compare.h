@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,6 +29,7 @@ struct ReportRow {
   std::string input;
   std::int64_t snapshot = 0;
   std::string device, heads, strategy, kernels;
+  std::string cost_model;  ///< consulted by the strategy; empty: none
   RowStatus status = RowStatus::ok;
   std::int64_t requests = 0;
   double dedupe = 1.0;
@@ -52,20 +55,35 @@ struct CompareOptions {
   std::vector<scheduler::StrategyChoice> strategies;
   std::string strategy_text;  ///< as given, for reproduction
   scheduler::KernelSet kernels = scheduler::KernelSet::ours;
-  std::string cost_model = "analytic";
+  std::vector<std::string> cost_models = {"analytic"};  ///< specs; strategies that consume one run with each
   std::uint64_t seed = 1;
   bool timing = true;
   std::int32_t jobs = 0;  ///< threads; 0: one a core
 };
 
-/// Plans, validates and simulates everything. Rows in the order inputs, devices, strategies. flash_decoding is always run (for the
+/// A strategy and, where it consumes one, the cost model it plans by.
+struct Contender {
+  const scheduler::StrategyChoice* choice;
+  std::string cost_model;  ///< spec; empty: none consulted
+};
+/// Every strategy of the options, those that consume a cost model once a model.
+std::vector<Contender> contenders(const CompareOptions& options);
+/// "codec", with options that differ from the defaults "codec:rounds=1"; with a cost model other than the default one, or among
+/// several, "codec[linear]"; the file of a table shows only where several are compared.
+std::string contender_name(const Contender& contender, const CompareOptions& options);
+
+/// The cost models of the options by spec, made for a device; none when no strategy consumes one.
+using ModelsBySpec = std::map<std::string, std::shared_ptr<const costmodel::CostModel>>;
+ModelsBySpec make_models(const CompareOptions& options, const costmodel::DeviceSpec& device);
+
+/// Plans, validates and simulates everything. Rows in the order inputs, devices, strategies, cost models. flash_decoding is always run (for the
 /// speed-up column) and has a row only when it was asked for.
 std::vector<ReportRow> compare(const std::vector<Input>& inputs, const CompareOptions& options);
 
 /// Plan of one strategy, validated: a Refusal for refusals and for plans that don't fit the device's memory. An invalid plan of ours
 /// throws Error (check failed).
-scheduler::PlanResult plan_checked(const Input& input, const scheduler::StrategyChoice& choice, const CompareOptions& options,
-                                   const costmodel::DeviceSpec& device);
+scheduler::PlanResult plan_checked(const Input& input, const Contender& contender, const CompareOptions& options,
+                                   const costmodel::DeviceSpec& device, const ModelsBySpec& models);
 
 /// Rows of one (source, device, strategy), their snapshots summed up: geometric means of ratios, arithmetic means of times.
 struct Summary {

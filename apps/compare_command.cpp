@@ -7,6 +7,8 @@
 #include <tuple>
 
 #include "apps/commands.h"
+#include "apps/cost_models.h"
+#include "apps/cost_study.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
@@ -43,7 +45,8 @@ void write_perfetto(const CompareCommand& command, const std::vector<Input>& inp
   });
   const auto device = std::find_if(options.devices.begin(), options.devices.end(),
                                    [&](const costmodel::DeviceSpec& d) { return d.name == row.device; });
-  const auto result = plan_checked(*input, scheduler::parse_strategy(row.strategy), options, *device);
+  const scheduler::StrategyChoice choice = scheduler::parse_strategy(row.strategy.substr(0, row.strategy.find('[')));
+  const auto result = plan_checked(*input, {&choice, row.cost_model}, options, *device, make_models(options, *device));
   const auto& plan = std::get<scheduler::Plan>(result);
   sim::SimOptions sim_options;
   sim_options.timeline = true;
@@ -51,6 +54,17 @@ void write_perfetto(const CompareCommand& command, const std::vector<Input>& inp
   core::write_file(command.perfetto, scheduler::write_trace_events(sim.timeline, plan));
   fmt::print(stderr, "wrote the trace of {} on {}, {} snapshot {}, to {}\n", row.strategy, row.device, row.input, row.snapshot,
              command.perfetto);
+}
+
+int run_study(const CompareCommand& command, const CompareOptions& options) {
+  if (command.study != "cost-models") throw core::usage_error(core::unknown_name("study", command.study, {"cost-models"}));
+  for (const auto& [option, value] : {std::pair("--baseline", command.baseline), std::pair("--perfetto", command.perfetto)}) {
+    if (!value.empty()) throw core::usage_error(fmt::format("--study: {} belongs to a comparison without --study", option));
+  }
+  const CostStudy study = study_cost_models(load_inputs(command.inputs), options);
+  if (!command.json.empty()) core::write_file(command.json, write_study(study, command.command_line));
+  if (command.json != "-") fmt::print("{}", render_study(study, options));
+  return 0;
 }
 
 }  // namespace
@@ -62,11 +76,12 @@ int run_compare(const CompareCommand& command) {
   options.strategies = choose_strategies(command.strategy);
   options.strategy_text = command.strategy;
   options.kernels = choose_kernels(command.kernels);
-  options.cost_model = command.cost_model;
+  options.cost_models = choose_cost_models(!command.cost_model.empty() ? command.cost_model : command.study.empty() ? "analytic" : "all");
   options.seed = command.inputs.seed;
   options.timing = command.timing;
   options.jobs = command.jobs;
   if (!command.perfetto_row.empty() && command.perfetto.empty()) throw core::usage_error("--perfetto-row: give --perfetto FILE too");
+  if (!command.study.empty()) return run_study(command, options);
   const std::string baseline = command.baseline.empty() ? std::string() : core::read_file(command.baseline);
   const std::vector<Input> inputs = load_inputs(command.inputs);
   const std::vector<ReportRow> rows = compare(inputs, options);

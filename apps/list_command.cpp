@@ -6,6 +6,7 @@
 #include "apps/terminal.h"
 #include "core/error.h"
 #include "core/text.h"
+#include "costmodel/cost_model.h"
 #include "costmodel/kernel_config.h"
 #include "traces/families.h"
 #include "traces/suites.h"
@@ -21,6 +22,15 @@ void list_strategies() {
       fmt::print("    option {} = {} ({} to {}): {}\n", o.name, o.fallback, o.low, o.high, o.meaning);
     }
   }
+}
+
+void list_cost_models() {
+  Table table({"cost model", "unit", "a task costs", "source"}, {Align::left, Align::left, Align::left, Align::left});
+  for (const costmodel::CostModelInfo& m : costmodel::cost_models()) {
+    table.row({std::string(m.name), m.relative ? "own" : "us", std::string(m.formula), std::string(m.source)});
+  }
+  fmt::print("{}Units of their own are scaled to us by one calibration point; `--cost-model table` makes its table with the simulator.\n",
+             table.finish());
 }
 
 void list_devices() {
@@ -112,6 +122,8 @@ void list_heads() {
 int run_list(const ListCommand& command) {
   if (command.what == "strategies") {
     list_strategies();
+  } else if (command.what == "cost-models") {
+    list_cost_models();
   } else if (command.what == "devices") {
     if (command.name.empty()) {
       list_devices();
@@ -128,7 +140,7 @@ int run_list(const ListCommand& command) {
     list_heads();
   } else {
     throw core::usage_error(
-        core::unknown_name("list", command.what, {"strategies", "devices", "kernels", "families", "suites", "heads"}));
+        core::unknown_name("list", command.what, {"strategies", "cost-models", "devices", "kernels", "families", "suites", "heads"}));
   }
   return 0;
 }

@@ -75,11 +75,12 @@ struct Commands {
   apps::PlanCommand plan;
   apps::PlanFileCommand check, sim, run, exported;
   apps::CompareCommand compare;
+  apps::CostTableCommand cost_table;
 };
 
 void add_list(CLI::App& app, Commands& c, int& code) {
-  CLI::App* list = app.add_subcommand("list", "list strategies, devices, kernels, families, suites or heads");
-  list->add_option("what", c.list.what, "strategies, devices, kernels, families, suites, heads")->required();
+  CLI::App* list = app.add_subcommand("list", "list strategies, cost models, devices, kernels, families, suites or heads");
+  list->add_option("what", c.list.what, "strategies, cost-models, devices, kernels, families, suites, heads")->required();
   list->add_option("name", c.list.name, "devices: one in full, with the source of every number; suites: one");
   list->callback([&] { code = apps::run_list(c.list); });
 }
@@ -109,7 +110,7 @@ void add_plan(CLI::App& app, Commands& c, int& code) {
   add_device(*plan, c.plan.devices);
   plan->add_option("--strategy", c.plan.strategy, "strategy, with options as name:option=value")->required();
   plan->add_option("--kernels", c.plan.kernels, "ours or published")->capture_default_str();
-  plan->add_option("--cost-model", c.plan.cost_model, "for strategies that consult one")->capture_default_str();
+  plan->add_option("--cost-model", c.plan.cost_model, "for strategies that consult one: a name or table:FILE")->capture_default_str();
   plan->add_option("-o,--output", c.plan.output, "file; - is stdout")->capture_default_str();
   plan->callback([&] { code = apps::run_plan(c.plan); });
 }
@@ -147,7 +148,8 @@ void add_compare(CLI::App& app, Commands& c, int& code) {
   add_device(*compare, c.compare.devices);
   compare->add_option("--strategy", c.compare.strategy, "all, or a list: a,b:option=value")->capture_default_str();
   compare->add_option("--kernels", c.compare.kernels, "ours (plans alone) or published (methods as shipped)")->capture_default_str();
-  compare->add_option("--cost-model", c.compare.cost_model, "for strategies that consult one")->capture_default_str();
+  compare->add_option("--cost-model", c.compare.cost_model, "for strategies that consult one: a list, e.g. linear,table:FILE, or all [analytic]");
+  compare->add_option("--study", c.compare.study, "cost-models: how good each cost model is, and what its errors cost");
   compare->add_option("--json", c.compare.json, "write report/1; - is stdout");
   compare->add_option("--baseline", c.compare.baseline, "older report/1: list what changed");
   compare->add_option("--perfetto", c.compare.perfetto, "write one row's timeline as trace events");
@@ -156,6 +158,15 @@ void add_compare(CLI::App& app, Commands& c, int& code) {
   compare->add_flag("--rows", c.compare.rows, "print every snapshot's row");
   compare->add_flag("!--no-timing", c.compare.timing, "leave out host times, so that output is byte-identical");
   compare->callback([&] { code = apps::run_compare(c.compare); });
+}
+
+void add_cost_table(CLI::App& app, Commands& c, int& code) {
+  CLI::App* table = app.add_subcommand("cost-table", "write simulated times of single tasks as cost_table/1, for --cost-model table:FILE");
+  add_heads(*table, c.cost_table.heads);
+  add_device(*table, c.cost_table.devices);
+  table->add_option("--kernels", c.cost_table.kernels, "ours, or published: all of the catalog")->capture_default_str();
+  table->add_option("-o,--output", c.cost_table.output, "file; - is stdout")->capture_default_str();
+  table->callback([&] { code = apps::run_cost_table(c.cost_table); });
 }
 
 int exit_code(core::ErrorKind kind) {
@@ -176,7 +187,7 @@ int parse_and_run(int argc, char** argv) {
   commands.compare.command_line = joined(argc, argv);
   int code = 0;
   if (const std::string first = argc > 1 ? argv[1] : "-"; !first.starts_with('-')) {
-    const std::vector<std::string> names = {"list", "trace", "plan", "check", "sim", "run", "export", "compare"};
+    const std::vector<std::string> names = {"list", "trace", "plan", "check", "sim", "run", "export", "compare", "cost-table"};
     if (std::find(names.begin(), names.end(), first) == names.end()) {
       throw core::usage_error(core::unknown_name("command", first, names));
     }
@@ -186,6 +197,7 @@ int parse_and_run(int argc, char** argv) {
   add_plan(app, commands, code);
   add_plan_files(app, commands, code);
   add_compare(app, commands, code);
+  add_cost_table(app, commands, code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "apps/commands.h"
+#include "apps/cost_models.h"
 #include "apps/terminal.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -59,15 +60,17 @@ int run_plan(const PlanCommand& command) {
   CompareOptions options;
   options.heads = choose_heads(command.heads);
   options.kernels = choose_kernels(command.kernels);
-  options.cost_model = command.cost_model;
+  options.cost_models = choose_cost_models(command.cost_model);
+  if (options.cost_models.size() != 1) throw core::usage_error(fmt::format("plan takes one cost model, got {}", options.cost_models.size()));
   options.seed = command.inputs.seed;
   const auto devices = choose_devices(command.devices);
-  const auto choices = choose_strategies(command.strategy);
-  if (devices.size() != 1 || choices.size() != 1) throw core::usage_error("plan takes one device and one strategy");
-  const scheduler::PlanResult result = plan_checked(inputs.front(), choices.front(), options, devices.front());
+  options.strategies = choose_strategies(command.strategy);
+  if (devices.size() != 1 || options.strategies.size() != 1) throw core::usage_error("plan takes one device and one strategy");
+  const scheduler::PlanResult result = plan_checked(inputs.front(), contenders(options).front(), options, devices.front(),
+                                                    make_models(options, devices.front()));
   if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
     throw core::Error(core::ErrorKind::check_failed,
-                      fmt::format("{} refuses ({}): {}", choices.front().strategy->info().name,
+                      fmt::format("{} refuses ({}): {}", options.strategies.front().strategy->info().name,
                                   scheduler::refusal_name(refusal->refusal), refusal->sentence));
   }
   core::write_file(command.output, scheduler::write_plan(std::get<scheduler::Plan>(result)));

@@ -25,7 +25,8 @@ void optional_field(core::JsonWriter& w, std::string_view key, const std::option
 void write_row(core::JsonWriter& w, const ReportRow& row) {
   w.begin_object();
   w.field("input", row.input).field("snapshot", row.snapshot).field("device", row.device).field("heads", row.heads);
-  w.field("strategy", row.strategy).field("kernels", row.kernels).field("status", status_name(row.status));
+  w.field("strategy", row.strategy).field("cost_model", row.cost_model).field("kernels", row.kernels);
+  w.field("status", status_name(row.status));
   w.field("requests", row.requests).field("dedupe", row.dedupe);
   optional_field(w, "time_us", row.time_us);
   optional_field(w, "speedup_vs_flash_decoding", row.speedup_vs_flash_decoding);
