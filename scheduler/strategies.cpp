@@ -12,6 +12,11 @@
 namespace espalier::scheduler {
 
 const Strategy& flash_decoding_strategy();
+const Strategy& fa3_static_strategy();
+const Strategy& fa3_dynamic_strategy();
+const Strategy& flashinfer_decode_strategy();
+const Strategy& flashinfer_prefill_strategy();
+const Strategy& sglang_triton_strategy();
 const Strategy& cascade_strategy();
 const Strategy& bifurcated_strategy();
 const Strategy& deft_flatten_strategy();
@@ -24,6 +29,11 @@ const Strategy& relay_strategy();
 const std::vector<const Strategy*>& strategies() {
   static const std::vector<const Strategy*> table = {
       &flash_decoding_strategy(),
+      &fa3_static_strategy(),
+      &fa3_dynamic_strategy(),
+      &flashinfer_decode_strategy(),
+      &flashinfer_prefill_strategy(),
+      &sglang_triton_strategy(),
       &cascade_strategy(),
       &bifurcated_strategy(),
       &deft_flatten_strategy(),

@@ -12,6 +12,7 @@
 
 #include "core/units.h"
 #include "scheduler/strategies/flat.h"
+#include "scheduler/strategies/flat_tasks.h"
 #include "scheduler/strategies/split_rules.h"
 
 namespace espalier::scheduler {
@@ -47,11 +48,7 @@ std::vector<std::string> flat_why(const PlanRequest& request, const FlatCut& cut
                               "is taken to hold",
                               counted(cut.splits, "split"), cut.split_tokens, cut.longest, counted(cut.work, "CTA"), cut.slots));
   }
-  const std::int64_t unique = traces::unique_tokens(request.forest), logical = traces::logical_tokens(request.forest);
-  if (logical > unique) {
-    why.push_back(fmt::format("prefixes are read by each request anew: {} tokens requested, {} unique ({:.2f} x)", logical, unique,
-                              static_cast<double>(logical) / static_cast<double>(unique)));
-  }
+  add_no_sharing(request.forest, why);
   return why;
 }
 

@@ -24,6 +24,10 @@ inline std::int64_t roots_of(const traces::PrefixForest& forest) {
   return std::count_if(forest.parent.begin(), forest.parent.end(), [](traces::NodeId p) { return !p.valid(); });
 }
 
+inline bool no_warp_groups(const scheduler::PlanRequest& request) {
+  return request.device.wgmma_flop_per_clk <= 0 && request.kernels == scheduler::KernelSet::published;
+}
+
 inline const std::vector<RefusalRule>& refusal_rules() {
   using scheduler::KernelSet;
   using scheduler::PlanRequest;
@@ -36,6 +40,14 @@ inline const std::vector<RefusalRule>& refusal_rules() {
        [](const PlanRequest& request) { return request.heads.qk_dim > 256; }, true},
       {"flash_decoding", RefusalClass::kernel, "more than 256 value columns: the published split kernel would spill",
        [](const PlanRequest& request) { return request.heads.v_dim > 256 && request.kernels == KernelSet::published; },
+       true},
+      {"fa3_static", RefusalClass::kernel, "no warp-group MMA for the published kernel", no_warp_groups, true},
+      {"fa3_dynamic", RefusalClass::kernel, "no warp-group MMA for the published kernel", no_warp_groups, true},
+      {"flashinfer_decode", RefusalClass::kernel, "heads of more than 256 dims: the published kernel has no such shape",
+       [](const PlanRequest& request) { return request.heads.qk_dim > 256 && request.kernels == KernelSet::published; },
+       true},
+      {"flashinfer_decode", RefusalClass::kernel, "latent attention: the published kernel reads values of their own",
+       [](const PlanRequest& request) { return request.heads.v_in_k && request.kernels == KernelSet::published; },
        true},
       {"codec", RefusalClass::kernel, "more than 256 value columns: the published kernel would spill",
        [](const PlanRequest& request) { return request.heads.v_dim > 256 && request.kernels == KernelSet::published; },

@@ -171,7 +171,9 @@ TEST(Strategies, StandInTheTablesOrder) {
     EXPECT_FALSE(strategy->info().needs.empty());
     EXPECT_FALSE(strategy->info().source.empty());
   }
-  EXPECT_THAT(names, testing::ElementsAre("flash_decoding", "cascade", "bifurcated", "deft_flatten", "codec", "deft_node", "deft_node_chunk", "fasttree", "relay"));
+  EXPECT_THAT(names, testing::ElementsAre("flash_decoding", "fa3_static", "fa3_dynamic", "flashinfer_decode", "flashinfer_prefill",
+                                          "sglang_triton", "cascade", "bifurcated", "deft_flatten", "codec", "deft_node",
+                                          "deft_node_chunk", "fasttree", "relay"));
 }
 
 template <class F>
