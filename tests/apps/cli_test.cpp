@@ -4,8 +4,8 @@
 #include <gmock/gmock.h>
 
 #include "command.h"
-#include "scheduler/strategy.h"
 #include "core/json.h"
+#include "scheduler/strategy.h"
 
 namespace espalier::apps {
 namespace {
