@@ -85,8 +85,11 @@ std::string advice(const Summary& best, const Summary* flat) {
     return fmt::format("  verdict: use {}: {} over flash_decoding at dedupe {:.2f}.\n", best.strategy, times(best.speedup), best.dedupe);
   }
   const bool tiny = best.bound_by == sim::bound_name(sim::Bound::fixed) || best.bound_by == sim::bound_name(sim::Bound::latency);
-  return fmt::format("  verdict: sharing does not pay here although dedupe is {:.2f}: {}the best plan, {}, is at {} flash_decoding.\n",
-                     best.dedupe, tiny ? "launches and latencies dominate so small a batch; " : "", best.strategy, times(best.speedup));
+  const std::string rest = best.strategy == "flash_decoding"
+                               ? "keep flash_decoding; no other plan is faster"
+                               : fmt::format("the best plan, {}, is at {} flash_decoding", best.strategy, times(best.speedup));
+  return fmt::format("  verdict: sharing does not pay here although dedupe is {:.2f}: {}{}.\n", best.dedupe,
+                     tiny ? "launches and latencies dominate so small a batch; " : "", rest);
 }
 
 std::string verdict(const std::vector<Summary>& ranked, const CompareOptions& options) {

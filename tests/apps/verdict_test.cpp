@@ -54,7 +54,7 @@ TEST(Verdict, TellsBalanceFromSharing) {
 
 TEST(Verdict, SaysWhenSharingExistsButDoesNotPay) {
   const auto text = render({row("flash_decoding", 100, 1, 2.0), row("codec", 105, 0.95, 2.0)}, options(), false);
-  EXPECT_THAT(text, HasSubstr("sharing does not pay here"));
+  EXPECT_THAT(text, HasSubstr("sharing does not pay here although dedupe is 2.00: keep flash_decoding; no other plan is faster."));
 }
 
 TEST(Verdict, WeighsPlanningAgainstTheGainOverLayers) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "scheduler/plan_builder.h"
+#include "tests/scheduler/node_plans.h"
 
 namespace espalier::kernels::testing {
 
@@ -26,6 +27,7 @@ using scheduler::StepId;
 using scheduler::Task;
 using scheduler::TaskId;
 using scheduler::TaskKind;
+using scheduler::node_plans::reduce_kernel;
 using traces::HeadConfig;
 using traces::NodeId;
 using traces::PrefixForest;
@@ -47,12 +49,6 @@ inline costmodel::KernelConfig attend_kernel(bool packs_heads = true, std::int32
   kernel.name = "attend";
   kernel.query_tile = tile;
   kernel.packs_heads = packs_heads;
-  return kernel;
-}
-inline costmodel::KernelConfig reduce_kernel() {
-  costmodel::KernelConfig kernel;
-  kernel.name = "reduce";
-  kernel.role = costmodel::KernelRole::reduce;
   return kernel;
 }
 

@@ -6,21 +6,16 @@
 #include <set>
 #include <tuple>
 
+#include "tests/scheduler/brute_force_flow.h"
+
 namespace espalier::scheduler::samples {
 namespace {
 
-using Cell = std::tuple<int, int, int>;        // slot, row, head
 using Token = std::tuple<int, int, int, int>;  // request, head, node, token
-
-struct Event {
-  bool step;
-  int item;
-  friend auto operator<=>(const Event&, const Event&) = default;
-};
 
 class BruteForce {
  public:
-  explicit BruteForce(const Plan& plan) : plan_(plan) {}
+  explicit BruteForce(const Plan& plan) : plan_(plan), flow_{plan} {}
 
   bool valid() {
     if (!indices() || !phases()) return false;
@@ -41,48 +36,13 @@ class BruteForce {
         if (!step(static_cast<int>(i), pass == 0)) return false;
       }
     }
-    return covered() && slots_used() && values_scored() && finals_written() && ordered();
+    return covered() && slots_used() && values_scored() && finals_written() && ordered(flow_);
   }
 
-  /// After valid(). Two elements that share bytes: one is done with before the other is written, or the writer is the step that takes it.
-  bool storage_valid() const {
-    struct Element {
-      Cell cell;
-      std::int64_t begin, end;
-    };
-    std::vector<Element> elements;
-    for (const auto& [cell, count] : written_) {
-      const auto [s, row, h] = cell;
-      const Slot& slot = plan_.slots[SlotId(s)];
-      const std::int64_t bytes = traces::dtype_bytes(slot.dtype) * slot.columns;
-      const std::int64_t before = std::int64_t{row} * slot.head_count + (h - slot.head_begin);
-      const std::int64_t begin = slot.offset + bytes * before;
-      if (begin < 0 || begin + bytes > plan_.workspace_bytes || slot.offset % 16 != 0) return false;
-      elements.push_back({cell, begin, begin + bytes});
-      if (slot.kind != SlotKind::partial) continue;
-      const std::int64_t lse = slot.offset + bytes * slot.queries.size() * slot.head_count + 4 * before;
-      if (lse + 4 > plan_.workspace_bytes) return false;
-      elements.push_back({cell, lse, lse + 4});
-    }
-    for (const Element& a : elements) {
-      for (const Element& b : elements) {
-        if (std::get<0>(a.cell) == std::get<0>(b.cell) || a.begin >= b.end || b.begin >= a.end) continue;
-        if (!done_before(a.cell, b.cell) && !done_before(b.cell, a.cell)) return false;
-      }
-    }
-    return true;
-  }
+  /// After valid().
+  bool storage() const { return storage_sound(flow_); }
 
  private:
-  bool done_before(const Cell& first, const Cell& second) const {
-    const Event writer = writer_.at(second), reader = reader_.at(first);
-    if (writer.step && writer == reader && taken_row_.at(first) == written_row_.at(second) && std::get<2>(first) == std::get<2>(second)) return true;
-    if (!finished_before(writer_.at(first), writer) || !finished_before(reader, writer)) return false;
-    for (const auto& [cell, task] : scans_) {
-      if (cell == first && !finished_before(task, writer)) return false;
-    }
-    return true;
-  }
 
   static bool inside(Interval v, std::size_t n) { return 0 <= v.begin && v.begin <= v.end && v.end <= static_cast<int>(n); }
   template <class I>
@@ -150,14 +110,14 @@ class BruteForce {
       const Launch& launch = plan_.launches.raw()[l];
       for (int before = 0; before < static_cast<int>(l); ++before) {
         if (plan_.launches[LaunchId(before)].stream != launch.stream) continue;
-        after_launch_[static_cast<int>(l)].insert(before);
-        after_launch_[static_cast<int>(l)].insert(after_launch_[before].begin(), after_launch_[before].end());
+        flow_.after_launch[static_cast<int>(l)].insert(before);
+        flow_.after_launch[static_cast<int>(l)].insert(flow_.after_launch[before].begin(), flow_.after_launch[before].end());
       }
       for (int d = launch.dependencies.begin; d < launch.dependencies.end; ++d) {
         const int before = plan_.dependencies[static_cast<std::size_t>(d)].value;
         if (before >= static_cast<int>(l)) return false;
-        after_launch_[static_cast<int>(l)].insert(before);
-        after_launch_[static_cast<int>(l)].insert(after_launch_[before].begin(), after_launch_[before].end());
+        flow_.after_launch[static_cast<int>(l)].insert(before);
+        flow_.after_launch[static_cast<int>(l)].insert(flow_.after_launch[before].begin(), flow_.after_launch[before].end());
       }
       if (launch.phases.begin != static_cast<int>(seen_phases.size())) return false;
       for (int p = launch.phases.begin; p < launch.phases.end; ++p) {
@@ -167,7 +127,7 @@ class BruteForce {
         if (phase.range.begin != static_cast<int>(list.size())) return false;
         for (int i = phase.range.begin; i < phase.range.end; ++i) {
           list.push_back(i);
-          phase_of_[{phase.kind == PhaseKind::steps, i}] = {static_cast<int>(l), p};
+          flow_.phase_of[{phase.kind == PhaseKind::steps, i}] = {static_cast<int>(l), p};
         }
       }
     }
@@ -251,12 +211,12 @@ class BruteForce {
     } else if (!kernel_takes({false, i}, slot) || !holds(t.slot, t.kind == TaskKind::attend ? ReductionOp::log_sum_exp : ReductionOp::sum)) {
       return false;
     }
-    writer_[{t.slot.value, row, h}] = {false, i};
-    return ++written_[{t.slot.value, row, h}] == 1;
+    flow_.writer[{t.slot.value, row, h}] = {false, i};
+    return ++flow_.written[{t.slot.value, row, h}] == 1;
   }
 
   bool kernel_takes(Event actor, const Slot& slot) const {
-    const int phase = phase_of_.at(actor).second;
+    const int phase = flow_.phase_of.at(actor).second;
     return plan_.kernels[plan_.phases[static_cast<std::size_t>(phase)].kernel].partial_dtype == slot.dtype;
   }
   bool holds(SlotId slot, ReductionOp op) {
@@ -273,7 +233,7 @@ class BruteForce {
       const int row = row_in(slot, r);
       if (row < 0 || !has_head(slot, h)) continue;
       if (t.kind == TaskKind::values) {
-        scans_.push_back({{slot.value, row, h}, {false, i}});
+        flow_.scans.push_back({{slot.value, row, h}, {false, i}});
       } else if (!consume({slot.value, row, h}, {false, i})) {
         return false;
       }
@@ -281,7 +241,7 @@ class BruteForce {
     return true;
   }
   bool consume(Cell cell, Event reader) {
-    reader_[cell] = reader;
+    flow_.reader[cell] = reader;
     return ++consumed_[cell] == 1;
   }
 
@@ -314,9 +274,9 @@ class BruteForce {
     if (!s.out.valid()) return ++finals_[{request(s.out_row + row), h}] == 1;
     if (!usable(s.out, s.out_row + row, h) || !holds(s.out, s.op) || !kernel_takes({true, i}, plan_.slots[s.out])) return false;
     const Cell cell{s.out.value, s.out_row + row, h};
-    writer_[cell] = {true, i};
-    written_row_[cell] = row;
-    return ++written_[cell] == 1;
+    flow_.writer[cell] = {true, i};
+    flow_.written_row[cell] = row;
+    return ++flow_.written[cell] == 1;
   }
   bool step_read(int i, const ReductionStep& s, int row, int h) {
     const int position = s.out.valid() ? plan_.slots[s.out].queries.begin + s.out_row + row : s.out_row + row;
@@ -327,7 +287,7 @@ class BruteForce {
       const Slot& slot = plan_.slots[input.slot];
       if (slot.dtype != first.dtype || !kernel_takes({true, i}, slot) || request(slot.queries.begin + input.row + row) != request(position)) return false;
       if (!consume({input.slot.value, input.row + row, h}, {true, i})) return false;
-      taken_row_[{input.slot.value, input.row + row, h}] = row;
+      flow_.taken_row[{input.slot.value, input.row + row, h}] = row;
     }
     return true;
   }
@@ -354,7 +314,7 @@ class BruteForce {
       const Slot& slot = plan_.slots[SlotId(s)];
       for (int row = 0; row < slot.queries.size(); ++row) {
         for (int h = slot.head_begin; h < slot.head_begin + slot.head_count; ++h) {
-          if (written_.count({s, row, h}) == 0 || consumed_.count({s, row, h}) == 0) return false;
+          if (flow_.written.count({s, row, h}) == 0 || consumed_.count({s, row, h}) == 0) return false;
         }
       }
     }
@@ -380,66 +340,16 @@ class BruteForce {
     return finals_.size() == plan_.forest.request_count() * static_cast<std::size_t>(plan_.heads.q_heads);
   }
 
-  bool finished_before(Event a, Event b) const {
-    const auto [launch_a, phase_a] = phase_of_.at(a);
-    const auto [launch_b, phase_b] = phase_of_.at(b);
-    if (launch_a != launch_b) return after_launch_.count(launch_b) > 0 && after_launch_.at(launch_b).count(launch_a) > 0;
-    for (int p = phase_a + 1; p <= phase_b; ++p) {
-      if (plan_.phases[static_cast<std::size_t>(p)].start == PhaseStart::barrier) return true;
-    }
-    return false;
-  }
-
-  bool waits(Event before, Event after) {
-    if (finished_before(before, after)) return true;
-    const auto [launch_a, phase_a] = phase_of_.at(before);
-    const auto [launch_b, phase_b] = phase_of_.at(after);
-    if (!after.step || launch_a != launch_b || phase_a > phase_b) return false;
-    if (plan_.phases[static_cast<std::size_t>(phase_b)].start != PhaseStart::on_arrival) return false;
-    edges_[before].insert(after);
-    return true;
-  }
-
-  bool ordered() {
-    for (const auto& [cell, reader] : reader_) {
-      if (!waits(writer_.at(cell), reader)) return false;
-    }
-    for (const auto& [cell, task] : scans_) {
-      if (!waits(writer_.at(cell), task) || !waits(reader_.at(cell), task)) return false;
-    }
-    std::map<Event, int> colour;
-    for (const auto& [event, next] : edges_) {
-      if (circle(event, colour)) return false;
-    }
-    return true;
-  }
-  bool circle(Event event, std::map<Event, int>& colour) const {
-    if (colour[event] != 0) return colour[event] == 1;
-    colour[event] = 1;
-    if (const auto at = edges_.find(event); at != edges_.end()) {
-      for (const Event& next : at->second) {
-        if (circle(next, colour)) return true;
-      }
-    }
-    colour[event] = 2;
-    return false;
-  }
-
   const Plan& plan_;
-  std::map<int, std::set<int>> after_launch_;
-  std::map<Event, std::pair<int, int>> phase_of_;  // launch, phase
   std::array<std::map<Token, int>, 5> reads_;      // by task kind
   std::map<int, std::set<Token>> weighed_;         // by values task
   std::map<Token, int> scored_in_;                 // slot
   std::map<int, Interval> layout_;                 // segments behind a score slot's columns
   std::set<std::pair<int, int>> chain_;            // request, head
   std::map<std::pair<int, int>, int> softmaxes_, finals_;
-  std::map<Cell, int> written_, consumed_;
-  std::map<Cell, Event> writer_, reader_;
-  std::map<Cell, int> written_row_, taken_row_;    // row within the step
-  std::vector<std::pair<Cell, Event>> scans_;
+  std::map<Cell, int> consumed_;
   std::map<int, ReductionOp> op_;
-  std::map<Event, std::set<Event>> edges_;
+  Flow flow_;
 };
 
 }  // namespace
@@ -448,7 +358,7 @@ bool brute_force_valid(const Plan& plan) { return BruteForce(plan).valid(); }
 
 bool brute_force_storage_valid(const Plan& plan) {
   BruteForce force(plan);
-  return force.valid() && force.storage_valid();
+  return force.valid() && force.storage();
 }
 
 }  // namespace espalier::scheduler::samples

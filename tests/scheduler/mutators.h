@@ -61,6 +61,17 @@ inline ReductionStep* any_step(Plan& plan, Rng& rng) {
 }
 inline RequestId first_request(const Plan& plan, Interval queries) { return plan.query_rows[static_cast<std::size_t>(queries.begin)]; }
 
+/// Lets a step write the final row of a request that isn't its own.
+inline bool take_final_row_of_another(Plan& p, Rng& r) {
+  ReductionStep* step = any_step(p, r, [](const ReductionStep& s) { return !s.out.valid() && s.rows == 1; });
+  if (step == nullptr) return false;
+  const RequestId own = p.query_rows[static_cast<std::size_t>(step->out_row)];
+  const auto other = std::find_if(p.query_rows.begin(), p.query_rows.end(), [&](RequestId q) { return q != own; });
+  if (other == p.query_rows.end()) return false;
+  step->out_row = static_cast<std::int32_t>(other - p.query_rows.begin());
+  return true;
+}
+
 /// Sets `field` of a random row of a column to `value`.
 template <class T, class Field>
 bool set(std::vector<T>& column, Rng& rng, Field T::*field, Field value) {

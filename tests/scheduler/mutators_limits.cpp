@@ -81,18 +81,7 @@ std::vector<Mutator> order_mutators() {
          task->slot = SlotId();
          return true;
        }},
-      {final_row_twice, "a step onto another's final row",
-       [](Plan& p, Rng& r) {
-         ReductionStep* step = any_step(p, r, [](const ReductionStep& s) { return !s.out.valid() && s.rows == 1; });
-         if (step == nullptr) return false;
-         const RequestId own = p.query_rows[static_cast<std::size_t>(step->out_row)];
-         for (std::size_t i = 0; i < p.query_rows.size(); ++i) {
-           if (p.query_rows[i] == own) continue;
-           step->out_row = static_cast<std::int32_t>(i);
-           return true;
-         }
-         return false;
-       }},
+      {final_row_twice, "a step onto another's final row", take_final_row_of_another},
       {phase_order, "a phase that leaves its last out",
        [](Plan& p, Rng& r) {
          Phase* phase = any_where(p.phases, r, [](const Phase& f) { return f.range.size() > 0; });

@@ -249,18 +249,7 @@ std::vector<Mutator> mismatch_mutators() {
          input->row = input->row == 0 ? 1 : 0;
          return true;
        }},
-      {merge_row_mismatch, "into another request's final row",
-       [](Plan& p, Rng& r) {
-         ReductionStep* step = any_step(p, r, [](const ReductionStep& s) { return !s.out.valid() && s.rows == 1; });
-         if (step == nullptr) return false;
-         const RequestId own = p.query_rows[static_cast<std::size_t>(step->out_row)];
-         for (std::size_t i = 0; i < p.query_rows.size(); ++i) {
-           if (p.query_rows[i] == own) continue;
-           step->out_row = static_cast<std::int32_t>(i);
-           return true;
-         }
-         return false;
-       }},
+      {merge_row_mismatch, "into another request's final row", take_final_row_of_another},
       {merge_row_mismatch, "a fold of others",
        [](Plan& p, Rng& r) {
          Task* task = any_where(p.tasks.raw(), r, [](const Task& t) { return t.folds.size() > 0 && t.queries.size() == 1; });

@@ -14,6 +14,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "tests/traces/family_checks.h"
 #include "traces/prefix_forest.h"
 
 namespace espalier::traces {
@@ -23,12 +24,6 @@ using ::testing::AllOf;
 using ::testing::Ge;
 using ::testing::HasSubstr;
 using ::testing::Le;
-
-constexpr std::uint64_t kSeeds = 20;
-
-double dedupe(const PrefixForest& forest) {
-  return static_cast<double>(logical_tokens(forest)) / static_cast<double>(unique_tokens(forest));
-}
 
 /// The dedupe of each seed must lie in [low, high].
 void expect_dedupe(std::string_view spec, double low, double high) {
@@ -46,20 +41,8 @@ double median_dedupe(std::string_view spec) {
   return values[kSeeds / 2];
 }
 
-std::int32_t deepest_level(const PrefixForest& forest) {
-  const auto depth = depths(forest);
-  return *std::max_element(depth.begin(), depth.end());
-}
-
 std::string refusal(std::string_view spec) {
-  try {
-    generate_family(spec, 1);
-  } catch (const core::Error& error) {
-    EXPECT_EQ(error.kind(), core::ErrorKind::usage);
-    return error.what();
-  }
-  ADD_FAILURE() << "accepted: " << spec;
-  return {};
+  return refusal_of([](std::string_view s) { generate_family(s, 1); }, spec);
 }
 
 TEST(Family, IsListedOnceWithDefaultsInRange) {

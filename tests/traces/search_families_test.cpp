@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/error.h"
+#include "tests/traces/family_checks.h"
 #include "traces/families.h"
 #include "traces/prefix_forest.h"
 
@@ -17,15 +17,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::Ge;
-using ::testing::HasSubstr;
 using ::testing::Le;
-
-constexpr std::uint64_t kSeeds = 20;
-
-std::int32_t deepest_level(const PrefixForest& forest) {
-  const auto depth = depths(forest);
-  return *std::max_element(depth.begin(), depth.end());
-}
 
 TEST(CodingAgent, PutsSessionsBehindToolAndSystemBlocks) {
   for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
@@ -75,12 +67,9 @@ TEST(BfsSearch, KeepsNoMoreThanTheBeam) {
 }
 
 TEST(BfsSearch, RefusesAbsurdSizes) {
-  try {
-    generate_family("bfs_search:problems=1024,beam=64,children=64", 1);
-    FAIL() << "accepted";
-  } catch (const core::Error& error) {
-    EXPECT_THAT(error.what(), HasSubstr("family bfs_search: expected options that make at most 1000000 nodes"));
-  }
+  const auto make = [](std::string_view spec) { generate_family(spec, 1); };
+  EXPECT_EQ(refusal_of(make, "bfs_search:problems=1024,beam=64,children=64"),
+            "family bfs_search: expected options that make at most 1000000 nodes, got more");
 }
 
 TEST(Beam, CoalescesWithinTheOldestAge) {

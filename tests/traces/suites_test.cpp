@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
+#include "tests/traces/family_checks.h"
 #include "traces/statistics.h"
 
 namespace espalier::traces {
@@ -38,21 +38,10 @@ void expect_rows(std::string_view suite, const std::vector<Row>& rows) {
   }
 }
 
-double dedupe(const PrefixForest& forest) {
-  return static_cast<double>(logical_tokens(forest)) / static_cast<double>(unique_tokens(forest));
-}
-
 double dedupe_of(std::string_view name) { return dedupe(make_suite(name).front()); }
 
 std::string refusal(std::string_view name) {
-  try {
-    make_suite(name);
-  } catch (const core::Error& error) {
-    EXPECT_EQ(error.kind(), core::ErrorKind::usage);
-    return error.what();
-  }
-  ADD_FAILURE() << "accepted: " << name;
-  return {};
+  return refusal_of([](std::string_view s) { make_suite(s); }, name);
 }
 
 TEST(Suite, Pat20HasThePublishedSizes) {
