@@ -32,7 +32,7 @@ struct PlanCommand {
   std::vector<std::string> devices;
   std::string strategy;
   std::string kernels = "ours";
-  std::string cost_model = "analytic";
+  std::string cost_model;  ///< empty: the strategy's own
   std::string output = "-";
 };
 int run_plan(const PlanCommand& command);
@@ -60,7 +60,7 @@ struct CompareCommand {
   std::vector<std::string> devices;
   std::string strategy = "all";
   std::string kernels = "ours";
-  std::string cost_model;  ///< empty: analytic, and all of them in a study
+  std::string cost_model;  ///< empty: each strategy's own, and all of them in a study
   std::string study;  ///< "cost-models", or empty
   std::string json, baseline, perfetto, perfetto_row;
   bool timing = true;

@@ -174,6 +174,7 @@ std::vector<Contender> contenders(const CompareOptions& options) {
       all.push_back({&choice, ""});
       continue;
     }
+    if (options.cost_models.empty()) all.push_back({&choice, std::string(choice.strategy->info().own_cost_model)});
     for (const std::string& spec : options.cost_models) all.push_back({&choice, spec});
   }
   return all;
@@ -187,7 +188,7 @@ std::string contender_name(const Contender& contender, const CompareOptions& opt
     if (given == contender.choice->options.end() || given->second == option.fallback) continue;
     name += fmt::format("{}{}={}", name.find(':') == std::string::npos ? ":" : ",", option.name, given->second);
   }
-  if (contender.cost_model.empty() || (options.cost_models.size() == 1 && contender.cost_model == "analytic")) return name;
+  if (contender.cost_model.empty() || options.cost_models.empty()) return name;
   const auto model_name = [](std::string_view spec) { return costmodel::cost_model_info(spec).name; };
   const auto namesakes = std::count_if(options.cost_models.begin(), options.cost_models.end(), [&](const std::string& spec) {
     return model_name(spec) == model_name(contender.cost_model);

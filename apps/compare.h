@@ -55,7 +55,7 @@ struct CompareOptions {
   std::vector<scheduler::StrategyChoice> strategies;
   std::string strategy_text;  ///< as given, for reproduction
   scheduler::KernelSet kernels = scheduler::KernelSet::ours;
-  std::vector<std::string> cost_models = {"analytic"};  ///< specs; strategies that consume one run with each
+  std::vector<std::string> cost_models;  ///< specs; strategies that consume one run with each; none: each with its own
   std::uint64_t seed = 1;
   bool timing = true;
   std::int32_t jobs = 0;  ///< threads; 0: one a core
@@ -68,8 +68,7 @@ struct Contender {
 };
 /// Every strategy of the options, those that consume a cost model once a model.
 std::vector<Contender> contenders(const CompareOptions& options);
-/// "codec", with options that differ from the defaults "codec:rounds=1"; with a cost model other than the default one, or among
-/// several, "codec[linear]"; the file of a table shows only where several are compared.
+/// "codec", with options that differ from the defaults "codec:rounds=1"; where cost models were named "codec[linear]"; the file of a table shows only where several are compared.
 std::string contender_name(const Contender& contender, const CompareOptions& options);
 
 /// The cost models of the options by spec, made for a device; none when no strategy consumes one.

@@ -76,7 +76,8 @@ int run_compare(const CompareCommand& command) {
   options.strategies = choose_strategies(command.strategy);
   options.strategy_text = command.strategy;
   options.kernels = choose_kernels(command.kernels);
-  options.cost_models = choose_cost_models(!command.cost_model.empty() ? command.cost_model : command.study.empty() ? "analytic" : "all");
+  if (!command.cost_model.empty()) options.cost_models = choose_cost_models(command.cost_model);
+  else if (!command.study.empty()) options.cost_models = choose_cost_models("all");
   options.seed = command.inputs.seed;
   options.timing = command.timing;
   options.jobs = command.jobs;

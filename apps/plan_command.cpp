@@ -60,8 +60,8 @@ int run_plan(const PlanCommand& command) {
   CompareOptions options;
   options.heads = choose_heads(command.heads);
   options.kernels = choose_kernels(command.kernels);
-  options.cost_models = choose_cost_models(command.cost_model);
-  if (options.cost_models.size() != 1) throw core::usage_error(fmt::format("plan takes one cost model, got {}", options.cost_models.size()));
+  if (!command.cost_model.empty()) options.cost_models = choose_cost_models(command.cost_model);
+  if (options.cost_models.size() > 1) throw core::usage_error(fmt::format("plan takes one cost model, got {}", options.cost_models.size()));
   options.seed = command.inputs.seed;
   const auto devices = choose_devices(command.devices);
   options.strategies = choose_strategies(command.strategy);

@@ -118,7 +118,8 @@ class CountedModel final : public costmodel::CostModel {
 };
 
 /// Wraps the request's model, made from its spec where it is missing.
-std::shared_ptr<const CountedModel> count_model(PlanRequest& request) {
+std::shared_ptr<const CountedModel> count_model(PlanRequest& request, const StrategyInfo& info) {
+  if (request.cost_model.empty()) request.cost_model = info.own_cost_model;
   if (!request.model) request.model = costmodel::make_cost_model(request.cost_model, request.device, request.heads);
   auto counted = std::make_shared<const CountedModel>(std::move(request.model));
   request.model = counted;
@@ -169,7 +170,7 @@ PlanResult make_plan(const StrategyChoice& choice, PlanRequest request) {
     return Refusal{RefusalClass::size,
                    fmt::format("the KV cache of one layer takes {}, {} has {}", gib(kv), request.device.name, gib(memory))};
   }
-  const std::shared_ptr<const CountedModel> model = info.uses_cost_model ? count_model(request) : nullptr;
+  const std::shared_ptr<const CountedModel> model = info.uses_cost_model ? count_model(request, info) : nullptr;
   PlanResult result = choice.strategy->build(request);
   if (Plan* plan = std::get_if<Plan>(&result)) {
     if (model && model->extrapolated() > 0) {

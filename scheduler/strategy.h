@@ -28,7 +28,7 @@ struct PlanRequest {
   const traces::HeadConfig& heads;
   const costmodel::DeviceSpec& device;
   KernelSet kernels = KernelSet::ours;
-  std::string cost_model = "analytic";  ///< for strategies that consume one: a spec as make_cost_model() takes it
+  std::string cost_model = {};  ///< for strategies that consume one: a spec as make_cost_model() takes it; empty: the strategy's own
   std::map<std::string, double, std::less<>> options = {};  ///< checked against StrategyInfo::options before build()
   std::uint64_t seed = 1;
   /// The model of that spec, made for this device and these heads. make_plan() makes it where it is missing and a strategy consumes
@@ -62,6 +62,7 @@ struct StrategyInfo {
   std::string_view needs;    ///< what it can't do without, or can't do
   bool uses_cost_model = false;
   std::vector<StrategyOption> options;
+  std::string_view own_cost_model = "analytic";  ///< what it plans by unless told otherwise, if it consumes one
 };
 
 using PlanResult = std::variant<Plan, Refusal>;

@@ -7,7 +7,8 @@
 // first tile, chunks follow the phase of the whole group; the merge is a third launch. Thresholds are the constants of the artifact, whatever the device.
 // Deviates: each round begins with the published tiles (the artifact keeps changed ones between calls); a group launched on a changed
 // tile gets that tile's kernel (the artifact's benchmark launches the original one and would drop rows); several roots are
-// planned as below an empty root, which changes no decision. With our kernels: our tiles of the same height, longest chunks first, launches side by side.
+// planned as below an empty root, which changes no decision. With another cost model than its own, that model's times of whole tiles
+// and of merged rows take the place of the padding and of the 0.1. With our kernels: our tiles of the same height, longest chunks first, launches side by side.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -37,7 +38,7 @@ struct Tuning {
   std::size_t phase(std::int64_t queries) const { return queries > tile[1] ? 0 : 1; }
 };
 
-/// Padding of one group's rows and tokens: the published cost. Anything that prices (queries, tokens) may stand here.
+/// Padding of one group's rows and tokens: the published cost.
 double group_cost(std::int64_t queries, std::int64_t tokens, const Tuning& tuning, std::int64_t group) {
   const std::int64_t tile = tuning.tile[tuning.phase(queries)];
   const std::int64_t padded = queries == 0 ? 0 : tile - ((queries - 1) % tile + 1);
@@ -97,9 +98,9 @@ class FastTreeBuild {
     ++rounds_;
     packing_.emplace(forest_);
     packing_->decide([&](const Edge& edge) {
-      const auto cost = [&](std::int64_t queries, std::int64_t tokens) { return group_cost(queries, tokens, tuning_, group_); };
+      const auto cost = [&](std::int64_t queries, std::int64_t tokens) { return this->cost(queries, tokens); };
       const double keep = cost(edge.parent_queries, edge.parent_tokens) + cost(edge.child_queries, edge.child_tokens) +
-                          kKeepWeight * static_cast<double>(edge.child_queries);
+                          kept_cost(edge.child_queries);
       const double absorb = cost(edge.parent_queries - edge.child_queries, edge.parent_tokens) +
                             cost(edge.child_queries, edge.child_tokens + edge.parent_tokens);
       return keep > absorb;
@@ -112,19 +113,51 @@ class FastTreeBuild {
     return ctas;
   }
 
+  bool own_cost() const { return request_.cost_model == info_.own_cost_model; }
+
+  /// One group's tasks: by the model, whole tiles and the rest, each in a CTA of its own.
+  double cost(std::int64_t queries, std::int64_t tokens) const {
+    if (own_cost()) return group_cost(queries, tokens, tuning_, group_);
+    const std::size_t phase = tuning_.phase(queries);
+    const costmodel::KernelConfig& kernel = phase_kernel(phase);
+    const std::int64_t tile = std::min<std::int64_t>(tuning_.tile[phase], queries_per_tile(kernel, request_.heads));
+    costmodel::TaskShape shape;
+    shape.heads = heads_per_copy(kernel, request_.heads);
+    shape.kv_tokens = tokens;
+    shape.writes_partial = true;
+    const auto task_us = [&](std::int64_t n) {
+      shape.queries = static_cast<std::int32_t>(n);
+      shape.visible_pairs = n * tokens;
+      return n == 0 ? 0.0 : request_.model->task(shape, kernel).us;
+    };
+    return static_cast<double>(queries / tile) * task_us(tile) + task_us(queries % tile);
+  }
+
+  /// Price of the partial rows that queries kept apart from their parent's task add to the merge.
+  double kept_cost(std::int64_t queries) const {
+    if (own_cost()) return kKeepWeight * static_cast<double>(queries);
+    const costmodel::KernelConfig& kernel = reduce_kernel(request_, "fasttree_reduce");
+    const auto heads = static_cast<std::int32_t>(group_);
+    const double two = request_.model->reduction({1, heads, 2, false}, kernel).us;
+    return static_cast<double>(queries) * (two - request_.model->reduction({1, heads, 1, false}, kernel).us);
+  }
+
+  /// The kernel of a phase, for its tile.
+  const costmodel::KernelConfig& phase_kernel(std::size_t phase) const {
+    const bool large = tuning_.tile[phase] * group_ > kTileRows[1];
+    return published_ ? published_kernel(request_, large ? "fasttree_m64" : "fasttree_m16") : our_kernel(request_, kTileRows[large ? 0 : 1]);
+  }
+
   /// One kernel a phase, for the tiles that the rounds left.
   void choose_kernels() {
-    for (std::size_t phase = 0; phase < 2; ++phase) {
-      const bool large = tuning_.tile[phase] * group_ > kTileRows[1];
-      kernels_[phase] = published_ ? &published_kernel(request_, large ? "fasttree_m64" : "fasttree_m16")
-                                   : &our_kernel(request_, kTileRows[large ? 0 : 1]);
-    }
+    for (std::size_t phase = 0; phase < 2; ++phase) kernels_[phase] = &phase_kernel(phase);
   }
 
   std::vector<std::string> why(std::size_t packs, std::size_t boxes) const {
     std::vector<std::string> sentences = {
-        fmt::format("{} of {} read their parents' KV themselves: less padding, by FastTree's cost", packing_->absorbed(),
-                    counted(static_cast<std::int64_t>(forest_.node_count()), "node")),
+        fmt::format("{} of {} read their parents' KV themselves: {}", packing_->absorbed(),
+                    counted(static_cast<std::int64_t>(forest_.node_count()), "node"),
+                    own_cost() ? "less padding, by FastTree's cost" : "cheaper, by cost model " + request_.cost_model),
         fmt::format("{} cut into {}, query tiles of {} and {}, chunks of {} and {} tokens", counted(static_cast<std::int64_t>(packs), "group"),
                     counted(static_cast<std::int64_t>(boxes), "task"), tuning_.tile[0], tuning_.tile[1], tuning_.chunk[0], tuning_.chunk[1])};
     if (rounds_ > 1) {
@@ -151,7 +184,7 @@ class FastTree final : public Strategy {
     static const StrategyInfo kInfo{"fasttree", "greedy choice an edge: read the parent's KV with it or again; two tile classes",
                                     "FastTree (MLSys 2025)",
                                     "at most 4000000 tasks and 16777216 partial rows; refuses head configurations whose tile fits no kernel of the set",
-                                    false, {}};
+                                    true, {}, "padding"};
     return kInfo;
   }
 

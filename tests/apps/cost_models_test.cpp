@@ -42,6 +42,18 @@ TEST_F(CostModelCommand, TheDefaultModelStaysUnnamed) {
   EXPECT_THAT(run("compare --strategy codec --cost-model wave --no-timing" + std::string(kTrees)).out, HasSubstr("codec[wave]"));
 }
 
+TEST_F(CostModelCommand, StrategiesPlanByTheirOwnModelUnlessTold) {
+  const std::string plan = "plan --tree '1,8,64|40,2048,256' --heads 32/8/128 --strategy fasttree ";
+  ASSERT_EQ(run(plan + "-o own.json").code, 0);
+  EXPECT_THAT(read("own.json"), HasSubstr("\"cost_model\": \"padding\""));
+  ASSERT_EQ(run(plan + "--cost-model padding -o padding.json").code, 0);
+  EXPECT_EQ(read("own.json"), read("padding.json"));
+  for (const std::string& name : costmodel::cost_model_names()) {
+    ASSERT_EQ(run(plan + "--cost-model " + name + " -o p.json").code, 0) << name;
+    EXPECT_EQ(run("check p.json").code, 0) << name;
+  }
+}
+
 TEST_F(CostModelCommand, TraceOfARowNamedWithItsModel) {
   const Result r = run("compare --strategy codec --cost-model linear,payload --perfetto t.json --perfetto-row 'codec[payload]'" + std::string(kTrees));
   EXPECT_EQ(r.code, 0) << r.err;
