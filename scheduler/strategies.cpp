@@ -25,6 +25,10 @@ const Strategy& deft_node_strategy();
 const Strategy& deft_node_chunk_strategy();
 const Strategy& fasttree_strategy();
 const Strategy& relay_strategy();
+const Strategy& pat_strategy();
+const Strategy& hydragen_strategy();
+const Strategy& chunk_attention_strategy();
+const Strategy& codec_release_strategy();
 
 const std::vector<const Strategy*>& strategies() {
   static const std::vector<const Strategy*> table = {
@@ -42,6 +46,10 @@ const std::vector<const Strategy*>& strategies() {
       &deft_node_chunk_strategy(),
       &fasttree_strategy(),
       &relay_strategy(),
+      &pat_strategy(),
+      &hydragen_strategy(),
+      &chunk_attention_strategy(),
+      &codec_release_strategy(),
   };
   return table;
 }

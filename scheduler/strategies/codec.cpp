@@ -19,6 +19,7 @@
 
 #include "core/error.h"
 #include "core/units.h"
+#include "scheduler/strategies/boxes.h"
 #include "scheduler/strategies/division.h"
 #include "scheduler/strategies/flat.h"
 #include "scheduler/strategies/level_merge.h"
@@ -33,8 +34,8 @@ using costmodel::KernelConfig;
 constexpr double kFactors[] = {1, 1.25, 1.5, 2, 3, 4, 6, std::numeric_limits<double>::infinity()};
 /// Queries of one task in the released kernel.
 constexpr std::int32_t kReleasedQueries = 16;
-/// Consecutive nodes with the same readers.
-struct Run {
+/// A run and its nodes from the top down.
+struct DividedRun {
   std::vector<NodeId> nodes;
   RequestId begin, end;
   std::int64_t tokens = 0;
@@ -79,27 +80,12 @@ class CodecBuild {
 
  private:
   void make_runs() {
-    core::Column<NodeId, std::size_t> run_of(forest_.node_count(), 0);
-    for (const NodeId n : core::ids<NodeId>(forest_.node_count())) {
-      const NodeId parent = forest_.parent[n];
-      const bool same_readers = parent.valid() && forest_.request_begin[parent] == forest_.request_begin[n] &&
-                                forest_.request_end[parent] == forest_.request_end[n];
-      if (same_readers) {
-        run_of[n] = run_of[parent];
-      } else {
-        run_of[n] = runs_.size();
-        runs_.push_back({{}, forest_.request_begin[n], forest_.request_end[n], 0, parent.valid() ? runs_[run_of[parent]].level + 1 : 0});
-      }
-      Run& run = runs_[run_of[n]];
-      run.nodes.push_back(n);
-      run.tokens += forest_.tokens[n];
-    }
-    levels_ = core::Column<RequestId, std::int32_t>(forest_.request_count(), 0);
+    const Runs found = runs_of(forest_);
+    for (const planning::Run& run : found.runs) runs_.push_back({{}, run.begin, run.end, run.chain.tokens, run.level});
+    for (const NodeId n : core::ids<NodeId>(forest_.node_count())) runs_[found.run_of[n]].nodes.push_back(n);
+    levels_ = found.levels;
     std::int64_t rows = 0;
-    for (const RequestId r : core::ids<RequestId>(forest_.request_count())) {
-      levels_[r] = runs_[run_of[forest_.leaf[r]]].level + 1;
-      rows += levels_[r];
-    }
+    for (const std::int32_t n : levels_) rows += n;
     require_at_most("partial rows", rows, kMaxPlanRows);
   }
 
@@ -112,7 +98,7 @@ class CodecBuild {
     std::vector<std::vector<const KernelConfig*>> sets;
     for (const KernelConfig* small : smalls) sets.push_back({small});
     std::int64_t readers = 1;
-    for (const Run& run : runs_) readers = std::max<std::int64_t>(readers, run.end.value - run.begin.value);
+    for (const DividedRun& run : runs_) readers = std::max<std::int64_t>(readers, run.end.value - run.begin.value);
     for (const KernelConfig* last = smalls.front(); last->query_tile < readers * request_.heads.group();) {
       const KernelConfig* next = &our_kernel(request_, last->query_tile + 1);
       if (next->query_tile <= last->query_tile) break;
@@ -139,7 +125,7 @@ class CodecBuild {
     std::unique_ptr<TileCost>& entry = tables_[{kernel.name, queries}];
     if (!entry) {
       std::int64_t longest = 1;
-      for (const Run& run : runs_) longest = std::max(longest, run.tokens);
+      for (const DividedRun& run : runs_) longest = std::max(longest, run.tokens);
       costmodel::TaskShape shape;
       shape.queries = queries;
       shape.heads = heads_per_copy(kernel, request_.heads);
@@ -162,7 +148,7 @@ class CodecBuild {
     setting.problem.copies = request_.heads.q_heads / heads_per_copy(*kernels[0], request_.heads);
     setting.problem.slots = static_cast<std::int64_t>(request_.device.sms) * fewest;
     for (std::size_t i = 0; i < runs_.size(); ++i) {
-      const Run& run = runs_[i];
+      const DividedRun& run = runs_[i];
       for (RequestId q = run.begin; q < run.end; q.value += queries.back()) {
         const std::int32_t count = std::min(queries.back(), run.end.value - q.value);
         const std::size_t k = count <= queries[0] ? 0 : kernels.size() - 1;
@@ -236,7 +222,7 @@ class CodecBuild {
     require_at_most("tasks", tasks, kMaxTasks);
     require_at_most("partial rows", rows, kMaxPlanRows);
     std::vector<Route> routes;
-    for (const Run& run : runs_) routes.emplace_back(forest_, run.nodes);
+    for (const DividedRun& run : runs_) routes.emplace_back(forest_, run.nodes);
     std::vector<LaunchId> launches;
     for (std::size_t k = setting.kernels.size(); k-- > 0;) {
       const std::vector<Piece> pieces = pieces_of(k);
@@ -294,16 +280,7 @@ class CodecBuild {
     for (std::size_t i = 0; i < setting_->tiles.size(); ++i) {
       tiles[static_cast<std::size_t>(runs_[setting_->run[i]].level)].push_back(setting_->tiles[i]);
     }
-    StepId first = builder_.next_step();
-    std::vector<std::vector<LevelRow>> rows;
-    for (const std::vector<QueryTile>& level : tiles) rows.push_back(settle_level(builder_, level, levels_, dtype));
-    merge_launch(builder_, reduce, first, Follow::graph, after);
-    RunningRows running(builder_, levels_, dtype);
-    for (const std::vector<LevelRow>& level : rows) {
-      first = builder_.next_step();
-      running.join(level);
-      merge_launch(builder_, reduce, first, Follow::graph, after);
-    }
+    planning::merge_in_rounds(builder_, reduce, tiles, levels_, {dtype, Follow::graph, after});
   }
 
   std::vector<std::string> why() const {
@@ -333,7 +310,7 @@ class CodecBuild {
   std::shared_ptr<const costmodel::CostModel> model_;
   const KernelConfig* reduce_;
   bool rounds_ = false;
-  std::vector<Run> runs_;                              ///< in preorder
+  std::vector<DividedRun> runs_;                              ///< in preorder
   core::Column<RequestId, std::int32_t> levels_;       ///< runs on each request's path
   std::map<std::pair<std::string, std::int32_t>, std::unique_ptr<TileCost>> tables_;
   std::map<std::int32_t, double> merge_cost_;          ///< by partial rows

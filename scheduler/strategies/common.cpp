@@ -120,4 +120,13 @@ void merge_launch(PlanBuilder& builder, KernelId kernel, StepId begin, Follow fo
   builder.step_phase(kernel, begin);
 }
 
+Slot partial_slot(const Plan& plan, Interval queries, traces::Dtype dtype) {
+  Slot slot;
+  slot.queries = queries;
+  slot.head_count = plan.heads.q_heads;
+  slot.dtype = dtype;
+  slot.columns = plan.heads.v_dim;
+  return slot;
+}
+
 }  // namespace espalier::scheduler::planning

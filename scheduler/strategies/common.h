@@ -84,6 +84,9 @@ void emit_pieces(PlanBuilder& builder, KernelId kernel, std::span<const Route> r
 /// Opens a launch that runs the steps [begin, now) on `kernel`; nothing when there are none.
 void merge_launch(PlanBuilder& builder, KernelId kernel, StepId begin, Follow follow, std::span<const LaunchId> after = {});
 
+/// A slot of whole partial rows: all query heads of the group.
+Slot partial_slot(const Plan& plan, Interval queries, traces::Dtype dtype);
+
 using core::counted;
 
 }  // namespace espalier::scheduler::planning

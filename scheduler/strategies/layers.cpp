@@ -58,6 +58,12 @@ class LayeredBuild {
     return !published_ ? Follow::graph : layer.dense ? method_.dense_follow : method_.rest_follow;
   }
 
+  const costmodel::KernelConfig& layer_kernel(const Layer& layer, std::int64_t readers) const {
+    if (!published_) return our_kernel(request_, readers * request_.heads.group());
+    if (layer.dense) return published_kernel_by_dim(request_, "fa2_dense");
+    return method_.rest_by_dim ? published_kernel_by_dim(request_, method_.rest_kernel) : published_kernel(request_, method_.rest_kernel);
+  }
+
   /// One launch: every segment, its queries in tiles, its tokens in the layer's splits.
   std::vector<QueryTile> attend(const Layer& layer, std::int32_t stream, std::vector<LaunchId>& launches) {
     std::vector<QueryTile> tiles;
@@ -68,8 +74,7 @@ class LayeredBuild {
       readers = std::max<std::int64_t>(readers, segment.readers());
       longest = std::max(longest, segment.chain.tokens);
     }
-    const costmodel::KernelConfig& kernel = published_ ? published_kernel_by_dim(request_, layer.dense ? "fa2_dense" : method_.rest_kernel)
-                                                       : our_kernel(request_, readers * group);
+    const costmodel::KernelConfig& kernel = layer_kernel(layer, readers);
     dtype_ = kernel.partial_dtype;
     const std::int64_t copies = request_.heads.q_heads / (kernel.packs_heads ? group : 1);
     const std::int64_t rows = readers * (kernel.packs_heads ? group : 1);

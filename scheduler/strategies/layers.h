@@ -17,7 +17,8 @@ struct Layer {
 
 struct LayeredMethod {
   Follow dense_follow, rest_follow;     ///< as published
-  std::string_view rest_kernel;         ///< published, by head dim
+  std::string_view rest_kernel;         ///< published
+  bool rest_by_dim;                     ///< of which there is one a range of head dims
   std::string_view combine_kernel;      ///< joins the splits of the rest
   std::string_view join_kernel;         ///< joins the layers
 };

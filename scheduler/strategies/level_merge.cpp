@@ -8,15 +8,6 @@
 namespace espalier::scheduler::planning {
 namespace {
 
-Slot partial_slot(const Plan& plan, Interval queries, traces::Dtype dtype) {
-  Slot slot;
-  slot.queries = queries;
-  slot.head_count = plan.heads.q_heads;
-  slot.dtype = dtype;
-  slot.columns = plan.heads.v_dim;
-  return slot;
-}
-
 /// One request's merge, to be joined with its neighbours'.
 struct RowMerge {
   std::vector<RowRef> inputs;
@@ -159,6 +150,20 @@ void RunningRows::join(std::span<const LevelRow> rows) {
   steps.flush();
   for (std::size_t c = 0; c < out.size(); ++c) {
     if (out[c].valid()) latest_[c] = out[c];
+  }
+}
+
+void merge_in_rounds(PlanBuilder& builder, KernelId reduce, std::span<const std::vector<QueryTile>> tiles_of_level,
+                     const core::Column<RequestId, std::int32_t>& levels, const RoundStyle& style) {
+  StepId first = builder.next_step();
+  std::vector<std::vector<LevelRow>> rows;
+  for (const std::vector<QueryTile>& tiles : tiles_of_level) rows.push_back(settle_level(builder, tiles, levels, style.dtype));
+  merge_launch(builder, reduce, first, style.follow, style.after);
+  RunningRows running(builder, levels, style.dtype);
+  for (const std::vector<LevelRow>& level : rows) {
+    first = builder.next_step();
+    running.join(level);
+    merge_launch(builder, reduce, first, style.follow, style.after);
   }
 }
 

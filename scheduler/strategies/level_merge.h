@@ -26,6 +26,16 @@ std::vector<LevelRow> settle_level(PlanBuilder& builder, std::span<const QueryTi
 /// gives them.
 void join_levels(PlanBuilder& builder, std::span<const std::vector<LevelRow>> levels);
 
+/// How rounds merge: the partial rows' type, how launches follow, and the attention launches they wait for.
+struct RoundStyle {
+  traces::Dtype dtype;
+  Follow follow;
+  std::span<const LaunchId> after;
+};
+/// CoDec's released order: the pieces of each level's tiles in one launch, then a launch a level from the first one on.
+void merge_in_rounds(PlanBuilder& builder, KernelId reduce, std::span<const std::vector<QueryTile>> tiles_of_level,
+                     const core::Column<RequestId, std::int32_t>& levels, const RoundStyle& style);
+
 /// The rows each request has gathered. Requests with equally many levels form a cohort that is merged together every time, so
 /// its rows stay in the same storage from merge to merge.
 class RunningRows {

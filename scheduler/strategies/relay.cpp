@@ -33,7 +33,7 @@ Plan relay_plan(const PlanRequest& request, const StrategyInfo& info) {
   }
   const std::int64_t unique = traces::unique_tokens(forest), read = prefix.chain.tokens + traces::logical_tokens(forest) -
                                                                     prefix.chain.tokens * requests;
-  const LayeredMethod method{Follow::graph, Follow::graph, "fa2_split", "fa2_combine", "relay_fuse"};
+  const LayeredMethod method{Follow::graph, Follow::graph, "fa2_split", true, "fa2_combine", "relay_fuse"};
   return layered_plan(request, info, {{{prefix}, true}, rest}, method,
                       fmt::format("the prefix of {} tokens is read once for {} in tiles; sharing below it isn't used: {} tokens read, {} unique",
                                   prefix.chain.tokens, counted(requests, "request"), read, unique));

@@ -28,6 +28,39 @@ inline bool no_warp_groups(const scheduler::PlanRequest& request) {
   return request.device.wgmma_flop_per_clk <= 0 && request.kernels == scheduler::KernelSet::published;
 }
 
+/// Nodes with at least two readers that have other readers than their parent, by depth among such: the levels of shared segments. True
+/// when every level has equally many readers in all its segments and serves every request.
+inline bool equally_branched(const traces::PrefixForest& forest) {
+  std::vector<std::int32_t> depth(forest.node_count(), 0);
+  std::vector<std::vector<std::int32_t>> levels;
+  for (const traces::NodeId n : core::ids<traces::NodeId>(forest.node_count())) {
+    const traces::NodeId parent = forest.parent[n];
+    const bool same = parent.valid() && forest.readers(parent) == forest.readers(n);
+    depth[n.index()] = !parent.valid() ? 0 : depth[parent.index()] + (same ? 0 : 1);
+    if (same || forest.readers(n) < 2) continue;
+    if (levels.size() <= static_cast<std::size_t>(depth[n.index()])) levels.resize(static_cast<std::size_t>(depth[n.index()]) + 1);
+    levels[static_cast<std::size_t>(depth[n.index()])].push_back(forest.readers(n));
+  }
+  for (const auto& level : levels) {
+    const auto equal = static_cast<std::size_t>(std::count(level.begin(), level.end(), level.front()));
+    if (equal != level.size() || equal * static_cast<std::size_t>(level.front()) != forest.request_count()) return false;
+  }
+  return true;
+}
+
+inline std::int64_t deepest(const traces::PrefixForest& forest) {
+  std::int64_t most = 0;
+  for (const std::int32_t depth : traces::depths(forest)) most = std::max<std::int64_t>(most, depth + 1);
+  return most;
+}
+
+/// A node is much longer than the mean: PAT cuts it by the mean, however many partial rows that gives.
+inline bool has_long_node(const traces::PrefixForest& forest) {
+  std::int64_t longest = 0;
+  for (const std::int64_t tokens : forest.tokens) longest = std::max(longest, tokens);
+  return longest >= 128;
+}
+
 inline const std::vector<RefusalRule>& refusal_rules() {
   using scheduler::KernelSet;
   using scheduler::PlanRequest;
@@ -60,6 +93,41 @@ inline const std::vector<RefusalRule>& refusal_rules() {
       {"fasttree", RefusalClass::kernel, "more than 256 value columns: the published 64-row kernel would spill",
        [](const PlanRequest& request) { return request.heads.v_dim > 256 && request.kernels == KernelSet::published; },
        false},
+      {"pat", RefusalClass::size, "more than 32 partial rows a request",
+       [](const PlanRequest& request) { return deepest(request.forest) > 32 || has_long_node(request.forest); }, false},
+      {"pat", RefusalClass::heads, "the published kernels are compiled for head dims 64 and 128 and groups of 1, 2, 4 and 8",
+       [](const PlanRequest& request) {
+         const std::int32_t group = request.heads.group();
+         const bool compiled = (request.heads.qk_dim == 64 || request.heads.qk_dim == 128) &&
+                               request.heads.v_dim == request.heads.qk_dim && !request.heads.v_in_k &&
+                               (group == 1 || group == 2 || group == 4 || group == 8);
+         return !compiled && request.kernels == KernelSet::published;
+       },
+       true},
+      {"hydragen", RefusalClass::structure, "unequal branching",
+       [](const PlanRequest& request) { return !equally_branched(request.forest); }, true},
+      {"hydragen", RefusalClass::kernel, "more than 256 value columns: the published dense kernel would spill",
+       [](const PlanRequest& request) { return request.heads.v_dim > 256 && request.kernels == KernelSet::published; },
+       false},
+      {"chunk_attention", RefusalClass::heads, "the published kernels are compiled for groups of 1 and head dim 128",
+       [](const PlanRequest& request) {
+         return (request.heads.group() != 1 || request.heads.qk_dim != 128 || request.heads.v_dim != 128) &&
+                request.kernels == KernelSet::published;
+       },
+       true},
+      {"chunk_attention", RefusalClass::size, "the published kernels are compiled for batches of up to 128",
+       [](const PlanRequest& request) {
+         return request.forest.request_count() > 128 && request.kernels == KernelSet::published;
+       },
+       false},
+      {"codec_release", RefusalClass::kernel, "more than 256 value columns: the published kernel would spill",
+       [](const PlanRequest& request) { return request.heads.v_dim > 256 && request.kernels == KernelSet::published; },
+       true},
+      {"codec_release", RefusalClass::size, "the published merge takes at most 128 pages a node",
+       [](const PlanRequest& request) {
+         return traces::unique_tokens(request.forest) > 128 * 1024 && request.kernels == KernelSet::published;
+       },
+       false},
       {"deft_flatten", RefusalClass::kernel, "heads of 576 dims and less than 180 KiB of shared memory a CTA",
        [](const PlanRequest& request) {
          return request.heads.qk_dim > 256 && request.device.smem_kib_per_cta < 180 &&
@@ -84,7 +152,8 @@ inline std::string refusal_fault(std::string_view strategy, const scheduler::Pla
   const auto* refusal = std::get_if<scheduler::Refusal>(&result);
   bool listed = false;
   for (const RefusalRule& rule : refusal_rules()) {
-    if (rule.strategy != strategy || !rule.applies(request)) continue;
+    // No requests: an empty plan, whatever the method can't serve.
+    if (rule.strategy != strategy || request.forest.request_count() == 0 || !rule.applies(request)) continue;
     if (refusal == nullptr && rule.always) return std::string("a plan, although ") + std::string(rule.when);
     listed = listed || (refusal != nullptr && rule.refusal == refusal->refusal);
   }

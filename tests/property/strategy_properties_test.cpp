@@ -84,6 +84,15 @@ TEST_P(StrategyProperties, HoldOnRealHeads) {
   }
 }
 
+/// Heads that every set of published kernels was compiled for, or nearly every one.
+TEST_P(StrategyProperties, HoldOnHeadsOfPublishedKernels) {
+  const std::vector<std::string> heads = {"2/2/128", "4/1/64", "2/1/128"};
+  const std::uint64_t forests = cases(12);
+  for (std::uint64_t seed = 0; seed < forests && !HasFailure(); ++seed) {
+    check(traces::make_forest(random_source(6000 + seed, seed % 4 == 3 ? 600 : 80)), heads[seed % 3], seed);
+  }
+}
+
 TEST_P(StrategyProperties, HoldOnStorageDtypes) {
   const PrefixForest forest = traces::make_forest(random_source(3000, 200));
   for (const auto dtype : {traces::Dtype::fp32, traces::Dtype::fp16, traces::Dtype::fp8_e4m3}) {

@@ -139,7 +139,8 @@ TEST(Strategies, BuildADeepChain) {
   const PrefixForest deep = traces::generate_family("chain:levels=200,tokens=64,tail=0", 1);
   const PrefixForest shallower = traces::generate_family("chain:levels=70,tokens=64,tail=0", 1);
   const traces::HeadConfig heads = traces::parse_heads("32/8/128");
-  for (const char* strategy : {"flash_decoding", "cascade", "bifurcated", "deft_flatten", "codec", "codec:rounds=1", "deft_node", "deft_node_chunk", "fasttree", "relay"}) {
+  for (const char* strategy : {"flash_decoding", "cascade", "bifurcated", "deft_flatten", "codec", "codec:rounds=1", "deft_node", "deft_node_chunk", "fasttree", "relay",
+                               "pat:splits=4096", "chunk_attention", "codec_release"}) {
     for (const PrefixForest* forest : {&deep, &shallower}) {
       const PlanResult result = build(strategy, *forest, heads);
       ASSERT_TRUE(std::holds_alternative<Plan>(result)) << strategy << std::get<Refusal>(result).sentence;
@@ -153,11 +154,11 @@ TEST(Strategies, BuildADeepChain) {
 }
 
 TEST(Strategies, AreGraphSafeExceptThosePublishedWithoutGraphs) {
-  const std::set<std::string_view> eager = {"deft_flatten", "deft_node", "deft_node_chunk", "fasttree"};
+  const std::set<std::string_view> eager = {"deft_flatten", "deft_node", "deft_node_chunk", "fasttree", "pat", "hydragen", "chunk_attention", "codec_release"};
   const PrefixForest forest = traces::parse_tree("1,8|1024,64");
   for (const Strategy* strategy : strategies()) {
     for (const KernelSet set : {KernelSet::ours, KernelSet::published}) {
-      const Plan plan = std::get<Plan>(build(strategy->info().name, forest, {}, set));
+      const Plan plan = std::get<Plan>(build(strategy->info().name, forest, traces::parse_heads("32/32/128"), set));
       const bool safe = set == KernelSet::ours || !eager.contains(strategy->info().name);
       EXPECT_EQ(plan.provenance.graph_safe, safe) << strategy->info().name;
     }
@@ -173,7 +174,8 @@ TEST(Strategies, StandInTheTablesOrder) {
   }
   EXPECT_THAT(names, testing::ElementsAre("flash_decoding", "fa3_static", "fa3_dynamic", "flashinfer_decode", "flashinfer_prefill",
                                           "sglang_triton", "cascade", "bifurcated", "deft_flatten", "codec", "deft_node",
-                                          "deft_node_chunk", "fasttree", "relay"));
+                                          "deft_node_chunk", "fasttree", "relay", "pat", "hydragen", "chunk_attention",
+                                          "codec_release"));
 }
 
 template <class F>
