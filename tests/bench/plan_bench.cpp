@@ -81,6 +81,8 @@ void block_table(benchmark::State& state) {
 BENCHMARK_CAPTURE(plan_strategy, flash_decoding, "flash_decoding")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(plan_strategy, cascade, "cascade")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(plan_strategy, deft_flatten, "deft_flatten")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(plan_strategy, fasttree, "fasttree")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(plan_strategy, pat, "pat:splits=4096")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(plan_strategy, codec, "codec")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK(prove)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK(prove_deep)->Arg(255)->Unit(benchmark::kMicrosecond);
