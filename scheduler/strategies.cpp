@@ -16,7 +16,11 @@ const Strategy& fa3_static_strategy();
 const Strategy& fa3_dynamic_strategy();
 const Strategy& flashinfer_decode_strategy();
 const Strategy& flashinfer_prefill_strategy();
+const Strategy& flashinfer_persistent_strategy();
 const Strategy& sglang_triton_strategy();
+const Strategy& lean_strategy();
+const Strategy& flashmla_strategy();
+const Strategy& vllm_cascade_strategy();
 const Strategy& cascade_strategy();
 const Strategy& bifurcated_strategy();
 const Strategy& deft_flatten_strategy();
@@ -37,7 +41,11 @@ const std::vector<const Strategy*>& strategies() {
       &fa3_dynamic_strategy(),
       &flashinfer_decode_strategy(),
       &flashinfer_prefill_strategy(),
+      &flashinfer_persistent_strategy(),
       &sglang_triton_strategy(),
+      &lean_strategy(),
+      &flashmla_strategy(),
+      &vllm_cascade_strategy(),
       &cascade_strategy(),
       &bifurcated_strategy(),
       &deft_flatten_strategy(),

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "scheduler/strategies/common.h"
@@ -32,5 +33,8 @@ Fa3Cut fa3_dynamic_cut(const PlanRequest& request, const Fa3Tile& tile, std::spa
 
 /// Indices of a cut in launch order: most blocks a split first.
 std::vector<std::size_t> fa3_longest_first(const Fa3Cut& cut);
+
+/// The plan of fa3_dynamic. `why` comes first among its sentences.
+Plan fa3_dynamic_plan(const PlanRequest& request, const StrategyInfo& info, bool planner, std::vector<std::string> why);
 
 }  // namespace espalier::scheduler::planning

@@ -12,9 +12,8 @@
 
 namespace espalier::scheduler {
 namespace planning {
-namespace {
 
-Plan dynamic_plan(const PlanRequest& request, const StrategyInfo& info) {
+Plan fa3_dynamic_plan(const PlanRequest& request, const StrategyInfo& info, bool planner, std::vector<std::string> why) {
   const Fa3Kernel kernel = fa3_kernel(request, request.heads.group());
   const Contexts contexts = contexts_of(request.forest);
   const Fa3Cut cut = fa3_dynamic_cut(request, kernel.tile, contexts.tokens, request.heads.group());
@@ -29,14 +28,16 @@ Plan dynamic_plan(const PlanRequest& request, const StrategyInfo& info) {
       .attend = kernel.config,
       .reduce = reduce_kernel(request, "fa3_combine"),
       .merge_follow = request.kernels == KernelSet::published ? Follow::programmatic : Follow::graph,
-      .planner_ctas = request.options.at("planner") > 0 ? core::ceil_div(requests, static_cast<std::int64_t>(kFa3MostSplitRequests)) : 0};
-  const std::string why =
+      .planner_ctas = planner ? core::ceil_div(requests, static_cast<std::int64_t>(kFa3MostSplitRequests)) : 0};
+  why.push_back(
       cut.splits.blocks_per_sm == 0
           ? fmt::format("no split: {} requests are more than the {} one CTA of the planner counts", requests, kFa3MostSplitRequests)
           : fmt::format("up to {} of {} allowed, {} of {} tokens an SM; longest pieces first", counted(most, "split"), cut.bound,
-                        counted(cut.splits.blocks_per_sm, "block"), kernel.tile.tokens);
-  return flat_cuts_plan(request, info, run, cuts, {why});
+                        counted(cut.splits.blocks_per_sm, "block"), kernel.tile.tokens));
+  return flat_cuts_plan(request, info, run, cuts, std::move(why));
 }
+
+namespace {
 
 class Fa3Dynamic final : public Strategy {
  public:
@@ -51,7 +52,7 @@ class Fa3Dynamic final : public Strategy {
 
   PlanResult build(const PlanRequest& request) const override {
     if (request.forest.request_count() == 0) return empty_plan(info(), request);
-    return refusable([&] { return dynamic_plan(request, info()); });
+    return refusable([&] { return fa3_dynamic_plan(request, info(), request.options.at("planner") > 0, {}); });
   }
 };
 

@@ -115,9 +115,16 @@ QueuePlan::QueuePlan(const PlanRequest& request, const costmodel::KernelConfig& 
       tasks_(builder_, attend_),
       queues_(static_cast<std::size_t>(workers)) {}
 
+void QueuePlan::plan_first(std::int32_t ctas) {
+  builder_.launch();
+  const TaskId planner = builder_.padding(ctas);
+  builder_.task_phase(attend_, planner);
+  first_ = builder_.next_task();
+}
+
 void QueuePlan::close(const costmodel::KernelConfig& reduce, PhaseStart start) {
   builder_.launch();
-  builder_.task_phase(attend_, TaskId(0));
+  builder_.task_phase(attend_, first_);
   const StepId steps = builder_.finish_rows(builder_.plan().kernels[attend_].partial_dtype);
   if (steps < builder_.next_step()) builder_.step_phase(builder_.kernel(reduce), steps, start);
   builder_.queues(queues_);
@@ -125,7 +132,7 @@ void QueuePlan::close(const costmodel::KernelConfig& reduce, PhaseStart start) {
 
 void QueuePlan::close_apart(const costmodel::KernelConfig& reduce, Follow follow) {
   builder_.launch();
-  builder_.task_phase(attend_, TaskId(0));
+  builder_.task_phase(attend_, first_);
   builder_.queues(queues_);
   const StepId steps = builder_.finish_rows(builder_.plan().kernels[attend_].partial_dtype);
   if (steps < builder_.next_step()) merge_launch(builder_, builder_.kernel(reduce), steps, follow);

@@ -66,6 +66,8 @@ class QueuePlan {
   FlatTasks& tasks() { return tasks_; }
   void give(std::int64_t worker, TaskId task, std::int32_t copy) { queues_[static_cast<std::size_t>(worker)].push_back({task, copy}); }
   PlanBuilder& builder() { return builder_; }
+  /// A launch of `ctas` CTAs in front that plan on the device. Before any task.
+  void plan_first(std::int32_t ctas);
   /// Merges on `reduce`, started as `start` says.
   void close(const costmodel::KernelConfig& reduce, PhaseStart start);
   /// Merges in a launch of their own.
@@ -76,6 +78,7 @@ class QueuePlan {
   PlanBuilder builder_;
   KernelId attend_;
   FlatTasks tasks_;
+  TaskId first_{0};
   std::vector<std::vector<QueueItem>> queues_;
 };
 
