@@ -82,6 +82,24 @@ inline const std::vector<RefusalRule>& refusal_rules() {
       {"flashinfer_decode", RefusalClass::kernel, "latent attention: the published kernel reads values of their own",
        [](const PlanRequest& request) { return request.heads.v_in_k && request.kernels == KernelSet::published; },
        true},
+      {"flashinfer_persistent", RefusalClass::kernel, "latent heads and less than 145 KiB of shared memory a CTA",
+       [](const PlanRequest& request) {
+         return request.heads.qk_dim > 256 && request.device.smem_kib_per_cta < 145 &&
+                request.kernels == KernelSet::published;
+       },
+       true},
+      {"lean", RefusalClass::kernel, "more than 256 value columns: the published kernel would spill",
+       [](const PlanRequest& request) { return request.heads.v_dim > 256 && request.kernels == KernelSet::published; },
+       true},
+      {"flashmla", RefusalClass::heads, "the published kernel serves latent attention of 576 and 512 dims only",
+       [](const PlanRequest& request) {
+         const bool latent = request.heads.v_in_k && request.heads.qk_dim == 576 && request.heads.v_dim == 512;
+         return !latent && request.kernels == KernelSet::published && request.forest.request_count() > 0;
+       },
+       true},
+      {"flashmla", RefusalClass::kernel, "no warp-group MMA for the published kernel", no_warp_groups, true},
+      {"vllm_cascade", RefusalClass::kernel, "no warp-group MMA, and more than 256 value columns for FlashAttention-2",
+       [](const PlanRequest& request) { return request.heads.v_dim > 256 && no_warp_groups(request); }, true},
       {"codec", RefusalClass::kernel, "more than 256 value columns: the published kernel would spill",
        [](const PlanRequest& request) { return request.heads.v_dim > 256 && request.kernels == KernelSet::published; },
        true},
