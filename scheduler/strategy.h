@@ -34,6 +34,7 @@ struct PlanRequest {
   /// The model of that spec, made for this device and these heads. make_plan() makes it where it is missing and a strategy consumes
   /// one, and sees to it that extrapolated estimates are told in the plan's `why`.
   std::shared_ptr<const costmodel::CostModel> model = nullptr;
+  std::vector<std::string> only_kernels = {};  ///< names of the kernels of ours it may use; empty: all
 };
 
 enum class RefusalClass : std::uint8_t {

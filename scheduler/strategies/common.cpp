@@ -31,7 +31,32 @@ bool shares_anything(const PrefixForest& forest) {
   return false;
 }
 
+bool may_use(const PlanRequest& request, const KernelConfig& kernel) {
+  const std::vector<std::string>& only = request.only_kernels;
+  return only.empty() || std::find(only.begin(), only.end(), kernel.name) != only.end();
+}
+
+namespace {
+
+/// our_attend_kernel() among the kernels that the request allows.
+const KernelConfig& allowed_kernel(const PlanRequest& request, std::int64_t rows) {
+  const KernelConfig* chosen = nullptr;
+  for (const KernelConfig& kernel : costmodel::kernel_catalog()) {
+    if (kernel.role != costmodel::KernelRole::attend || !may_use(request, kernel)) continue;
+    if (!costmodel::unfit_reason(kernel, request.heads, request.device).empty()) continue;
+    // The smallest that holds the rows; while none does, the largest. Of equal tiles the first of the catalog.
+    const bool better = chosen == nullptr || (chosen->query_tile < rows ? kernel.query_tile > chosen->query_tile
+                                                                        : kernel.query_tile >= rows && kernel.query_tile < chosen->query_tile);
+    if (better) chosen = &kernel;
+  }
+  if (chosen == nullptr) refuse(RefusalClass::kernel, fmt::format("none of the kernels allowed fits {}", request.device.name));
+  return *chosen;
+}
+
+}  // namespace
+
 const KernelConfig& our_kernel(const PlanRequest& request, std::int64_t rows) {
+  if (!request.only_kernels.empty()) return allowed_kernel(request, rows);
   try {
     return costmodel::our_attend_kernel(rows, request.heads, request.device);
   } catch (const core::Error& error) {
@@ -46,7 +71,7 @@ std::vector<const KernelConfig*> our_variants(const PlanRequest& request, const 
   std::vector<const KernelConfig*> variants = {&usual};
   for (const KernelConfig& kernel : costmodel::kernel_catalog()) {
     const bool same = kernel.role == usual.role && kernel.query_tile == usual.query_tile && kernel.name.starts_with(family);
-    if (same && kernel.name != usual.name && costmodel::unfit_reason(kernel, request.heads, request.device).empty()) variants.push_back(&kernel);
+    if (same && kernel.name != usual.name && may_use(request, kernel) && costmodel::unfit_reason(kernel, request.heads, request.device).empty()) variants.push_back(&kernel);
   }
   return variants;
 }
@@ -75,6 +100,7 @@ Provenance provenance(const StrategyInfo& info, const PlanRequest& request) {
   if (info.uses_cost_model) from.cost_model = request.cost_model;
   from.device = request.device.name;
   from.kernels = request.kernels == KernelSet::ours ? "ours" : "published";
+  if (!request.only_kernels.empty()) from.options["kernels"] = core::join(request.only_kernels, "+");
   from.seed = request.seed;
   return from;
 }

@@ -39,6 +39,9 @@ std::int64_t path_rows(const traces::PrefixForest& forest);
 
 bool shares_anything(const traces::PrefixForest& forest);
 
+/// True when PlanRequest::only_kernels allows it.
+bool may_use(const PlanRequest& request, const costmodel::KernelConfig& kernel);
+
 // Kernels. All refuse with class `kernel` when none fits the device.
 const costmodel::KernelConfig& our_kernel(const PlanRequest& request, std::int64_t rows);
 /// Our kernels of the same query tile that fit the device, `usual` first.
