@@ -31,6 +31,7 @@ struct PlanCommand {
   HeadOptions heads;
   std::vector<std::string> devices;
   std::string strategy;
+  std::string policy;  ///< policy/1 file in place of a strategy
   std::string kernels = "ours";
   std::string cost_model;  ///< empty: the strategy's own
   std::string output = "-";
@@ -77,5 +78,19 @@ struct CostTableCommand {
   std::string output = "-";
 };
 int run_cost_table(const CostTableCommand& command);
+
+struct TuneCommand {
+  InputOptions inputs;
+  HeadOptions heads;
+  std::vector<std::string> devices;
+  std::string strategy = "all";
+  std::int64_t iterations = 0;  ///< 0 and no time budget: a usual number
+  double seconds = 0;
+  std::string state, output, policy, json, study;
+  bool rows = false;
+  std::int32_t jobs = 0;
+  std::string command_line;
+};
+int run_tune(const TuneCommand& command);
 
 }  // namespace espalier::apps

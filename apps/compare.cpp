@@ -94,6 +94,7 @@ scheduler::PlanRequest request_of(const Input& input, const Contender& contender
                                   const costmodel::DeviceSpec& device, const ModelsBySpec& models) {
   scheduler::PlanRequest request{input.forest, options.heads.heads, device, options.kernels, contender.cost_model, {}, options.seed};
   if (!contender.cost_model.empty()) request.model = models.at(contender.cost_model);
+  request.only_kernels = contender.only_kernels;
   return request;
 }
 

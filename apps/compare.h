@@ -65,6 +65,7 @@ struct CompareOptions {
 struct Contender {
   const scheduler::StrategyChoice* choice;
   std::string cost_model;  ///< spec; empty: none consulted
+  std::vector<std::string> only_kernels = {};  ///< see PlanRequest
 };
 /// Every strategy of the options, those that consume a cost model once a model.
 std::vector<Contender> contenders(const CompareOptions& options);

@@ -76,6 +76,7 @@ struct Commands {
   apps::PlanFileCommand check, sim, run, exported;
   apps::CompareCommand compare;
   apps::CostTableCommand cost_table;
+  apps::TuneCommand tune;
 };
 
 void add_list(CLI::App& app, Commands& c, int& code) {
@@ -108,7 +109,8 @@ void add_plan(CLI::App& app, Commands& c, int& code) {
   add_inputs(*plan, c.plan.inputs);
   add_heads(*plan, c.plan.heads);
   add_device(*plan, c.plan.devices);
-  plan->add_option("--strategy", c.plan.strategy, "strategy, with options as name:option=value")->required();
+  CLI::Option* strategy = plan->add_option("--strategy", c.plan.strategy, "strategy, with options as name:option=value");
+  plan->add_option("--policy", c.plan.policy, "policy/1 file that chooses the strategy by the forest")->excludes(strategy);
   plan->add_option("--kernels", c.plan.kernels, "ours or published")->capture_default_str();
   plan->add_option("--cost-model", c.plan.cost_model, "for strategies that consult one: a name or table:FILE; the strategy's own otherwise");
   plan->add_option("-o,--output", c.plan.output, "file; - is stdout")->capture_default_str();
@@ -169,6 +171,25 @@ void add_cost_table(CLI::App& app, Commands& c, int& code) {
   table->callback([&] { code = apps::run_cost_table(c.cost_table); });
 }
 
+void add_tune(CLI::App& app, Commands& c, int& code) {
+  CLI::App* tune = app.add_subcommand("tune", "search for the fastest plan; say how far each strategy is from it; write a policy");
+  add_inputs(*tune, c.tune.inputs);
+  add_heads(*tune, c.tune.heads);
+  add_device(*tune, c.tune.devices);
+  tune->add_option("--strategy", c.tune.strategy, "strategies to begin from and to rank: all, or a list")->capture_default_str();
+  tune->add_option("--iterations", c.tune.iterations, "plans to try for each input, those of a resumed search counted [2000]")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1'000'000'000}));
+  tune->add_option("--time-budget", c.tune.seconds, "seconds, shared by the inputs")->check(CLI::Range(0.01, 1e7));
+  tune->add_option("--state", c.tune.state, "file to resume from, when it exists, and to keep the search in");
+  tune->add_option("-o,--output", c.tune.output, "write the best plan (one input); - is stdout");
+  tune->add_option("--policy", c.tune.policy, "write policy/1: workload features to strategy, options and kernels; - is stdout");
+  tune->add_option("--study", c.tune.study, "regret: forty random forests in place of the inputs");
+  tune->add_option("--json", c.tune.json, "write tune/1; - is stdout");
+  tune->add_option("--jobs", c.tune.jobs, "inputs at a time; 0 is one a core")->check(CLI::Range(0, 1024))->capture_default_str();
+  tune->add_flag("--rows", c.tune.rows, "print every input's table");
+  tune->callback([&] { code = apps::run_tune(c.tune); });
+}
+
 int exit_code(core::ErrorKind kind) {
   switch (kind) {
     case core::ErrorKind::check_failed: return 1;
@@ -184,10 +205,10 @@ int parse_and_run(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", "espalier " ESPALIER_VERSION);
   Commands commands;
-  commands.compare.command_line = joined(argc, argv);
+  commands.compare.command_line = commands.tune.command_line = joined(argc, argv);
   int code = 0;
   if (const std::string first = argc > 1 ? argv[1] : "-"; !first.starts_with('-')) {
-    const std::vector<std::string> names = {"list", "trace", "plan", "check", "sim", "run", "export", "compare", "cost-table"};
+    const std::vector<std::string> names = {"list", "trace", "plan", "check", "sim", "run", "export", "compare", "cost-table", "tune"};
     if (std::find(names.begin(), names.end(), first) == names.end()) {
       throw core::usage_error(core::unknown_name("command", first, names));
     }
@@ -198,6 +219,7 @@ int parse_and_run(int argc, char** argv) {
   add_plan_files(app, commands, code);
   add_compare(app, commands, code);
   add_cost_table(app, commands, code);
+  add_tune(app, commands, code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

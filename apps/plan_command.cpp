@@ -14,6 +14,7 @@
 #include "kernels/oracle.h"
 #include "scheduler/plan_graph.h"
 #include "scheduler/plan_statistics.h"
+#include "scheduler/policy.h"
 #include "scheduler/validate.h"
 
 namespace espalier::apps {
@@ -50,9 +51,28 @@ void require_valid(const scheduler::Plan& plan, const costmodel::DeviceSpec& dev
   if (!violations.empty()) throw core::Error(core::ErrorKind::check_failed, scheduler::violations_text(violations));
 }
 
+/// What a policy says of this forest, and the sentence that says so.
+struct PolicyChoice {
+  scheduler::PolicyRow row;
+  std::string why;
+};
+
+PolicyChoice ask_policy(const PlanCommand& command, const Input& input, const CompareOptions& options, const costmodel::DeviceSpec& device) {
+  if (options.kernels != scheduler::KernelSet::ours) throw core::usage_error("--policy chooses among plans in our kernels: leave --kernels away");
+  if (!options.cost_models.empty()) throw core::usage_error("--policy: each strategy plans by its own cost model, leave --cost-model away");
+  const scheduler::Policy policy = scheduler::read_policy(core::read_file(command.policy), command.policy);
+  scheduler::require_made_for(policy, device, options.heads.heads, command.policy);
+  const scheduler::WorkloadFeatures features = scheduler::features_of(input.forest);
+  const scheduler::PolicyRow& row = scheduler::choose(policy, features);
+  return {row, fmt::format("the policy's nearest of {} is {} (distance {:.2f}), where {} was fastest",
+                           core::counted(static_cast<std::int64_t>(policy.rows.size()), "row"), row.input,
+                           scheduler::distance(row.features, features), row.strategy)};
+}
+
 }  // namespace
 
 int run_plan(const PlanCommand& command) {
+  if (command.strategy.empty() == command.policy.empty()) throw core::usage_error("plan takes --strategy or --policy");
   const std::vector<Input> inputs = load_inputs(command.inputs);
   if (inputs.size() != 1) {
     throw core::usage_error(fmt::format("plan takes one forest, got {}: pick one with --snapshot", inputs.size()));
@@ -64,14 +84,23 @@ int run_plan(const PlanCommand& command) {
   if (options.cost_models.size() > 1) throw core::usage_error(fmt::format("plan takes one cost model, got {}", options.cost_models.size()));
   options.seed = command.inputs.seed;
   const auto devices = choose_devices(command.devices);
-  options.strategies = choose_strategies(command.strategy);
-  if (devices.size() != 1 || options.strategies.size() != 1) throw core::usage_error("plan takes one device and one strategy");
-  const scheduler::PlanResult result = plan_checked(inputs.front(), contenders(options).front(), options, devices.front(),
-                                                    make_models(options, devices.front()));
+  if (devices.size() != 1) throw core::usage_error("plan takes one device");
+  PolicyChoice chosen;
+  if (!command.policy.empty()) chosen = ask_policy(command, inputs.front(), options, devices.front());
+  options.strategies = choose_strategies(command.policy.empty() ? command.strategy : chosen.row.strategy);
+  if (options.strategies.size() != 1) throw core::usage_error("plan takes one strategy");
+  Contender contender = contenders(options).front();
+  contender.only_kernels = chosen.row.kernels;
+  scheduler::PlanResult result = plan_checked(inputs.front(), contender, options, devices.front(), make_models(options, devices.front()));
   if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
     throw core::Error(core::ErrorKind::check_failed,
                       fmt::format("{} refuses ({}): {}", options.strategies.front().strategy->info().name,
                                   scheduler::refusal_name(refusal->refusal), refusal->sentence));
+  }
+  if (!chosen.why.empty()) {
+    auto& plan = std::get<scheduler::Plan>(result);
+    plan.provenance.why.insert(plan.provenance.why.begin(), chosen.why);
+    seal(plan);
   }
   core::write_file(command.output, scheduler::write_plan(std::get<scheduler::Plan>(result)));
   if (command.output != "-") print_statistics(std::get<scheduler::Plan>(result));
