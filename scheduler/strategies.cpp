@@ -33,6 +33,7 @@ const Strategy& pat_strategy();
 const Strategy& hydragen_strategy();
 const Strategy& chunk_attention_strategy();
 const Strategy& codec_release_strategy();
+const Strategy& espalier_strategy();
 
 const std::vector<const Strategy*>& strategies() {
   static const std::vector<const Strategy*> table = {
@@ -58,6 +59,7 @@ const std::vector<const Strategy*>& strategies() {
       &hydragen_strategy(),
       &chunk_attention_strategy(),
       &codec_release_strategy(),
+      &espalier_strategy(),
   };
   return table;
 }

@@ -215,7 +215,7 @@ class Engine {
     if (cohort.worker >= 0) {
       feed_worker(launch, cohort.worker, 0, 0);
     } else {
-      free_units_ += cohort.count * list_.phases[static_cast<std::size_t>(cohort.phase)].need;
+      free_units_ += cohort.count * launches_.need(launch);
     }
     if (cohort.phase < 0) return;
     phases_[static_cast<std::size_t>(cohort.phase)].end_us = now_us_;
@@ -323,7 +323,7 @@ class Engine {
       idle.worker = worker;
       return start_cohort(std::move(idle), dispatch_us, 0);
     }
-    free_units_ += launches_.worker_need(launch);
+    free_units_ += launches_.need(launch);
   }
 
   static Cohort cohort_of(LaunchId launch, const Batch& batch, std::int32_t worker) {

@@ -41,7 +41,7 @@ LaunchStates::LaunchStates(const Plan& plan, const WorkList& list)
       const auto index = static_cast<std::size_t>(p);
       phase_launch_[index] = l.value;
       const scheduler::Phase& phase = plan.phases[index];
-      if (phase.kind == PhaseKind::tasks) state.worker_need = std::max(state.worker_need, list.phases[index].need);
+      state.need = std::max(state.need, list.phases[index].need);
       for (std::int32_t w = list.phases[index].works.begin; w < list.phases[index].works.end; ++w) {
         const auto item = static_cast<std::size_t>(list.works[static_cast<std::size_t>(w)].item);
         if (phase.kind == PhaseKind::steps) {
@@ -123,9 +123,8 @@ LaunchId LaunchStates::first_unfinished() const {
 
 std::int64_t LaunchStates::next_need(LaunchId l) const {
   const State& state = states_[l];
-  if (state.next_worker < plan_.launches[l].workers) return state.worker_need;
-  if (!state.arrived.empty()) return need(state.arrived.front());
-  return state.pending.empty() ? 0 : need(state.pending.front());
+  if (state.next_worker < plan_.launches[l].workers) return state.need;
+  return state.arrived.empty() && state.pending.empty() ? 0 : state.need;
 }
 
 Batch LaunchStates::take(LaunchId l, std::int32_t room) {

@@ -45,7 +45,7 @@ class LaunchStates {
   Batch take(scheduler::LaunchId l, std::int32_t room);
   /// Next persistent worker (index into Plan::queues) to bring onto the device, or -1.
   std::int32_t take_worker(scheduler::LaunchId l);
-  std::int64_t worker_need(scheduler::LaunchId l) const { return states_[l].worker_need; }
+  std::int64_t need(scheduler::LaunchId l) const { return states_[l].need; }
   /// Work for a resident worker: one CTA, or count 0.
   Batch worker_batch(scheduler::LaunchId l, std::int32_t worker);
   /// True when a worker that got nothing has items behind a barrier; it is then remembered.
@@ -65,13 +65,12 @@ class LaunchStates {
     std::deque<Cursor> arrived;      ///< merges that became ready
     std::deque<Cursor> pending;      ///< open phases, at their next CTA
     std::int32_t next_worker = 0;
-    std::int64_t worker_need = 1;
+    std::int64_t need = 1;  ///< of every CTA: a grid has the resources of its most demanding phase
     std::vector<std::int32_t> waiting_workers;
     std::vector<scheduler::LaunchId> followers;
   };
 
   void follow(scheduler::LaunchId before, scheduler::LaunchId after);
-  std::int64_t need(const Cursor& cursor) const { return list_.phases[static_cast<std::size_t>(cursor.phase)].need; }
   Batch take_from(std::deque<Cursor>& queue, std::int32_t room);
 
   const scheduler::Plan& plan_;

@@ -84,6 +84,7 @@ BENCHMARK_CAPTURE(plan_strategy, deft_flatten, "deft_flatten")->DenseRange(0, 3)
 BENCHMARK_CAPTURE(plan_strategy, fasttree, "fasttree")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(plan_strategy, pat, "pat:splits=4096")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(plan_strategy, codec, "codec")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(plan_strategy, espalier, "espalier")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK(prove)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK(prove_deep)->Arg(255)->Unit(benchmark::kMicrosecond);
 BENCHMARK(block_table)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);

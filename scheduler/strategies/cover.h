@@ -1,0 +1,49 @@
+// Covering a forest with query tiles: which tile height reads which node, and where the tiles of a height begin.
+//
+// A tile is an interval of requests; it reads every node assigned to its height that one of its requests needs, each once, and
+// masks the rows that don't see it. So the number of partial rows of a request is the number of heights on its path, whatever
+// its depth, and a node is read once for each tile of its height that its readers fall into.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "traces/prefix_forest.h"
+
+namespace espalier::scheduler::planning {
+
+using traces::NodeId;
+using traces::RequestId;
+
+/// What a tile height costs, in SM time (us) over all head copies.
+struct HeightCost {
+  std::int32_t queries = 1;  ///< requests of a full tile
+  double token_us = 0;       ///< a KV token of a tile
+};
+
+struct CoverPrices {
+  std::span<const HeightCost> heights;  ///< ascending queries, at most 4
+  double partial_us = 0;                ///< a partial row of a request, all heads: written, read, merged
+  double tile_tokens = 0;               ///< KV tokens that cost as much as having one more tile
+};
+
+/// One height's part of a cover.
+struct Layer {
+  std::vector<std::int32_t> borders;  ///< first request of each tile, and the end; empty when no node has this height
+  std::vector<std::int64_t> tokens;   ///< of each tile
+  std::vector<std::int64_t> logical;  ///< of each tile: tokens x requests that see them
+};
+
+struct Cover {
+  std::vector<std::uint8_t> height;  ///< of each node; empty: all have height 0
+  std::vector<Layer> layers;         ///< one a height
+  std::int64_t partial_rows = 0;     ///< requests x heights on their paths, of requests with more than one
+};
+
+/// With one height all nodes have it. With several: the assignment with the least tile and partial cost when tiles are full and no node
+/// straddles more of them than it must. Then, for each height, the tile borders that split the fewest shared tokens (exact, by
+/// a sliding-window minimum). O(nodes x heights + requests x heights).
+Cover cover_forest(const traces::PrefixForest& forest, const CoverPrices& prices);
+
+}  // namespace espalier::scheduler::planning

@@ -1,0 +1,281 @@
+// Our planner: cover the forest with query tiles of a few heights, cut the tiles to fill the device, forecast several such plans, write
+// the best.
+//
+// A tile is an interval of requests in depth-first order that reads all nodes of its height that any of them needs, rows masked by
+// segment. So depth costs nothing: a request has one partial row for each height on its path (and cut), and where one height serves
+// all nodes there is nothing to merge. Covers: every tile height alone, and mixtures found by dynamic programming (cover.h). Each is
+// priced by a closed form of the device (forecast.h); with another cost model than "analytic", tiles and pieces are priced by that model.
+// Pieces are launched longest first, pieces of the same tokens side by side; kernels in launches beside each other, merges after.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <optional>
+#include <tuple>
+
+#include "core/error.h"
+#include "core/units.h"
+#include "scheduler/strategies/forecast.h"
+#include "scheduler/strategies/tiling.h"
+
+namespace espalier::scheduler {
+namespace planning {
+namespace {
+
+/// Pieces a slot works off one after the other, on average. Short plans can't afford the fixed cost of many, long ones gain a shorter
+/// tail; a piece may be half as long again as the goal, so three halves make two rounds of most.
+constexpr double kShortRounds[] = {0.75, 1.5}, kLongRounds[] = {1.5, 4};
+/// Microseconds from which a plan is long.
+constexpr double kLongUs = 100;
+/// KV tokens whose reading costs about as much as starting one more tile.
+constexpr double kTileTokens = 64;
+
+/// Lengths within a quarter octave are alike.
+int length_class(std::int64_t tokens) {
+  const auto octave = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(tokens))) - 1;
+  return 4 * octave + static_cast<int>(octave >= 2 ? tokens >> (octave - 2) & 3 : 0);
+}
+
+struct Candidate {
+  std::vector<TileKernel> kernels;  ///< by height; they share a launch, so an SM holds as few of each as of the largest
+  Cover cover;
+  std::vector<std::int64_t> piece_tokens;  ///< by height
+  Forecast forecast;
+};
+
+class EspalierBuild {
+ public:
+  EspalierBuild(const PlanRequest& request, const StrategyInfo& info)
+      : request_(request), info_(info), forest_(request.forest), kernels_(tile_kernels(request)),
+        copies_(request.heads.q_heads / heads_per_copy(*kernels_[0].config, request.heads)) {
+    if (request.model && request.model->name() != "analytic") model_ = request.model.get();
+    unique_tokens_ = static_cast<double>(traces::unique_tokens(forest_));
+  }
+
+  Plan run() {
+    choose();
+    PlanBuilder builder(forest_, request_.heads);
+    emit(builder);
+    Provenance from = provenance(info_, request_);
+    from.why = why(builder.plan());
+    return std::move(builder).finish(std::move(from));
+  }
+
+ private:
+  void choose() {
+    std::vector<std::vector<std::size_t>> sets;  // of kernels_
+    const bool shares = shares_anything(forest_);
+    for (std::size_t k = 0; k < (shares ? kernels_.size() : 1); ++k) sets.push_back({k});
+    if (shares && kernels_.size() > 1) {
+      sets.push_back({0, kernels_.size() - 1});
+      std::vector<std::size_t> lower(kernels_.size() - 1);
+      for (std::size_t k = 0; k < lower.size(); ++k) lower[k] = k;
+      if (lower.size() > 1) sets.push_back(std::move(lower));
+    }
+    for (const std::vector<std::size_t>& set : sets) {
+      Candidate candidate = consider(set);
+      if (best_ && candidate.forecast.total_us >= best_->forecast.total_us) {
+        second_us_ = std::min(second_us_, candidate.forecast.total_us);
+        continue;
+      }
+      if (best_) second_us_ = best_->forecast.total_us;
+      best_ = std::move(candidate);
+    }
+    considered_ = sets.size();
+  }
+
+  /// SM time of a KV token in a full tile: what the SM computes, or its share of L2, whatever is longer.
+  double token_us(const TileKernel& kernel) const {
+    const double tile = kernel.config->kv_tile;
+    if (model_) {
+      const std::int64_t few = 8 * kernel.config->kv_tile;
+      return (piece_us(kernel, 2 * few) - piece_us(kernel, few)) / (static_cast<double>(few) * kernel.residents);
+    }
+    const double share = request_.device.l2_bytes_per_us() / request_.device.sms;
+    return std::max(kernel.tile_us / tile, static_cast<double>(request_.heads.kv_bytes_per_token_head()) / share);
+  }
+
+  /// One CTA on a full device, at its share of HBM.
+  double piece_us(const TileKernel& kernel, std::int64_t tokens) const {
+    const costmodel::DeviceSpec& device = request_.device;
+    if (model_) {
+      costmodel::TaskShape shape;
+      shape.queries = kernel.queries;
+      shape.heads = heads_per_copy(*kernel.config, request_.heads);
+      shape.kv_tokens = tokens;
+      shape.visible_pairs = tokens * shape.queries;
+      return model_->task(shape, *kernel.config).us;
+    }
+    const double share = device.hbm_achievable_bytes_per_us() / (device.sms * kernel.residents);
+    const double tiles = static_cast<double>(core::ceil_div(tokens, std::int64_t{kernel.config->kv_tile}));
+    const double fixed = (device.cta_start_ns + device.cta_end_ns + device.hbm_latency_ns) * 1e-3;
+    return fixed + std::max(tiles * kernel.tile_us * kernel.residents,
+                            static_cast<double>(tokens * request_.heads.kv_bytes_per_token_head()) / share);
+  }
+
+  Candidate consider(const std::vector<std::size_t>& set) {
+    Candidate candidate;
+    std::int32_t residents = kernels_[set[0]].residents;
+    for (const std::size_t k : set) residents = std::min(residents, kernels_[k].residents);
+    std::vector<HeightCost> heights;
+    for (const std::size_t k : set) {
+      candidate.kernels.push_back(kernels_[k]);
+      candidate.kernels.back().residents = residents;
+      heights.push_back({kernels_[k].queries, copies_ * token_us(candidate.kernels.back())});
+    }
+    CoverPrices prices;
+    prices.heights = heights;
+    // Written once and read once, in fp32 with a log-sum-exp.
+    const double row_bytes = 2.0 * request_.heads.q_heads * (request_.heads.v_dim + 1) * 4;
+    prices.partial_us = 2 * row_bytes * request_.device.sms / request_.device.l2_bytes_per_us();
+    prices.tile_tokens = kTileTokens;
+    candidate.cover = cover_forest(forest_, prices);
+    cut(candidate);
+    return candidate;
+  }
+
+  void cut(Candidate& candidate) {
+    double round = 0;  // a full device works off all tiles in this time
+    for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
+      const TileKernel& kernel = candidate.kernels[h];
+      for (const std::int64_t tokens : candidate.cover.layers[h].tokens) {
+        if (tokens > 0) round += piece_us(kernel, tokens) * copies_ / (kernel.residents * request_.device.sms);
+      }
+    }
+    Candidate best;
+    for (const double rounds : round < kLongUs ? kShortRounds : kLongRounds) {
+      Candidate trial;
+      cut_for(candidate, round / rounds, trial);
+      if (best.piece_tokens.empty() || trial.forecast.total_us < best.forecast.total_us) best = std::move(trial);
+    }
+    candidate.piece_tokens = std::move(best.piece_tokens);
+    candidate.forecast = best.forecast;
+  }
+
+  /// Pieces of about `goal` microseconds.
+  void cut_for(const Candidate& candidate, double goal, Candidate& trial) {
+    classes_.clear();
+    double partial_rows = static_cast<double>(candidate.cover.partial_rows);
+    for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
+      const TileKernel& kernel = candidate.kernels[h];
+      const std::int64_t tile = kernel.config->kv_tile;
+      // The longest whole number of KV tiles that stays within the goal, by the slope between one tile and many.
+      const double one = piece_us(kernel, tile), many = piece_us(kernel, 65 * tile);
+      const double tiles = 1 + std::floor(std::max(0.0, goal - one) / std::max((many - one) / 64, 1e-9));
+      trial.piece_tokens.push_back(tile * static_cast<std::int64_t>(std::clamp(tiles, 1.0, 1e7)));
+      add_classes(candidate.cover.layers[h], kernel, trial.piece_tokens[h], partial_rows);
+    }
+    trial.forecast = forecast(request_, {classes_, unique_tokens_, static_cast<double>(forest_.request_count()), partial_rows});
+  }
+
+  void add_classes(const Layer& layer, const TileKernel& kernel, std::int64_t piece_tokens, double& partial_rows) {
+    by_length_.assign(4 * 64, {});
+    const auto add = [&](std::int64_t tokens, std::int64_t count) {
+      CtaClass& c = by_length_[static_cast<std::size_t>(length_class(tokens))];
+      c.tokens += static_cast<double>(tokens * count);
+      c.ctas += static_cast<double>(count);
+    };
+    for (std::size_t t = 0; t < layer.tokens.size(); ++t) {
+      const std::int64_t tokens = layer.tokens[t];
+      if (tokens == 0) continue;
+      const std::int64_t pieces = piece_count(tokens, piece_tokens);
+      if (pieces > 1) add(piece_tokens, pieces - 1);
+      add(tokens - (pieces - 1) * piece_tokens, 1);
+      // A cut leaves the partial rows of the requests that see the tokens on both sides: as many as see a token on average.
+      if (pieces > 1) partial_rows += static_cast<double>(pieces) * static_cast<double>(layer.logical[t]) / static_cast<double>(tokens);
+    }
+    for (const CtaClass& c : by_length_) {
+      if (c.ctas > 0) classes_.push_back({&kernel, c.tokens / c.ctas, c.ctas * copies_});
+    }
+  }
+
+  void emit(PlanBuilder& builder) {
+    TilePieces cut = cut_tiles(forest_, best_->cover, best_->piece_tokens);
+    require_at_most("tasks", static_cast<std::int64_t>(cut.pieces.size()), kMaxTasks);
+    std::vector<std::uint32_t> order(cut.pieces.size());
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> keys(cut.pieces.size());
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      const TilePiece& piece = cut.pieces[i];
+      order[i] = static_cast<std::uint32_t>(i);
+      // Longest first; of alike lengths by place in the forest, so that readers of the same tokens run together.
+      const Segment& s = cut.segments[piece.first];
+      keys[i] = {static_cast<std::uint64_t>(1024 - length_class(piece.tokens)) << 32 | static_cast<std::uint32_t>(s.node.value),
+                 static_cast<std::uint64_t>(s.token_begin) << 32 | static_cast<std::uint32_t>(piece.begin)};
+    }
+    std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return std::tie(keys[a], a) < std::tie(keys[b], b); });
+    builder.launch();
+    // Large tiles first: they compute longest.
+    for (std::size_t h = best_->kernels.size(); h-- > 0;) {
+      const TaskId first = builder.next_task();
+      const KernelId kernel = builder.kernel(*best_->kernels[h].config);
+      for (const std::uint32_t i : order) {
+        if (cut.pieces[i].height == h) emit_piece(builder, kernel, cut, cut.pieces[i]);
+      }
+      builder.task_phase(kernel, first);
+    }
+    const StepId merges = builder.finish_rows(traces::Dtype::fp32);
+    if (merges == builder.next_step()) return;
+    // Whoever writes the last partial row of a merge goes on with it: no second launch.
+    builder.step_phase(builder.kernel(costmodel::our_reduce_kernel()), merges, PhaseStart::on_arrival);
+  }
+
+  std::vector<std::string> why(const Plan& plan) const {
+    const Forecast& f = best_->forecast;
+    std::vector<std::string> sentences;
+    std::string tiles;
+    for (std::size_t h = 0; h < best_->kernels.size(); ++h) {
+      const Layer& layer = best_->cover.layers[h];
+      if (layer.borders.empty()) continue;
+      std::int64_t longest = 0;
+      for (const std::int64_t tokens : layer.tokens) longest = std::max(longest, tokens);
+      tiles += fmt::format("{}{} of up to {} requests (at most {} tokens)", tiles.empty() ? "" : ", ",
+                           counted(static_cast<std::int64_t>(layer.borders.size()) - 1, "tile"), best_->kernels[h].queries, longest);
+    }
+    sentences.push_back(fmt::format("{}, read by {}; {}", tiles, counted(static_cast<std::int64_t>(plan.tasks.size()), "task"),
+                                    plan.slots.empty() ? "every row is final, nothing to merge"
+                                                       : counted(static_cast<std::int64_t>(plan.slots.size()), "task") + " leave partial rows"));
+    if (model_) return sentences;
+    sentences.push_back(fmt::format("forecast {:.1f} us: HBM {:.1f}, L2 {:.1f}, computing {:.1f}, merging {:.1f}", f.total_us, f.hbm_us, f.l2_us,
+                                    f.compute_us, f.merge_us));
+    if (considered_ > 1) sentences.push_back(fmt::format("best of {} covers; the next is forecast at {:.1f} us", considered_, second_us_));
+    if (!shares_anything(forest_)) sentences.push_back("nothing is shared: requests are cut by their own lengths");
+    return sentences;
+  }
+
+  const PlanRequest& request_;
+  const StrategyInfo& info_;
+  const traces::PrefixForest& forest_;
+  std::vector<TileKernel> kernels_;
+  std::int32_t copies_;
+  const costmodel::CostModel* model_ = nullptr;  ///< none: the device itself
+  double unique_tokens_ = 0;
+  std::optional<Candidate> best_;
+  double second_us_ = std::numeric_limits<double>::infinity();
+  std::size_t considered_ = 0;
+  std::vector<CtaClass> by_length_, classes_;
+};
+
+class Espalier final : public Strategy {
+ public:
+  const StrategyInfo& info() const override {
+    static const StrategyInfo kInfo{"espalier", "query tiles of a few heights over the whole forest, cut to fill the device; the best of several by forecast",
+                                    "this project", "serves every forest; refuses heads that fit none of our kernels, and more than 4000000 tasks", true, {}};
+    return kInfo;
+  }
+
+  PlanResult build(const PlanRequest& request) const override {
+    if (request.forest.request_count() == 0) return empty_plan(info(), request);
+    return refusable([&] { return EspalierBuild(request, info()).run(); });
+  }
+};
+
+}  // namespace
+}  // namespace planning
+
+const Strategy& espalier_strategy() {
+  static const planning::Espalier kStrategy;
+  return kStrategy;
+}
+
+}  // namespace espalier::scheduler

@@ -1,0 +1,124 @@
+#include "scheduler/strategies/forecast.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "core/error.h"
+
+namespace espalier::scheduler::planning {
+namespace {
+
+/// Partial rows are stored in fp32, with a log-sum-exp each.
+constexpr double kPartialBytes = 4;
+constexpr double kRowsInFlight = 4;
+constexpr std::size_t kMaxClasses = 512;
+
+class Forecaster {
+ public:
+  Forecaster(const PlanRequest& request, const Workload& work)
+      : device_(request.device), work_(work), kv_bytes_(static_cast<double>(request.heads.kv_bytes_per_token_head())),
+        fixed_us_((device_.cta_start_ns + device_.cta_end_ns + device_.hbm_latency_ns) * 1e-3) {
+    for (const CtaClass& c : work.classes) {
+      ctas_ += c.ctas;
+      sms_wanted_ += c.ctas / c.kernel->residents;
+      bytes_ += c.ctas * c.tokens * kv_bytes_;
+    }
+    crowding_ = std::max(1.0, std::ceil(ctas_ / device_.sms));
+    memory_times(request);
+  }
+
+  Forecast run() {
+    forecast_.total_us = device_.least_launch_gap_us() + std::max(main_us(), std::max(forecast_.hbm_us, forecast_.l2_us) + fixed_us_);
+    if (work_.partial_rows > 0) {
+      // The last merges: a request's partial rows, kRowsInFlight at a time; the others ran beside the tasks, but moved their bytes.
+      const double batches = 1 + work_.partial_rows / work_.requests / kRowsInFlight;
+      forecast_.merge_us = batches * device_.l2_latency_ns * 1e-3 + std::max(partial_bytes_ / device_.l2_bytes_per_us(), spill_us_);
+    }
+    forecast_.total_us += forecast_.merge_us;
+    return forecast_;
+  }
+
+ private:
+  /// HBM moves each token once, what later readers miss, queries and results; L2 everything.
+  void memory_times(const PlanRequest& request) {
+    const traces::HeadConfig& heads = request.heads;
+    const double hbm = device_.hbm_achievable_bytes_per_us();
+    partial_bytes_ = work_.partial_rows * heads.q_heads * (heads.v_dim + 1) * kPartialBytes;
+    // Partial rows stay in L2 while they and as much KV fit.
+    spill_us_ = partial_bytes_ > device_.l2_knee_mib * 0x1p20 / 2 ? partial_bytes_ / hbm : 0;
+    const double unique = work_.unique_tokens * kv_bytes_ * heads.kv_heads;
+    const double missed = std::max(0.0, bytes_ - unique) * (1 - device_.l2_merge_fraction);
+    const double rows = work_.requests * heads.q_heads * (heads.qk_dim + heads.v_dim) * static_cast<double>(traces::dtype_bytes(heads.q_dtype));
+    double in_flight = 0;
+    for (const CtaClass& c : work_.classes) in_flight += c.ctas * c.kernel->bytes_per_us;
+    in_flight *= std::min(1.0, device_.sms / sms_wanted_) / hbm;
+    const double p = device_.hbm_ramp_exponent;
+    const double ramp = in_flight / std::pow(1 + std::pow(in_flight, p), 1 / p);
+    forecast_.hbm_us = (unique + missed + rows) / (hbm * ramp) + spill_us_;
+    forecast_.l2_us = (bytes_ + partial_bytes_) / device_.l2_bytes_per_us();
+    byte_us_ = std::max(forecast_.hbm_us, forecast_.l2_us) / bytes_;
+  }
+
+  double compute_us(const CtaClass& c, double residents) const {
+    return std::ceil(c.tokens / c.kernel->config->kv_tile) * c.kernel->tile_us * residents;
+  }
+
+  /// Longest first onto the device's slots, class by class: whole rounds at the loaded pace, what remains nearly alone.
+  double main_us() {
+    struct Loaded {
+      double us, port_us, ctas;
+      const CtaClass* c;
+    };
+    std::array<Loaded, kMaxClasses> order;
+    const double busy = std::min(1.0, sms_wanted_ / device_.sms);
+    std::size_t n = 0;
+    for (const CtaClass& c : work_.classes) {
+      const double port = c.tokens * kv_bytes_ / c.kernel->bytes_per_us;
+      const double shared = c.tokens * kv_bytes_ * byte_us_ * device_.sms * c.kernel->residents * busy;
+      const double residents = std::min<double>(c.kernel->residents, crowding_);
+      order[n++] = {fixed_us_ + std::max({compute_us(c, residents), port, shared}), port, c.ctas, &c};
+    }
+    std::sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(n), [](const Loaded& a, const Loaded& b) {
+      return a.us != b.us ? a.us > b.us : a.c < b.c;
+    });
+    double end = 0, area = 0, taken = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      const Loaded& l = order[i];
+      const double residents = l.c->kernel->residents;
+      const double crowd = std::min(residents, crowding_);
+      forecast_.compute_us += compute_us(*l.c, 1) * l.ctas / device_.sms;
+      const double first = std::min(l.ctas, std::max(0.0, std::floor((device_.sms - taken) * residents)));
+      if (first > 0) end = std::max(end, fixed_us_ + std::max(l.port_us, compute_us(*l.c, crowd)));
+      area += first * l.us / residents;
+      taken += first / residents;
+      const double later = l.ctas - first;
+      if (later <= 0) continue;
+      const double slots = device_.sms * residents, rounds = std::floor(later / slots), rest = later - rounds * slots;
+      double last = 0;
+      if (rest > 0) {
+        const double beside = std::max(1.0, std::ceil(rest / device_.sms));
+        last = fixed_us_ + std::max({l.port_us, compute_us(*l.c, beside), rest * l.c->tokens * kv_bytes_ * byte_us_});
+      }
+      end = std::max(end, area / device_.sms + rounds * l.us + last);
+      area += later * l.us / residents;
+    }
+    return std::max(end, forecast_.compute_us);
+  }
+
+  const costmodel::DeviceSpec& device_;
+  const Workload& work_;
+  double kv_bytes_, fixed_us_;
+  double ctas_ = 0, sms_wanted_ = 0, bytes_ = 0, crowding_ = 1;
+  double partial_bytes_ = 0, spill_us_ = 0, byte_us_ = 0;
+  Forecast forecast_;
+};
+
+}  // namespace
+
+Forecast forecast(const PlanRequest& request, const Workload& work) {
+  ESPALIER_CHECK(!work.classes.empty() && work.classes.size() <= kMaxClasses);
+  return Forecaster(request, work).run();
+}
+
+}  // namespace espalier::scheduler::planning

@@ -1,0 +1,37 @@
+#include "scheduler/strategies/tile_kernel.h"
+
+#include <algorithm>
+
+namespace espalier::scheduler::planning {
+
+using costmodel::KernelConfig;
+
+std::vector<TileKernel> tile_kernels(const PlanRequest& request) {
+  const costmodel::DeviceSpec& device = request.device;
+  std::vector<TileKernel> kernels;
+  std::int32_t most_heads = 0;
+  for (std::int32_t last = 0;;) {
+    const KernelConfig& config = our_kernel(request, last + 1);
+    if (config.query_tile <= last) break;
+    last = config.query_tile;
+    costmodel::TaskShape shape;
+    shape.heads = heads_per_copy(config, request.heads);
+    if (shape.heads < most_heads) continue;
+    if (shape.heads > most_heads) kernels.clear();
+    most_heads = shape.heads;
+    shape.queries = queries_per_tile(config, request.heads);
+    shape.kv_tokens = config.kv_tile;
+    shape.visible_pairs = shape.kv_tokens * shape.queries;
+    TileKernel kernel;
+    kernel.config = &config;
+    kernel.queries = shape.queries;
+    kernel.residents = costmodel::ctas_per_sm(config, request.heads, device);
+    kernel.tile_us = costmodel::tile_cycles(shape, config, request.heads, device).total / device.clocks_per_us();
+    const double ring = static_cast<double>(std::max(config.stages - 1, 1) * config.kv_tile * request.heads.kv_bytes_per_token_head());
+    kernel.bytes_per_us = std::min(ring / (device.hbm_latency_ns * 1e-3), device.sm_port_bytes_per_clk * device.clocks_per_us());
+    kernels.push_back(kernel);
+  }
+  return kernels;
+}
+
+}  // namespace espalier::scheduler::planning

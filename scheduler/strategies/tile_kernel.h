@@ -1,0 +1,23 @@
+// Our attention kernels as a planner that weighs tile heights sees them: how many requests a tile takes, and what a KV tile costs.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "scheduler/strategies/common.h"
+
+namespace espalier::scheduler::planning {
+
+struct TileKernel {
+  const costmodel::KernelConfig* config = nullptr;
+  std::int32_t queries = 1;    ///< requests of a full tile
+  std::int32_t residents = 1;  ///< CTAs an SM holds
+  double tile_us = 0;          ///< one KV tile of a full query tile, alone on its SM
+  double bytes_per_us = 0;     ///< most that one CTA reads: bytes in flight over latency, or the SM's port
+};
+
+/// Our kernels by rising query tile, those only that read each KV head as rarely as any does (a tile that can't hold a whole group
+/// reads it several times). Refuses with class `kernel` when none fits.
+std::vector<TileKernel> tile_kernels(const PlanRequest& request);
+
+}  // namespace espalier::scheduler::planning

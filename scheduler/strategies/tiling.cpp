@@ -1,0 +1,141 @@
+#include "scheduler/strategies/tiling.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace espalier::scheduler::planning {
+
+using traces::PrefixForest;
+
+namespace {
+
+/// A node as one tile reads it, for requests [begin, end).
+struct Reading {
+  NodeId node;
+  std::int32_t begin, end;
+};
+
+/// Readings of each tile of one layer, tile after tile, nodes in depth-first order.
+struct Readings {
+  std::vector<std::size_t> first;  ///< of each tile; one more at the end
+  std::vector<Reading> list;
+};
+
+Readings collect(const PrefixForest& forest, const Cover& cover, std::size_t height) {
+  const std::vector<std::int32_t>& borders = cover.layers[height].borders;
+  std::vector<std::int32_t> tile_of(forest.request_count());
+  for (std::size_t t = 0; t + 1 < borders.size(); ++t) {
+    std::fill(tile_of.begin() + borders[t], tile_of.begin() + borders[t + 1], static_cast<std::int32_t>(t));
+  }
+  const auto visit = [&](auto&& each) {
+    for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
+      if (!cover.height.empty() && cover.height[n.index()] != height) continue;
+      const std::int32_t begin = forest.request_begin[n].value, end = forest.request_end[n].value;
+      const auto last = static_cast<std::size_t>(tile_of[static_cast<std::size_t>(end - 1)]);
+      for (auto t = static_cast<std::size_t>(tile_of[static_cast<std::size_t>(begin)]); t <= last; ++t) {
+        each(t, Reading{n, std::max(begin, borders[t]), std::min(end, borders[t + 1])});
+      }
+    }
+  };
+  Readings readings;
+  readings.first.assign(borders.size() + 1, 0);
+  visit([&](std::size_t t, const Reading&) { ++readings.first[t + 2]; });
+  for (std::size_t t = 2; t < readings.first.size(); ++t) readings.first[t] += readings.first[t - 1];
+  readings.list.resize(readings.first.back());
+  visit([&](std::size_t t, const Reading& reading) { readings.list[readings.first[t + 1]++] = reading; });
+  readings.first.pop_back();
+  return readings;
+}
+
+class Cutter {
+ public:
+  explicit Cutter(const PrefixForest& forest) : forest_(forest) {}
+
+  void tile(std::span<const Reading> readings, std::int64_t tokens, std::int64_t piece_tokens, std::size_t height) {
+    readings_ = readings;
+    at_ = 0;
+    offset_ = 0;
+    for (std::int64_t left = tokens; left > 0;) {
+      const std::int64_t n = piece_count(left, piece_tokens) == 1 ? left : piece_tokens;
+      take(n, height);
+      left -= n;
+    }
+  }
+
+  TilePieces out;
+
+ private:
+  void take(std::int64_t tokens, std::size_t height) {
+    TilePiece piece;
+    piece.first = out.segments.size();
+    piece.tokens = tokens;
+    piece.height = height;
+    piece.begin = readings_[at_].begin;
+    piece.end = piece.begin;
+    while (tokens > 0) {
+      const Reading& reading = readings_[at_];
+      const std::int64_t node_tokens = forest_.tokens[reading.node];
+      const std::int64_t n = std::min(node_tokens - offset_, tokens);
+      const bool whole = offset_ + n == node_tokens;
+      out.segments.push_back({reading.node, static_cast<std::int32_t>(offset_), whole ? kToNodeEnd : static_cast<std::int32_t>(offset_ + n),
+                              reading.begin, reading.end});
+      // In depth-first order readers begin ever later, so a gap is seen when it is passed.
+      piece.gaps = piece.gaps || reading.begin > piece.end;
+      piece.end = std::max(piece.end, reading.end);
+      tokens -= n;
+      offset_ = whole ? 0 : offset_ + n;
+      at_ += whole ? 1 : 0;
+    }
+    piece.last = out.segments.size();
+    out.pieces.push_back(piece);
+  }
+
+  const PrefixForest& forest_;
+  std::span<const Reading> readings_;
+  std::size_t at_ = 0;
+  std::int64_t offset_ = 0;
+};
+
+}  // namespace
+
+std::int64_t piece_count(std::int64_t tokens, std::int64_t piece_tokens) {
+  return std::max<std::int64_t>(1, (tokens + piece_tokens / 2) / piece_tokens);
+}
+
+TilePieces cut_tiles(const PrefixForest& forest, const Cover& cover, const std::vector<std::int64_t>& piece_tokens) {
+  Cutter cutter(forest);
+  for (std::size_t h = 0; h < cover.layers.size(); ++h) {
+    const Layer& layer = cover.layers[h];
+    if (layer.borders.empty()) continue;
+    const Readings readings = collect(forest, cover, h);
+    for (std::size_t t = 0; t + 1 < layer.borders.size(); ++t) {
+      if (layer.tokens[t] == 0) continue;
+      const std::span<const Reading> list(readings.list);
+      cutter.tile(list.subspan(readings.first[t], readings.first[t + 1] - readings.first[t]), layer.tokens[t], piece_tokens[h], h);
+    }
+  }
+  return std::move(cutter.out);
+}
+
+TaskId emit_piece(PlanBuilder& builder, KernelId kernel, TilePieces& from, const TilePiece& piece) {
+  const std::span<Segment> segments(from.segments.data() + piece.first, piece.last - piece.first);
+  if (!piece.gaps) {
+    for (Segment& s : segments) s.row_begin -= piece.begin, s.row_end -= piece.begin;
+    return builder.attend(kernel, segments, builder.queries(RequestId(piece.begin), RequestId(piece.end)));
+  }
+  std::vector<std::int32_t> row(static_cast<std::size_t>(piece.end - piece.begin) + 1, 0);  // first 1 where a request sees something
+  for (const Segment& s : segments) std::fill(row.begin() + (s.row_begin - piece.begin) + 1, row.begin() + (s.row_end - piece.begin) + 1, 1);
+  std::vector<RequestId> list;
+  for (std::size_t i = 1; i < row.size(); ++i) {
+    if (row[i] != 0) list.push_back(RequestId(piece.begin + static_cast<std::int32_t>(i) - 1));
+    row[i] += row[i - 1];
+  }
+  for (Segment& s : segments) {
+    s.row_begin = row[static_cast<std::size_t>(s.row_begin - piece.begin)];
+    s.row_end = row[static_cast<std::size_t>(s.row_end - piece.begin)];
+  }
+  return builder.attend(kernel, segments, builder.queries(list));
+}
+
+}  // namespace espalier::scheduler::planning

@@ -1,0 +1,37 @@
+// From a cover to pieces: which tokens of a tile one task reads, and which requests see them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "scheduler/strategies/cover.h"
+#include "scheduler/strategies/tile_kernel.h"
+
+namespace espalier::scheduler::planning {
+
+/// A task to be: segments [first, last) of Pieces::segments, for the requests in [begin, end) that see one of them.
+struct TilePiece {
+  std::size_t first = 0, last = 0;
+  std::int32_t begin = 0, end = 0;
+  bool gaps = false;  ///< some requests in [begin, end) see nothing
+  std::int64_t tokens = 0;
+  std::size_t height = 0;
+};
+
+struct TilePieces {
+  std::vector<TilePiece> pieces;
+  std::vector<Segment> segments;  ///< row intervals are requests, not yet rows
+};
+
+/// Cuts the tiles of a cover: at multiples of `piece_tokens[height]` from the tile's first token, so that tiles that begin with the same
+/// nodes are cut alike and meet in the L2; a rest below half a piece stays with its neighbour. Tiles walk their nodes in
+/// depth-first order, so a cut splits the rows of few requests.
+TilePieces cut_tiles(const traces::PrefixForest& forest, const Cover& cover, const std::vector<std::int64_t>& piece_tokens);
+
+/// Pieces that cut_tiles() makes of a tile.
+std::int64_t piece_count(std::int64_t tokens, std::int64_t piece_tokens);
+
+/// Appends a piece as a task.
+TaskId emit_piece(PlanBuilder& builder, KernelId kernel, TilePieces& from, const TilePiece& piece);
+
+}  // namespace espalier::scheduler::planning
