@@ -112,6 +112,7 @@ std::vector<std::int32_t> place_borders(const std::vector<std::int64_t>& shared,
 /// Of the nodes of one height: tokens on the path of each request, and tokens that request r shares with r - 1.
 struct PathTokens {
   std::vector<std::int64_t> own, shared;
+  std::int64_t unique = 0;
 };
 
 PathTokens path_tokens(const PrefixForest& forest, const std::vector<std::uint8_t>& height, std::size_t h) {
@@ -122,6 +123,7 @@ PathTokens path_tokens(const PrefixForest& forest, const std::vector<std::uint8_
   for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
     if (!height.empty() && height[n.index()] != h) continue;
     const std::size_t begin = forest.request_begin[n].index(), end = forest.request_end[n].index();
+    tokens.unique += forest.tokens[n];
     tokens.own[begin] += forest.tokens[n];
     tokens.own[end] -= forest.tokens[n];
     tokens.shared[begin + 1] += forest.tokens[n];
@@ -137,6 +139,7 @@ PathTokens path_tokens(const PrefixForest& forest, const std::vector<std::uint8_
 
 Layer make_layer(const PathTokens& path, std::int32_t longest, double tile_tokens) {
   Layer layer;
+  layer.unique = path.unique;
   layer.borders = place_borders(path.shared, longest, tile_tokens);
   for (std::size_t t = 0; t + 1 < layer.borders.size(); ++t) {
     const auto begin = static_cast<std::size_t>(layer.borders[t]), end = static_cast<std::size_t>(layer.borders[t + 1]);

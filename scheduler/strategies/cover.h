@@ -33,6 +33,7 @@ struct Layer {
   std::vector<std::int32_t> borders;  ///< first request of each tile, and the end; empty when no node has this height
   std::vector<std::int64_t> tokens;   ///< of each tile
   std::vector<std::int64_t> logical;  ///< of each tile: tokens x requests that see them
+  std::int64_t unique = 0;            ///< tokens of the height's nodes
 };
 
 struct Cover {

@@ -11,7 +11,9 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <optional>
+#include <span>
 #include <tuple>
 
 #include "core/error.h"
@@ -23,14 +25,19 @@ namespace espalier::scheduler {
 namespace planning {
 namespace {
 
-/// Pieces a slot works off one after the other, on average. Short plans can't afford the fixed cost of many, long ones gain a shorter
-/// tail; a piece may be half as long again as the goal, so three halves make two rounds of most.
-constexpr double kShortRounds[] = {0.75, 1.5}, kLongRounds[] = {1.5, 4};
-/// Microseconds from which a plan is long.
-constexpr double kLongUs = 100;
+/// Pieces a slot works off one after the other, on average: what is tried. Short plans can't afford the fixed cost of many pieces, long
+/// ones end more evenly with them.
+constexpr double kShortRounds[] = {0.75, 1, 1.5, 2, 3}, kLongRounds[] = {2, 3, 4, 6}, kEndlessRounds[] = {8, 12, 16, 24};
+/// A goal of so many rounds cuts nothing.
+constexpr double kUncutRounds = 1e6;
+/// Microseconds of a plan from which it is long, and endless.
+constexpr double kLongUs = 60, kEndlessUs = 300;
+/// KV tiles of the longest piece.
+constexpr double kMostTiles = 1e7;
 /// KV tokens whose reading costs about as much as starting one more tile.
 constexpr double kTileTokens = 64;
 
+constexpr int kLengthClasses = 4 * 64;
 /// Lengths within a quarter octave are alike.
 int length_class(std::int64_t tokens) {
   const auto octave = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(tokens))) - 1;
@@ -38,9 +45,10 @@ int length_class(std::int64_t tokens) {
 }
 
 struct Candidate {
-  std::vector<TileKernel> kernels;  ///< by height; they share a launch, so an SM holds as few of each as of the largest
+  std::vector<TileKernel> kernels;  ///< by height
   Cover cover;
   std::vector<std::int64_t> piece_tokens;  ///< by height
+  bool uniform = false;                    ///< tiles are about equally long
   Forecast forecast;
 };
 
@@ -50,7 +58,6 @@ class EspalierBuild {
       : request_(request), info_(info), forest_(request.forest), kernels_(tile_kernels(request)),
         copies_(request.heads.q_heads / heads_per_copy(*kernels_[0].config, request.heads)) {
     if (request.model && request.model->name() != "analytic") model_ = request.model.get();
-    unique_tokens_ = static_cast<double>(traces::unique_tokens(forest_));
   }
 
   Plan run() {
@@ -116,19 +123,16 @@ class EspalierBuild {
 
   Candidate consider(const std::vector<std::size_t>& set) {
     Candidate candidate;
-    std::int32_t residents = kernels_[set[0]].residents;
-    for (const std::size_t k : set) residents = std::min(residents, kernels_[k].residents);
     std::vector<HeightCost> heights;
     for (const std::size_t k : set) {
       candidate.kernels.push_back(kernels_[k]);
-      candidate.kernels.back().residents = residents;
-      heights.push_back({kernels_[k].queries, copies_ * token_us(candidate.kernels.back())});
+      heights.push_back({kernels_[k].queries, copies_ * token_us(kernels_[k])});
     }
     CoverPrices prices;
     prices.heights = heights;
-    // Written once and read once, in fp32 with a log-sum-exp.
-    const double row_bytes = 2.0 * request_.heads.q_heads * (request_.heads.v_dim + 1) * 4;
-    prices.partial_us = 2 * row_bytes * request_.device.sms / request_.device.l2_bytes_per_us();
+    // Written once and read once, in fp32 with a log-sum-exp; doubled, as merging is more than its traffic.
+    const double row_bytes = 4.0 * request_.heads.q_heads * (request_.heads.v_dim + 1);
+    prices.partial_us = 2 * 2 * row_bytes * request_.device.sms / request_.device.l2_bytes_per_us();
     prices.tile_tokens = kTileTokens;
     candidate.cover = cover_forest(forest_, prices);
     cut(candidate);
@@ -136,26 +140,31 @@ class EspalierBuild {
   }
 
   void cut(Candidate& candidate) {
+    std::int64_t longest = 0, shortest = std::numeric_limits<std::int64_t>::max();
     double round = 0;  // a full device works off all tiles in this time
     for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
       const TileKernel& kernel = candidate.kernels[h];
       for (const std::int64_t tokens : candidate.cover.layers[h].tokens) {
-        if (tokens > 0) round += piece_us(kernel, tokens) * copies_ / (kernel.residents * request_.device.sms);
+        if (tokens == 0) continue;
+        round += piece_us(kernel, tokens) * copies_ / (kernel.residents * request_.device.sms);
+        longest = std::max(longest, tokens);
+        shortest = std::min(shortest, tokens);
       }
     }
-    Candidate best;
-    for (const double rounds : round < kLongUs ? kShortRounds : kLongRounds) {
-      Candidate trial;
-      cut_for(candidate, round / rounds, trial);
-      if (best.piece_tokens.empty() || trial.forecast.total_us < best.forecast.total_us) best = std::move(trial);
-    }
-    candidate.piece_tokens = std::move(best.piece_tokens);
-    candidate.forecast = best.forecast;
+    candidate.uniform = longest <= shortest + shortest / 4;
+    candidate.forecast.total_us = std::numeric_limits<double>::infinity();
+    // Tiles of one length need no cuts where they fill the rounds well.
+    if (candidate.uniform) try_cut(candidate, round * kUncutRounds);
+    const std::span<const double> tried = round < kLongUs      ? std::span<const double>(kShortRounds)
+                                          : round < kEndlessUs ? std::span<const double>(kLongRounds)
+                                                               : std::span<const double>(kEndlessRounds);
+    for (const double rounds : tried) try_cut(candidate, round / rounds);
   }
 
-  /// Pieces of about `goal` microseconds.
-  void cut_for(const Candidate& candidate, double goal, Candidate& trial) {
+  /// Pieces of about `goal` microseconds, kept when they are forecast to be done sooner.
+  void try_cut(Candidate& candidate, double goal) {
     classes_.clear();
+    std::vector<std::int64_t> piece_tokens;
     double partial_rows = static_cast<double>(candidate.cover.partial_rows);
     for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
       const TileKernel& kernel = candidate.kernels[h];
@@ -163,14 +172,18 @@ class EspalierBuild {
       // The longest whole number of KV tiles that stays within the goal, by the slope between one tile and many.
       const double one = piece_us(kernel, tile), many = piece_us(kernel, 65 * tile);
       const double tiles = 1 + std::floor(std::max(0.0, goal - one) / std::max((many - one) / 64, 1e-9));
-      trial.piece_tokens.push_back(tile * static_cast<std::int64_t>(std::clamp(tiles, 1.0, 1e7)));
-      add_classes(candidate.cover.layers[h], kernel, trial.piece_tokens[h], partial_rows);
+      piece_tokens.push_back(tile * static_cast<std::int64_t>(std::clamp(tiles, 1.0, kMostTiles)));
+      add_classes(candidate.cover.layers[h], kernel, piece_tokens[h], partial_rows);
     }
-    trial.forecast = forecast(request_, {classes_, unique_tokens_, static_cast<double>(forest_.request_count()), partial_rows});
+    const Forecast trial = forecast(request_, {classes_, candidate.kernels.size() == 1, candidate.uniform,
+                                               static_cast<double>(forest_.request_count()), partial_rows});
+    if (trial.total_us >= candidate.forecast.total_us) return;
+    candidate.forecast = trial;
+    candidate.piece_tokens = std::move(piece_tokens);
   }
 
   void add_classes(const Layer& layer, const TileKernel& kernel, std::int64_t piece_tokens, double& partial_rows) {
-    by_length_.assign(4 * 64, {});
+    by_length_.assign(kLengthClasses, {});
     const auto add = [&](std::int64_t tokens, std::int64_t count) {
       CtaClass& c = by_length_[static_cast<std::size_t>(length_class(tokens))];
       c.tokens += static_cast<double>(tokens * count);
@@ -182,11 +195,16 @@ class EspalierBuild {
       const std::int64_t pieces = piece_count(tokens, piece_tokens);
       if (pieces > 1) add(piece_tokens, pieces - 1);
       add(tokens - (pieces - 1) * piece_tokens, 1);
-      // A cut leaves the partial rows of the requests that see the tokens on both sides: as many as see a token on average.
-      if (pieces > 1) partial_rows += static_cast<double>(pieces) * static_cast<double>(layer.logical[t]) / static_cast<double>(tokens);
+      // A piece has a row for each request that sees its first token, on average, and for each whose own tokens begin in it.
+      if (pieces > 1) {
+        partial_rows += static_cast<double>(pieces) * static_cast<double>(layer.logical[t]) / static_cast<double>(tokens) +
+                        static_cast<double>(layer.borders[t + 1] - layer.borders[t]);
+      }
     }
+    double read = 0;
+    for (const CtaClass& c : by_length_) read += c.tokens;
     for (const CtaClass& c : by_length_) {
-      if (c.ctas > 0) classes_.push_back({&kernel, c.tokens / c.ctas, c.ctas * copies_});
+      if (c.ctas > 0) classes_.push_back({&kernel, c.tokens / c.ctas, c.ctas * copies_, static_cast<double>(layer.unique) / read});
     }
   }
 
@@ -198,26 +216,35 @@ class EspalierBuild {
     for (std::size_t i = 0; i < order.size(); ++i) {
       const TilePiece& piece = cut.pieces[i];
       order[i] = static_cast<std::uint32_t>(i);
-      // Longest first; of alike lengths by place in the forest, so that readers of the same tokens run together.
       const Segment& s = cut.segments[piece.first];
-      keys[i] = {static_cast<std::uint64_t>(1024 - length_class(piece.tokens)) << 32 | static_cast<std::uint32_t>(s.node.value),
-                 static_cast<std::uint64_t>(s.token_begin) << 32 | static_cast<std::uint32_t>(piece.begin)};
+      if (best_->uniform) {
+        // Only much shorter pieces wait; the others mix first readers of their tokens with those that find them in the L2.
+        keys[i] = {static_cast<std::uint64_t>(kLengthClasses - length_class(piece.tokens) / 8) << 32 | static_cast<std::uint32_t>(piece.begin), i};
+      } else {
+        // Longest first; of alike lengths by place in the forest, so that readers of the same tokens run together.
+        keys[i] = {static_cast<std::uint64_t>(kLengthClasses - length_class(piece.tokens)) << 32 | static_cast<std::uint32_t>(s.node.value),
+                   static_cast<std::uint64_t>(s.token_begin) << 32 | static_cast<std::uint32_t>(piece.begin)};
+      }
     }
     std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return std::tie(keys[a], a) < std::tie(keys[b], b); });
-    builder.launch();
-    // Large tiles first: they compute longest.
+    // One launch a kernel, side by side, large tiles first: they compute longest while the others read.
+    std::vector<LaunchId> launches;
     for (std::size_t h = best_->kernels.size(); h-- > 0;) {
+      if (best_->cover.layers[h].borders.empty()) continue;
       const TaskId first = builder.next_task();
       const KernelId kernel = builder.kernel(*best_->kernels[h].config);
       for (const std::uint32_t i : order) {
         if (cut.pieces[i].height == h) emit_piece(builder, kernel, cut, cut.pieces[i]);
       }
+      launches.push_back(builder.launch(Follow::graph, static_cast<std::int32_t>(launches.size())));
       builder.task_phase(kernel, first);
     }
     const StepId merges = builder.finish_rows(traces::Dtype::fp32);
     if (merges == builder.next_step()) return;
-    // Whoever writes the last partial row of a merge goes on with it: no second launch.
-    builder.step_phase(builder.kernel(costmodel::our_reduce_kernel()), merges, PhaseStart::on_arrival);
+    const KernelId reduce = builder.kernel(costmodel::our_reduce_kernel());
+    // In a single launch, whoever writes the last partial row of a merge goes on with it: no second launch.
+    if (launches.size() == 1) builder.step_phase(reduce, merges, PhaseStart::on_arrival);
+    else merge_launch(builder, reduce, merges, Follow::graph, launches);
   }
 
   std::vector<std::string> why(const Plan& plan) const {
@@ -249,7 +276,6 @@ class EspalierBuild {
   std::vector<TileKernel> kernels_;
   std::int32_t copies_;
   const costmodel::CostModel* model_ = nullptr;  ///< none: the device itself
-  double unique_tokens_ = 0;
   std::optional<Candidate> best_;
   double second_us_ = std::numeric_limits<double>::infinity();
   std::size_t considered_ = 0;

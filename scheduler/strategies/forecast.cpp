@@ -12,6 +12,7 @@ namespace {
 /// Partial rows are stored in fp32, with a log-sum-exp each.
 constexpr double kPartialBytes = 4;
 constexpr double kRowsInFlight = 4;
+constexpr double kOutOfStep = 0.75;
 constexpr std::size_t kMaxClasses = 512;
 
 class Forecaster {
@@ -23,6 +24,7 @@ class Forecaster {
       ctas_ += c.ctas;
       sms_wanted_ += c.ctas / c.kernel->residents;
       bytes_ += c.ctas * c.tokens * kv_bytes_;
+      cold_bytes_ += c.ctas * c.tokens * kv_bytes_ * c.cold;
     }
     crowding_ = std::max(1.0, std::ceil(ctas_ / device_.sms));
     memory_times(request);
@@ -33,7 +35,8 @@ class Forecaster {
     if (work_.partial_rows > 0) {
       // The last merges: a request's partial rows, kRowsInFlight at a time; the others ran beside the tasks, but moved their bytes.
       const double batches = 1 + work_.partial_rows / work_.requests / kRowsInFlight;
-      forecast_.merge_us = batches * device_.l2_latency_ns * 1e-3 + std::max(partial_bytes_ / device_.l2_bytes_per_us(), spill_us_);
+      const double start = work_.merges_in_place ? 0 : device_.launch_graph_us + fixed_us_;
+      forecast_.merge_us = start + batches * device_.l2_latency_ns * 1e-3 + std::max(partial_bytes_ / device_.l2_bytes_per_us(), spill_us_);
     }
     forecast_.total_us += forecast_.merge_us;
     return forecast_;
@@ -47,17 +50,22 @@ class Forecaster {
     partial_bytes_ = work_.partial_rows * heads.q_heads * (heads.v_dim + 1) * kPartialBytes;
     // Partial rows stay in L2 while they and as much KV fit.
     spill_us_ = partial_bytes_ > device_.l2_knee_mib * 0x1p20 / 2 ? partial_bytes_ / hbm : 0;
-    const double unique = work_.unique_tokens * kv_bytes_ * heads.kv_heads;
-    const double missed = std::max(0.0, bytes_ - unique) * (1 - device_.l2_merge_fraction);
+    const double from_hbm = cold_bytes_ + (bytes_ - cold_bytes_) * (1 - device_.l2_merge_fraction);
     const double rows = work_.requests * heads.q_heads * (heads.qk_dim + heads.v_dim) * static_cast<double>(traces::dtype_bytes(heads.q_dtype));
     double in_flight = 0;
     for (const CtaClass& c : work_.classes) in_flight += c.ctas * c.kernel->bytes_per_us;
     in_flight *= std::min(1.0, device_.sms / sms_wanted_) / hbm;
     const double p = device_.hbm_ramp_exponent;
     const double ramp = in_flight / std::pow(1 + std::pow(in_flight, p), 1 / p);
-    forecast_.hbm_us = (unique + missed + rows) / (hbm * ramp) + spill_us_;
+    hbm_rate_ = hbm * ramp;
+    forecast_.hbm_us = (from_hbm + rows) / hbm_rate_ + spill_us_;
     forecast_.l2_us = (bytes_ + partial_bytes_) / device_.l2_bytes_per_us();
-    byte_us_ = std::max(forecast_.hbm_us, forecast_.l2_us) / bytes_;
+  }
+
+  /// A byte of this class when all the device reads such.
+  double byte_us(const CtaClass& c) const {
+    const double missed = c.cold + (1 - c.cold) * (1 - device_.l2_merge_fraction);
+    return std::max(missed / hbm_rate_, 1 / device_.l2_bytes_per_us());
   }
 
   double compute_us(const CtaClass& c, double residents) const {
@@ -75,9 +83,10 @@ class Forecaster {
     std::size_t n = 0;
     for (const CtaClass& c : work_.classes) {
       const double port = c.tokens * kv_bytes_ / c.kernel->bytes_per_us;
-      const double shared = c.tokens * kv_bytes_ * byte_us_ * device_.sms * c.kernel->residents * busy;
+      const double shared = c.tokens * kv_bytes_ * byte_us(c) * device_.sms * c.kernel->residents * busy;
       const double residents = std::min<double>(c.kernel->residents, crowding_);
-      order[n++] = {fixed_us_ + std::max({compute_us(c, residents), port, shared}), port, c.ctas, &c};
+      // A CTA that starts or ends leaves its share of memory to the others; the SM it leaves idle.
+      order[n++] = {std::max(fixed_us_ + std::max(compute_us(c, residents), port), shared), port, c.ctas, &c};
     }
     std::sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(n), [](const Loaded& a, const Loaded& b) {
       return a.us != b.us ? a.us > b.us : a.c < b.c;
@@ -98,19 +107,39 @@ class Forecaster {
       double last = 0;
       if (rest > 0) {
         const double beside = std::max(1.0, std::ceil(rest / device_.sms));
-        last = fixed_us_ + std::max({l.port_us, compute_us(*l.c, beside), rest * l.c->tokens * kv_bytes_ * byte_us_});
+        last = std::max(fixed_us_ + std::max(l.port_us, compute_us(*l.c, beside)), rest * l.c->tokens * kv_bytes_ * byte_us(*l.c));
       }
-      end = std::max(end, area / device_.sms + rounds * l.us + last);
+      // CTAs of many lengths don't stay in step: the last ones start earlier than whole rounds say.
+      end = std::max(end, area / device_.sms + rounds * l.us + (work_.in_step ? last : kOutOfStep * last));
       area += later * l.us / residents;
     }
+    if (sms_wanted_ <= device_.sms) end = std::max(end, fixed_us_ + drain_us());
     return std::max(end, forecast_.compute_us);
+  }
+
+  /// All CTAs at once, at equal shares of memory: as the short ones leave, the others speed up, to what one CTA can draw at most.
+  double drain_us() const {
+    std::array<const CtaClass*, kMaxClasses> rising;
+    std::size_t n = 0;
+    for (const CtaClass& c : work_.classes) rising[n++] = &c;
+    std::sort(rising.begin(), rising.begin() + static_cast<std::ptrdiff_t>(n), [](const CtaClass* a, const CtaClass* b) {
+      return a->tokens != b->tokens ? a->tokens < b->tokens : a < b;
+    });
+    double active = ctas_, done = 0, us = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      const CtaClass& c = *rising[i];
+      us += (c.tokens - done) * kv_bytes_ * std::max(active * byte_us(c), 1 / c.kernel->bytes_per_us);
+      done = c.tokens;
+      active -= c.ctas;
+    }
+    return us;
   }
 
   const costmodel::DeviceSpec& device_;
   const Workload& work_;
   double kv_bytes_, fixed_us_;
-  double ctas_ = 0, sms_wanted_ = 0, bytes_ = 0, crowding_ = 1;
-  double partial_bytes_ = 0, spill_us_ = 0, byte_us_ = 0;
+  double ctas_ = 0, sms_wanted_ = 0, bytes_ = 0, cold_bytes_ = 0, crowding_ = 1;
+  double partial_bytes_ = 0, spill_us_ = 0, hbm_rate_ = 1;
   Forecast forecast_;
 };
 

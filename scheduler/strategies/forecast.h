@@ -17,11 +17,13 @@ struct CtaClass {
   const TileKernel* kernel = nullptr;
   double tokens = 0;  ///< mean KV tokens of a CTA
   double ctas = 0;    ///< all head copies
+  double cold = 1;    ///< share of their tokens that nobody has read before
 };
 
 struct Workload {
   std::span<const CtaClass> classes;
-  double unique_tokens = 0;  ///< of the forest
+  bool merges_in_place = true;  ///< on arrival, in the launch of the tasks; else in a launch after them
+  bool in_step = false;          ///< CTAs are about equally long
   double requests = 0;
   double partial_rows = 0;  ///< of one head, over all requests
 };
@@ -32,7 +34,7 @@ struct Forecast {
   double merge_us = 0;                           ///< what merging adds
 };
 
-/// All in one launch, merged on arrival.
+/// Kernels run side by side.
 Forecast forecast(const PlanRequest& request, const Workload& work);
 
 }  // namespace espalier::scheduler::planning
