@@ -177,7 +177,7 @@ TEST(Strategies, StandInTheTablesOrder) {
   EXPECT_THAT(names, testing::ElementsAre("flash_decoding", "fa3_static", "fa3_dynamic", "flashinfer_decode", "flashinfer_prefill",
                                           "flashinfer_persistent", "sglang_triton", "lean", "flashmla", "vllm_cascade", "cascade",
                                           "bifurcated", "deft_flatten", "codec", "deft_node", "deft_node_chunk", "fasttree", "relay",
-                                          "pat", "hydragen", "chunk_attention", "codec_release"));
+                                          "pat", "hydragen", "chunk_attention", "codec_release", "espalier"));
 }
 
 template <class F>

@@ -1,0 +1,184 @@
+// Covers against brute force: tile borders, token counts and height assignments of small random forests.
+#include "scheduler/strategies/cover.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <limits>
+#include <set>
+
+#include "scheduler/strategies/forecast.h"
+#include "scheduler/strategies/tiling.h"
+#include "tests/scheduler/sample_plans.h"
+#include "traces/import.h"
+
+namespace espalier::scheduler::planning {
+namespace {
+
+using core::Rng;
+
+bool reads(const traces::PrefixForest& forest, NodeId n, std::int32_t begin, std::int32_t end) {
+  return forest.request_begin[n].value < end && begin < forest.request_end[n].value;
+}
+
+/// Tokens that a tile over requests [begin, end) reads, of nodes of one height.
+std::int64_t tile_tokens(const traces::PrefixForest& forest, const Cover& cover, std::size_t height, std::int32_t begin, std::int32_t end) {
+  std::int64_t tokens = 0;
+  for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
+    if (!cover.height.empty() && cover.height[n.index()] != height) continue;
+    tokens += reads(forest, n, begin, end) ? forest.tokens[n] : 0;
+  }
+  return tokens;
+}
+
+TEST(Cover, PlacesBordersWhereTheyCostLeast) {
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    Rng rng(seed);
+    const traces::PrefixForest forest = samples::ragged_forest(rng, 14, 12);
+    const auto requests = static_cast<std::int32_t>(forest.request_count());
+    const auto longest = static_cast<std::int32_t>(rng.integer(1, 5));
+    const HeightCost height{longest, 1.0};
+    const double price = static_cast<double>(rng.integer(0, 40));
+    const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, price});
+    // Least total over all partitions, by their last tile.
+    std::vector<double> least(static_cast<std::size_t>(requests) + 1, std::numeric_limits<double>::infinity());
+    least[0] = 0;
+    for (std::int32_t end = 1; end <= requests; ++end) {
+      for (std::int32_t begin = std::max(0, end - longest); begin < end; ++begin) {
+        const double with = least[static_cast<std::size_t>(begin)] + price + static_cast<double>(tile_tokens(forest, cover, 0, begin, end));
+        least[static_cast<std::size_t>(end)] = std::min(least[static_cast<std::size_t>(end)], with);
+      }
+    }
+    const Layer& layer = cover.layers[0];
+    ASSERT_EQ(layer.borders.front(), 0);
+    ASSERT_EQ(layer.borders.back(), requests);
+    double total = 0;
+    for (std::size_t t = 0; t + 1 < layer.borders.size(); ++t) {
+      const std::int32_t begin = layer.borders[t], end = layer.borders[t + 1];
+      ASSERT_LE(end - begin, longest);
+      EXPECT_EQ(layer.tokens[t], tile_tokens(forest, cover, 0, begin, end)) << "seed " << seed << " tile " << t;
+      total += price + static_cast<double>(layer.tokens[t]);
+    }
+    EXPECT_DOUBLE_EQ(total, least.back()) << "seed " << seed;
+  }
+}
+
+/// What HeightChoice minimises, counted request by request.
+double naive_cost(const traces::PrefixForest& forest, const CoverPrices& prices, const std::vector<std::uint8_t>& height) {
+  double cost = 0;
+  for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
+    const HeightCost& h = prices.heights[height[n.index()]];
+    cost += static_cast<double>(forest.tokens[n] * ((forest.readers(n) + h.queries - 1) / h.queries)) * h.token_us;
+  }
+  for (const traces::RequestId r : core::ids<traces::RequestId>(forest.request_count())) {
+    std::set<std::uint8_t> on_path;
+    for (const NodeId n : traces::path_of(forest, forest.leaf[r])) on_path.insert(height[n.index()]);
+    if (on_path.size() > 1) cost += static_cast<double>(on_path.size()) * prices.partial_us;
+  }
+  return cost;
+}
+
+TEST(Cover, AssignsHeightsAsWellAsExhaustiveSearch) {
+  int mixed = 0;
+  for (std::uint64_t seed = 1; seed <= 80; ++seed) {
+    Rng rng(seed);
+    const traces::PrefixForest forest = samples::ragged_forest(rng, 7, 10);
+    const std::array<HeightCost, 3> heights{HeightCost{1, 1.0}, HeightCost{3, 1.0 + 0.01 * static_cast<double>(rng.integer(0, 150))},
+                                            HeightCost{8, 2.0 + 0.01 * static_cast<double>(rng.integer(0, 200))}};
+    const CoverPrices prices{heights, static_cast<double>(rng.integer(0, 30)), 1};
+    const Cover cover = cover_forest(forest, prices);
+    double least = std::numeric_limits<double>::infinity();
+    std::vector<std::uint8_t> height(forest.node_count(), 0);
+    // Heights never rise towards the leaves.
+    const std::function<void(std::size_t)> assign = [&](std::size_t i) {
+      if (i == forest.node_count()) {
+        least = std::min(least, naive_cost(forest, prices, height));
+        return;
+      }
+      const NodeId n(static_cast<std::int32_t>(i));
+      const int top = forest.is_root(n) ? 2 : height[forest.parent[n].index()];
+      for (int h = 0; h <= top; ++h) {
+        height[i] = static_cast<std::uint8_t>(h);
+        assign(i + 1);
+      }
+    };
+    assign(0);
+    EXPECT_NEAR(naive_cost(forest, prices, cover.height), least, 1e-9 * least) << "seed " << seed;
+    mixed += std::set<std::uint8_t>(cover.height.begin(), cover.height.end()).size() > 1;
+    std::int64_t rows = 0;
+    for (const traces::RequestId r : core::ids<traces::RequestId>(forest.request_count())) {
+      std::set<std::uint8_t> on_path;
+      for (const NodeId n : traces::path_of(forest, forest.leaf[r])) on_path.insert(cover.height[n.index()]);
+      rows += on_path.size() > 1 ? static_cast<std::int64_t>(on_path.size()) : 0;
+    }
+    EXPECT_EQ(cover.partial_rows, rows) << "seed " << seed;
+  }
+  EXPECT_GE(mixed, 15);
+}
+
+TEST(Tiling, CutsTilesThatBeginWithTheSameNodesAlike) {
+  const traces::PrefixForest forest = traces::parse_tree("1,8|1000,100");
+  const HeightCost height{4, 1.0};
+  const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, 64});
+  const TilePieces cut = cut_tiles(forest, cover, {448});
+  ASSERT_EQ(cut.pieces.size(), 6u);  // two tiles of 1400 tokens: 448, 448 and the rest
+  for (std::size_t i = 0; i < 3; ++i) {
+    const Segment &a = cut.segments[cut.pieces[i].first], &b = cut.segments[cut.pieces[i + 3].first];
+    EXPECT_EQ(cut.pieces[i].tokens, cut.pieces[i + 3].tokens);
+    EXPECT_EQ(a.token_begin, b.token_begin);
+    EXPECT_EQ(a.node, b.node);
+  }
+  EXPECT_EQ(cut.pieces[2].tokens, 1400 - 2 * 448);
+}
+
+TEST(Tiling, LeavesARestBelowHalfAPieceWithItsNeighbour) {
+  EXPECT_EQ(piece_count(100, 64), 2);
+  EXPECT_EQ(piece_count(95, 64), 1);
+  EXPECT_EQ(piece_count(1, 64), 1);
+  EXPECT_EQ(piece_count(64 * 5 + 32, 64), 6);
+}
+
+class ForecastLimits : public testing::Test {
+ protected:
+  ForecastLimits() : request_{forest_, heads_, device_}, kernels_(tile_kernels(request_)) {}
+  Forecast of(double tokens, double ctas, double cold = 1, double partial_rows = 0) {
+    const CtaClass one{&kernels_[0], tokens, ctas, cold};
+    return forecast(request_, {std::span(&one, 1), true, true, 64, partial_rows});
+  }
+  traces::PrefixForest forest_ = traces::parse_tree("64|8192");
+  traces::HeadConfig heads_ = traces::parse_heads("32/8/128");
+  costmodel::DeviceSpec device_ = costmodel::find_device("h100-sxm");
+  PlanRequest request_;
+  std::vector<TileKernel> kernels_;
+};
+
+TEST_F(ForecastLimits, KnowsFourTileHeights) {
+  ASSERT_EQ(kernels_.size(), 4u);
+  EXPECT_EQ(kernels_[0].queries, 4);
+  EXPECT_EQ(kernels_[3].queries, 32);
+}
+
+TEST_F(ForecastLimits, ManyCtasTakeTheirBytesOverBandwidth) {
+  const double bytes = 1e5 * 8192 * 512;
+  EXPECT_NEAR(of(8192, 1e5).total_us, bytes / device_.hbm_achievable_bytes_per_us(), 0.03 * bytes / device_.hbm_achievable_bytes_per_us());
+  // What others have read comes from L2.
+  EXPECT_LT(of(8192, 1e5, 0).total_us, 0.5 * of(8192, 1e5).total_us);
+}
+
+TEST_F(ForecastLimits, OneCtaCantDrawTheWholeBandwidth) {
+  const double us = of(65536, 1).total_us;
+  EXPECT_GT(us, 65536 * 512 / kernels_[0].bytes_per_us);
+  EXPECT_GT(us, 20 * 65536 * 512 / device_.hbm_achievable_bytes_per_us());
+}
+
+TEST_F(ForecastLimits, AnotherRoundCostsAnotherRound) {
+  const double slots = device_.sms * kernels_[0].residents;
+  const double full = of(512, slots).total_us, more = of(512, slots + 1).total_us;
+  EXPECT_GT(more, full + 1);
+  EXPECT_GT(of(512, slots, 1, 6400).total_us, full);
+}
+
+}  // namespace
+}  // namespace espalier::scheduler::planning
