@@ -1,0 +1,92 @@
+// What our planner is for, by the simulator: better than the best of the others on the peers' own benchmark trees, also when launches
+// cost more or less than we think, and no worse than the best flat planner where nothing is shared.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "scheduler/strategy.h"
+#include "sim/simulator.h"
+#include "traces/families.h"
+#include "traces/import.h"
+#include "traces/suites.h"
+
+namespace espalier::scheduler {
+namespace {
+
+#ifdef __SANITIZE_ADDRESS__
+constexpr std::size_t kStep = 7;  // a sample is enough to look for bad memory accesses
+#else
+constexpr std::size_t kStep = 1;
+#endif
+
+double simulated_us(const Strategy& strategy, const traces::PrefixForest& forest, const costmodel::DeviceSpec& device) {
+  static const traces::HeadConfig heads = traces::parse_heads("32/8/128");
+  const PlanResult result = make_plan(parse_strategy(strategy.info().name), PlanRequest{forest, heads, device});
+  const Plan* plan = std::get_if<Plan>(&result);
+  return plan == nullptr ? std::numeric_limits<double>::infinity() : sim::simulate(*plan, device).makespan_us;
+}
+
+/// How much faster our plan is than the best of `others`.
+double gain(const traces::PrefixForest& forest, const costmodel::DeviceSpec& device, const std::set<std::string_view>& others) {
+  double best = std::numeric_limits<double>::infinity();
+  for (const Strategy* strategy : strategies()) {
+    if (others.contains(strategy->info().name)) best = std::min(best, simulated_us(*strategy, forest, device));
+  }
+  return best / simulated_us(find_strategy("espalier"), forest, device);
+}
+
+std::set<std::string_view> all_others() {
+  std::set<std::string_view> names;
+  for (const Strategy* strategy : strategies()) names.insert(strategy->info().name);
+  names.erase("espalier");
+  return names;
+}
+
+struct Gains {
+  double log_sum = 0, least = std::numeric_limits<double>::infinity();
+  int count = 0;
+  void add(double gain) {
+    log_sum += std::log(gain);
+    least = std::min(least, gain);
+    ++count;
+  }
+  double mean() const { return std::exp(log_sum / count); }
+};
+
+class PeersSuites : public testing::TestWithParam<double> {};
+
+TEST_P(PeersSuites, AreWonByOurPlanner) {
+  Gains gains;
+  for (const auto& [suite, name] : {std::pair("pat20", "a100-80"), std::pair("ft15", "h100-sxm")}) {
+    costmodel::DeviceSpec device = costmodel::find_device(name);
+    for (double costmodel::DeviceSpec::*cost : {&costmodel::DeviceSpec::launch_stream_us, &costmodel::DeviceSpec::launch_graph_us,
+                                                &costmodel::DeviceSpec::launch_pdl_us, &costmodel::DeviceSpec::grid_sync_us,
+                                                &costmodel::DeviceSpec::cta_start_ns, &costmodel::DeviceSpec::cta_end_ns}) {
+      device.*cost *= GetParam();
+    }
+    const auto forests = traces::make_suite(suite);
+    for (std::size_t i = 0; i < forests.size(); i += kStep) {
+      const double times = gain(forests[i], device, all_others());
+      EXPECT_GE(times, 0.99) << forests[i].name;
+      gains.add(times);
+    }
+  }
+  EXPECT_GE(gains.mean(), 1.15);
+}
+
+INSTANTIATE_TEST_SUITE_P(FixedCosts, PeersSuites, testing::Values(1.0, 0.7, 1.3));
+
+TEST(NothingShared, OurPlannerIsAFlatPlannerOfTheBest) {
+  const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
+  Gains gains;
+  for (std::uint64_t seed = 1; seed <= 12 / kStep; ++seed) gains.add(gain(traces::generate_family("no_share", seed), device, all_others()));
+  for (const char* tree : {"1|8192", "16|4096", "64|8192", "256|1024", "200|777"}) gains.add(gain(traces::parse_tree(tree), device, all_others()));
+  EXPECT_GE(gains.least, 0.98);
+  EXPECT_GE(gains.mean(), 0.995);
+}
+
+}  // namespace
+}  // namespace espalier::scheduler
