@@ -109,25 +109,21 @@ std::vector<std::int32_t> place_borders(const std::vector<std::int64_t>& shared,
   return borders;
 }
 
-/// Of the nodes of one height: tokens on the path of each request, and tokens that request r shares with r - 1.
-struct PathTokens {
-  std::vector<std::int64_t> own, shared;
-  std::int64_t unique = 0;
-};
-
-PathTokens path_tokens(const PrefixForest& forest, const std::vector<std::uint8_t>& height, std::size_t h) {
+template <class Takes>
+PathTokens path_tokens_of(const PrefixForest& forest, Takes&& takes) {
   // Differences first: a node adds to its requests, and to the borders inside them.
   PathTokens tokens;
   tokens.own.assign(forest.request_count() + 1, 0);
   tokens.shared.assign(forest.request_count() + 1, 0);
   for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
-    if (!height.empty() && height[n.index()] != h) continue;
+    if (!takes(n)) continue;
     const std::size_t begin = forest.request_begin[n].index(), end = forest.request_end[n].index();
-    tokens.unique += forest.tokens[n];
-    tokens.own[begin] += forest.tokens[n];
-    tokens.own[end] -= forest.tokens[n];
-    tokens.shared[begin + 1] += forest.tokens[n];
-    tokens.shared[end] -= forest.tokens[n];
+    const std::int64_t own = forest.tokens[n];
+    tokens.unique += own;
+    tokens.own[begin] += own;
+    tokens.own[end] -= own;
+    tokens.shared[begin + 1] += own;
+    tokens.shared[end] -= own;
   }
   std::int64_t own = 0, shared = 0;
   for (std::size_t r = 0; r < tokens.own.size(); ++r) {
@@ -143,32 +139,40 @@ Layer make_layer(const PathTokens& path, std::int32_t longest, double tile_token
   layer.borders = place_borders(path.shared, longest, tile_tokens);
   for (std::size_t t = 0; t + 1 < layer.borders.size(); ++t) {
     const auto begin = static_cast<std::size_t>(layer.borders[t]), end = static_cast<std::size_t>(layer.borders[t + 1]);
-    std::int64_t tokens = path.own[begin], logical = path.own[begin];
+    TileRun tile{path.own[begin], path.own[begin], static_cast<std::int32_t>(end - begin), 1};
     for (std::size_t r = begin + 1; r < end; ++r) {
-      tokens += path.own[r] - path.shared[r];
-      logical += path.own[r];
+      tile.tokens += path.own[r] - path.shared[r];
+      tile.logical += path.own[r];
     }
-    layer.tokens.push_back(tokens);
-    layer.logical.push_back(logical);
+    TileRun* last = layer.runs.empty() ? nullptr : &layer.runs.back();
+    if (last != nullptr && last->tokens == tile.tokens && last->logical == tile.logical && last->requests == tile.requests) {
+      ++last->tiles;
+    } else {
+      layer.runs.push_back(tile);
+    }
   }
   return layer;
 }
 
 }  // namespace
 
-Cover cover_forest(const PrefixForest& forest, const CoverPrices& prices) {
+PathTokens path_tokens(const PrefixForest& forest) {
+  return path_tokens_of(forest, [](NodeId) { return true; });
+}
+
+Cover cover_forest(const PrefixForest& forest, const CoverPrices& prices, const PathTokens& all) {
   ESPALIER_CHECK(!prices.heights.empty() && prices.heights.size() <= kMaxHeights && forest.request_count() > 0);
   Cover cover;
   cover.layers.resize(prices.heights.size());
   if (prices.heights.size() == 1) {
-    cover.layers[0] = make_layer(path_tokens(forest, {}, 0), prices.heights[0].queries, prices.tile_tokens);
+    cover.layers[0] = make_layer(all, prices.heights[0].queries, prices.tile_tokens);
     return cover;
   }
   cover.height = HeightChoice(forest, prices).run();
   std::vector<std::uint8_t> heights_on_path(forest.request_count(), 0);
   for (std::size_t h = 0; h < prices.heights.size(); ++h) {
     if (std::find(cover.height.begin(), cover.height.end(), h) == cover.height.end()) continue;
-    const PathTokens path = path_tokens(forest, cover.height, h);
+    const PathTokens path = path_tokens_of(forest, [&](NodeId n) { return cover.height[n.index()] == h; });
     cover.layers[h] = make_layer(path, prices.heights[h].queries, prices.tile_tokens);
     for (std::size_t r = 0; r < heights_on_path.size(); ++r) heights_on_path[r] += path.own[r] > 0;
   }

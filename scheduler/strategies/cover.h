@@ -28,13 +28,29 @@ struct CoverPrices {
   double tile_tokens = 0;               ///< KV tokens that cost as much as having one more tile
 };
 
+/// Neighbouring tiles that look alike.
+struct TileRun {
+  std::int64_t tokens = 0;   ///< of each tile; 0: it reads nothing
+  std::int64_t logical = 0;  ///< of each tile: tokens x requests that see them
+  std::int32_t requests = 0;
+  std::int32_t tiles = 0;
+  friend bool operator==(const TileRun&, const TileRun&) = default;
+};
+
 /// One height's part of a cover.
 struct Layer {
   std::vector<std::int32_t> borders;  ///< first request of each tile, and the end; empty when no node has this height
-  std::vector<std::int64_t> tokens;   ///< of each tile
-  std::vector<std::int64_t> logical;  ///< of each tile: tokens x requests that see them
+  std::vector<TileRun> runs;          ///< of the tiles, in order
   std::int64_t unique = 0;            ///< tokens of the height's nodes
 };
+
+/// Of some nodes: tokens on the path of each request, and tokens that request r shares with r - 1. One more than requests, the last 0.
+struct PathTokens {
+  std::vector<std::int64_t> own, shared;
+  std::int64_t unique = 0;
+};
+/// Of all nodes.
+PathTokens path_tokens(const traces::PrefixForest& forest);
 
 struct Cover {
   std::vector<std::uint8_t> height;  ///< of each node; empty: all have height 0
@@ -44,7 +60,7 @@ struct Cover {
 
 /// With one height all nodes have it. With several: the assignment with the least tile and partial cost when tiles are full and no node
 /// straddles more of them than it must. Then, for each height, the tile borders that split the fewest shared tokens (exact, by
-/// a sliding-window minimum). O(nodes x heights + requests x heights).
-Cover cover_forest(const traces::PrefixForest& forest, const CoverPrices& prices);
+/// a sliding-window minimum). `all` is path_tokens(forest). O(nodes x heights + requests x heights).
+Cover cover_forest(const traces::PrefixForest& forest, const CoverPrices& prices, const PathTokens& all);
 
 }  // namespace espalier::scheduler::planning

@@ -9,12 +9,14 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
 #include <optional>
 #include <span>
 #include <tuple>
+#include <utility>
 
 #include "core/error.h"
 #include "core/units.h"
@@ -44,6 +46,31 @@ int length_class(std::int64_t tokens) {
   return 4 * octave + static_cast<int>(octave >= 2 ? tokens >> (octave - 2) & 3 : 0);
 }
 
+/// Numbers of pieces by class of length, and their tokens.
+class LengthHistogram {
+ public:
+  void add(std::int64_t tokens, std::int64_t count) {
+    const auto c = static_cast<std::size_t>(length_class(tokens));
+    used_[c / 64] |= std::uint64_t{1} << (c % 64);
+    tokens_[c] += static_cast<double>(tokens * count);
+    count_[c] += static_cast<double>(count);
+  }
+  /// Visits (tokens, count) of the classes that have any, shortest first, and empties them.
+  template <class F>
+  void drain(F&& visit) {
+    for (std::size_t word = 0; word < used_.size(); ++word) {
+      for (; used_[word] != 0; used_[word] &= used_[word] - 1) {
+        const std::size_t c = 64 * word + static_cast<std::size_t>(std::countr_zero(used_[word]));
+        visit(std::exchange(tokens_[c], 0), std::exchange(count_[c], 0));
+      }
+    }
+  }
+
+ private:
+  std::array<std::uint64_t, kLengthClasses / 64> used_{};
+  std::array<double, kLengthClasses> tokens_{}, count_{};
+};
+
 struct Candidate {
   std::vector<TileKernel> kernels;  ///< by height
   Cover cover;
@@ -71,6 +98,7 @@ class EspalierBuild {
 
  private:
   void choose() {
+    all_ = path_tokens(forest_);
     std::vector<std::vector<std::size_t>> sets;  // of kernels_
     const bool shares = shares_anything(forest_);
     for (std::size_t k = 0; k < (shares ? kernels_.size() : 1); ++k) sets.push_back({k});
@@ -134,7 +162,7 @@ class EspalierBuild {
     const double row_bytes = 4.0 * request_.heads.q_heads * (request_.heads.v_dim + 1);
     prices.partial_us = 2 * 2 * row_bytes * request_.device.sms / request_.device.l2_bytes_per_us();
     prices.tile_tokens = kTileTokens;
-    candidate.cover = cover_forest(forest_, prices);
+    candidate.cover = cover_forest(forest_, prices, all_);
     cut(candidate);
     return candidate;
   }
@@ -144,11 +172,11 @@ class EspalierBuild {
     double round = 0;  // a full device works off all tiles in this time
     for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
       const TileKernel& kernel = candidate.kernels[h];
-      for (const std::int64_t tokens : candidate.cover.layers[h].tokens) {
-        if (tokens == 0) continue;
-        round += piece_us(kernel, tokens) * copies_ / (kernel.residents * request_.device.sms);
-        longest = std::max(longest, tokens);
-        shortest = std::min(shortest, tokens);
+      for (const TileRun& run : candidate.cover.layers[h].runs) {
+        if (run.tokens == 0) continue;
+        round += piece_us(kernel, run.tokens) * run.tiles * copies_ / (kernel.residents * request_.device.sms);
+        longest = std::max(longest, run.tokens);
+        shortest = std::min(shortest, run.tokens);
       }
     }
     candidate.uniform = longest <= shortest + shortest / 4;
@@ -183,29 +211,19 @@ class EspalierBuild {
   }
 
   void add_classes(const Layer& layer, const TileKernel& kernel, std::int64_t piece_tokens, double& partial_rows) {
-    by_length_.assign(kLengthClasses, {});
-    const auto add = [&](std::int64_t tokens, std::int64_t count) {
-      CtaClass& c = by_length_[static_cast<std::size_t>(length_class(tokens))];
-      c.tokens += static_cast<double>(tokens * count);
-      c.ctas += static_cast<double>(count);
-    };
-    for (std::size_t t = 0; t < layer.tokens.size(); ++t) {
-      const std::int64_t tokens = layer.tokens[t];
-      if (tokens == 0) continue;
-      const std::int64_t pieces = piece_count(tokens, piece_tokens);
-      if (pieces > 1) add(piece_tokens, pieces - 1);
-      add(tokens - (pieces - 1) * piece_tokens, 1);
-      // A piece has a row for each request that sees its first token, on average, and for each whose own tokens begin in it.
-      if (pieces > 1) {
-        partial_rows += static_cast<double>(pieces) * static_cast<double>(layer.logical[t]) / static_cast<double>(tokens) +
-                        static_cast<double>(layer.borders[t + 1] - layer.borders[t]);
-      }
-    }
     double read = 0;
-    for (const CtaClass& c : by_length_) read += c.tokens;
-    for (const CtaClass& c : by_length_) {
-      if (c.ctas > 0) classes_.push_back({&kernel, c.tokens / c.ctas, c.ctas * copies_, static_cast<double>(layer.unique) / read});
+    for (const TileRun& run : layer.runs) {
+      if (run.tokens == 0) continue;
+      const std::int64_t pieces = piece_count(run.tokens, piece_tokens);
+      read += static_cast<double>(run.tokens) * run.tiles;
+      by_length_.add(run.tokens - (pieces - 1) * piece_tokens, run.tiles);
+      if (pieces == 1) continue;
+      by_length_.add(piece_tokens, (pieces - 1) * run.tiles);
+      // A piece has a row for each request that sees its first token, on average, and for each whose own tokens begin in it.
+      partial_rows += run.tiles * (static_cast<double>(pieces) * static_cast<double>(run.logical) / static_cast<double>(run.tokens) + run.requests);
     }
+    const double cold = static_cast<double>(layer.unique) / read;
+    by_length_.drain([&](double tokens, double count) { classes_.push_back({&kernel, tokens / count, count * copies_, cold}); });
   }
 
   void emit(PlanBuilder& builder) {
@@ -255,7 +273,7 @@ class EspalierBuild {
       const Layer& layer = best_->cover.layers[h];
       if (layer.borders.empty()) continue;
       std::int64_t longest = 0;
-      for (const std::int64_t tokens : layer.tokens) longest = std::max(longest, tokens);
+      for (const TileRun& run : layer.runs) longest = std::max(longest, run.tokens);
       tiles += fmt::format("{}{} of up to {} requests (at most {} tokens)", tiles.empty() ? "" : ", ",
                            counted(static_cast<std::int64_t>(layer.borders.size()) - 1, "tile"), best_->kernels[h].queries, longest);
     }
@@ -279,7 +297,9 @@ class EspalierBuild {
   std::optional<Candidate> best_;
   double second_us_ = std::numeric_limits<double>::infinity();
   std::size_t considered_ = 0;
-  std::vector<CtaClass> by_length_, classes_;
+  PathTokens all_;
+  LengthHistogram by_length_;
+  std::vector<CtaClass> classes_;
 };
 
 class Espalier final : public Strategy {

@@ -109,10 +109,12 @@ TilePieces cut_tiles(const PrefixForest& forest, const Cover& cover, const std::
     const Layer& layer = cover.layers[h];
     if (layer.borders.empty()) continue;
     const Readings readings = collect(forest, cover, h);
-    for (std::size_t t = 0; t + 1 < layer.borders.size(); ++t) {
-      if (layer.tokens[t] == 0) continue;
-      const std::span<const Reading> list(readings.list);
-      cutter.tile(list.subspan(readings.first[t], readings.first[t + 1] - readings.first[t]), layer.tokens[t], piece_tokens[h], h);
+    std::size_t t = 0;
+    for (const TileRun& run : layer.runs) {
+      for (std::int32_t i = 0; i < run.tiles; ++i, ++t) {
+        const std::span<const Reading> list(readings.list);
+        cutter.tile(list.subspan(readings.first[t], readings.first[t + 1] - readings.first[t]), run.tokens, piece_tokens[h], h);
+      }
     }
   }
   return std::move(cutter.out);

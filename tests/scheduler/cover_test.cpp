@@ -41,7 +41,7 @@ TEST(Cover, PlacesBordersWhereTheyCostLeast) {
     const auto longest = static_cast<std::int32_t>(rng.integer(1, 5));
     const HeightCost height{longest, 1.0};
     const double price = static_cast<double>(rng.integer(0, 40));
-    const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, price});
+    const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, price}, path_tokens(forest));
     // Least total over all partitions, by their last tile.
     std::vector<double> least(static_cast<std::size_t>(requests) + 1, std::numeric_limits<double>::infinity());
     least[0] = 0;
@@ -55,11 +55,14 @@ TEST(Cover, PlacesBordersWhereTheyCostLeast) {
     ASSERT_EQ(layer.borders.front(), 0);
     ASSERT_EQ(layer.borders.back(), requests);
     double total = 0;
+    std::vector<std::int64_t> tokens;
+    for (const TileRun& run : layer.runs) tokens.insert(tokens.end(), static_cast<std::size_t>(run.tiles), run.tokens);
+    ASSERT_EQ(tokens.size() + 1, layer.borders.size());
     for (std::size_t t = 0; t + 1 < layer.borders.size(); ++t) {
       const std::int32_t begin = layer.borders[t], end = layer.borders[t + 1];
       ASSERT_LE(end - begin, longest);
-      EXPECT_EQ(layer.tokens[t], tile_tokens(forest, cover, 0, begin, end)) << "seed " << seed << " tile " << t;
-      total += price + static_cast<double>(layer.tokens[t]);
+      EXPECT_EQ(tokens[t], tile_tokens(forest, cover, 0, begin, end)) << "seed " << seed << " tile " << t;
+      total += price + static_cast<double>(tokens[t]);
     }
     EXPECT_DOUBLE_EQ(total, least.back()) << "seed " << seed;
   }
@@ -88,7 +91,7 @@ TEST(Cover, AssignsHeightsAsWellAsExhaustiveSearch) {
     const std::array<HeightCost, 3> heights{HeightCost{1, 1.0}, HeightCost{3, 1.0 + 0.01 * static_cast<double>(rng.integer(0, 150))},
                                             HeightCost{8, 2.0 + 0.01 * static_cast<double>(rng.integer(0, 200))}};
     const CoverPrices prices{heights, static_cast<double>(rng.integer(0, 30)), 1};
-    const Cover cover = cover_forest(forest, prices);
+    const Cover cover = cover_forest(forest, prices, path_tokens(forest));
     double least = std::numeric_limits<double>::infinity();
     std::vector<std::uint8_t> height(forest.node_count(), 0);
     // Heights never rise towards the leaves.
@@ -121,7 +124,7 @@ TEST(Cover, AssignsHeightsAsWellAsExhaustiveSearch) {
 TEST(Tiling, CutsTilesThatBeginWithTheSameNodesAlike) {
   const traces::PrefixForest forest = traces::parse_tree("1,8|1000,100");
   const HeightCost height{4, 1.0};
-  const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, 64});
+  const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, 64}, path_tokens(forest));
   const TilePieces cut = cut_tiles(forest, cover, {448});
   ASSERT_EQ(cut.pieces.size(), 6u);  // two tiles of 1400 tokens: 448, 448 and the rest
   for (std::size_t i = 0; i < 3; ++i) {
