@@ -87,6 +87,7 @@ struct TuneCommand {
   std::int64_t iterations = 0;  ///< 0 and no time budget: a usual number
   double seconds = 0;
   std::string state, output, policy, json, study;
+  bool exact = false;
   bool rows = false;
   std::int32_t jobs = 0;
   std::string command_line;

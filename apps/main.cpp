@@ -186,6 +186,7 @@ void add_tune(CLI::App& app, Commands& c, int& code) {
   tune->add_option("--study", c.tune.study, "regret: forty random forests in place of the inputs");
   tune->add_option("--json", c.tune.json, "write tune/1; - is stdout");
   tune->add_option("--jobs", c.tune.jobs, "inputs at a time; 0 is one a core")->check(CLI::Range(0, 1024))->capture_default_str();
+  tune->add_flag("--exact", c.tune.exact, "then try or rule out every plan of a stated space (at most 8 nodes, 6 SMs: --device h100-sxm:sms=6)");
   tune->add_flag("--rows", c.tune.rows, "print every input's table");
   tune->callback([&] { code = apps::run_tune(c.tune); });
 }

@@ -170,6 +170,10 @@ TuneResult run_case(const CaseInput& c, std::size_t index, double seconds, Board
     if (tuner.state().iteration % 16 == 0) board.tell(index, tuner, false);
   }
   board.tell(index, tuner, true);
+  if (c.options.exact) {
+    result.exact = sim::search_exactly(tuner.space(), tuner.best_us());
+    if (result.exact->best) tuner.offer(*result.exact->best);
+  }
   result.iterations = tuner.state().iteration;
   result.best_us = tuner.best_us();
   double fastest = 0;

@@ -8,6 +8,7 @@
 
 #include "apps/compare.h"
 #include "scheduler/policy.h"
+#include "sim/exact_search.h"
 #include "sim/tuner.h"
 
 namespace espalier::apps {
@@ -17,6 +18,7 @@ struct TuneOptions {
   std::int64_t iterations = 0;      ///< in all, resumed ones counted; 0: no limit
   double seconds = 0;               ///< of this run, shared by the inputs; 0: no limit
   std::string state;                ///< file; empty: none kept
+  bool exact = false;               ///< then prove it by exhaustion: small inputs and devices only
   bool policy = false;              ///< also try every strategy on parts of the kernel catalog
 };
 
@@ -34,6 +36,7 @@ struct TuneResult {
   double best_us = 0;
   bool best_found = false;  ///< by the search; else the fastest strategy's plan was never beaten
   std::vector<TuneRow> rows;
+  std::optional<sim::ExactResult> exact;
   scheduler::PolicyRow policy;  ///< the fastest strategy, options and kernels; only when asked for
 };
 

@@ -37,8 +37,12 @@ int run_tune(const TuneCommand& command) {
   options.iterations = command.iterations == 0 && command.seconds == 0 ? kUsualIterations : command.iterations;
   options.seconds = command.seconds;
   options.state = command.state;
+  options.exact = command.exact;
   options.policy = !command.policy.empty();
   const std::vector<Input> inputs = choose_inputs(command);
+  if (command.exact) {
+    for (const Input& input : inputs) sim::require_small(input.forest, options.compare.devices.front());
+  }
   if (!command.output.empty() && inputs.size() != 1) {
     throw core::usage_error(fmt::format("--output takes one forest's plan, got {} forests: pick one with --snapshot", inputs.size()));
   }

@@ -14,6 +14,15 @@ namespace {
 
 std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
 
+std::string exact_text(const TuneResult& result) {
+  if (!result.exact) return "";
+  const sim::ExactResult& exact = *result.exact;
+  return fmt::format("  exact search: {} ({} into boxes, {} ruled out whole, {} plans simulated)\n",
+                     !exact.complete ? "cut short, nothing is proven" : exact.best ? "the best known is the best of its space"
+                                                                                  : "no plan of its space is faster than the best known",
+                     core::counted(exact.covers, "partition"), exact.covers_pruned, exact.plans);
+}
+
 std::string render_one(const TuneResult& result, const TuneOptions& options) {
   std::vector<TuneRow> rows = result.rows;
   std::stable_sort(rows.begin(), rows.end(), [](const TuneRow& a, const TuneRow& b) {
@@ -30,9 +39,9 @@ std::string render_one(const TuneResult& result, const TuneOptions& options) {
       table.row({row.strategy, "refused", "", "", row.why});
     }
   }
-  return fmt::format("{} snapshot {} on {}, heads {}, {}, dedupe {:.2f}\n{}\n", result.input, result.snapshot,
+  return fmt::format("{} snapshot {} on {}, heads {}, {}, dedupe {:.2f}\n{}{}\n", result.input, result.snapshot,
                      options.compare.devices.front().name, options.compare.heads.text, core::counted(result.requests, "request"), result.dedupe,
-                     table.finish({0}));
+                     table.finish({0}), exact_text(result));
 }
 
 struct RegretSum {
@@ -100,7 +109,12 @@ std::string write_tuning(const std::vector<TuneResult>& results, const TuneOptio
   for (const TuneResult& result : results) {
     w.begin_object().field("input", result.input).field("snapshot", result.snapshot).field("requests", result.requests);
     w.field("dedupe", result.dedupe).field("lower_bound_us", result.lower_bound_us).field("iterations", result.iterations);
-    w.field("best_us", result.best_us).field("best_found", result.best_found).key("strategies").begin_array();
+    w.field("best_us", result.best_us).field("best_found", result.best_found);
+    if (result.exact) {
+      w.key("exact").begin_object().field("complete", result.exact->complete).field("improved", result.exact->best.has_value());
+      w.field("covers", result.exact->covers).field("covers_pruned", result.exact->covers_pruned).field("plans", result.exact->plans).end_object();
+    }
+    w.key("strategies").begin_array();
     for (const TuneRow& row : result.rows) {
       w.begin_object().field("strategy", row.strategy).field("status", row.time_us ? "ok" : "refused");
       w.key("time_us");

@@ -112,6 +112,8 @@ void Tuner::consider(PlanDraft draft) {
   state_.best = std::move(draft);
 }
 
+void Tuner::offer(const PlanDraft& draft) { consider(draft); }
+
 void Tuner::check_resumed(const std::optional<PlanDraft>& draft, double us, const std::string& where) const {
   if (!draft) return;
   const Plan plan = emit_draft(space_, *draft);

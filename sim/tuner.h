@@ -49,6 +49,9 @@ class Tuner {
   /// here or no longer take the time they took.
   void resume(TuneState state, const std::string& where);
 
+  /// Takes a draft found elsewhere if it is faster than the search's best. Not part of the state that resumes.
+  void offer(const PlanDraft& draft);
+
   const std::vector<double>& plan_times_us() const { return plan_us_; }
   double best_us() const;
   /// The fastest plan known, valid on the device.

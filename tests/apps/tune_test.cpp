@@ -98,6 +98,16 @@ TEST_F(Tune, PolicyOfOtherHeadsOrDeviceIsRefused) {
   expect_bad("plan " + std::string(kTree) + " --policy cut.json", {"cut.json"});
 }
 
+TEST_F(Tune, ExactSearchProvesOrRefuses) {
+  const Result r = run("tune --tree '1,3|260,70' --heads 8/2/64 --device h100-sxm:sms=2 --iterations 300 --exact -o best.json");
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_EQ(run("check best.json").code, 0);
+  const Result shown = run("tune --tree '1,3|260,70' --heads 8/2/64 --device h100-sxm:sms=2 --iterations 300 --exact");
+  EXPECT_THAT(shown.out, HasSubstr("of its space"));
+  EXPECT_EQ(run("tune --tree '1,8|260,70' --device h100-sxm:sms=2 --exact").code, 2);
+  EXPECT_EQ(run("tune --tree '1,3|260,70' --exact").code, 2);
+}
+
 TEST_F(Tune, UsageErrors) {
   EXPECT_EQ(run("plan " + std::string(kTree)).code, 2);
   EXPECT_EQ(run("plan " + std::string(kTree) + " --policy p.json --strategy codec").code, 2);
