@@ -102,6 +102,10 @@ std::vector<Summary> summarise(const std::vector<ReportRow>& rows);
 /// Tables and verdicts, one block per (source, device).
 std::string render(const std::vector<ReportRow>& rows, const CompareOptions& options, bool all_rows);
 
+/// Over all inputs of each device: how far each strategy is behind the best of each input, what the first gains on the best of the
+/// others, its share of the bound. Empty for one input or one strategy.
+std::string render_overall(const std::vector<ReportRow>& rows, const CompareOptions& options);
+
 /// report/1, and what changed against an older one (same input, snapshot, device, heads, strategy, kernels).
 std::string write_report(const std::vector<ReportRow>& rows, const CompareOptions& options, const std::string& command);
 std::string describe_changes(const std::vector<ReportRow>& rows, std::string_view old_report, const std::string& file);

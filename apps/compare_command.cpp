@@ -93,7 +93,7 @@ int run_compare(const CompareCommand& command) {
   if (!command.json.empty()) core::write_file(command.json, write_report(rows, options, command.command_line));
   if (!command.perfetto.empty()) write_perfetto(command, inputs, rows, options);
   if (command.json != "-" && command.perfetto != "-") {
-    fmt::print("{}{}", render(rows, options, command.rows), changes);
+    fmt::print("{}{}{}", render(rows, options, command.rows), render_overall(rows, options), changes);
   }
   const auto invalid = std::find_if(rows.begin(), rows.end(), [](const ReportRow& r) { return r.status == RowStatus::invalid; });
   if (invalid != rows.end()) {
