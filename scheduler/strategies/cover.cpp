@@ -32,10 +32,13 @@ class HeightChoice {
     for (std::size_t i = forest_.node_count(); i-- > 0;) {
       const NodeId n(static_cast<std::int32_t>(i));
       SubtreeCost& cost = costs_[i];
-      const std::int64_t readers = forest_.readers(n);
+      const std::int32_t readers = forest_.readers(n);
+      const auto tokens = static_cast<double>(forest_.tokens[n]);
       for (std::size_t h = 0; h < heights; ++h) {
         const HeightCost& height = prices_.heights[h];
-        const double own = static_cast<double>(forest_.tokens[n] * core::ceil_div(readers, std::int64_t{height.queries})) * height.token_us;
+        // Most nodes fit a tile; a division is spared.
+        const std::int32_t tiles = readers <= height.queries ? 1 : (readers - 1) / height.queries + 1;
+        const double own = tokens * tiles * height.token_us;
         cost.single[h] += own;
         cost.several[h] += own;
       }
@@ -88,22 +91,26 @@ class HeightChoice {
 
 /// Borders with gaps of at most `longest` and the least sum of `shared[i]` + tile_tokens over borders i.
 std::vector<std::int32_t> place_borders(const std::vector<std::int64_t>& shared, std::int32_t longest, double tile_tokens) {
-  const std::size_t end = shared.size() - 1;
-  std::vector<double> least(shared.size());
-  std::vector<std::int32_t> before(shared.size(), 0), window(shared.size());
-  std::size_t head = 0, tail = 0;  // of the window: candidates whose cost rises
-  for (std::size_t i = 0; i <= end; ++i) {
-    if (i > 0) {
-      while (window[head] + longest < static_cast<std::int32_t>(i)) ++head;
-      before[i] = window[head];
-      least[i] = least[static_cast<std::size_t>(window[head])] + static_cast<double>(shared[i]) + tile_tokens;
-    }
+  struct Cheapest {
+    double cost;
+    std::int32_t border;
+  };
+  const auto end = static_cast<std::int32_t>(shared.size()) - 1;
+  std::vector<std::int32_t> before(shared.size());
+  std::vector<Cheapest> window(shared.size());  // candidates for the border before, cost rising
+  std::size_t head = 0, tail = 1;
+  window[0] = {0, 0};
+  for (std::int32_t i = 1; i <= end; ++i) {
+    while (window[head].border + longest < i) ++head;
+    before[static_cast<std::size_t>(i)] = window[head].border;
+    const double cost = window[head].cost + static_cast<double>(shared[static_cast<std::size_t>(i)]) + tile_tokens;
     // Of equals the earlier stays: longer tiles.
-    while (tail > head && least[static_cast<std::size_t>(window[tail - 1])] > least[i]) --tail;
-    window[tail++] = static_cast<std::int32_t>(i);
+    while (tail > head && window[tail - 1].cost > cost) --tail;
+    window[tail++] = {cost, i};
   }
   std::vector<std::int32_t> borders;
-  for (std::size_t i = end; i > 0; i = static_cast<std::size_t>(before[i])) borders.push_back(static_cast<std::int32_t>(i));
+  borders.reserve(shared.size() / static_cast<std::size_t>(longest) + 2);
+  for (std::int32_t i = end; i > 0; i = before[static_cast<std::size_t>(i)]) borders.push_back(i);
   borders.push_back(0);
   std::reverse(borders.begin(), borders.end());
   return borders;

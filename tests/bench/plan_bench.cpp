@@ -48,6 +48,21 @@ void plan_strategy(benchmark::State& state, const char* name) {
   state.SetLabel(fmt::format("S{}", state.range(0) + 1));
 }
 
+/// The next decode step: every request is a token longer, the plan's structure stays.
+void next_step(benchmark::State& state) {
+  const auto forest = tree(state.range(0));
+  const auto heads = traces::parse_heads("32/8/128");
+  auto result = scheduler::make_plan(scheduler::parse_strategy("espalier"), {forest, heads, device()});
+  auto& plan = std::get<scheduler::Plan>(result);
+  auto tokens = plan.forest.tokens;
+  for (auto _ : state) {
+    for (const traces::NodeId leaf : plan.forest.leaf) ++tokens[leaf];
+    scheduler::grow(plan, tokens);
+  }
+  if (!scheduler::validate(plan, device()).empty()) throw std::runtime_error("invalid");
+  state.SetLabel(fmt::format("S{}", state.range(0) + 1));
+}
+
 void prove_plan(benchmark::State& state, const traces::PrefixForest& forest, const char* strategy) {
   const auto heads = traces::parse_heads("32/8/128");
   const auto result = scheduler::make_plan(scheduler::parse_strategy(strategy), {forest, heads, device()});
@@ -85,6 +100,7 @@ BENCHMARK_CAPTURE(plan_strategy, fasttree, "fasttree")->DenseRange(0, 3)->Unit(b
 BENCHMARK_CAPTURE(plan_strategy, pat, "pat:splits=4096")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(plan_strategy, codec, "codec")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(plan_strategy, espalier, "espalier")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
+BENCHMARK(next_step)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK(prove)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK(prove_deep)->Arg(255)->Unit(benchmark::kMicrosecond);
 BENCHMARK(block_table)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
