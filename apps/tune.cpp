@@ -13,9 +13,9 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/hash.h"
-#include "core/rng.h"
 #include "core/text.h"
 #include "scheduler/plan_statistics.h"
+#include "traces/suites.h"
 
 namespace espalier::apps {
 namespace {
@@ -207,25 +207,11 @@ std::vector<TuneResult> tune(const std::vector<Input>& inputs, const TuneOptions
 }
 
 std::vector<Input> regret_instances(std::uint64_t seed) {
-  constexpr std::uint64_t kInstances = 40;
   std::vector<Input> inputs;
-  for (std::uint64_t i = 0; i < kInstances; ++i) {
-    core::Rng rng(core::random_bits(seed, i));
-    const bool small = i % 2 == 0;
-    traces::ForestSource source;
-    source.name = fmt::format("{} {}", small ? "small" : "medium", i / 2);
-    const std::int64_t nodes = small ? rng.integer(2, 12) : rng.integer(20, 120);
-    // One root, a few, or as many as share little.
-    const std::int64_t roots = rng.chance(0.4) ? 1 : rng.chance(0.6) ? rng.integer(1, std::min<std::int64_t>(nodes, 4)) : rng.integer((nodes + 1) / 2, nodes);
-    const double depth = 0.6 * rng.uniform(), spread = 0.3 + 1.2 * rng.uniform();
-    const auto median = static_cast<double>(rng.integer(64, small ? 4096 : 1024));
-    for (std::int64_t n = 0; n < nodes; ++n) {
-      source.parent.push_back(n < roots ? -1 : rng.chance(depth) ? n - 1 : rng.integer(0, n - 1));
-      source.tokens.push_back(std::min<std::int64_t>(rng.log_normal(n < std::min<std::int64_t>(roots, 4) ? 4 * median : median, spread), 65536));
-    }
-    const std::int64_t requests = rng.chance(0.3) ? nodes : small ? rng.integer(2, 24) : rng.integer(16, 128);
-    for (std::int64_t r = 0; r < requests; ++r) source.leaf.push_back(rng.integer(nodes / 2, nodes - 1));
-    inputs.push_back({source.name, 0, traces::make_forest(source)});
+  for (std::int64_t i = 0; i < traces::kRaggedForests; ++i) {
+    traces::PrefixForest forest = traces::ragged_forest(seed, i);
+    const std::string name = forest.name;
+    inputs.push_back({name, 0, std::move(forest)});
   }
   return inputs;
 }

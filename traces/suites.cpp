@@ -113,7 +113,15 @@ Suite deft_suite() {
 
 Suite planning_tree(const char* name, const char* summary, const char* spec) { return {name, summary, {{"", spec}}}; }
 
-constexpr std::string_view kCaterpillar = "caterpillar:";
+constexpr std::string_view kCaterpillar = "caterpillar:", kRagged = "ragged:";
+
+Suite ragged40() {
+  Suite suite{"ragged40", "random ragged forests on which planners are compared with the tuner's best plans; half small, half medium", {}};
+  for (std::int64_t i = 0; i < kRaggedForests; ++i) {
+    suite.items.push_back({fmt::format("{}-{:02}", i % 2 == 0 ? "small" : "medium", i / 2), fmt::format("{}{}", kRagged, i)});
+  }
+  return suite;
+}
 
 /// A spine of `spine` segments, a leaf and its request on each.
 PrefixForest caterpillar(std::int64_t spine, std::int64_t segment, std::int64_t leaf) {
@@ -137,6 +145,9 @@ PrefixForest forest_of(const Suite& suite, const SuiteItem& item) {
     }
     ESPALIER_CHECK_OP(n.size(), ==, std::size_t{3});
     return caterpillar(n[0], n[1], n[2]);
+  }
+  if (item.spec.starts_with(kRagged)) {
+    return ragged_forest(1, core::parse_integer(std::string_view(item.spec).substr(kRagged.size())).value_or(-1));
   }
   if (item.spec.find('|') != std::string::npos) return parse_tree(item.spec);
   // One seed an item, so that the moments of one task differ.
@@ -164,6 +175,7 @@ const std::vector<Suite>& suites() {
       planning_tree("s2", "planning-speed tree: four levels, 256 requests", "1,4,32,256|2048,512,256,128"),
       planning_tree("s3", "planning-speed tree: three levels, 1024 requests", "1,32,1024|2048,512,128"),
       planning_tree("s4", "planning-speed tree: a spine of 64 segments with a leaf on each", "caterpillar:64,128,128"),
+      ragged40(),
   };
   return table;
 }

@@ -3,6 +3,7 @@
 // A suite is fixed: it takes neither a seed nor files, so that its name says which inputs were meant.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,7 +14,7 @@ namespace espalier::traces {
 
 struct SuiteItem {
   std::string label;  ///< "03"; empty in a suite of one
-  std::string spec;   ///< what it is: tree notation, family with options, or "caterpillar:spine,segment,leaf"
+  std::string spec;   ///< what it is: tree notation, family with options, "caterpillar:spine,segment,leaf" or "ragged:index"
 };
 
 struct Suite {
@@ -24,6 +25,10 @@ struct Suite {
 };
 
 const std::vector<Suite>& suites();
+
+/// Forest `index` of the suite ragged40, which has seed 1: even ones small (to 12 nodes), odd ones medium (to 120).
+inline constexpr std::int64_t kRaggedForests = 40;
+PrefixForest ragged_forest(std::uint64_t seed, std::int64_t index);
 
 /// "pat20/03", or the suite's name alone where it has one item.
 std::string item_name(const Suite& suite, const SuiteItem& item);
