@@ -179,7 +179,9 @@ class EspalierBuild {
         shortest = std::min(shortest, run.tokens);
       }
     }
-    candidate.uniform = longest <= shortest + shortest / 4;
+    // A tile is read whole before the next: what they share must still lie in the L2 then.
+    const double tile_bytes = static_cast<double>(longest) * static_cast<double>(request_.heads.kv_bytes_per_token());
+    candidate.uniform = longest <= shortest + shortest / 4 && tile_bytes <= request_.device.l2_knee_mib * 1024 * 1024;
     candidate.forecast.total_us = std::numeric_limits<double>::infinity();
     // Tiles of one length need no cuts where they fill the rounds well.
     if (candidate.uniform) try_cut(candidate, round * kUncutRounds);
