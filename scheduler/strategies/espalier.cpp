@@ -34,6 +34,8 @@ constexpr double kShortRounds[] = {0.75, 1, 1.5, 2, 3}, kLongRounds[] = {2, 3, 4
 constexpr double kUncutRounds = 1e6;
 /// Microseconds of a plan from which it is long, and endless.
 constexpr double kLongUs = 60, kEndlessUs = 300;
+/// Equal shares are tried from this share of computing in the time HBM takes.
+constexpr double kComputeBound = 0.8;
 /// KV tiles of the longest piece.
 constexpr double kMostTiles = 1e7;
 /// KV tokens whose reading costs about as much as starting one more tile.
@@ -75,6 +77,7 @@ struct Candidate {
   std::vector<TileKernel> kernels;  ///< by height
   Cover cover;
   std::vector<std::int64_t> piece_tokens;  ///< by height
+  std::int64_t share_tiles = 0;            ///< above 0: persistent CTAs with equal shares of so many KV tiles, instead of pieces
   bool uniform = false;                    ///< tiles are about equally long
   Forecast forecast;
 };
@@ -83,7 +86,8 @@ class EspalierBuild {
  public:
   EspalierBuild(const PlanRequest& request, const StrategyInfo& info)
       : request_(request), info_(info), forest_(request.forest), kernels_(tile_kernels(request)),
-        copies_(request.heads.q_heads / heads_per_copy(*kernels_[0].config, request.heads)) {
+        copies_(request.heads.q_heads / heads_per_copy(*kernels_[0].config, request.heads)),
+        fresh_copies_(static_cast<double>(request.heads.kv_heads) / copies_) {
     if (request.model && request.model->name() != "analytic") model_ = request.model.get();
   }
 
@@ -189,6 +193,38 @@ class EspalierBuild {
                                           : round < kEndlessUs ? std::span<const double>(kLongRounds)
                                                                : std::span<const double>(kEndlessRounds);
     for (const double rounds : tried) try_cut(candidate, round / rounds);
+    if (candidate.kernels.size() == 1) try_shares(candidate);
+  }
+
+  /// Where arithmetic is what takes time, hardware order leaves SMs idle that wait for nobody's memory: equal shares don't.
+  void try_shares(Candidate& candidate) {
+    const TileKernel& kernel = candidate.kernels[0];
+    const Layer& layer = candidate.cover.layers[0];
+    const auto slots = static_cast<std::int64_t>(request_.device.sms) * kernel.residents;
+    const std::int64_t lanes = slots / copies_;
+    if (lanes == 0 || model_ != nullptr || candidate.forecast.compute_us < kComputeBound * candidate.forecast.hbm_us) return;
+    const std::int64_t tile = kernel.config->kv_tile;
+    std::int64_t kv_tiles = 0, query_tiles = 0, tokens = 0;
+    double visible = 0;
+    for (const TileRun& run : layer.runs) {
+      kv_tiles += run.tiles * core::ceil_div(run.tokens, tile);
+      query_tiles += run.tokens > 0 ? run.tiles : 0;
+      tokens += run.tiles * run.tokens;
+      visible += static_cast<double>(run.logical) * run.tiles;
+    }
+    const std::int64_t share = core::ceil_div(kv_tiles, lanes), used = core::ceil_div(kv_tiles, share);
+    ShareLoad load;
+    load.kernel = &kernel;
+    load.share_tiles = static_cast<double>(share);
+    load.share_pieces = std::ceil(static_cast<double>(query_tiles + used - 1) / static_cast<double>(used));
+    load.shares = static_cast<double>(used * copies_);
+    load.cold = fresh_copies_ * static_cast<double>(layer.unique) / static_cast<double>(tokens);
+    load.requests = static_cast<double>(forest_.request_count());
+    load.partial_rows = 2 * static_cast<double>(used - 1) * visible / static_cast<double>(tokens);
+    const Forecast trial = forecast_shares(request_, load);
+    if (trial.total_us >= candidate.forecast.total_us) return;
+    candidate.forecast = trial;
+    candidate.share_tiles = share;
   }
 
   /// Pieces of about `goal` microseconds, kept when they are forecast to be done sooner.
@@ -224,11 +260,31 @@ class EspalierBuild {
       // A piece has a row for each request that sees its first token, on average, and for each whose own tokens begin in it.
       partial_rows += run.tiles * (static_cast<double>(pieces) * static_cast<double>(run.logical) / static_cast<double>(run.tokens) + run.requests);
     }
-    const double cold = static_cast<double>(layer.unique) / read;
+    const double cold = fresh_copies_ * static_cast<double>(layer.unique) / read;
     by_length_.drain([&](double tokens, double count) { classes_.push_back({&kernel, tokens / count, count * copies_, cold}); });
   }
 
+  void emit_shares(PlanBuilder& builder) {
+    const TileKernel& tile = best_->kernels[0];
+    std::vector<std::int32_t> lane_of;
+    TilePieces cut = cut_shares(forest_, best_->cover, tile.config->kv_tile, best_->share_tiles, lane_of);
+    require_at_most("tasks", static_cast<std::int64_t>(cut.pieces.size()), kMaxTasks);
+    const KernelId kernel = builder.kernel(*tile.config);
+    std::vector<std::vector<QueueItem>> workers(static_cast<std::size_t>((lane_of.back() + 1) * copies_));
+    const TaskId first = builder.next_task();
+    for (std::size_t i = 0; i < cut.pieces.size(); ++i) {
+      const TaskId task = emit_piece(builder, kernel, cut, cut.pieces[i]);
+      for (std::int32_t c = 0; c < copies_; ++c) workers[static_cast<std::size_t>(lane_of[i] * copies_ + c)].push_back({task, c});
+    }
+    builder.launch();
+    builder.task_phase(kernel, first);
+    const StepId merges = builder.finish_rows(traces::Dtype::fp32);
+    if (merges != builder.next_step()) builder.step_phase(builder.kernel(costmodel::our_reduce_kernel()), merges, PhaseStart::on_arrival);
+    builder.queues(workers);
+  }
+
   void emit(PlanBuilder& builder) {
+    if (best_->share_tiles > 0) return emit_shares(builder);
     TilePieces cut = cut_tiles(forest_, best_->cover, best_->piece_tokens);
     require_at_most("tasks", static_cast<std::int64_t>(cut.pieces.size()), kMaxTasks);
     std::vector<std::uint32_t> order(cut.pieces.size());
@@ -283,6 +339,9 @@ class EspalierBuild {
                                     plan.slots.empty() ? "every row is final, nothing to merge"
                                                        : counted(static_cast<std::int64_t>(plan.slots.size()), "task") + " leave partial rows"));
     if (model_) return sentences;
+    if (best_->share_tiles > 0) {
+      sentences.push_back(fmt::format("arithmetic bound: persistent CTAs with equal shares of {} KV tiles", best_->share_tiles));
+    }
     sentences.push_back(fmt::format("forecast {:.1f} us: HBM {:.1f}, L2 {:.1f}, computing {:.1f}, merging {:.1f}", f.total_us, f.hbm_us, f.l2_us,
                                     f.compute_us, f.merge_us));
     if (considered_ > 1) sentences.push_back(fmt::format("best of {} covers; the next is forecast at {:.1f} us", considered_, second_us_));
@@ -295,6 +354,7 @@ class EspalierBuild {
   const traces::PrefixForest& forest_;
   std::vector<TileKernel> kernels_;
   std::int32_t copies_;
+  double fresh_copies_;  ///< share of the copies that read a KV head first: groups larger than a tile read it several times
   const costmodel::CostModel* model_ = nullptr;  ///< none: the device itself
   std::optional<Candidate> best_;
   double second_us_ = std::numeric_limits<double>::infinity();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <span>
 
 #include "core/error.h"
 
@@ -144,6 +145,20 @@ class Forecaster {
 };
 
 }  // namespace
+
+Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load) {
+  const costmodel::DeviceSpec& device = request.device;
+  const double tile = load.kernel->config->kv_tile;
+  // The device's times are those of as many CTAs; only the rounds are different.
+  const CtaClass one{load.kernel, load.share_tiles * tile, load.shares, load.cold};
+  Forecast f = forecast(request, {std::span(&one, 1), true, true, load.requests, load.partial_rows});
+  const double crowd = std::min<double>(load.kernel->residents, std::ceil(load.shares / device.sms));
+  const double piece_us = device.cta_end_ns * 1e-3 + load.kernel->tile_us;  // the last tile has nothing to hide under
+  const double busy = load.share_tiles * load.kernel->tile_us * crowd + load.share_pieces * piece_us;
+  const double start = device.least_launch_gap_us() + (device.cta_start_ns + device.hbm_latency_ns) * 1e-3;
+  f.total_us = start + std::max({busy, f.hbm_us, f.l2_us}) + f.merge_us;
+  return f;
+}
 
 Forecast forecast(const PlanRequest& request, const Workload& work) {
   ESPALIER_CHECK(!work.classes.empty() && work.classes.size() <= kMaxClasses);

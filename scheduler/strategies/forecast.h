@@ -34,6 +34,18 @@ struct Forecast {
   double merge_us = 0;                           ///< what merging adds
 };
 
+/// Persistent CTAs, as many as the device holds, with equal shares of all KV tiles: no rounds and no tail, but each piece still starts and ends.
+struct ShareLoad {
+  const TileKernel* kernel = nullptr;
+  double share_tiles = 0;   ///< KV tiles of a share
+  double share_pieces = 0;  ///< pieces of a share
+  double shares = 0;        ///< all head copies
+  double cold = 1;
+  double requests = 0;
+  double partial_rows = 0;  ///< of one head, over all requests
+};
+Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load);
+
 /// Kernels run side by side.
 Forecast forecast(const PlanRequest& request, const Workload& work);
 

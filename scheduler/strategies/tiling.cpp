@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/units.h"
 
 namespace espalier::scheduler::planning {
 
@@ -52,10 +53,14 @@ class Cutter {
  public:
   explicit Cutter(const PrefixForest& forest) : forest_(forest) {}
 
-  void tile(std::span<const Reading> readings, std::int64_t tokens, std::int64_t piece_tokens, std::size_t height) {
+  void open(std::span<const Reading> readings) {
     readings_ = readings;
     at_ = 0;
     offset_ = 0;
+  }
+
+  void tile(std::span<const Reading> readings, std::int64_t tokens, std::int64_t piece_tokens, std::size_t height) {
+    open(readings);
     for (std::int64_t left = tokens; left > 0;) {
       const std::int64_t n = piece_count(left, piece_tokens) == 1 ? left : piece_tokens;
       take(n, height);
@@ -65,7 +70,7 @@ class Cutter {
 
   TilePieces out;
 
- private:
+  /// Appends the open tile's next tokens as a piece.
   void take(std::int64_t tokens, std::size_t height) {
     TilePiece piece;
     piece.first = out.segments.size();
@@ -91,6 +96,7 @@ class Cutter {
     out.pieces.push_back(piece);
   }
 
+ private:
   const PrefixForest& forest_;
   std::span<const Reading> readings_;
   std::size_t at_ = 0;
@@ -114,6 +120,32 @@ TilePieces cut_tiles(const PrefixForest& forest, const Cover& cover, const std::
       for (std::int32_t i = 0; i < run.tiles; ++i, ++t) {
         const std::span<const Reading> list(readings.list);
         cutter.tile(list.subspan(readings.first[t], readings.first[t + 1] - readings.first[t]), run.tokens, piece_tokens[h], h);
+      }
+    }
+  }
+  return std::move(cutter.out);
+}
+
+TilePieces cut_shares(const PrefixForest& forest, const Cover& cover, std::int32_t kv_tile, std::int64_t share_tiles,
+                      std::vector<std::int32_t>& lane_of) {
+  ESPALIER_CHECK(cover.layers.size() == 1 && share_tiles > 0);
+  Cutter cutter(forest);
+  const Layer& layer = cover.layers[0];
+  const Readings readings = collect(forest, cover, 0);
+  std::size_t t = 0;
+  std::int32_t lane = 0;
+  std::int64_t room = share_tiles;
+  for (const TileRun& run : layer.runs) {
+    for (std::int32_t i = 0; i < run.tiles; ++i, ++t) {
+      cutter.open(std::span<const Reading>(readings.list).subspan(readings.first[t], readings.first[t + 1] - readings.first[t]));
+      for (std::int64_t left = run.tokens; left > 0;) {
+        if (room == 0) ++lane, room = share_tiles;
+        const std::int64_t tiles = std::min(room, core::ceil_div(left, std::int64_t{kv_tile}));
+        const std::int64_t tokens = std::min(left, tiles * kv_tile);
+        cutter.take(tokens, 0);
+        lane_of.push_back(lane);
+        left -= tokens;
+        room -= tiles;
       }
     }
   }

@@ -28,6 +28,11 @@ struct TilePieces {
 /// depth-first order, so a cut splits the rows of few requests.
 TilePieces cut_tiles(const traces::PrefixForest& forest, const Cover& cover, const std::vector<std::int64_t>& piece_tokens);
 
+/// Cuts the tiles of a cover of one height into equal shares of `share_tiles` KV tiles, one after the other; `lane_of` gets the share of
+/// each piece. A tile that ends in the middle of a share is followed by the next one.
+TilePieces cut_shares(const traces::PrefixForest& forest, const Cover& cover, std::int32_t kv_tile, std::int64_t share_tiles,
+                      std::vector<std::int32_t>& lane_of);
+
 /// Pieces that cut_tiles() makes of a tile.
 std::int64_t piece_count(std::int64_t tokens, std::int64_t piece_tokens);
 

@@ -136,6 +136,43 @@ TEST(Tiling, CutsTilesThatBeginWithTheSameNodesAlike) {
   EXPECT_EQ(cut.pieces[2].tokens, 1400 - 2 * 448);
 }
 
+TEST(Tiling, SharesAreEqualAndCrossTiles) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    Rng rng(seed);
+    const traces::PrefixForest forest = samples::ragged_forest(rng, 12, 200);
+    const HeightCost height{2, 1.0};
+    const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, 16}, path_tokens(forest));
+    const std::int64_t share = rng.integer(1, 6);
+    std::vector<std::int32_t> lane_of;
+    const TilePieces cut = cut_shares(forest, cover, 16, share, lane_of);
+    std::vector<std::int64_t> tiles(static_cast<std::size_t>(lane_of.back()) + 1, 0);
+    std::int64_t tokens = 0;
+    for (std::size_t i = 0; i < cut.pieces.size(); ++i) {
+      if (i > 0) { EXPECT_TRUE(lane_of[i] == lane_of[i - 1] || lane_of[i] == lane_of[i - 1] + 1); }
+      tiles[static_cast<std::size_t>(lane_of[i])] += (cut.pieces[i].tokens + 15) / 16;
+      tokens += cut.pieces[i].tokens;
+    }
+    for (std::size_t lane = 0; lane + 1 < tiles.size(); ++lane) EXPECT_EQ(tiles[lane], share) << "seed " << seed;
+    EXPECT_LE(tiles.back(), share);
+    std::int64_t expected = 0;
+    for (const TileRun& run : cover.layers[0].runs) expected += run.tiles * run.tokens;
+    EXPECT_EQ(tokens, expected);
+  }
+}
+
+TEST(OurPlanner, SharesOutEquallyWhatIsBoundByArithmetic) {
+  const traces::PrefixForest forest = traces::parse_tree("50|3000");
+  const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
+  const auto plan_for = [&](const char* heads) {
+    const traces::HeadConfig config = traces::parse_heads(heads);
+    return std::get<Plan>(make_plan(parse_strategy("espalier"), PlanRequest{forest, config, device}));
+  };
+  const Plan latent = plan_for("128/1/576:512");
+  ASSERT_EQ(latent.launches.size(), 1u);
+  EXPECT_GT(latent.launches.raw()[0].workers, 100);
+  EXPECT_EQ(plan_for("32/8/128").launches.raw()[0].workers, 0);
+}
+
 TEST(Tiling, LeavesARestBelowHalfAPieceWithItsNeighbour) {
   EXPECT_EQ(piece_count(100, 64), 2);
   EXPECT_EQ(piece_count(95, 64), 1);
