@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <ostream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -37,9 +36,6 @@ inline std::vector<Subject> subjects() {
 inline std::string subject_name(const Subject& subject) {
   return subject.strategy + (subject.kernels == scheduler::KernelSet::ours ? "_ours" : "_published");
 }
-
-/// What GoogleTest prints for a parameter.
-inline void PrintTo(const Subject& subject, std::ostream* out) { *out << subject_name(subject); }
 
 constexpr double kTolerance = 1e-10;
 
@@ -78,14 +74,15 @@ inline void expect_exact(const scheduler::Plan& plan, const kernels::TensorSourc
               "in random order on shared storage");
 }
 
-/// All of it for one case.
-inline void check_case(const Subject& subject, const traces::PrefixForest& forest, const traces::HeadConfig& heads,
-                       const costmodel::DeviceSpec& device) {
-  SCOPED_TRACE(forest.name + ", heads " + traces::heads_text(heads) + ", device " + device.name);
-  const auto plan = sound_plan(subject, forest, heads, device);
-  if (!std::holds_alternative<scheduler::Plan>(plan)) return;
+/// All of it for one case and every subject, against one run of the oracle.
+inline void check_case(const traces::PrefixForest& forest, const traces::HeadConfig& heads, const costmodel::DeviceSpec& device) {
   const kernels::TensorSource source{23};
-  expect_exact(std::get<scheduler::Plan>(plan), source, kernels::naive_attention(forest, heads, source));
+  const kernels::AttentionOutput want = kernels::naive_attention(forest, heads, source);
+  for (const Subject& subject : subjects()) {
+    SCOPED_TRACE(subject_name(subject) + ", " + forest.name + ", heads " + traces::heads_text(heads) + ", device " + device.name);
+    const auto plan = sound_plan(subject, forest, heads, device);
+    if (std::holds_alternative<scheduler::Plan>(plan)) expect_exact(std::get<scheduler::Plan>(plan), source, want);
+  }
 }
 
 }  // namespace espalier::property

@@ -24,34 +24,31 @@ const DeviceSpec& device_of(std::uint64_t seed) {
   return devices[seed % devices.size()];
 }
 
-class StrategyProperties : public ::testing::TestWithParam<Subject> {
- protected:
-  void check(const PrefixForest& forest, const std::string& heads, std::uint64_t seed) const {
-    check_case(GetParam(), forest, traces::parse_heads(heads), device_of(seed));
-  }
-};
+void check(const PrefixForest& forest, const std::string& heads, std::uint64_t seed) {
+  check_case(forest, traces::parse_heads(heads), device_of(seed));
+}
 
 const std::vector<std::string> kSmallHeads = {"4/1/16", "8/2/16", "7/1/8", "4/4/8", "6/2/12+8", "8/1/24:16"};
 const std::vector<std::string> kRealHeads = {"32/32/128", "32/8/128", "28/4/128",     "40/8/128",      "64/8/64",
                                              "16/1/128",  "16/2/256", "64/4/192+128", "128/1/576:512", "16/1/576:512"};
 
-TEST_P(StrategyProperties, HoldOnRandomForests) {
+TEST(StrategyProperties, HoldOnRandomForests) {
   const std::uint64_t forests = cases(120);
-  for (std::uint64_t seed = 0; seed < forests && !HasFailure(); ++seed) {
+  for (std::uint64_t seed = 0; seed < forests && !::testing::Test::HasFailure(); ++seed) {
     const PrefixForest forest = traces::make_forest(random_source(seed, seed % 4 == 3 ? 1500 : 150));
     check(forest, kSmallHeads[seed % kSmallHeads.size()], seed / 2);
   }
 }
 
-TEST_P(StrategyProperties, HoldOnPagedForests) {
+TEST(StrategyProperties, HoldOnPagedForests) {
   const std::uint64_t forests = cases(40);
-  for (std::uint64_t seed = 0; seed < forests && !HasFailure(); ++seed) {
+  for (std::uint64_t seed = 0; seed < forests && !::testing::Test::HasFailure(); ++seed) {
     const PrefixForest forest = traces::make_forest(random_source(1000 + seed, 400));
     check(traces::floor_to_pages(forest, 16), kSmallHeads[seed % kSmallHeads.size()], seed / 2);
   }
 }
 
-TEST_P(StrategyProperties, HoldOnEdgeCases) {
+TEST(StrategyProperties, HoldOnEdgeCases) {
   for (const ForestSource& source : edge_sources()) {
     const PrefixForest forest = traces::make_forest(source);
     check(forest, "7/1/8", 1);
@@ -61,20 +58,20 @@ TEST_P(StrategyProperties, HoldOnEdgeCases) {
   }
 }
 
-TEST_P(StrategyProperties, HoldOnADeepChain) {
+TEST(StrategyProperties, HoldOnADeepChain) {
   check(traces::make_forest(chain(kSanitized ? 60 : 205, 1, true)), "4/1/16", 0);
 }
 
-TEST_P(StrategyProperties, HoldOnEveryDevice) {
+TEST(StrategyProperties, HoldOnEveryDevice) {
   for (const DeviceSpec& device : costmodel::device_catalog()) {
-    check_case(GetParam(), traces::make_forest(random_source(5000, 60)), traces::parse_heads("8/2/128"), device);
-    check_case(GetParam(), traces::make_forest(star(20, 4, 3)), traces::parse_heads("16/1/576:512"), device);
+    check_case(traces::make_forest(random_source(5000, 60)), traces::parse_heads("8/2/128"), device);
+    check_case(traces::make_forest(star(20, 4, 3)), traces::parse_heads("16/1/576:512"), device);
   }
 }
 
-TEST_P(StrategyProperties, HoldOnRealHeads) {
+TEST(StrategyProperties, HoldOnRealHeads) {
   const std::uint64_t forests = cases(1);
-  for (std::uint64_t seed = 0; seed < forests && !HasFailure(); ++seed) {
+  for (std::uint64_t seed = 0; seed < forests && !::testing::Test::HasFailure(); ++seed) {
     for (const std::string& heads : kRealHeads) {
       check(traces::make_forest(random_source(2000 + seed, 24)), heads, seed);
       ForestSource shared = star(9 + static_cast<std::int64_t>(seed), 3, 2);
@@ -85,20 +82,20 @@ TEST_P(StrategyProperties, HoldOnRealHeads) {
 }
 
 /// Heads that every set of published kernels was compiled for, or nearly every one.
-TEST_P(StrategyProperties, HoldOnHeadsOfPublishedKernels) {
+TEST(StrategyProperties, HoldOnHeadsOfPublishedKernels) {
   const std::vector<std::string> heads = {"2/2/128", "4/1/64", "2/1/128"};
   const std::uint64_t forests = cases(12);
-  for (std::uint64_t seed = 0; seed < forests && !HasFailure(); ++seed) {
+  for (std::uint64_t seed = 0; seed < forests && !::testing::Test::HasFailure(); ++seed) {
     check(traces::make_forest(random_source(6000 + seed, seed % 4 == 3 ? 600 : 80)), heads[seed % 3], seed);
   }
 }
 
-TEST_P(StrategyProperties, HoldOnStorageDtypes) {
+TEST(StrategyProperties, HoldOnStorageDtypes) {
   const PrefixForest forest = traces::make_forest(random_source(3000, 200));
   for (const auto dtype : {traces::Dtype::fp32, traces::Dtype::fp16, traces::Dtype::fp8_e4m3}) {
     HeadConfig heads = traces::parse_heads("8/2/16");
     heads.kv_dtype = dtype;
-    check_case(GetParam(), forest, heads, device_of(0));
+    check_case(forest, heads, device_of(0));
   }
 }
 
@@ -126,10 +123,10 @@ TEST(Families, AreAllTested) {
   }
 }
 
-TEST_P(StrategyProperties, HoldOnEveryFamily) {
+TEST(StrategyProperties, HoldOnEveryFamily) {
   const std::uint64_t seeds = cases(2);
   for (const auto& [family, spec] : small_families()) {
-    for (std::uint64_t seed = 0; seed < seeds && !HasFailure(); ++seed) {
+    for (std::uint64_t seed = 0; seed < seeds && !::testing::Test::HasFailure(); ++seed) {
       check(shortened(traces::generate_family(spec, seed), 1200), kSmallHeads[seed % kSmallHeads.size()], seed);
     }
   }
@@ -151,34 +148,35 @@ kernels::AttentionOutput in_order_of(const PrefixForest& wanted, const PrefixFor
   return out;
 }
 
-TEST_P(StrategyProperties, KeepARequestsOutputWhereverItStands) {
+TEST(StrategyProperties, KeepARequestsOutputWhereverItStands) {
   const std::uint64_t forests = cases(30);
   const HeadConfig heads = traces::parse_heads("8/2/16");
   const kernels::TensorSource tensors{29};
-  for (std::uint64_t seed = 0; seed < forests && !HasFailure(); ++seed) {
+  for (std::uint64_t seed = 0; seed < forests && !::testing::Test::HasFailure(); ++seed) {
     const ForestSource source = random_source(4000 + seed, 200);
     const PrefixForest first = traces::make_forest(source), second = reordered(source, seed);
-    SCOPED_TRACE(source.name);
-    const auto a = sound_plan(GetParam(), first, heads, device_of(seed)),
-               b = sound_plan(GetParam(), second, heads, device_of(seed));
-    ASSERT_EQ(a.index(), b.index());
-    if (!std::holds_alternative<scheduler::Plan>(a)) continue;
-    const kernels::AttentionOutput moved = kernels::interpret(std::get<scheduler::Plan>(b), tensors);
-    expect_rows(in_order_of(first, second, moved), kernels::interpret(std::get<scheduler::Plan>(a), tensors),
-                "in another order");
+    for (const Subject& subject : subjects()) {
+      SCOPED_TRACE(source.name + ", " + subject_name(subject));
+      const auto a = sound_plan(subject, first, heads, device_of(seed)), b = sound_plan(subject, second, heads, device_of(seed));
+      ASSERT_EQ(a.index(), b.index());
+      if (!std::holds_alternative<scheduler::Plan>(a)) continue;
+      const kernels::AttentionOutput moved = kernels::interpret(std::get<scheduler::Plan>(b), tensors);
+      expect_rows(in_order_of(first, second, moved), kernels::interpret(std::get<scheduler::Plan>(a), tensors),
+                  "in another order");
+    }
   }
 }
 
-TEST_P(StrategyProperties, GiveAnEmptyPlanForNoRequests) {
+TEST(StrategyProperties, GiveAnEmptyPlanForNoRequests) {
   const PrefixForest forest;
-  const auto plan = sound_plan(GetParam(), forest, HeadConfig{}, device_of(0));
-  ASSERT_TRUE(std::holds_alternative<scheduler::Plan>(plan));
-  EXPECT_TRUE(std::get<scheduler::Plan>(plan).tasks.empty());
-  EXPECT_EQ(kernels::interpret(std::get<scheduler::Plan>(plan), {}).requests, 0);
+  for (const Subject& subject : subjects()) {
+    SCOPED_TRACE(subject_name(subject));
+    const auto plan = sound_plan(subject, forest, HeadConfig{}, device_of(0));
+    ASSERT_TRUE(std::holds_alternative<scheduler::Plan>(plan));
+    EXPECT_TRUE(std::get<scheduler::Plan>(plan).tasks.empty());
+    EXPECT_EQ(kernels::interpret(std::get<scheduler::Plan>(plan), {}).requests, 0);
+  }
 }
-
-INSTANTIATE_TEST_SUITE_P(All, StrategyProperties, ::testing::ValuesIn(subjects()),
-                         [](const auto& param) { return subject_name(param.param); });
 
 }  // namespace
 }  // namespace espalier::property
