@@ -21,6 +21,8 @@ constexpr double kWorthSharing = 1.1;
 constexpr double kWorthHaving = 1.03;
 /// From this share of SM time on, a part is worth a word.
 constexpr double kWorthSaying = 0.02;
+/// Strategies named in one line.
+constexpr std::size_t kMostNamed = 3;
 constexpr const char* kIndent = "           ";
 
 std::string percent(double share) { return fmt::format("{:.0f} %", share * 100.0); }
@@ -92,20 +94,33 @@ std::string advice(const Summary& best, const Summary* flat) {
                      tiny ? "launches and latencies dominate so small a batch; " : "", rest);
 }
 
+/// Others that no measurement would tell from the best: those that plan faster by name, the rest by number.
+std::string as_good_as(const Summary& best, const std::vector<Summary>& ranked) {
+  std::vector<std::string> named;
+  int others = 0;
+  for (const Summary& other : ranked) {
+    if (!other.complete() || &other == &best || other.time_us > best.time_us * kWorthHaving) continue;
+    const bool timed = other.plan_us > 0 && best.plan_us > 0;
+    if (named.size() == kMostNamed || (timed && other.plan_us >= best.plan_us)) {
+      ++others;
+    } else {
+      named.push_back(timed ? fmt::format("{} (plans in {})", other.strategy, core::time_text(other.plan_us)) : other.strategy);
+    }
+  }
+  if (named.empty()) return "";
+  if (others > 0) named.push_back(fmt::format("{} more", others));
+  return fmt::format("{}As good within {:.0f} %{}: {}.\n", kIndent, (kWorthHaving - 1.0) * 100.0,
+                     best.plan_us > 0 ? fmt::format(", where {} plans in {}", best.strategy, core::time_text(best.plan_us)) : "",
+                     core::join(named, ", "));
+}
+
 std::string verdict(const std::vector<Summary>& ranked, const CompareOptions& options) {
   const Summary& best = ranked.front();
   if (best.served() == 0) return fmt::format("  verdict: no strategy can serve this input: {}.\n", best.why);
   const auto it = std::find_if(ranked.begin(), ranked.end(), [](const Summary& s) { return s.strategy == "flash_decoding"; });
   const Summary* flat = it == ranked.end() ? nullptr : &*it;
   std::string text = advice(best, flat);
-  for (const Summary& other : ranked) {
-    const bool as_good = other.complete() && &other != &best && other.time_us <= best.time_us * kWorthHaving;
-    if (!as_good) continue;
-    const bool timed = other.plan_us > 0 && best.plan_us > 0;
-    text += fmt::format("{}{} is as good within {:.0f} %{}.\n", kIndent, other.strategy, (kWorthHaving - 1.0) * 100.0,
-                        timed ? fmt::format(" and plans in {} against {}", core::time_text(other.plan_us), core::time_text(best.plan_us))
-                              : "");
-  }
+  text += as_good_as(best, ranked);
   text += fmt::format("{}{}: {} a layer, {} of the lower bound ({} at data-sheet bandwidth).\n", kIndent, best.strategy,
                       core::time_text(best.time_us), percent(best.share_of_bound), percent(best.share_of_datasheet));
   text += fmt::format("{}{}.\n", kIndent, where_time_goes(best));

@@ -111,10 +111,12 @@ TEST(Verdict, NothingServedHasNoStar) {
   EXPECT_THAT(text, Not(HasSubstr("* codec")));
 }
 
-TEST(Verdict, NamesPlansThatAreAsGood) {
-  const auto text = render({row("flash_decoding", 200, 1, 4), row("codec", 60, 200.0 / 60, 4), row("cascade", 61, 200.0 / 61, 4)},
-                           options(), false);
-  EXPECT_THAT(text, HasSubstr("cascade is as good within 3 %"));
+TEST(Verdict, NamesPlansThatAreAsGoodAndPlannedFaster) {
+  ReportRow quick = row("cascade", 61, 200.0 / 61, 4), slow = row("pat", 61.5, 200.0 / 61.5, 4);
+  quick.plan_us = 20;
+  slow.plan_us = 900;
+  const auto text = render({row("flash_decoding", 200, 1, 4), row("codec", 60, 200.0 / 60, 4), quick, slow}, options(), false);
+  EXPECT_THAT(text, HasSubstr("As good within 3 %, where codec plans in 100 us: cascade (plans in 20.0 us), 1 more.\n"));
 }
 
 TEST(Summary, AveragesSnapshots) {
