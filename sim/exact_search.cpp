@@ -221,7 +221,16 @@ class ExactSearch {
   struct Choice {
     std::vector<DraftPiece> parts;
     Need need;
+    std::pair<std::size_t, std::int32_t> key() const { return {parts.size(), parts.front().kernel}; }
   };
+
+  bool alike(const Box& a, const Box& b) const {
+    const traces::PrefixForest& forest = space_.forest;
+    return a.shared == b.shared && a.piece.end.value - a.piece.begin.value == b.piece.end.value - b.piece.begin.value &&
+           forest.parent[a.piece.spans[0].node] == forest.parent[b.piece.spans[0].node] &&
+           std::equal(a.piece.spans.begin(), a.piece.spans.end(), b.piece.spans.begin(), b.piece.spans.end(),
+                      [](const DraftSpan& x, const DraftSpan& y) { return x.tokens() == y.tokens(); });
+  }
 
   void keep_cover() {
     ++result_.covers;
@@ -239,6 +248,13 @@ class ExactSearch {
       box.shared = false;
       for (RequestId r = box.piece.begin; r < box.piece.end; ++r.value) box.shared = box.shared || boxes_of[r.index()] > 1;
       choices_.push_back(choices_of(box));
+    }
+    chosen_.assign(boxes_.size(), nullptr);
+    alike_before_.assign(boxes_.size(), -1);
+    for (std::size_t i = 0; i < boxes_.size(); ++i) {
+      for (std::size_t j = 0; j < i; ++j) {
+        if (alike(boxes_[j], boxes_[i])) alike_before_[i] = static_cast<std::int32_t>(j);
+      }
     }
     // What the boxes from i on need at least, each resource by itself.
     least_.assign(choices_.size() + 1, Need{});
@@ -278,6 +294,8 @@ class ExactSearch {
     if (stopped_ || pricer_.bound(all) >= result_.best_us) return;
     if (i == choices_.size()) return try_launches(need);
     for (const Choice& choice : choices_[i]) {
+      if (alike_before_[i] >= 0 && chosen_[static_cast<std::size_t>(alike_before_[i])]->key() < choice.key()) continue;
+      chosen_[i] = &choice;
       Need with = need;
       with += choice.need;
       const std::size_t before = draft_.pieces.size();
@@ -336,6 +354,8 @@ class ExactSearch {
   std::vector<Box> boxes_;
   std::vector<Cover> covers_;
   std::vector<std::vector<Choice>> choices_;
+  std::vector<const Choice*> chosen_;         ///< of the boxes assigned so far
+  std::vector<std::int32_t> alike_before_;    ///< of each box, the last one before it that is like it, or -1
   std::vector<Need> least_;
   PlanDraft draft_;
   bool stopped_ = false;  ///< most_plans were simulated

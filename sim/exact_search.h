@@ -2,7 +2,9 @@
 //
 // The space: (1) tasks are boxes: nodes top … last of one path, whole, for an interval of requests that all read `last`; the boxes
 // hold each (node, request) once. (2) Each box is cut into 1 … `most_parts` even parts at KV tile borders, larger ones first. (3) Each
-// box runs in one of the two lowest of `kernels` whose query tile holds its requests. (4) Tasks are launched longest first (estimated) or in
+// box runs in one of the two lowest of `kernels` whose query tile holds its requests; boxes that are alike (below one node, equal
+// lengths and numbers of requests, all or none of them alone on their requests' paths) take (parts, kernel) in falling order, as who
+// of equals is cut more makes no difference but to the order. (4) Tasks are launched longest first (estimated) or in
 // forest order, by the hardware or dealt to persistent workers; kernels share a launch or have one each, side by side. (5) Merging
 // follows in a launch, in a programmatic launch, or on arrival. All combinations are tried or shown to be no faster than the incumbent.
 // Outside: uneven cuts, masked tiles, head-wise cuts, other orders.
