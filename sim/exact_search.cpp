@@ -193,12 +193,10 @@ class ExactSearch {
     }
   }
 
-  /// Opens a box from `top`, so far down to above `last`, and every longer one.
+  /// Opens a box from `top`, so far down to above `last`, and every longer one. What lies below an open (node, request) is open too: a box
+  /// begins at its top.
   void descend(NodeId top, NodeId last, DraftPiece piece) {
     const traces::PrefixForest& forest = space_.forest;
-    for (RequestId r = piece.begin; r < piece.end; ++r.value) {
-      if (covered(last, r)) return;
-    }
     piece.spans.push_back({last, 0, static_cast<std::int32_t>(forest.tokens[last])});
     mark(piece, 1);
     boxes_.push_back({piece, false});

@@ -106,6 +106,7 @@ TEST(Policy, ForAnotherDeviceOrOtherHeadsIsRefused) {
   EXPECT_THAT(fault("a100-80", "32/8/128"), HasSubstr("a100-80"));
   EXPECT_THAT(fault("h100-sxm:sms=100", "32/8/128"), HasSubstr("sms=100"));
   EXPECT_THAT(fault("h100-sxm", "64/8/128"), HasSubstr("64/8/128"));
+  EXPECT_THAT(fault("h100-sxm", "32/8/64"), HasSubstr("32/8/64"));
 }
 
 TEST(OnlyKernels, StrategiesUseNoOther) {
