@@ -104,6 +104,21 @@ std::vector<PolicyRow> condensed(const std::vector<PolicyRow>& rows) {
   return few;
 }
 
+namespace {
+
+/// Rows a line each. A quotation mark inside a string is escaped, so neither pattern can be part of one.
+std::string row_a_line(std::string text) {
+  constexpr std::string_view kBegin = "{\"input\":";
+  for (std::size_t at = text.find(kBegin); at != std::string::npos; at = text.find(kBegin, at + kBegin.size() + 1)) {
+    const bool first = text[at - 1] == '[';
+    text.replace(first ? at : at - 1, first ? 0 : 1, "\n    ");
+    at += 5;
+  }
+  return text;
+}
+
+}  // namespace
+
 std::string write_policy(const Policy& policy) {
   core::JsonWriter w;
   w.begin_object().field("schema", "policy/1");
@@ -116,7 +131,7 @@ std::string write_policy(const Policy& policy) {
     w.field("strategy", row.strategy).field("kernels", row.kernels).field("time_us", row.time_us);
     w.field("best_known_us", row.best_known_us).end_object();
   }
-  return w.end_array().end_object().finish();
+  return row_a_line(w.end_array().end_object().finish());
 }
 
 Policy read_policy(std::string_view text, const std::string& file) {

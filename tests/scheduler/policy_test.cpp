@@ -37,10 +37,14 @@ std::string replaced(std::string text, const std::string& from, const std::strin
 }
 
 TEST(Policy, ReadsWhatItWrote) {
-  const std::string text = write_policy(sample());
+  Policy policy = sample();
+  policy.rows[0].input = "odd, {\"input\": [";
+  const std::string text = write_policy(policy);
   EXPECT_EQ(text.find("{\n  \"schema\": \"policy/1\""), 0U) << text;
+  EXPECT_NE(text.find("\n    {\"input\": \"shared\""), std::string::npos) << "a row a line:\n" << text;
   const Policy back = read_policy(text, "p.json");
   EXPECT_EQ(write_policy(back), text);
+  EXPECT_EQ(back.rows[0].input, policy.rows[0].input);
   EXPECT_EQ(back.rows[1].kernels, sample().rows[1].kernels);
 }
 
