@@ -57,7 +57,7 @@ class Forecaster {
     for (const CtaClass& c : work_.classes) in_flight += c.ctas * c.kernel->bytes_per_us;
     in_flight *= std::min(1.0, device_.sms / sms_wanted_) / hbm;
     const double p = device_.hbm_ramp_exponent;
-    const double ramp = in_flight / std::pow(1 + std::pow(in_flight, p), 1 / p);
+    const double ramp = p == 2 ? in_flight / std::sqrt(1 + in_flight * in_flight) : in_flight / std::pow(1 + std::pow(in_flight, p), 1 / p);
     hbm_rate_ = hbm * ramp;
     forecast_.hbm_us = (from_hbm + rows) / hbm_rate_ + spill_us_;
     forecast_.l2_us = (bytes_ + partial_bytes_) / device_.l2_bytes_per_us();
