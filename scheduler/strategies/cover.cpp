@@ -140,8 +140,8 @@ PathTokens path_tokens_of(const PrefixForest& forest, Takes&& takes) {
   return tokens;
 }
 
-Layer make_layer(const PathTokens& path, std::int32_t longest, double tile_tokens) {
-  Layer layer;
+TileLayer make_layer(const PathTokens& path, std::int32_t longest, double tile_tokens) {
+  TileLayer layer;
   layer.unique = path.unique;
   layer.borders = place_borders(path.shared, longest, tile_tokens);
   for (std::size_t t = 0; t + 1 < layer.borders.size(); ++t) {

@@ -38,7 +38,7 @@ struct TileRun {
 };
 
 /// One height's part of a cover.
-struct Layer {
+struct TileLayer {
   std::vector<std::int32_t> borders;  ///< first request of each tile, and the end; empty when no node has this height
   std::vector<TileRun> runs;          ///< of the tiles, in order
   std::int64_t unique = 0;            ///< tokens of the height's nodes
@@ -54,7 +54,7 @@ PathTokens path_tokens(const traces::PrefixForest& forest);
 
 struct Cover {
   std::vector<std::uint8_t> height;  ///< of each node; empty: all have height 0
-  std::vector<Layer> layers;         ///< one a height
+  std::vector<TileLayer> layers;         ///< one a height
   std::int64_t partial_rows = 0;     ///< requests x heights on their paths, of requests with more than one
 };
 

@@ -199,7 +199,7 @@ class EspalierBuild {
   /// Where arithmetic is what takes time, hardware order leaves SMs idle that wait for nobody's memory: equal shares don't.
   void try_shares(Candidate& candidate) {
     const TileKernel& kernel = candidate.kernels[0];
-    const Layer& layer = candidate.cover.layers[0];
+    const TileLayer& layer = candidate.cover.layers[0];
     const auto slots = static_cast<std::int64_t>(request_.device.sms) * kernel.residents;
     const std::int64_t lanes = slots / copies_;
     if (lanes == 0 || model_ != nullptr || candidate.forecast.compute_us < kComputeBound * candidate.forecast.hbm_us) return;
@@ -248,7 +248,7 @@ class EspalierBuild {
     candidate.piece_tokens = std::move(piece_tokens);
   }
 
-  void add_classes(const Layer& layer, const TileKernel& kernel, std::int64_t piece_tokens, double& partial_rows) {
+  void add_classes(const TileLayer& layer, const TileKernel& kernel, std::int64_t piece_tokens, double& partial_rows) {
     double read = 0;
     for (const TileRun& run : layer.runs) {
       if (run.tokens == 0) continue;
@@ -328,7 +328,7 @@ class EspalierBuild {
     std::vector<std::string> sentences;
     std::string tiles;
     for (std::size_t h = 0; h < best_->kernels.size(); ++h) {
-      const Layer& layer = best_->cover.layers[h];
+      const TileLayer& layer = best_->cover.layers[h];
       if (layer.borders.empty()) continue;
       std::int64_t longest = 0;
       for (const TileRun& run : layer.runs) longest = std::max(longest, run.tokens);

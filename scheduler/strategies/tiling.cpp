@@ -112,7 +112,7 @@ std::int64_t piece_count(std::int64_t tokens, std::int64_t piece_tokens) {
 TilePieces cut_tiles(const PrefixForest& forest, const Cover& cover, const std::vector<std::int64_t>& piece_tokens) {
   Cutter cutter(forest);
   for (std::size_t h = 0; h < cover.layers.size(); ++h) {
-    const Layer& layer = cover.layers[h];
+    const TileLayer& layer = cover.layers[h];
     if (layer.borders.empty()) continue;
     const Readings readings = collect(forest, cover, h);
     std::size_t t = 0;
@@ -130,7 +130,7 @@ TilePieces cut_shares(const PrefixForest& forest, const Cover& cover, std::int32
                       std::vector<std::int32_t>& lane_of) {
   ESPALIER_CHECK(cover.layers.size() == 1 && share_tiles > 0);
   Cutter cutter(forest);
-  const Layer& layer = cover.layers[0];
+  const TileLayer& layer = cover.layers[0];
   const Readings readings = collect(forest, cover, 0);
   std::size_t t = 0;
   std::int32_t lane = 0;

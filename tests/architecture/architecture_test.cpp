@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <istream>
 #include <map>
 #include <set>
 #include <sstream>
@@ -52,6 +53,25 @@ std::vector<std::string> lines_with(const fs::path& path, const std::string& pre
   return found;
 }
 
+/// Types a file defines with external linkage, each with its namespace. Two definitions of one name are one type to the linker, which
+/// then picks either's members without a word.
+std::vector<std::string> types_of(std::istream& text) {
+  std::vector<std::string> types;
+  std::string space;
+  bool unnamed = false;
+  for (std::string line; std::getline(text, line);) {
+    if (line == "namespace {") unnamed = true;
+    if (line == "}  // namespace") unnamed = false;
+    if (line.starts_with("namespace ") && line != "namespace {") space = line.substr(10, line.find(" {") - 10);
+    for (const std::string kind : {"struct ", "class ", "enum class "}) {
+      if (unnamed || !line.starts_with(kind) || line.ends_with(";")) continue;
+      const std::string rest = line.substr(kind.size());
+      types.push_back(space + "::" + rest.substr(0, rest.find_first_of(" :{<")));
+    }
+  }
+  return types;
+}
+
 /// What is wrong with the includes of one file in `folder`; empty when nothing is.
 std::string wrong_include(const std::string& folder, const std::string& included) {
   const auto slash = included.find('/');
@@ -78,6 +98,25 @@ TEST(Architecture, CheckerSeesAnIncludeAgainstTheArrows) {
   EXPECT_NE(wrong_include("scheduler", "sim/simulator.h"), "");
   EXPECT_NE(wrong_include("sim", "kernels/oracle.h"), "");
   EXPECT_NE(wrong_include("core", "traces/replay.h"), "");
+}
+
+TEST(Architecture, NoTypeIsDefinedTwice) {
+  std::map<std::string, fs::path> definitions;
+  for (const auto& [folder, allowed] : kAllowed) {
+    for (const fs::path& file : sources(folder)) {
+      std::ifstream text(file);
+      for (const std::string& type : types_of(text)) {
+        const auto [first, is_new] = definitions.emplace(type, file);
+        EXPECT_TRUE(is_new) << type << " is defined in " << first->second << " and in " << file;
+      }
+    }
+  }
+  EXPECT_TRUE(definitions.contains("espalier::scheduler::Plan"));
+}
+
+TEST(Architecture, TypesOfUnnamedNamespacesAndDeclarationsAreNotCounted) {
+  std::istringstream text("namespace a::b {\nstruct X;\nstruct Y {\nnamespace {\nclass Z : Y {\n}  // namespace\nenum class E : int {\n");
+  EXPECT_EQ(types_of(text), (std::vector<std::string>{"a::b::Y", "a::b::E"}));
 }
 
 TEST(Architecture, HeavyLibrariesStayOutOfHeaders) {

@@ -51,7 +51,7 @@ TEST(Cover, PlacesBordersWhereTheyCostLeast) {
         least[static_cast<std::size_t>(end)] = std::min(least[static_cast<std::size_t>(end)], with);
       }
     }
-    const Layer& layer = cover.layers[0];
+    const TileLayer& layer = cover.layers[0];
     ASSERT_EQ(layer.borders.front(), 0);
     ASSERT_EQ(layer.borders.back(), requests);
     double total = 0;
