@@ -66,7 +66,7 @@ std::vector<std::string> types_of(std::istream& text) {
     for (const std::string kind : {"struct ", "class ", "enum class "}) {
       if (unnamed || !line.starts_with(kind) || line.ends_with(";")) continue;
       const std::string rest = line.substr(kind.size());
-      types.push_back(space + "::" + rest.substr(0, rest.find_first_of(" :{<")));
+      types.push_back(space + "::" + rest.substr(0, rest.find_first_of(" {<")));
     }
   }
   return types;
