@@ -49,6 +49,7 @@ struct PlanFileCommand {
   std::string output = "-";
   std::uint64_t seed = 1;
   bool force = false;
+  bool explain = false;  ///< sim
 };
 int run_check(const PlanFileCommand& command);
 int run_sim(const PlanFileCommand& command);

@@ -129,6 +129,7 @@ void add_plan_files(CLI::App& app, Commands& c, int& code) {
   CLI::App* sim = common(app.add_subcommand("sim", "simulate a plan on a device"), c.sim);
   sim->add_option("--json", c.sim.json, "write sim/1; - is stdout");
   sim->add_option("--perfetto", c.sim.perfetto, "write the timeline as trace events");
+  sim->add_flag("--explain", c.sim.explain, "say where the time goes: SM time, critical path, what other hardware would buy");
   sim->callback([&] { code = apps::run_sim(c.sim); });
 
   CLI::App* run = common(app.add_subcommand("run", "execute a plan and compare it with the oracle"), c.run);

@@ -6,6 +6,7 @@
 
 #include "apps/commands.h"
 #include "apps/cost_models.h"
+#include "apps/explanation.h"
 #include "apps/terminal.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -129,8 +130,15 @@ int run_sim(const PlanFileCommand& command) {
   require_valid(plan, device);
   sim::SimOptions options;
   options.timeline = !command.perfetto.empty();
-  const sim::SimResult result = sim::simulate(plan, device, options);
   const scheduler::LowerBound bound = scheduler::lower_bound(plan.forest, plan.heads, device);
+  if (command.explain) {
+    const sim::Explanation explanation = sim::explain(plan, device, options);
+    if (!command.json.empty()) core::write_file(command.json, sim::write_sim(explanation.result, plan, &explanation));
+    if (!command.perfetto.empty()) core::write_file(command.perfetto, scheduler::write_trace_events(explanation.result.timeline, plan));
+    if (command.json != "-" && command.perfetto != "-") fmt::print("{}", render_explanation(explanation, plan, device));
+    return 0;
+  }
+  const sim::SimResult result = sim::simulate(plan, device, options);
   if (!command.json.empty()) core::write_file(command.json, sim::write_sim(result, plan));
   if (!command.perfetto.empty()) core::write_file(command.perfetto, scheduler::write_trace_events(result.timeline, plan));
   if (command.json == "-" || command.perfetto == "-") return 0;

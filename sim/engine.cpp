@@ -60,10 +60,10 @@ struct Timer {
 
 class Engine {
  public:
-  Engine(const Plan& plan, const costmodel::DeviceSpec& device, const WorkList& list, const SimOptions& options)
+  Engine(const Plan& plan, const costmodel::DeviceSpec& device, const WorkList& list, const SimOptions& options, RunLog* log)
       : plan_(plan), device_(device), list_(list), flows_(list.classes, device), sm_time_(device.sms), arrivals_(plan),
         launches_(plan, list), free_units_(static_cast<std::int64_t>(device.sms) * list.sm_units),
-        group_(std::max<std::int64_t>(1, static_cast<std::int64_t>(device.sms * kGroupShare))), work_left_(list.works.size()), task_time_(plan.tasks.size()), phases_(plan.phases.size()) {
+        group_(std::max<std::int64_t>(1, static_cast<std::int64_t>(device.sms * kGroupShare))), work_left_(list.works.size()), task_time_(plan.tasks.size()), phases_(plan.phases.size()), log_(log) {
     if (options.timeline) recorder_ = std::make_unique<Recorder>(device.sms, options.max_spans);
     for (std::size_t w = 0; w < list.works.size(); ++w) work_left_[w] = list.works[w].copies;
     for (const LaunchId l : core::ids<LaunchId>(plan.launches.size())) {
@@ -84,6 +84,7 @@ class Engine {
       const double us = std::min(flow_us, timer_us);
       if (us == kNever) break;
       if (recorder_) recorder_->sample(now_us_, sm_time_.resident(), flows_.active(), flows_.rates());
+      if (log_ != nullptr) log_->moments.push_back({now_us_, us, sm_time_.resident(), sm_time_.merging()});
       sm_time_.pass(us, flows_.active(), flows_.rates());
       flows_.advance(us);
       now_us_ += us;
@@ -210,6 +211,7 @@ class Engine {
     free_cohorts_.push_back(index);
     sm_time_.resident(-std::int64_t{cohort.count}, is_merge(cohort));
     if (recorder_) recorder_->release(cohort.lanes);
+    if (log_ != nullptr) log_->cohorts.push_back(record_of(cohort));
     if (cohort.work >= 0) finish_works(cohort);
     const LaunchId launch(cohort.launch);
     if (cohort.worker >= 0) {
@@ -227,6 +229,7 @@ class Engine {
     if (launches_.has_closed_phase(launch)) {
       const double us = device_.grid_sync_us;
       if (recorder_) recorder_->gap(scheduler::SpanKind::barrier, launch, now_us_, now_us_ + us);
+      if (log_ != nullptr) log_->gaps.push_back({launch, true, now_us_, now_us_ + us});
       timers_.push({now_us_ + us, TimerKind::barrier_passed, launch.value});
       return;
     }
@@ -270,6 +273,7 @@ class Engine {
     // Nothing to overlap the start of the first kernel with.
     if (launches_.is_first(launch)) us = std::max(us, device_.least_launch_gap_us());
     if (recorder_) recorder_->gap(scheduler::SpanKind::launch_gap, launch, now_us_, now_us_ + us);
+    if (log_ != nullptr) log_->gaps.push_back({launch, false, now_us_, now_us_ + us});
     timers_.push({now_us_ + us, TimerKind::launch_ready, launch.value});
   }
 
@@ -347,6 +351,11 @@ class Engine {
     return cohort.phase >= 0 && plan_.phases[static_cast<std::size_t>(cohort.phase)].kind == scheduler::PhaseKind::steps;
   }
 
+  CohortRecord record_of(const Cohort& cohort) const {
+    const std::int32_t item = cohort.work < 0 ? -1 : list_.works[static_cast<std::size_t>(cohort.work)].item;
+    return {LaunchId(cohort.launch), cohort.phase, item, cohort.count, cohort.worker, is_merge(cohort), cohort.begin_us, now_us_, cohort.spent};
+  }
+
   std::int32_t worker_lane(const Cohort& cohort) const {
     return cohort.worker - plan_.launches[LaunchId(cohort.launch)].queue_begin;
   }
@@ -391,13 +400,14 @@ class Engine {
   std::vector<BoundTimes> task_time_;
   std::vector<PhaseTime> phases_;
   std::unique_ptr<Recorder> recorder_;
+  RunLog* log_;
 };
 
 }  // namespace
 
 EngineResult run_events(const Plan& plan, const costmodel::DeviceSpec& device, const WorkList& list,
-                        const SimOptions& options) {
-  return Engine(plan, device, list, options).run();
+                        const SimOptions& options, RunLog* log) {
+  return Engine(plan, device, list, options, log).run();
 }
 
 }  // namespace espalier::sim

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "sim/run_log.h"
 #include "sim/simulator.h"
 #include "sim/work_list.h"
 
@@ -17,8 +18,9 @@ struct EngineResult {
   scheduler::Timeline timeline;
 };
 
-/// Throws Error (bad input) when the plan can't come to an end: a launch or step waits for what never happens.
+/// Throws Error (bad input) when the plan can't come to an end: a launch or step waits for what never happens. Appends to `log`
+/// unless it is null.
 EngineResult run_events(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const WorkList& list,
-                        const SimOptions& options);
+                        const SimOptions& options, RunLog* log = nullptr);
 
 }  // namespace espalier::sim

@@ -18,6 +18,7 @@ class SmTime {
   void enter_fixed(std::int64_t count, const BoundTimes& shares);
   void leave_fixed(std::int64_t count, const BoundTimes& shares);
   std::int64_t resident() const { return resident_; }
+  std::int64_t merging() const { return merging_; }
   /// Books an interval in which nothing changed. CTAs spread over as many SMs as there are; SMs that stay empty are idle for the
   /// first reason that holds: nobody anywhere, only merges, the device was full since it last was empty (tail), it never was.
   void pass(double us, const std::vector<FlowClass>& active, const std::vector<FlowRate>& rates);

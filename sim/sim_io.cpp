@@ -1,7 +1,7 @@
 // sim/1: the result of a simulation as JSON.
 #include "core/hash.h"
 #include "core/json.h"
-#include "sim/simulator.h"
+#include "sim/explain.h"
 
 namespace espalier::sim {
 namespace {
@@ -55,9 +55,44 @@ void write_phases(core::JsonWriter& json, const std::vector<PhaseTime>& phases) 
   json.end_object();
 }
 
+void write_path(core::JsonWriter& json, const std::vector<PathPart>& path) {
+  json.key("critical_path").begin_array();
+  for (const PathPart& part : path) {
+    json.begin_object();
+    json.field("kind", path_kind_name(part.kind)).field("launch", part.launch.value).field("phase", part.phase);
+    json.field("begin_us", part.begin_us).field("end_us", part.end_us);
+    json.field("ctas", part.ctas).field("longest", part.longest).field("longest_us", part.longest_us);
+    for (int b = 0; b < kBounds; ++b) json.field(std::string(bound_name(static_cast<Bound>(b))) + "_us", part.spent.us[b]);
+    json.end_object();
+  }
+  json.end_array();
+}
+
+void write_explanation(core::JsonWriter& json, const Explanation& explanation) {
+  const SmTimeReasons& time = explanation.sm_time;
+  json.key("explanation").begin_object();
+  json.key("sm_time_us").begin_object();
+  json.field("working_compute", time.compute).field("working_fixed", time.fixed);
+  json.field("waiting_hbm", time.hbm).field("waiting_l2", time.l2).field("waiting_latency", time.latency);
+  json.field("idle_launch", time.launch).field("idle_few", time.few).field("idle_tail", time.tail);
+  json.field("idle_imbalance", time.imbalance).field("idle_merge", time.merge);
+  json.end_object();
+  write_path(json, explanation.path);
+  json.key("sensitivities").begin_array();
+  for (const Sensitivity& s : explanation.sensitivities) {
+    json.begin_object().field("key", s.key).field("change", s.change);
+    json.key("makespan_us");
+    s.why_not.empty() ? json.value(s.makespan_us) : json.null();
+    json.key("gain");
+    s.why_not.empty() ? json.value(s.gain) : json.null();
+    json.field("why_not", s.why_not).end_object();
+  }
+  json.end_array().end_object();
+}
+
 }  // namespace
 
-std::string write_sim(const SimResult& result, const scheduler::Plan& plan) {
+std::string write_sim(const SimResult& result, const scheduler::Plan& plan, const Explanation* explanation) {
   core::JsonWriter json;
   json.begin_object();
   json.field("schema", "sim/1");
@@ -80,6 +115,7 @@ std::string write_sim(const SimResult& result, const scheduler::Plan& plan) {
   std::vector<std::int32_t> bounds;
   for (const Bound bound : result.task_bound) bounds.push_back(static_cast<std::int32_t>(bound));
   json.field("task_bound", bounds);
+  if (explanation != nullptr) write_explanation(json, *explanation);
   json.end_object();
   return json.finish();
 }

@@ -8,9 +8,9 @@
 
 namespace espalier::sim {
 
-SimResult simulate(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const SimOptions& options) {
+SimResult simulate(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const SimOptions& options, RunLog* log) {
   const WorkList list = make_work_list(plan, device, options.warm_l2);
-  EngineResult run = run_events(plan, device, list, options);
+  EngineResult run = run_events(plan, device, list, options, log);
   SimResult result;
   result.device = device.name;
   result.plan_hash = plan.hash;

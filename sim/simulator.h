@@ -60,9 +60,12 @@ struct SimResult {
   scheduler::Timeline timeline;   ///< empty unless asked for
 };
 
-SimResult simulate(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const SimOptions& options = {});
+struct RunLog;
+/// Appends what happened to `log` unless it is null.
+SimResult simulate(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const SimOptions& options = {}, RunLog* log = nullptr);
 
-/// sim/1
-std::string write_sim(const SimResult& result, const scheduler::Plan& plan);
+struct Explanation;
+/// sim/1; with an explanation (of this result) under "explanation".
+std::string write_sim(const SimResult& result, const scheduler::Plan& plan, const Explanation* explanation = nullptr);
 
 }  // namespace espalier::sim

@@ -42,6 +42,20 @@ TEST_F(Cli, PlanCheckSimRunStepByStep) {
   EXPECT_THAT(exact.out, HasSubstr("against the oracle"));
 }
 
+TEST_F(Cli, SimExplainsItselfOnOneScreen) {
+  for (const char* strategy : {"espalier", "cascade", "hydragen", "flashinfer_persistent", "bifurcated"}) {
+    ASSERT_EQ(run(fmt::format("plan --tree '1,4,32,256|2048,512,256,128' --strategy {} -o p.json", strategy)).code, 0);
+    const Result r = run("sim p.json --explain --json s.json");
+    EXPECT_EQ(r.code, 0) << r.err;
+    EXPECT_THAT(r.out, AllOf(HasSubstr("SM time"), HasSubstr("Critical path"), HasSubstr("HBM bandwidth +10 %")));
+    std::istringstream lines(r.out);
+    int count = 0;
+    for (std::string line; std::getline(lines, line); ++count) EXPECT_LE(line.size(), 100U) << line;
+    EXPECT_LE(count, 40) << r.out;
+    EXPECT_TRUE(core::JsonDocument::parse(read("s.json"), "s.json").root().find("explanation").has_value());
+  }
+}
+
 TEST_F(Cli, OptionBeforeThePlanFileDoesNotSwallowIt) {
   ASSERT_EQ(run("plan --tree '1,2|64,8' --strategy codec -o p.json").code, 0);
   EXPECT_EQ(run("sim --device h200 p.json").code, 0);
