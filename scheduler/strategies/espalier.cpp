@@ -28,12 +28,13 @@ namespace planning {
 namespace {
 
 /// Pieces a slot works off one after the other, on average: what is tried. Short plans can't afford the fixed cost of many pieces, long
-/// ones end more evenly with them.
+/// ones end more evenly with them; a tiny one may leave slots empty, so as to have fewer rows to merge.
+constexpr double kTinyRounds[] = {0.2, 0.35, 0.5, 0.75, 1, 1.5};
 constexpr double kShortRounds[] = {0.75, 1, 1.5, 2, 3}, kLongRounds[] = {2, 3, 4, 6}, kEndlessRounds[] = {8, 12, 16, 24};
 /// A goal of so many rounds cuts nothing.
 constexpr double kUncutRounds = 1e6;
-/// Microseconds of a plan from which it is long, and endless.
-constexpr double kLongUs = 60, kEndlessUs = 300;
+/// Microseconds of a plan from which it is short, long, and endless.
+constexpr double kShortUs = 20, kLongUs = 60, kEndlessUs = 300;
 /// Equal shares are tried from this share of computing in the time HBM takes.
 constexpr double kComputeBound = 0.8;
 /// KV tiles of the longest piece.
@@ -189,7 +190,8 @@ class EspalierBuild {
     candidate.forecast.total_us = std::numeric_limits<double>::infinity();
     // Tiles of one length need no cuts where they fill the rounds well.
     if (candidate.uniform) try_cut(candidate, round * kUncutRounds);
-    const std::span<const double> tried = round < kLongUs      ? std::span<const double>(kShortRounds)
+    const std::span<const double> tried = round < kShortUs     ? std::span<const double>(kTinyRounds)
+                                          : round < kLongUs    ? std::span<const double>(kShortRounds)
                                           : round < kEndlessUs ? std::span<const double>(kLongRounds)
                                                                : std::span<const double>(kEndlessRounds);
     for (const double rounds : tried) try_cut(candidate, round / rounds);

@@ -27,7 +27,7 @@ class Forecaster {
       bytes_ += c.ctas * c.tokens * kv_bytes_;
       cold_bytes_ += c.ctas * c.tokens * kv_bytes_ * c.cold;
     }
-    crowding_ = std::max(1.0, std::ceil(ctas_ / device_.sms));
+    crowding_ = std::max(1.0, ctas_ / device_.sms);
     memory_times(request);
   }
 
