@@ -42,11 +42,26 @@ void check_range(const DeviceField& field, double value, std::string_view where)
                   fmt::format("{}", value));
 }
 
-/// Limits between fields.
+/// What no device can be: each number is legal alone, but not beside the other.
 void check_device(const DeviceSpec& device, std::string_view where) {
-  if (device.smem_kib_per_cta > device.smem_kib_per_sm) {
-    throw bad_input(where, fmt::format("smem_kib_per_cta at most smem_kib_per_sm ({})", device.smem_kib_per_sm),
-                    fmt::format("{}", device.smem_kib_per_cta));
+  struct Rule {
+    std::string_view less;
+    double less_value;
+    std::string_view more;
+    double more_value;
+  };
+  const Rule rules[] = {
+      {"smem_kib_per_cta", device.smem_kib_per_cta, "smem_kib_per_sm", device.smem_kib_per_sm},
+      {"hbm_gbps x hbm_read_fraction", device.hbm_achievable_bytes_per_us() * 1e-3, "l2_bytes_per_clk x clock_ghz (GB/s: L2 can't be slower than HBM)",
+       device.l2_bytes_per_us() * 1e-3},
+      {"l2_latency_ns", device.l2_latency_ns, "hbm_latency_ns (a miss passes L2)", device.hbm_latency_ns},
+      {"l2_mib", device.l2_mib, "hbm_gib (in MiB)", device.hbm_gib * 1024},
+      {"l2_knee_mib", device.l2_knee_mib, "twice l2_mib (reads beyond its capacity miss)", 2 * device.l2_mib},
+      {"sm_port_bytes_per_clk", device.sm_port_bytes_per_clk, "l2_bytes_per_clk", device.l2_bytes_per_clk},
+  };
+  for (const Rule& rule : rules) {
+    if (rule.less_value <= rule.more_value * (1 + 1e-9)) continue;
+    throw bad_input(where, fmt::format("{} at most {}: {}", rule.less, rule.more, rule.more_value), fmt::format("{}", rule.less_value));
   }
 }
 

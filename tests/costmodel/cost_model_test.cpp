@@ -111,7 +111,7 @@ TEST(AnalyticCostModel, TendsToTheFairShareOfBandwidth) {
 
 TEST(AnalyticCostModel, TendsToLatencyWithLittleInFlight) {
   // One tile in flight a CTA under enormous bandwidth: every tile costs the loaded latency.
-  const DeviceSpec d = find_device("h100-sxm:hbm_gbps=1000000,sm_port_bytes_per_clk=4096,hbm_latency_ns=5000");
+  const DeviceSpec d = find_device("h100-sxm:hbm_gbps=1000000,l2_bytes_per_clk=1000000,sm_port_bytes_per_clk=4096,hbm_latency_ns=5000");
   const auto heads = parse_heads("32/8/128");
   KernelConfig kernel = find_kernel("espalier_mma_m16");
   kernel.stages = 2;
@@ -121,7 +121,7 @@ TEST(AnalyticCostModel, TendsToLatencyWithLittleInFlight) {
 }
 
 TEST(AnalyticCostModel, TendsToComputeWhenBandwidthIsAbundant) {
-  const DeviceSpec d = find_device("h100-sxm:hbm_gbps=1000000,hbm_latency_ns=1,sm_port_bytes_per_clk=4096");
+  const DeviceSpec d = find_device("h100-sxm:hbm_gbps=1000000,l2_bytes_per_clk=1000000,hbm_latency_ns=1,l2_latency_ns=1,sm_port_bytes_per_clk=4096");
   const auto heads = parse_heads("32/8/128");
   const KernelConfig& kernel = find_kernel("espalier_mma_m128");
   const auto model = make_cost_model("analytic", d, heads);

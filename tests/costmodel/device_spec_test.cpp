@@ -167,6 +167,23 @@ class DeviceFile : public ::testing::Test {
   std::filesystem::path folder_;
 };
 
+TEST(FindDevice, RefusesNumbersThatCannotStandTogether) {
+  // Each is within its own range.
+  expect_error([] { find_device("h100-sxm:hbm_gbps=12000"); }, ErrorKind::bad_input, {"L2 can't be slower than HBM", "9150", "10752"});
+  expect_error([] { find_device("h100-sxm:l2_bytes_per_clk=1500"); }, ErrorKind::bad_input, {"L2 can't be slower", "2745", "3001.6"});
+  expect_error([] { find_device("h100-sxm:l2_latency_ns=900"); }, ErrorKind::bad_input, {"l2_latency_ns", "hbm_latency_ns", "900"});
+  expect_error([] { find_device("h100-sxm:l2_mib=60000,hbm_gib=16"); }, ErrorKind::bad_input, {"l2_mib", "hbm_gib"});
+  expect_error([] { find_device("h100-sxm:l2_knee_mib=400"); }, ErrorKind::bad_input, {"l2_knee_mib", "l2_mib", "400"});
+  expect_error([] { find_device("h100-sxm:l2_bytes_per_clk=2000,sm_port_bytes_per_clk=3000"); }, ErrorKind::bad_input,
+               {"sm_port_bytes_per_clk", "l2_bytes_per_clk", "3000"});
+  expect_error([] { find_device("h100-sxm:sms=0"); }, ErrorKind::bad_input, {"sms", "whole number from 1"});
+  expect_error([] { find_device("h100-sxm:hbm_gbps=-5"); }, ErrorKind::bad_input, {"hbm_gbps", "-5"});
+  expect_error([] { find_device("h100-sxm:clock_ghz=nan"); }, ErrorKind::bad_input, {"clock_ghz", "nan"});
+  const std::string file = R"({"schema": "device/1", "name": "odd", "base": "h200", "l2_bytes_per_clk": 2000})";
+  expect_error([&] { read_device(file, "odd.json"); }, ErrorKind::bad_input, {"odd.json", "L2 can't be slower than HBM", "3660", "4300.8"});
+  for (const DeviceSpec& device : device_catalog()) EXPECT_NO_THROW(read_device(write_device(device), device.name)) << device.name;
+}
+
 TEST_F(DeviceFile, IsReadByPathWithOverridesBehindIt) {
   const std::string path = folder_ / "a:b" / "mine.json";
   core::write_file(path, write_device(device("l4")));
