@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 #include <queue>
+#include <utility>
 
 #include "core/error.h"
 #include "sim/arrivals.h"
@@ -41,8 +42,8 @@ struct Cohort {
   std::int32_t worker = -1;          ///< persistent worker, or -1
   Stage at = Stage::starting;
   double begin_us = 0;
-  BoundTimes stage;                  ///< shares of the present fixed stage
-  BoundTimes entered, spent;         ///< class clocks at entry of the present flow; time by bound so far
+  BoundTimes mark;                   ///< of a fixed stage: its shares; of a flow: the class clocks at entry
+  BoundTimes spent;                  ///< time by bound so far
   std::vector<std::int32_t> lanes;   ///< only with a timeline
 };
 
@@ -162,14 +163,14 @@ class Engine {
       us += parts.us[b];
       cohort.spent.us[b] += parts.us[b];
     }
-    for (int b = 0; b < kBounds; ++b) cohort.stage.us[b] = us > 0 ? parts.us[b] / us : 0;
-    sm_time_.enter_fixed(cohort.count, cohort.stage);
+    for (int b = 0; b < kBounds; ++b) cohort.mark.us[b] = us > 0 ? parts.us[b] / us : 0;
+    sm_time_.enter_fixed(cohort.count, cohort.mark);
     timers_.push({now_us_ + us, TimerKind::cohort, index});
   }
 
   void flow_stage(std::int32_t index, std::int32_t flow, double bytes) {
     Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
-    cohort.entered = flows_.bound_times(flow);
+    cohort.mark = flows_.bound_times(flow);
     flows_.enter(flow, index, cohort.count, bytes);
   }
 
@@ -177,13 +178,13 @@ class Engine {
     Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
     const CtaKind& kind = kind_of(cohort);
     const BoundTimes& now = flows_.bound_times(cohort.at == Stage::main ? kind.main_class : kind.io_class);
-    for (int b = 0; b < kBounds; ++b) cohort.spent.us[b] += now.us[b] - cohort.entered.us[b];
+    for (int b = 0; b < kBounds; ++b) cohort.spent.us[b] += now.us[b] - cohort.mark.us[b];
     next_stage(index);
   }
 
   void stage_done(std::int32_t index) {
     const Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
-    sm_time_.leave_fixed(cohort.count, cohort.stage);
+    sm_time_.leave_fixed(cohort.count, cohort.mark);
     cohort.at == Stage::ending ? retire(index) : next_stage(index);
   }
 
@@ -218,6 +219,7 @@ class Engine {
       feed_worker(launch, cohort.worker, 0, 0);
     } else {
       free_units_ += cohort.count * launches_.need(launch);
+      may_dispatch_ = true;
     }
     if (cohort.phase < 0) return;
     phases_[static_cast<std::size_t>(cohort.phase)].end_us = now_us_;
@@ -261,6 +263,7 @@ class Engine {
             : arrivals_.step_done(scheduler::StepId(work.item), ready_steps_);
     }
     for (const scheduler::StepId step : ready_steps_) launches_.step_ready(step);
+    may_dispatch_ |= !ready_steps_.empty();
   }
 
   // Launches
@@ -280,6 +283,7 @@ class Engine {
   void open_phases(LaunchId launch) {
     const std::int32_t begin = launches_.next_phase(launch);
     launches_.open_phases(launch, arrivals_);
+    may_dispatch_ = true;
     for (std::int32_t p = begin; p < launches_.next_phase(launch); ++p) {
       phases_[static_cast<std::size_t>(p)].end_us = now_us_;
       if (list_.phases[static_cast<std::size_t>(p)].ctas == 0) phases_[static_cast<std::size_t>(p)].begin_us = now_us_;
@@ -292,6 +296,7 @@ class Engine {
 
   /// Launches get free slots in order; a later one only when nothing of the earlier waits (the hardware's leftover policy).
   void dispatch() {
+    if (!std::exchange(may_dispatch_, false)) return;
     for (std::size_t i = 0; i < launches_.open().size(); ++i) {
       if (!dispatch_launch(launches_.open()[i])) break;
     }
@@ -328,6 +333,7 @@ class Engine {
       return start_cohort(std::move(idle), dispatch_us, 0);
     }
     free_units_ += launches_.need(launch);
+    may_dispatch_ = true;
   }
 
   static Cohort cohort_of(LaunchId launch, const Batch& batch, std::int32_t worker) {
@@ -389,6 +395,7 @@ class Engine {
   LaunchStates launches_;
   std::int64_t free_units_;
   std::int64_t group_;           ///< CTAs that are followed as one at most
+  bool may_dispatch_ = true;     ///< since the last dispatch an SM share, a phase or a merge has become free
   double queue_us_ = 0, queued_at_us_ = 0;  ///< service time of opening requests queued at memory, and when that was
   double now_us_ = 0, makespan_us_ = 0;
   std::vector<Cohort> cohorts_;

@@ -7,9 +7,15 @@
 #include "core/error.h"
 
 namespace espalier::sim {
+namespace {
+
+/// Places for remembered rates; a power of two, 40 KiB in all.
+constexpr std::size_t kPlaces = 512;
+
+}  // namespace
 
 FlowState::FlowState(const std::vector<FlowClass>& classes, const costmodel::DeviceSpec& device)
-    : classes_(classes), device_(device), states_(classes.size()) {}
+    : classes_(classes), device_(device), states_(classes.size()), known_(kPlaces) {}
 
 void FlowState::enter(std::int32_t id, std::int32_t cohort, std::int32_t count, double bytes) {
   const auto c = static_cast<std::size_t>(id);
@@ -27,16 +33,33 @@ void FlowState::enter(std::int32_t id, std::int32_t cohort, std::int32_t count, 
 }
 
 double FlowState::next_us() {
-  if (stale_) {
-    share_bandwidth(flows_, device_, rates_);
-    stale_ = false;
-  }
+  if (stale_) refresh_rates();
   double next = std::numeric_limits<double>::infinity();
   for (std::size_t i = 0; i < flows_.size(); ++i) {
     const State& state = states_[static_cast<std::size_t>(ids_[i])];
     next = std::min(next, (state.heap.front().through - state.clock) / rates_[i].bytes_per_us);
   }
   return std::max(0.0, next);
+}
+
+void FlowState::refresh_rates() {
+  stale_ = false;
+  if (flows_.empty() || flows_.size() > kRemembered) return share_bandwidth(flows_, device_, rates_);
+  std::array<std::int32_t, 2 * kRemembered> key{};
+  std::uint32_t place = 0;
+  for (std::size_t i = 0; i < flows_.size(); ++i) {
+    key[2 * i] = ids_[i];
+    key[2 * i + 1] = static_cast<std::int32_t>(flows_[i].count);
+    place = (place * 31 + static_cast<std::uint32_t>(ids_[i])) * 251 + static_cast<std::uint32_t>(key[2 * i + 1]);
+  }
+  Known& known = known_[place % kPlaces];
+  if (known.key != key) {
+    share_bandwidth(flows_, device_, rates_);
+    known.key = key;
+    std::copy(rates_.begin(), rates_.end(), known.rates.begin());
+    return;
+  }
+  rates_.assign(known.rates.begin(), known.rates.begin() + static_cast<std::ptrdiff_t>(flows_.size()));
 }
 
 void FlowState::advance(double us) {

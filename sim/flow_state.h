@@ -5,6 +5,7 @@
 // rates do in between; only the head of each class's heap can be next. An event costs O(active classes + log cohorts).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -48,6 +49,14 @@ class FlowState {
     BoundTimes times;
   };
 
+  /// Rates by the counts of up to kRemembered classes: a class that one CTA leaves and another enters has the rates it had before.
+  static constexpr std::size_t kRemembered = 3;
+  struct Known {
+    std::array<std::int32_t, 2 * kRemembered> key{};  ///< class and count, 0: none
+    std::array<FlowRate, kRemembered> rates;
+  };
+  void refresh_rates();
+
   const std::vector<FlowClass>& classes_;
   const costmodel::DeviceSpec& device_;
   std::vector<State> states_;
@@ -55,6 +64,7 @@ class FlowState {
   std::vector<std::int32_t> ids_;  ///< class of each of flows_
   std::vector<FlowRate> rates_;
   bool stale_ = false;
+  std::vector<Known> known_;
 };
 
 }  // namespace espalier::sim

@@ -43,7 +43,7 @@ void SmTime::pass(double us, const std::vector<FlowClass>& active, const std::ve
   const double ctas = static_cast<double>(resident_);
   const double busy = std::min(sms_, ctas);
   const double share = us * busy / ctas;
-  for (int b = 0; b < kBounds; ++b) split_.busy[b] += share * std::max(0.0, fixed_.us[b]);
+  for (int b = 0; b < kBounds && in_fixed_ > 0; ++b) split_.busy[b] += share * std::max(0.0, fixed_.us[b]);
   for (std::size_t i = 0; i < active.size(); ++i) {
     split_.busy[static_cast<int>(rates[i].bound)] += share * active[i].count;
   }

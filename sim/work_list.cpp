@@ -9,7 +9,6 @@
 #include <unordered_map>
 
 #include "core/error.h"
-#include "core/rng.h"
 #include "core/units.h"
 #include "sim/reuse.h"
 
@@ -55,12 +54,13 @@ struct TaskKey {
 
 struct TaskKeyHash {
   std::size_t operator()(const TaskKey& key) const {
-    std::uint64_t h = static_cast<std::uint64_t>(key.miss * kMissSteps);
+    auto h = static_cast<std::uint64_t>(key.miss * kMissSteps);
     for (std::int64_t field : {std::int64_t{key.kernel}, static_cast<std::int64_t>(key.shape.role),
                                std::int64_t{key.shape.queries}, std::int64_t{key.shape.heads}, key.shape.kv_tokens,
                                key.shape.visible_pairs, std::int64_t{key.shape.segments},
                                std::int64_t{key.shape.writes_partial}, key.shape.folded_rows, key.shape.folded_columns}) {
-      h = core::random_bits(h, static_cast<std::uint64_t>(field));
+      h = (h ^ static_cast<std::uint64_t>(field)) * 0x9e3779b97f4a7c15ULL;  // 2^64 / golden ratio: spreads neighbours
+      h ^= h >> 32;
     }
     return static_cast<std::size_t>(h);
   }

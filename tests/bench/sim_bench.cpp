@@ -3,7 +3,9 @@
 
 #include "core/rng.h"
 #include "scheduler/plan_builder.h"
+#include "sim/engine.h"
 #include "sim/simulator.h"
+#include "sim/work_list.h"
 
 namespace {
 
@@ -48,6 +50,20 @@ void irregular(benchmark::State& state) {
   run(state, plan_of(tokens, {.q_heads = 4, .kv_heads = 1}));
 }
 BENCHMARK(irregular)->Arg(1'000)->Arg(10'000)->Arg(100'000)->Unit(benchmark::kMillisecond);
+
+/// The event engine alone: the work list is made once. Every task is a class of its own.
+void events(benchmark::State& state) {
+  core::Rng rng(1);
+  std::vector<std::int64_t> tokens;
+  for (std::int64_t i = 0; i < state.range(0); ++i) tokens.push_back(rng.log_normal(1000, 1.0));
+  const scheduler::Plan plan = plan_of(tokens, {.q_heads = 4, .kv_heads = 1});
+  const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
+  const sim::WorkList list = sim::make_work_list(plan, device, false);
+  if (sim::run_events(plan, device, list, {}).makespan_us != sim::simulate(plan, device).makespan_us) state.SkipWithError("not the same");
+  for (auto _ : state) benchmark::DoNotOptimize(sim::run_events(plan, device, list, {}).makespan_us);
+  state.SetItemsProcessed(state.iterations() * state.range(0));
+}
+BENCHMARK(events)->Arg(1'000)->Arg(10'000)->Arg(100'000)->Unit(benchmark::kMillisecond);
 
 void uniform(benchmark::State& state) {
   run(state, plan_of(std::vector<std::int64_t>(static_cast<std::size_t>(state.range(0)), 128), {.q_heads = 32, .kv_heads = 32}));
