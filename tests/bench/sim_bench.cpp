@@ -3,6 +3,7 @@
 
 #include "core/rng.h"
 #include "scheduler/plan_builder.h"
+#include "sim/closed_form.h"
 #include "sim/engine.h"
 #include "sim/simulator.h"
 #include "sim/work_list.h"
@@ -64,6 +65,20 @@ void events(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }
 BENCHMARK(events)->Arg(1'000)->Arg(10'000)->Arg(100'000)->Unit(benchmark::kMillisecond);
+
+/// The closed form of the same plans, eight copies of each task.
+void closed_form(benchmark::State& state) {
+  core::Rng rng(1);
+  std::vector<std::int64_t> tokens;
+  for (std::int64_t i = 0; i < state.range(0); ++i) tokens.push_back(rng.log_normal(1000, 1.0));
+  const scheduler::Plan plan = plan_of(tokens, {.q_heads = 32, .kv_heads = 8});
+  const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
+  const sim::WorkList list = sim::make_work_list(plan, device, false);
+  const double ratio = sim::closed_form_us(plan, device, list) / sim::simulate(plan, device).makespan_us;
+  if (!(ratio > 0.97 && ratio < 1.03)) state.SkipWithError("far from the events");
+  for (auto _ : state) benchmark::DoNotOptimize(sim::closed_form_us(plan, device, list));
+}
+BENCHMARK(closed_form)->Arg(100)->Arg(1'000)->Arg(10'000)->Unit(benchmark::kMicrosecond);
 
 void uniform(benchmark::State& state) {
   run(state, plan_of(std::vector<std::int64_t>(static_cast<std::size_t>(state.range(0)), 128), {.q_heads = 32, .kv_heads = 32}));
