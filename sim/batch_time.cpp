@@ -22,7 +22,7 @@ constexpr double kWindows = 8;
 struct Free {
   double at = 0;
   std::int64_t count = 0;
-  const Run* last = nullptr;
+  const CtaRun* last = nullptr;
   double rate = 0;   ///< loaded rate of its main flow
   double fixed = 0;  ///< share of its time that no rate shortens
   friend bool operator<(const Free& a, const Free& b) { return a.at > b.at; }  // heap: the soonest first
@@ -34,7 +34,7 @@ class BatchTimer::Steps {
  public:
   Steps(const WorkList& list, const costmodel::DeviceSpec& device) : list_(list), device_(device), place_(list.classes.size(), -1) {}
 
-  double us(const Batch& batch) {
+  double us(const CtaBatch& batch) {
     collect(batch);
     if (ctas_ <= 0) return 0;
     const double capacity = device_.sms * static_cast<double>(list_.sm_units) / (batch.units / batch.ctas);
@@ -48,25 +48,25 @@ class BatchTimer::Steps {
     lay_out(batch);
     const double us = drain() + (ctas_ <= slots_ ? 0 : std::max(0.0, lockstep - steady) / ctas_);
     double arrival = 0;
-    for (const Run& run : batch.arrivals) arrival = std::max(arrival, alone(run));
+    for (const CtaRun& run : batch.arrivals) arrival = std::max(arrival, alone(run));
     return us + arrival;
   }
 
  private:
-  void collect(const Batch& batch) {
+  void collect(const CtaBatch& batch) {
     flows_.clear();
     bytes_.clear();
     ids_.clear();
     ctas_ = fixed_ = 0;
-    for (const Run& run : batch.runs) add(run);
+    for (const CtaRun& run : batch.runs) add(run);
     for (const auto& queue : batch.queues) {
-      for (const Run& run : queue) add(run);
+      for (const CtaRun& run : queue) add(run);
     }
     for (const std::int32_t id : ids_) place_[static_cast<std::size_t>(id)] = -1;
     for (std::size_t i = 0; i < ids_.size(); ++i) place_[static_cast<std::size_t>(ids_[i])] = static_cast<std::int32_t>(i);
   }
 
-  void add(const Run& run) {
+  void add(const CtaRun& run) {
     const auto n = static_cast<double>(run.count);
     ctas_ += n;
     fixed_ += n * fixed_us(run);
@@ -93,7 +93,7 @@ class BatchTimer::Steps {
     of[at] += ctas;
   }
 
-  static double fixed_us(const Run& run) { return run.start_us + run.kind->exposed_us + run.kind->end_us; }
+  static double fixed_us(const CtaRun& run) { return run.start_us + run.kind->exposed_us + run.kind->end_us; }
 
   /// Time of all CTAs at the rates of `rates_`, in CTA x us.
   double total_us(const std::vector<FlowRate>& rates) const {
@@ -130,7 +130,7 @@ class BatchTimer::Steps {
   }
 
   /// Rates of the CTAs from run `begin` on, `ctas` of them or a little more; returns the run behind them.
-  std::size_t settle_window(const std::vector<Run>& runs, std::size_t begin, double ctas) {
+  std::size_t settle_window(const std::vector<CtaRun>& runs, std::size_t begin, double ctas) {
     for (auto* sums : {&bytes_, &mains_, &ios_}) std::fill(sums->begin(), sums->end(), 0.0);
     fixed_ = 0;
     double left = 0;
@@ -138,7 +138,7 @@ class BatchTimer::Steps {
     if (left < 1.5 * ctas) ctas = left;  // a short rest belongs to the window before it
     std::size_t end = begin;
     for (double n = 0; end < runs.size() && n < ctas; ++end) {
-      const Run& run = runs[end];
+      const CtaRun& run = runs[end];
       const auto count = static_cast<double>(run.count);
       n += count;
       fixed_ += count * fixed_us(run);
@@ -175,12 +175,12 @@ class BatchTimer::Steps {
     return us;
   }
 
-  Free end_of(const Run& run, double at, std::int64_t count) const {
+  Free end_of(const CtaRun& run, double at, std::int64_t count) const {
     const double rate = run.kind->main_class < 0 ? 0 : rates_[place_of(run.kind->main_class)].bytes_per_us;
     return {at, count, &run, rate, fixed_us(run) / std::max(loaded(run), 1e-12)};
   }
 
-  double loaded(const Run& run) const {
+  double loaded(const CtaRun& run) const {
     double us = fixed_us(run);
     const CtaKind& kind = *run.kind;
     if (kind.main_class >= 0) us += kind.main_bytes / rates_[place_of(kind.main_class)].bytes_per_us;
@@ -189,7 +189,7 @@ class BatchTimer::Steps {
   }
 
   /// A CTA that nobody disturbs.
-  double alone(const Run& run) const {
+  double alone(const CtaRun& run) const {
     double us = fixed_us(run);
     if (run.kind->main_class >= 0) us += run.kind->main_bytes / list_.classes[static_cast<std::size_t>(run.kind->main_class)].cap_bytes_per_us;
     if (run.kind->io_class >= 0) us += run.kind->io_bytes / list_.classes[static_cast<std::size_t>(run.kind->io_class)].cap_bytes_per_us;
@@ -197,12 +197,12 @@ class BatchTimer::Steps {
   }
 
   /// Times at which the slots are through, at loaded rates: greedy in dispatch order, a queue on a slot of its own.
-  void lay_out(const Batch& batch) {
+  void lay_out(const CtaBatch& batch) {
     free_.clear();
     double base = 0;  // of all of free_
     for (const auto& queue : batch.queues) {
       double us = 0;
-      for (const Run& run : queue) us += loaded(run) * static_cast<double>(run.count);
+      for (const CtaRun& run : queue) us += loaded(run) * static_cast<double>(run.count);
       free_.push_back(end_of(queue.back(), us, 1));
     }
     if (batch.runs.empty()) return;
@@ -212,7 +212,7 @@ class BatchTimer::Steps {
     const double windows = std::min(kWindows, std::floor(ctas_ / slots_));
     std::size_t settled = batch.queues.empty() && windows >= 2 ? 0 : batch.runs.size();
     for (std::size_t r = 0; r < batch.runs.size(); ++r) {
-      const Run& run = batch.runs[r];
+      const CtaRun& run = batch.runs[r];
       if (r == settled) settled = settle_window(batch.runs, r, ctas_ / windows);
       const double us = loaded(run);
       std::int64_t left = run.count;
@@ -343,6 +343,6 @@ class BatchTimer::Steps {
 
 BatchTimer::BatchTimer(const WorkList& list, const costmodel::DeviceSpec& device) : steps_(std::make_unique<Steps>(list, device)) {}
 BatchTimer::~BatchTimer() = default;
-double BatchTimer::us(const Batch& batch) { return steps_->us(batch); }
+double BatchTimer::us(const CtaBatch& batch) { return steps_->us(batch); }
 
 }  // namespace espalier::sim

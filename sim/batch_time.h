@@ -11,17 +11,17 @@
 namespace espalier::sim {
 
 /// Equal CTAs that stand next to each other in dispatch order.
-struct Run {
+struct CtaRun {
   const CtaKind* kind = nullptr;
   double start_us = 0;  ///< dispatch; nothing for work that a resident CTA takes
   std::int64_t count = 0;
 };
 
 /// What runs between two barriers: CTAs in dispatch order, those of queues, and merges on arrival.
-struct Batch {
-  std::vector<Run> runs;
-  std::vector<std::vector<Run>> queues;
-  std::vector<Run> arrivals;
+struct CtaBatch {
+  std::vector<CtaRun> runs;
+  std::vector<std::vector<CtaRun>> queues;
+  std::vector<CtaRun> arrivals;
   double units = 0;  ///< SM shares of all CTAs of `runs` and one of each queue
   double ctas = 0;
 };
@@ -31,7 +31,7 @@ class BatchTimer {
  public:
   BatchTimer(const WorkList& list, const costmodel::DeviceSpec& device);
   ~BatchTimer();
-  double us(const Batch& batch);
+  double us(const CtaBatch& batch);
 
  private:
   class Steps;

@@ -45,7 +45,7 @@ class Twin {
 
  private:
   double level_us(const std::vector<LaunchId>& launches, bool first) {
-    std::vector<Batch> batches;
+    std::vector<CtaBatch> batches;
     double gap = first ? device_.least_launch_gap_us() : 0;
     for (const LaunchId l : launches) {
       const auto follow = plan_.launches[l].follow;
@@ -59,7 +59,7 @@ class Twin {
     return us;
   }
 
-  void add_launch(const Launch& launch, std::vector<Batch>& batches) {
+  void add_launch(const Launch& launch, std::vector<CtaBatch>& batches) {
     std::size_t stage = 0;
     std::int64_t need = 1;
     for (std::int32_t p = launch.phases.begin; p < launch.phases.end; ++p) need = std::max(need, list_.phases[static_cast<std::size_t>(p)].need);
@@ -67,14 +67,14 @@ class Twin {
       const Phase& phase = plan_.phases[static_cast<std::size_t>(p)];
       if (p > launch.phases.begin && phase.start == PhaseStart::barrier) ++stage;
       if (batches.size() <= stage) batches.resize(stage + 1);
-      Batch& batch = batches[stage];
+      CtaBatch& batch = batches[stage];
       const scheduler::Interval works = list_.phases[static_cast<std::size_t>(p)].works;
       const bool fresh = stage == 0 && launch.workers == 0 && phase.start != PhaseStart::on_arrival;
       if (phase.kind == PhaseKind::tasks && launch.workers > 0) continue;
       auto& runs = phase.kind == PhaseKind::steps && phase.start == PhaseStart::on_arrival ? batch.arrivals : batch.runs;
       for (std::int32_t w = works.begin; w < works.end;) {
         const Work& work = list_.works[static_cast<std::size_t>(w)];
-        Run run{&list_.kinds[static_cast<std::size_t>(work.kind)], fresh ? device_.cta_start_ns * 1e-3 : 0, 0};
+        CtaRun run{&list_.kinds[static_cast<std::size_t>(work.kind)], fresh ? device_.cta_start_ns * 1e-3 : 0, 0};
         for (; w < work.run_end; ++w) run.count += list_.works[static_cast<std::size_t>(w)].copies;
         if (&runs == &batch.runs) {
           batch.units += static_cast<double>(run.count * need);
@@ -86,7 +86,7 @@ class Twin {
     if (launch.workers > 0) add_queues(launch, need, batches);
   }
 
-  void add_queues(const Launch& launch, std::int64_t need, std::vector<Batch>& batches) {
+  void add_queues(const Launch& launch, std::int64_t need, std::vector<CtaBatch>& batches) {
     // By task: its work, and which batch its phase is in.
     std::map<std::int32_t, std::pair<std::size_t, const CtaKind*>> tasks;
     std::size_t stage = 0;
@@ -102,7 +102,7 @@ class Twin {
     }
     for (std::int32_t q = launch.queue_begin; q < launch.queue_begin + launch.workers; ++q) {
       const scheduler::Interval items = plan_.queues[static_cast<std::size_t>(q)];
-      std::vector<std::vector<Run>> by_stage(batches.size());
+      std::vector<std::vector<CtaRun>> by_stage(batches.size());
       for (std::int32_t i = items.begin; i < items.end; ++i) {
         const auto& [at, kind] = tasks.at(plan_.queue_items[static_cast<std::size_t>(i)].task.value);
         auto& queue = by_stage[at];
