@@ -36,7 +36,7 @@ function(espalier_install)
   get_property(libraries GLOBAL PROPERTY ESPALIER_LIBRARIES)
   install(TARGETS ${libraries} EXPORT espalier ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
   install(EXPORT espalier NAMESPACE espalier:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/espalier FILE espalierTargets.cmake)
-  foreach(folder core traces costmodel scheduler sim kernels)
+  foreach(folder core traces costmodel scheduler sim kernels viz)
     install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/espalier
             FILES_MATCHING PATTERN "*.h")
   endforeach()

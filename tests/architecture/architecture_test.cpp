@@ -25,7 +25,8 @@ const std::map<std::string, std::set<std::string>> kAllowed = {
     {"scheduler", {"core", "traces", "costmodel"}},
     {"sim", {"core", "traces", "costmodel", "scheduler"}},
     {"kernels", {"core", "traces", "costmodel", "scheduler"}},
-    {"apps", {"core", "traces", "costmodel", "scheduler", "sim", "kernels"}},
+    {"viz", {"core", "traces", "costmodel", "scheduler", "sim"}},
+    {"apps", {"core", "traces", "costmodel", "scheduler", "sim", "kernels", "viz"}},
 };
 
 std::vector<fs::path> sources(const std::string& folder) {

@@ -1,0 +1,23 @@
+// Small pieces that pictures share: axes, text that fits, insets between boxes.
+#pragma once
+
+#include <string>
+
+#include "viz/model/axis.h"
+#include "viz/scene/scene.h"
+
+namespace espalier::viz {
+
+/// Margins of pictures with axes.
+inline constexpr double kLeftMargin = 46, kBottomMargin = 22;
+
+/// `text`, cut with an ellipsis to `width` pixels.
+std::string fitted(const std::string& text, double size, double width);
+/// A box with half a pixel left free around it where it is large enough, so that neighbours stay apart.
+Rect inset(Rect rect);
+/// Ticks and labels below y, from the axis' pixels on; grid lines up to `top`.
+void bottom_axis(Scene& scene, const Axis& axis, double y, double top);
+/// Ticks and labels left of x.
+void left_axis(Scene& scene, const Axis& axis, double x, double right);
+
+}  // namespace espalier::viz
