@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,15 +39,13 @@ struct PlanCommand {
 };
 int run_plan(const PlanCommand& command);
 
-/// check, sim, run, export: one plan file.
+/// check, sim, run: one plan file.
 struct PlanFileCommand {
   std::string plan;
   std::vector<std::string> devices;  ///< empty: the one the plan was made for
   std::string backend = "interpret";
   std::string json;
   std::string perfetto;
-  std::string format;
-  std::string output = "-";
   std::uint64_t seed = 1;
   bool force = false;
   bool explain = false;  ///< sim
@@ -54,7 +53,17 @@ struct PlanFileCommand {
 int run_check(const PlanFileCommand& command);
 int run_sim(const PlanFileCommand& command);
 int run_execute(const PlanFileCommand& command);
-int run_export(const PlanFileCommand& command);
+
+struct ExportCommand {
+  PlanFileCommand file;  ///< a plan; svg and csv take a forest, too
+  std::string format;    ///< svg, csv, perfetto, dot
+  HeadOptions heads;     ///< of a forest; a plan has its own
+  std::optional<std::int64_t> snapshot;
+  std::string table;     ///< csv: tasks, nodes, requests; empty: tasks of a plan, nodes of a forest
+  std::string theme = "auto";  ///< svg: light, dark, auto (the reader's preference)
+  std::string output = "-";
+};
+int run_export(const ExportCommand& command);
 
 struct CompareCommand {
   InputOptions inputs;

@@ -73,7 +73,8 @@ struct Commands {
   apps::ListCommand list;
   apps::TraceCommand gen, import, info;
   apps::PlanCommand plan;
-  apps::PlanFileCommand check, sim, run, exported;
+  apps::PlanFileCommand check, sim, run;
+  apps::ExportCommand exported;
   apps::CompareCommand compare;
   apps::CostTableCommand cost_table;
   apps::TuneCommand tune;
@@ -137,10 +138,18 @@ void add_plan_files(CLI::App& app, Commands& c, int& code) {
   run->add_option("--seed", c.run.seed, "seed of queries and KV")->check(CLI::Range(std::uint64_t{0}, kMostSeed))->capture_default_str();
   run->add_flag("--force", c.run.force, "run even if it takes many minutes");
   run->callback([&] { code = apps::run_execute(c.run); });
+}
 
-  CLI::App* exported = app.add_subcommand("export", "write a plan's simulated timeline (perfetto) or its graph (dot)");
-  exported->add_option("format", c.exported.format, "perfetto or dot")->required();
-  common(exported, c.exported)->add_option("-o,--output", c.exported.output, "file; - is stdout")->capture_default_str();
+void add_export(CLI::App& app, Commands& c, int& code) {
+  CLI::App* exported = app.add_subcommand("export", "draw or tabulate a plan or a forest, with no display needed");
+  exported->add_option("format", c.exported.format, "svg (picture), csv (table), perfetto (timeline), dot (graph)")->required();
+  exported->add_option("file", c.exported.file.plan, "plan/1 file; svg and csv: or a forest; - is stdin")->required();
+  add_device(*exported, c.exported.file.devices);
+  add_heads(*exported, c.exported.heads);
+  exported->add_option("--snapshot", c.exported.snapshot, "the one of a forest file with several");
+  exported->add_option("--table", c.exported.table, "csv: tasks, nodes or requests");
+  exported->add_option("--theme", c.exported.theme, "svg: light, dark, or auto (the reader's preference)")->capture_default_str();
+  exported->add_option("-o,--output", c.exported.output, "file; - is stdout")->capture_default_str();
   exported->callback([&] { code = apps::run_export(c.exported); });
 }
 
@@ -219,6 +228,7 @@ int parse_and_run(int argc, char** argv) {
   add_trace(app, commands, code);
   add_plan(app, commands, code);
   add_plan_files(app, commands, code);
+  add_export(app, commands, code);
   add_compare(app, commands, code);
   add_cost_table(app, commands, code);
   add_tune(app, commands, code);

@@ -1,4 +1,4 @@
-// espalier plan, check, sim, run, export: one plan, step by step.
+// espalier plan, check, sim, run: one plan, step by step.
 
 #include <fmt/core.h>
 
@@ -7,13 +7,13 @@
 #include "apps/commands.h"
 #include "apps/cost_models.h"
 #include "apps/explanation.h"
+#include "apps/plan_files.h"
 #include "apps/terminal.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/text.h"
 #include "kernels/oracle.h"
-#include "scheduler/plan_graph.h"
 #include "scheduler/plan_statistics.h"
 #include "scheduler/policy.h"
 #include "scheduler/validate.h"
@@ -25,13 +25,6 @@ namespace {
 constexpr double kInterpretLimit = 2e11;
 /// fp64 interpreter against the fp64 oracle: only the order of additions differs.
 constexpr double kTolerance = 1e-10;
-
-scheduler::Plan load_plan(const std::string& path) { return scheduler::read_plan(core::read_file(path), path); }
-
-costmodel::DeviceSpec device_for(const PlanFileCommand& command, const scheduler::Plan& plan) {
-  if (command.devices.size() > 1) throw core::usage_error("--device: expected one device");
-  return costmodel::find_device(command.devices.empty() ? plan.provenance.device : command.devices.front());
-}
 
 void print_statistics(const scheduler::Plan& plan) {
   const scheduler::PlanStatistics s = scheduler::statistics(plan);
@@ -45,11 +38,6 @@ void print_statistics(const scheduler::Plan& plan) {
              s.requested_over_unique, core::count_text(s.partial_rows), s.max_partials_per_request,
              core::bytes_text(s.workspace_bytes));
   for (const std::string& why : plan.provenance.why) fmt::print("  why: {}\n", why);
-}
-
-void require_valid(const scheduler::Plan& plan, const costmodel::DeviceSpec& device) {
-  const auto violations = scheduler::validate(plan, device);
-  if (!violations.empty()) throw core::Error(core::ErrorKind::check_failed, scheduler::violations_text(violations));
 }
 
 /// What a policy says of this forest, and the sentence that says so.
@@ -186,24 +174,6 @@ int run_execute(const PlanFileCommand& command) {
                     fmt::format("the plan's result differs from the oracle by {:.3e} at request {}, head {}, column {}{}",
                                 difference.worst, difference.request, difference.head, difference.column,
                                 difference.same_specials ? "" : " (NaN or infinity in other places)"));
-}
-
-int run_export(const PlanFileCommand& command) {
-  const scheduler::Plan plan = load_plan(command.plan);
-  if (command.format == "dot") {
-    require_valid(plan, device_for(command, plan));
-    core::write_file(command.output, scheduler::graphviz(plan));
-    return 0;
-  }
-  if (command.format != "perfetto") {
-    throw core::usage_error(core::unknown_name("export format", command.format, {"perfetto", "dot"}));
-  }
-  const costmodel::DeviceSpec device = device_for(command, plan);
-  require_valid(plan, device);
-  sim::SimOptions options;
-  options.timeline = true;
-  core::write_file(command.output, scheduler::write_trace_events(sim::simulate(plan, device, options).timeline, plan));
-  return 0;
 }
 
 }  // namespace espalier::apps
