@@ -76,6 +76,7 @@ struct CompareCommand {
   std::string json, baseline, perfetto, perfetto_row;
   bool timing = true;
   bool rows = false;
+  std::int32_t intervals = 3;
   std::int32_t jobs = 0;
   std::string command_line;
 };

@@ -14,6 +14,7 @@
 #include "core/units.h"
 #include "scheduler/plan_statistics.h"
 #include "scheduler/validate.h"
+#include "sim/interval.h"
 
 namespace espalier::apps {
 
@@ -50,7 +51,16 @@ struct Case {
   double dedupe;
 };
 
-void fill_simulation(ReportRow& row, const scheduler::Plan& plan, const Case& c, const CompareOptions& options) {
+/// A row and what it came from, until the intervals of the fastest rows are known.
+struct Candidate {
+  ReportRow row;
+  std::optional<scheduler::Plan> plan;
+  sim::SimResult result;
+};
+
+void fill_simulation(Candidate& candidate, const Case& c, const CompareOptions& options) {
+  ReportRow& row = candidate.row;
+  const scheduler::Plan& plan = *candidate.plan;
   const sim::SimResult result = sim::simulate(plan, c.device);
   const scheduler::PlanStatistics statistics = scheduler::statistics(plan);
   row.time_us = result.makespan_us;
@@ -74,6 +84,7 @@ void fill_simulation(ReportRow& row, const scheduler::Plan& plan, const Case& c,
   row.shares.underfill = result.split.underfill / all;
   row.shares.tail = result.split.tail / all;
   row.shares.merge = result.split.merge / all;
+  candidate.result = result;
 }
 
 /// Plans, and how long planning takes: the best of a few for quick planners, whose first run is cold.
@@ -98,8 +109,9 @@ scheduler::PlanRequest request_of(const Input& input, const Contender& contender
   return request;
 }
 
-ReportRow run_row(const Case& c, const Contender& contender, const CompareOptions& options) {
-  ReportRow row;
+Candidate run_row(const Case& c, const Contender& contender, const CompareOptions& options) {
+  Candidate candidate;
+  ReportRow& row = candidate.row;
   row.input = c.input.source;
   row.snapshot = c.input.snapshot;
   row.device = c.device.name;
@@ -112,25 +124,42 @@ ReportRow run_row(const Case& c, const Contender& contender, const CompareOption
   row.lower_bound_us = c.bound.us;
   row.unique_kv_bytes = core::checked_mul(traces::unique_tokens(c.input.forest), options.heads.heads.kv_bytes_per_token());
   const scheduler::PlanRequest request = request_of(c.input, contender, options, c.device, c.models);
-  const scheduler::PlanResult result =
+  scheduler::PlanResult result =
       options.timing ? timed_plan(*contender.choice, request, row.plan_us) : scheduler::make_plan(*contender.choice, request);
   if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
     row.status = RowStatus::refused;
     row.why = fmt::format("{}: {}", scheduler::refusal_name(refusal->refusal), refusal->sentence);
-    return row;
+    return candidate;
   }
-  const auto& plan = std::get<scheduler::Plan>(result);
-  const auto violations = scheduler::validate(plan, c.device);
+  const auto violations = scheduler::validate(std::get<scheduler::Plan>(result), c.device);
   const bool memory_only = std::all_of(violations.begin(), violations.end(), [](const scheduler::Violation& v) {
     return v.violation == scheduler::ViolationClass::workspace_too_large;
   });
   if (!violations.empty()) {
     row.status = memory_only ? RowStatus::refused : RowStatus::invalid;
     row.why = memory_only ? "memory: " + violations.front().sentence : scheduler::violations_text(violations);
-    return row;
+    return candidate;
   }
-  fill_simulation(row, plan, c, options);
-  return row;
+  candidate.plan = std::get<scheduler::Plan>(std::move(result));
+  fill_simulation(candidate, c, options);
+  return candidate;
+}
+
+/// Intervals for the fastest rows: each costs some twenty simulations.
+void add_intervals(std::vector<Candidate>& candidates, const Case& c, const CompareOptions& options) {
+  std::vector<Candidate*> ranked;
+  for (Candidate& candidate : candidates) {
+    if (candidate.row.time_us) ranked.push_back(&candidate);
+  }
+  std::stable_sort(ranked.begin(), ranked.end(), [](const Candidate* a, const Candidate* b) { return *a->row.time_us < *b->row.time_us; });
+  ranked.resize(std::min(ranked.size(), static_cast<std::size_t>(std::max(0, options.intervals))));
+  for (Candidate* candidate : ranked) {
+    ReportRow& row = candidate->row;
+    row.effects = sim::parameter_effects(*candidate->plan, c.device, candidate->result);
+    const sim::TimeInterval interval = sim::interval_of(*row.time_us, row.effects);
+    row.time_low_us = interval.low_us;
+    row.time_high_us = interval.high_us;
+  }
 }
 
 std::vector<ReportRow> run_case(const Input& input, const costmodel::DeviceSpec& device, const CompareOptions& options,
@@ -138,21 +167,25 @@ std::vector<ReportRow> run_case(const Input& input, const costmodel::DeviceSpec&
   const Case c{input, device, models, scheduler::lower_bound(input.forest, options.heads.heads, device),
                static_cast<double>(traces::logical_tokens(input.forest)) /
                    static_cast<double>(traces::unique_tokens(input.forest))};
-  std::vector<ReportRow> rows;
+  std::vector<Candidate> candidates;
   std::optional<double> flat_us;
   bool has_flat = false;
   for (const Contender& contender : contenders(options)) {
-    rows.push_back(run_row(c, contender, options));
-    if (rows.back().strategy != "flash_decoding") continue;
-    flat_us = rows.back().time_us;
+    candidates.push_back(run_row(c, contender, options));
+    if (candidates.back().row.strategy != "flash_decoding") continue;
+    flat_us = candidates.back().row.time_us;
     has_flat = true;
   }
+  add_intervals(candidates, c, options);
   if (!has_flat) {
     const scheduler::StrategyChoice flat = scheduler::parse_strategy("flash_decoding");
-    flat_us = run_row(c, {&flat, ""}, options).time_us;
+    flat_us = run_row(c, {&flat, ""}, options).row.time_us;
   }
-  for (ReportRow& row : rows) {
+  std::vector<ReportRow> rows;
+  for (Candidate& candidate : candidates) {
+    ReportRow& row = candidate.row;
     if (row.time_us && flat_us) row.speedup_vs_flash_decoding = *flat_us / *row.time_us;
+    rows.push_back(std::move(row));
   }
   return rows;
 }

@@ -34,6 +34,8 @@ struct ReportRow {
   std::int64_t requests = 0;
   double dedupe = 1.0;
   std::optional<double> time_us;
+  std::optional<double> time_low_us, time_high_us;  ///< what the origins of the device's numbers allow; the fastest rows of a case have it
+  std::vector<double> effects;                      ///< of these numbers on log time, see sim/interval.h
   std::optional<double> speedup_vs_flash_decoding;
   double lower_bound_us = 0;
   std::optional<double> share_of_bound;            ///< lower bound / time, at the achievable bandwidth
@@ -58,6 +60,7 @@ struct CompareOptions {
   std::vector<std::string> cost_models;  ///< specs; strategies that consume one run with each; none: each with its own
   std::uint64_t seed = 1;
   bool timing = true;
+  std::int32_t intervals = 3;  ///< fastest rows of each case that get an interval
   std::int32_t jobs = 0;  ///< threads; 0: one a core
 };
 
@@ -94,6 +97,11 @@ struct Summary {
   std::optional<double> speedup;  ///< none when flash_decoding was refused on a snapshot
   TimeShares shares;
   std::string bound_by, why;
+  struct Uncertain {
+    double time_us = 0;
+    std::vector<double> effects;
+  };
+  std::map<std::int64_t, Uncertain> uncertain;  ///< by snapshot
   std::size_t served() const { return snapshots - refused - invalid; }
   bool complete() const { return served() == snapshots && snapshots > 0; }
 };

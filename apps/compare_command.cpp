@@ -80,6 +80,7 @@ int run_compare(const CompareCommand& command) {
   else if (!command.study.empty()) options.cost_models = choose_cost_models("all");
   options.seed = command.inputs.seed;
   options.timing = command.timing;
+  options.intervals = command.intervals;
   options.jobs = command.jobs;
   if (!command.perfetto_row.empty() && command.perfetto.empty()) throw core::usage_error("--perfetto-row: give --perfetto FILE too");
   if (!command.study.empty()) return run_study(command, options);

@@ -24,8 +24,9 @@ std::string heading(const sim::Explanation& e, const scheduler::Plan& plan, cons
   const scheduler::LowerBound bound = scheduler::lower_bound(plan.forest, plan.heads, device);
   const double us = std::max(r.makespan_us, 1e-300);
   const double hbm = static_cast<double>(r.hbm_bytes) / us, l2 = static_cast<double>(r.l2_bytes) / us;
-  return fmt::format("{} on {}: {}, {:.0f} % of the lower bound {}, {} bound\n", plan.provenance.strategy, device.name,
-                     core::time_text(r.makespan_us), r.makespan_us > 0 ? 100.0 * bound.us / us : 100.0, core::time_text(bound.us),
+  const std::string interval = r.high_us > 0 ? fmt::format(" ({}-{})", core::time_text(r.low_us), core::time_text(r.high_us)) : "";
+  return fmt::format("{} on {}: {}{}, {:.0f} % of its bound {}, {} bound\n", plan.provenance.strategy, device.name,
+                     core::time_text(r.makespan_us), interval, r.makespan_us > 0 ? 100.0 * bound.us / us : 100.0, core::time_text(bound.us),
                      sim::bound_name(r.bound_by)) +
          fmt::format("  HBM {} ({:.0f} % of its rate), L2 {} ({:.0f} % of its rate), {:.0f} % of KV reads hit L2\n",
                      core::bytes_text(r.hbm_bytes), 100.0 * hbm / device.hbm_achievable_bytes_per_us(), core::bytes_text(r.l2_bytes),

@@ -167,6 +167,8 @@ void add_compare(CLI::App& app, Commands& c, int& code) {
   compare->add_option("--perfetto", c.compare.perfetto, "write one row's timeline as trace events");
   compare->add_option("--perfetto-row", c.compare.perfetto_row, "strategy[@device[@input[@snapshot]]]; the fastest of the first input otherwise");
   compare->add_option("--jobs", c.compare.jobs, "threads; 0 is one a core")->check(CLI::Range(0, 1024))->capture_default_str();
+  compare->add_option("--intervals", c.compare.intervals, "fastest rows of each input that get an interval by the origins of the device's numbers")
+      ->check(CLI::Range(0, 1024))->capture_default_str();
   compare->add_flag("--rows", c.compare.rows, "print every snapshot's row");
   compare->add_flag("!--no-timing", c.compare.timing, "leave out host times, so that output is byte-identical");
   compare->callback([&] { code = apps::run_compare(c.compare); });

@@ -17,6 +17,7 @@
 #include "scheduler/plan_statistics.h"
 #include "scheduler/policy.h"
 #include "scheduler/validate.h"
+#include "sim/interval.h"
 
 namespace espalier::apps {
 namespace {
@@ -112,6 +113,16 @@ int run_check(const PlanFileCommand& command) {
                                                                violations.size(), violations.size() == 1 ? "" : "s"));
 }
 
+namespace {
+
+void add_interval(sim::SimResult& result, const scheduler::Plan& plan, const costmodel::DeviceSpec& device) {
+  const sim::TimeInterval interval = sim::interval_of(result.makespan_us, sim::parameter_effects(plan, device, result));
+  result.low_us = interval.low_us;
+  result.high_us = interval.high_us;
+}
+
+}  // namespace
+
 int run_sim(const PlanFileCommand& command) {
   const scheduler::Plan plan = load_plan(command.plan);
   const costmodel::DeviceSpec device = device_for(command, plan);
@@ -120,13 +131,15 @@ int run_sim(const PlanFileCommand& command) {
   options.timeline = !command.perfetto.empty();
   const scheduler::LowerBound bound = scheduler::lower_bound(plan.forest, plan.heads, device);
   if (command.explain) {
-    const sim::Explanation explanation = sim::explain(plan, device, options);
+    sim::Explanation explanation = sim::explain(plan, device, options);
+    add_interval(explanation.result, plan, device);
     if (!command.json.empty()) core::write_file(command.json, sim::write_sim(explanation.result, plan, &explanation));
     if (!command.perfetto.empty()) core::write_file(command.perfetto, scheduler::write_trace_events(explanation.result.timeline, plan));
     if (command.json != "-" && command.perfetto != "-") fmt::print("{}", render_explanation(explanation, plan, device));
     return 0;
   }
-  const sim::SimResult result = sim::simulate(plan, device, options);
+  sim::SimResult result = sim::simulate(plan, device, options);
+  add_interval(result, plan, device);
   if (!command.json.empty()) core::write_file(command.json, sim::write_sim(result, plan));
   if (!command.perfetto.empty()) core::write_file(command.perfetto, scheduler::write_trace_events(result.timeline, plan));
   if (command.json == "-" || command.perfetto == "-") return 0;
@@ -134,6 +147,7 @@ int run_sim(const PlanFileCommand& command) {
   fmt::print("simulated on {}: {} ({:.0f} % of the lower bound {}, {} bound)\n", device.name, core::time_text(result.makespan_us),
              result.makespan_us > 0 ? 100.0 * bound.us / result.makespan_us : 100.0, core::time_text(bound.us),
              sim::bound_name(result.bound_by));
+  fmt::print("  {} to {}, as far as the device's numbers may be off\n", core::time_text(result.low_us), core::time_text(result.high_us));
   fmt::print("  HBM {}, L2 {}, {:.0f} % of KV reads hit L2\n", core::bytes_text(result.hbm_bytes), core::bytes_text(result.l2_bytes),
              result.l2_hit_fraction * 100.0);
   const double all = std::max(result.split.total(), 1e-300);

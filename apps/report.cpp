@@ -29,6 +29,8 @@ void write_row(core::JsonWriter& w, const ReportRow& row) {
   w.field("status", status_name(row.status));
   w.field("requests", row.requests).field("dedupe", row.dedupe);
   optional_field(w, "time_us", row.time_us);
+  optional_field(w, "time_low_us", row.time_low_us);
+  optional_field(w, "time_high_us", row.time_high_us);
   optional_field(w, "speedup_vs_flash_decoding", row.speedup_vs_flash_decoding);
   w.field("lower_bound_us", row.lower_bound_us);
   optional_field(w, "share_of_bound", row.share_of_bound);

@@ -11,6 +11,7 @@
 #include "apps/compare.h"
 #include "apps/terminal.h"
 #include "core/text.h"
+#include "sim/interval.h"
 
 namespace espalier::apps {
 namespace {
@@ -114,6 +115,53 @@ std::string as_good_as(const Summary& best, const std::vector<Summary>& ranked) 
                      core::join(named, ", "));
 }
 
+/// Mean over the snapshots that both have an interval for: log(other / best), and by how much the device's numbers may move it.
+struct Lead {
+  double log_ratio = 0, half_width = 0;
+  int snapshots = 0;
+};
+
+Lead lead_over(const Summary& best, const Summary& other) {
+  Lead lead;
+  std::vector<double> difference;
+  for (const auto& [snapshot, theirs] : other.uncertain) {
+    const auto ours = best.uncertain.find(snapshot);
+    if (ours == best.uncertain.end()) continue;
+    difference.resize(theirs.effects.size(), 0.0);
+    for (std::size_t i = 0; i < difference.size(); ++i) difference[i] += theirs.effects[i] - ours->second.effects[i];
+    lead.log_ratio += std::log(theirs.time_us / ours->second.time_us);
+    ++lead.snapshots;
+  }
+  if (lead.snapshots == 0) return lead;
+  lead.log_ratio /= lead.snapshots;
+  for (double& effect : difference) effect /= lead.snapshots;
+  lead.half_width = sim::log_half_width(difference);
+  return lead;
+}
+
+/// Others whose lead or lag is less than what the device's numbers may shift between the two.
+std::string too_close(const Summary& best, const std::vector<Summary>& ranked) {
+  std::vector<std::string> named;
+  for (const Summary& other : ranked) {
+    if (!other.complete() || &other == &best || named.size() == kMostNamed) continue;
+    const Lead lead = lead_over(best, other);
+    if (lead.snapshots == 0 || std::abs(lead.log_ratio) > lead.half_width) continue;
+    named.push_back(fmt::format("{} ({:+.1f} %, +- {:.1f} %)", other.strategy, 100.0 * std::expm1(lead.log_ratio), 100.0 * std::expm1(lead.half_width)));
+  }
+  if (named.empty()) return "";
+  return fmt::format("{}Too close, measure: {}.\n", kIndent, core::join(named, ", "));
+}
+
+/// " +- 4.2 %", from the mean effects over the snapshots; empty without intervals.
+std::string width_text(const Summary& s) {
+  if (s.uncertain.empty()) return "";
+  std::vector<double> mean(s.uncertain.begin()->second.effects.size(), 0.0);
+  for (const auto& [snapshot, uncertain] : s.uncertain) {
+    for (std::size_t i = 0; i < mean.size(); ++i) mean[i] += uncertain.effects[i] / static_cast<double>(s.uncertain.size());
+  }
+  return fmt::format(" +- {:.1f} %", 100.0 * std::expm1(sim::log_half_width(mean)));
+}
+
 std::string verdict(const std::vector<Summary>& ranked, const CompareOptions& options) {
   const Summary& best = ranked.front();
   if (best.served() == 0) return fmt::format("  verdict: no strategy can serve this input: {}.\n", best.why);
@@ -121,8 +169,9 @@ std::string verdict(const std::vector<Summary>& ranked, const CompareOptions& op
   const Summary* flat = it == ranked.end() ? nullptr : &*it;
   std::string text = advice(best, flat);
   text += as_good_as(best, ranked);
-  text += fmt::format("{}{}: {} a layer, {} of the lower bound ({} at data-sheet bandwidth).\n", kIndent, best.strategy,
-                      core::time_text(best.time_us), percent(best.share_of_bound), percent(best.share_of_datasheet));
+  text += too_close(best, ranked);
+  text += fmt::format("{}{}: {}{} a layer, {} of the lower bound ({} at data-sheet bandwidth).\n", kIndent, best.strategy,
+                      core::time_text(best.time_us), width_text(best), percent(best.share_of_bound), percent(best.share_of_datasheet));
   text += fmt::format("{}{}.\n", kIndent, where_time_goes(best));
   if (!best.why.empty()) {
     text += fmt::format("{}{}: {}.\n", kIndent, best.snapshots > 1 ? "plan of the longest snapshot" : "plan", best.why);
@@ -172,6 +221,7 @@ void add_row(Summary& s, const ReportRow& row, double& longest_us) {
   s.hbm_bytes += static_cast<double>(row.hbm_bytes);
   s.reads_over_unique += static_cast<double>(row.hbm_bytes) / static_cast<double>(std::max<std::int64_t>(1, row.unique_kv_bytes));
   s.shares += row.shares;
+  if (!row.effects.empty()) s.uncertain[row.snapshot] = {*row.time_us, row.effects};
 }
 
 void finish(Summary& s) {

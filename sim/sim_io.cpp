@@ -102,6 +102,7 @@ std::string write_sim(const SimResult& result, const scheduler::Plan& plan, cons
   json.field("heads", traces::heads_text(plan.heads));
   json.field("strategy", plan.provenance.strategy);
   json.field("makespan_us", result.makespan_us);
+  if (result.high_us > 0) json.field("makespan_low_us", result.low_us).field("makespan_high_us", result.high_us);
   json.field("bound_by", std::string(bound_name(result.bound_by)));
   json.field("hbm_bytes", result.hbm_bytes);
   json.field("l2_bytes", result.l2_bytes);

@@ -49,6 +49,7 @@ struct SimResult {
   std::string device;
   std::uint64_t plan_hash = 0;
   double makespan_us = 0;
+  double low_us = 0, high_us = 0;  ///< the makespan's interval, see sim/interval.h; 0: not asked for
   costmodel::WorkCounts counts;   ///< whole plan
   std::int64_t hbm_bytes = 0;     ///< KV misses, queries, outputs, partials that don't stay in L2
   std::int64_t l2_bytes = 0;      ///< everything CTAs read and wrote

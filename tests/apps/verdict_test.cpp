@@ -41,6 +41,18 @@ TEST(Verdict, NamesTheFastestAndItsGain) {
   EXPECT_THAT(text, HasSubstr("83 % of the lower bound"));
 }
 
+TEST(Verdict, MarksWhatIsTooCloseToCall) {
+  ReportRow best = row("codec", 60, 200.0 / 60, 4), near = row("pat", 61, 200.0 / 61, 4), shared = row("relay", 63, 200.0 / 63, 4), unknown = row("lean", 61, 3, 4);
+  best.effects = {-0.05, 0.01};
+  near.effects = {-0.05, 0.04};     // 1.7 % behind, and 3 % of doubt that is its own
+  shared.effects = {-0.09, 0.01};   // 5 % behind, 4 % of doubt
+  const auto text = render({row("flash_decoding", 200, 1, 4), best, near, shared, unknown}, options(), false);
+  EXPECT_THAT(text, HasSubstr("Too close, measure: pat (+1.7 %, +- 3.0 %).\n"));
+  EXPECT_THAT(text, HasSubstr("codec: 60.0 us +- 5.2 % a layer"));
+  near.effects = best.effects;  // whatever the device's numbers are, it is behind
+  EXPECT_THAT(render({row("flash_decoding", 200, 1, 4), best, near}, options(), false), Not(HasSubstr("Too close")));
+}
+
 TEST(Verdict, SaysWhenThereIsNothingToShare) {
   const auto text = render({row("flash_decoding", 100, 1, 1.04), row("codec", 99, 1.01, 1.04)}, options(), false);
   EXPECT_THAT(text, HasSubstr("sharing is not worth it here"));

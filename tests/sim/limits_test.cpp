@@ -1,6 +1,8 @@
 // The closed forms a simulation must reach in its limits.
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 
+#include <cmath>
 #include <numeric>
 
 #include "sim/bandwidth.h"
@@ -163,6 +165,34 @@ TEST(Limits, FourCtasBeyondTheLastWaveCostMoreThanAQuarter) {
   EXPECT_NEAR(time(216) / time(110), 1, 0.01) << "a wave is a wave";
 }
 
+TEST(Limits, LatentAttentionReadsItsKeysOnce) {
+  // QK 576 and V 512 inside K: 1152 B a token of bf16, not 2176.
+  const DeviceSpec device = device_with();
+  const HeadConfig heads{.q_heads = 16, .kv_heads = 1, .qk_dim = 576, .v_dim = 512, .v_in_k = true};
+  KernelConfig kernel = streaming_kernel();
+  kernel.kv_tile = 32;
+  const Plan plan = node_plan(unshared(std::vector<std::int64_t>(660, 40'000)), heads, kernel, 4000);
+  const double ideal = 660.0 * 40'000 * 1152 / device.hbm_achievable_bytes_per_us();
+  EXPECT_GT(simulate(plan, device).makespan_us, ideal);
+  EXPECT_LT(simulate(plan, device).makespan_us, 1.05 * ideal);
+}
+
+TEST(Limits, Fp8KvHalvesTheBytesUntilConversionBinds) {
+  const HeadConfig half{.q_heads = 4, .kv_heads = 1};
+  HeadConfig bytes = half;
+  bytes.kv_dtype = traces::Dtype::fp8_e4m3;
+  DeviceSpec device = device_with();
+  device.fp8_convert_per_clk = 1000;
+  const auto time = [&](const HeadConfig& heads) {
+    return simulate(node_plan(unshared(std::vector<std::int64_t>(1320, 40'000)), heads, streaming_kernel(), kTokensOfAll), device).makespan_us;
+  };
+  EXPECT_NEAR(time(half) / time(bytes), 2, 0.1) << "bandwidth";
+  device.fp8_convert_per_clk = 1;  // 256 elements a token and SM
+  const double conversion_us = 1320.0 * 40'000 * 256 / device.sms / device.clocks_per_us();
+  EXPECT_GT(time(bytes), conversion_us);
+  EXPECT_LT(time(bytes), 1.1 * conversion_us);
+}
+
 TEST(Limits, MoreBandwidthIsNeverSlower) {
   core::Rng rng(11);
   for (int round = 0; round < 20; ++round) {
@@ -178,6 +208,30 @@ TEST(Limits, MoreBandwidthIsNeverSlower) {
       last = us;
     }
   }
+}
+
+/// Waves fall differently when CTAs end at other times, so a faster device may be slower by part of a last wave. How often and how much is counted.
+TEST(Limits, MoreOfAnythingIsSeldomSlowerAndByLittle) {
+  int anomalies = 0, cases = 0;
+  double worst = 0;
+  for (std::uint64_t seed = 0; seed < 40; ++seed) {
+    core::Rng rng(seed);
+    const PrefixForest forest = random_forest(rng, 80, 8000);
+    const Plan plan = node_plan(forest, {.q_heads = 8, .kv_heads = 2}, streaming_kernel(), rng.integer(128, 4096));
+    const DeviceSpec device = device_with(static_cast<double>(rng.integer(4, 132)));
+    const double us = simulate(plan, device).makespan_us;
+    for (double DeviceSpec::*field : {&DeviceSpec::hbm_gbps, &DeviceSpec::l2_bytes_per_clk, &DeviceSpec::clock_ghz, &DeviceSpec::l2_knee_mib, &DeviceSpec::sms}) {
+      DeviceSpec faster = device;
+      faster.*field = std::ceil(1.1 * faster.*field);
+      const double slower = simulate(plan, faster).makespan_us / us - 1;
+      ++cases;
+      anomalies += slower > 1e-9;
+      worst = std::max(worst, slower);
+    }
+  }
+  fmt::print("more of one resource was slower in {} of {} cases, by {:.2f} % at worst\n", anomalies, cases, 100 * worst);
+  EXPECT_LE(anomalies, cases / 10);
+  EXPECT_LE(worst, 0.03);
 }
 
 }  // namespace
