@@ -2,6 +2,7 @@
 #include "sim/work_list.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <map>
 #include <numeric>
@@ -44,6 +45,9 @@ double round_cycles(double cycles) {
   return std::ldexp(std::ceil(mantissa * 2 * kCycleSteps) / (2 * kCycleSteps), exponent);
 }
 
+/// 2^64 / golden ratio: products with it spread neighbours over all bits.
+constexpr std::uint64_t kSpread = 0x9e3779b97f4a7c15ULL;
+
 /// Everything that decides the kind of a task's CTAs.
 struct TaskKey {
   std::int32_t kernel = 0;
@@ -59,7 +63,18 @@ struct TaskKeyHash {
                                std::int64_t{key.shape.queries}, std::int64_t{key.shape.heads}, key.shape.kv_tokens,
                                key.shape.visible_pairs, std::int64_t{key.shape.segments},
                                std::int64_t{key.shape.writes_partial}, key.shape.folded_rows, key.shape.folded_columns}) {
-      h = (h ^ static_cast<std::uint64_t>(field)) * 0x9e3779b97f4a7c15ULL;  // 2^64 / golden ratio: spreads neighbours
+      h = (h ^ static_cast<std::uint64_t>(field)) * kSpread;
+      h ^= h >> 32;
+    }
+    return static_cast<std::size_t>(h);
+  }
+};
+
+struct KindHash {
+  std::size_t operator()(const CtaKind& kind) const {
+    std::uint64_t h = static_cast<std::uint64_t>(kind.main_class) * 64 + static_cast<std::uint64_t>(kind.io_class);
+    for (const double field : {kind.main_bytes, kind.io_bytes, kind.exposed_us, kind.burst_us, kind.end_us}) {
+      h = (h ^ std::bit_cast<std::uint64_t>(field)) * kSpread;
       h ^= h >> 32;
     }
     return static_cast<std::size_t>(h);
@@ -304,7 +319,7 @@ class ListMaker {
   double kv_hit_bytes_ = 0;
   std::unordered_map<TaskKey, Priced, TaskKeyHash> priced_;
   std::map<std::tuple<double, double, double>, std::int32_t> class_ids_;
-  std::map<CtaKind, std::int32_t> kind_ids_;
+  std::unordered_map<CtaKind, std::int32_t, KindHash> kind_ids_;
   WorkList list_;
 };
 

@@ -126,7 +126,7 @@ TEST(Explain, NamesWhatHeldSmsWaitFor) {
 TEST(Explain, PartsAddUpAndThePathHasNoHole) {
   const DeviceSpec device = costmodel::find_device("h100-sxm");
   std::map<Kind, int> kinds;
-  for (const char* family : {"doc_qa:docs=2", "bfs_search"}) {
+  for (const char* family : {"doc_qa:docs=1", "bfs_search:problems=2"}) {
     const PrefixForest forest = traces::generate_family(family, 3);
     for (const scheduler::Strategy* strategy : scheduler::strategies()) {
       const HeadConfig heads{.q_heads = 32, .kv_heads = 8};
