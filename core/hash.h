@@ -1,7 +1,9 @@
 // Content hashes (XXH3, 64 bit). Derived files carry the hash of what they came from.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,7 +21,12 @@ class Hasher {
   Hasher(const Hasher&) = delete;
   Hasher& operator=(const Hasher&) = delete;
 
-  void bytes(const void* data, std::size_t size);
+  void bytes(const void* data, std::size_t size) {
+    // Most writes are a few bytes long: they are collected, the stream is the same.
+    if (size > sizeof buffer_ || filled_ > sizeof buffer_ - size) return pass_on(data, size);
+    if (size != 0) std::memcpy(buffer_ + filled_, data, size);
+    filled_ += size;
+  }
   void text(std::string_view s) { column(std::span(s.data(), s.size())); }
   /// `T` must be plain data without padding; the static assertion catches the structs that are not.
   template <class T>
@@ -37,10 +44,15 @@ class Hasher {
   void column(const std::vector<T>& rows) {
     column(std::span<const T>(rows));
   }
-  std::uint64_t digest() const;
+  std::uint64_t digest();
 
  private:
+  /// Empties the buffer into the state, then takes the bytes.
+  void pass_on(const void* data, std::size_t size);
+
   void* state_;
+  std::size_t filled_ = 0;
+  std::byte buffer_[1024];
 };
 
 /// 16 lower-case hex digits, the form hashes have in files.

@@ -87,6 +87,33 @@ std::int64_t accumulators_per_thread(const KernelConfig& kernel, const traces::H
   return core::ceil_div(std::int64_t{kernel.query_tile} * heads.v_dim, kernel.warps * kThreadsPerWarp);
 }
 
+/// What a CTA of a kernel lacks: it needs `need`, there are `most`.
+enum class Limit : std::uint8_t { size, engine, smem, warps, registers, accumulators };
+struct Unfit {
+  Limit limit;
+  std::int64_t need = 0, most = 0;
+};
+
+/// No text is made here: planners ask of every kernel, at every step.
+std::optional<Unfit> find_unfit(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
+  for (const Size& size : sizes_of(kernel)) {
+    if (!in_range(size)) return Unfit{Limit::size};
+  }
+  if (kernel.engine == Engine::wgmma && device.wgmma_flop_per_clk <= 0) return Unfit{Limit::engine};
+  const std::int64_t smem = smem_bytes(kernel, heads);
+  const std::int64_t most_smem = std::min(device_bytes(device.smem_kib_per_cta), device_bytes(device.smem_kib_per_sm) - kSmemReserve);
+  if (smem > most_smem) return Unfit{Limit::smem, smem, most_smem};
+  const auto most_warps = std::min(kMostWarpsPerCta, static_cast<std::int64_t>(device.warps_per_sm));
+  if (kernel.warps > most_warps) return Unfit{Limit::warps, kernel.warps, most_warps};
+  const auto most_registers = static_cast<std::int64_t>(device.registers_per_sm);
+  if (registers_per_cta(kernel) > most_registers) return Unfit{Limit::registers, registers_per_cta(kernel), most_registers};
+  const std::int64_t accumulators = accumulators_per_thread(kernel, heads);
+  if (accumulators > 0 && accumulators + kRegistersBesideAccumulators > kernel.registers) {
+    return Unfit{Limit::accumulators, accumulators, kernel.registers};
+  }
+  return std::nullopt;
+}
+
 std::vector<KernelConfig> read_catalog() {
   const auto document = core::JsonDocument::parse(kernels_json, "kernels.json");
   const JsonView root = document.root();
@@ -183,7 +210,7 @@ std::int64_t smem_bytes(const KernelConfig& kernel, const traces::HeadConfig& he
 }
 
 std::int32_t ctas_per_sm(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
-  if (!unfit_reason(kernel, heads, device).empty()) return 0;
+  if (!fits_device(kernel, heads, device)) return 0;
   const auto limit = [](double resource, std::int64_t need) { return static_cast<std::int64_t>(resource) / need; };
   const std::int64_t smem = device_bytes(device.smem_kib_per_sm) / (smem_bytes(kernel, heads) + kSmemReserve);
   const std::int64_t resident = std::min({limit(device.ctas_per_sm, 1), limit(device.warps_per_sm, kernel.warps),
@@ -191,29 +218,28 @@ std::int32_t ctas_per_sm(const KernelConfig& kernel, const traces::HeadConfig& h
   return static_cast<std::int32_t>(resident);
 }
 
+bool fits_device(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
+  return !find_unfit(kernel, heads, device);
+}
+
 std::string unfit_reason(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
-  const auto refuse = [&](std::string_view what, std::int64_t need, std::int64_t most) {
-    return fmt::format("{} needs {} {}, {} has {}", kernel.name, need, what, device.name, most);
-  };
-  for (const Size& size : sizes_of(kernel)) {
-    if (!in_range(size)) return fmt::format("{} has {} {}, expected {} to {}", kernel.name, size.field, size.value, size.low, size.high);
+  const std::optional<Unfit> unfit = find_unfit(kernel, heads, device);
+  if (!unfit) return {};
+  switch (unfit->limit) {
+    case Limit::size:
+      for (const Size& size : sizes_of(kernel)) {
+        if (!in_range(size)) return fmt::format("{} has {} {}, expected {} to {}", kernel.name, size.field, size.value, size.low, size.high);
+      }
+      break;
+    case Limit::engine: return fmt::format("{} needs warp-group MMA, which {} lacks", kernel.name, device.name);
+    case Limit::smem: return fmt::format("{} needs {} bytes of shared memory a CTA, {} has {}", kernel.name, unfit->need, device.name, unfit->most);
+    case Limit::warps: return fmt::format("{} needs {} warps a CTA, {} has {}", kernel.name, unfit->need, device.name, unfit->most);
+    case Limit::registers: return fmt::format("{} needs {} registers a CTA, {} has {}", kernel.name, unfit->need, device.name, unfit->most);
+    case Limit::accumulators:
+      return fmt::format("{} would spill: {} accumulators a thread for {} value columns, {} registers", kernel.name, unfit->need,
+                         heads.v_dim, unfit->most);
   }
-  if (kernel.engine == Engine::wgmma && device.wgmma_flop_per_clk <= 0) {
-    return fmt::format("{} needs warp-group MMA, which {} lacks", kernel.name, device.name);
-  }
-  const std::int64_t smem = smem_bytes(kernel, heads);
-  const std::int64_t most_smem = std::min(device_bytes(device.smem_kib_per_cta), device_bytes(device.smem_kib_per_sm) - kSmemReserve);
-  if (smem > most_smem) return refuse("bytes of shared memory a CTA", smem, most_smem);
-  const auto most_warps = std::min(kMostWarpsPerCta, static_cast<std::int64_t>(device.warps_per_sm));
-  if (kernel.warps > most_warps) return refuse("warps a CTA", kernel.warps, most_warps);
-  const auto most_registers = static_cast<std::int64_t>(device.registers_per_sm);
-  if (registers_per_cta(kernel) > most_registers) return refuse("registers a CTA", registers_per_cta(kernel), most_registers);
-  const std::int64_t accumulators = accumulators_per_thread(kernel, heads);
-  if (accumulators > 0 && accumulators + kRegistersBesideAccumulators > kernel.registers) {
-    return fmt::format("{} would spill: {} accumulators a thread for {} value columns, {} registers", kernel.name,
-                       accumulators, heads.v_dim, kernel.registers);
-  }
-  return {};
+  ESPALIER_CHECK(false);
 }
 
 const std::vector<KernelConfig>& kernel_catalog() {
@@ -233,11 +259,10 @@ const KernelConfig& find_kernel(std::string_view name) {
 const KernelConfig& our_attend_kernel(std::int64_t rows, const traces::HeadConfig& heads, const DeviceSpec& device) {
   static const std::vector<const KernelConfig*> family = our_family();
   const KernelConfig* chosen = nullptr;
-  std::string why;
+  const KernelConfig* first_unfit = nullptr;
   for (const KernelConfig* kernel : family) {
-    std::string reason = unfit_reason(*kernel, heads, device);
-    if (!reason.empty()) {
-      if (why.empty()) why = std::move(reason);
+    if (!fits_device(*kernel, heads, device)) {
+      if (first_unfit == nullptr) first_unfit = kernel;
       continue;
     }
     const bool larger = chosen == nullptr || kernel->query_tile > chosen->query_tile;
@@ -245,6 +270,7 @@ const KernelConfig& our_attend_kernel(std::int64_t rows, const traces::HeadConfi
     if (chosen->query_tile >= rows) break;
   }
   if (chosen == nullptr) {
+    const std::string why = first_unfit == nullptr ? "" : unfit_reason(*first_unfit, heads, device);
     throw core::Error(core::ErrorKind::check_failed,
                       fmt::format("none of our kernels fits {} for heads {}: {}", device.name, traces::heads_text(heads), why));
   }

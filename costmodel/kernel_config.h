@@ -68,6 +68,7 @@ std::int32_t ctas_per_sm(const KernelConfig& kernel, const traces::HeadConfig& h
 /// Why a CTA can't run on the device (senseless sizes, shared memory, warps, registers, accumulators, engine missing); empty
 /// when it can.
 std::string unfit_reason(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device);
+bool fits_device(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device);
 
 const std::vector<KernelConfig>& kernel_catalog();
 /// Throws Error (usage) with the nearest name when the catalog has none.

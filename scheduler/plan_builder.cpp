@@ -50,8 +50,8 @@ std::int32_t queries_per_tile(const costmodel::KernelConfig& kernel, const trace
 PlanBuilder::PlanBuilder(const traces::PrefixForest& forest, const traces::HeadConfig& heads) {
   plan_.forest = forest;
   plan_.heads = heads;
-  plan_.query_rows.reserve(forest.request_count());
-  for (const RequestId r : core::ids<RequestId>(forest.request_count())) plan_.query_rows.push_back(r);
+  plan_.query_rows.resize(forest.request_count());
+  for (const RequestId r : core::ids<RequestId>(forest.request_count())) plan_.query_rows[r.index()] = r;
 }
 
 KernelId PlanBuilder::kernel(const costmodel::KernelConfig& config) {
@@ -61,6 +61,11 @@ KernelId PlanBuilder::kernel(const costmodel::KernelConfig& config) {
     return k;
   }
   return plan_.kernels.push_back(config);
+}
+
+void PlanBuilder::reserve_tasks(std::size_t tasks, std::size_t segments) {
+  plan_.tasks.reserve(plan_.tasks.size() + tasks);
+  plan_.segments.reserve(plan_.segments.size() + segments);
 }
 
 Interval PlanBuilder::queries(RequestId begin, RequestId end) {
@@ -174,6 +179,23 @@ void PlanBuilder::queues(std::span<const std::vector<QueueItem>> workers) {
   }
 }
 
+void PlanBuilder::queues(std::span<const QueueItem> items, std::span<const std::size_t> ends) {
+  ESPALIER_CHECK(!plan_.launches.empty() && plan_.launches.raw().back().workers == 0);
+  if (items.empty()) return;
+  ESPALIER_CHECK(!ends.empty() && ends.back() == items.size());
+  Launch& launch = plan_.launches.raw().back();
+  launch.workers = length32(ends.size());
+  launch.queue_begin = length32(plan_.queues.size());
+  std::int32_t at = append(plan_.queue_items, items).begin;
+  const std::int32_t first = at;
+  plan_.queues.reserve(plan_.queues.size() + ends.size());
+  for (const std::size_t end : ends) {
+    const std::int32_t next = first + static_cast<std::int32_t>(end);
+    plan_.queues.push_back({at, next});
+    at = next;
+  }
+}
+
 StepId PlanBuilder::finish_rows(traces::Dtype dtype) {
   const StepId first = next_step();
   merge_rows(*this, unfinished_, dtype);
@@ -197,6 +219,8 @@ void PlanBuilder::lay_out_workspace() {
 void PlanBuilder::drop_empty_launches() {
   const auto empty = [&](LaunchId l) { return plan_.launches[l].phases.size() == 0; };
   const auto all = core::ids<LaunchId>(plan_.launches.size());
+  const auto has_phases = [](const Launch& launch) { return launch.phases.size() > 0; };
+  if (plan_.dependencies.empty() && std::all_of(plan_.launches.begin(), plan_.launches.end(), has_phases)) return;
   core::Column<LaunchId, LaunchId> renumbered(plan_.launches.size());
   core::Column<LaunchId, std::vector<LaunchId>> needs(plan_.launches.size());  // in old numbers, kept launches only
   core::Column<LaunchId, Launch> kept;

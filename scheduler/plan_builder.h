@@ -26,6 +26,7 @@ class PlanBuilder {
   PlanBuilder(const traces::PrefixForest& forest, const traces::HeadConfig& heads);
 
   KernelId kernel(const costmodel::KernelConfig& config);  ///< registers once, by name
+  void reserve_tasks(std::size_t tasks, std::size_t segments);  ///< so many more will be added
 
   /// Query groups. An interval of requests (costs nothing: query_rows begins with all requests in order), or any list in
   /// depth-first order.
@@ -56,6 +57,8 @@ class PlanBuilder {
   void step_phase(KernelId kernel, StepId begin, PhaseStart start = PhaseStart::together);
   /// Per-worker queues of the open launch, items in order of execution. Nothing is added when no worker has an item.
   void queues(std::span<const std::vector<QueueItem>> workers);
+  /// The same, all items in one list: those of worker w end before items[ends[w]].
+  void queues(std::span<const QueueItem> items, std::span<const std::size_t> ends);
   TaskId next_task() const { return TaskId(plan_.tasks.size()); }
   StepId next_step() const { return StepId(plan_.steps.size()); }
 

@@ -5,6 +5,7 @@
 #include "scheduler/row_merger.h"
 
 #include <algorithm>
+#include <span>
 
 #include "core/error.h"
 
@@ -31,6 +32,7 @@ struct MergeList {
 class RowMerger {
  public:
   RowMerger(PlanBuilder& builder, TaskId first, traces::Dtype dtype) : builder_(builder), plan_(builder.plan()), dtype_(dtype) {
+    tasks_.reserve(static_cast<std::size_t>(builder.next_task().value - first.value));
     for (TaskId t = first; t < builder.next_task(); ++t.value) {
       const Task& task = plan_.tasks[t];
       if (task.kind == TaskKind::attend && !task.slot.valid() && task.folds.size() == 0) tasks_.push_back(t);
@@ -40,16 +42,53 @@ class RowMerger {
   void run() {
     if (tasks_.empty()) return;
     collect_rows();
+    shared_.assign(plan_.tasks.size(), 0);
+    if (uniform_) run_uniform();
+    else run_by_parts();
+  }
+
+ private:
+  std::int32_t head_end(TaskId t) const {
+    const Task& task = plan_.tasks[t];
+    return task.head_begin + task.head_count * task.copies;
+  }
+
+  /// All tasks cover the same heads: a request's rows are one part, and stay where they are.
+  void run_uniform() {
+    const auto requests = core::ids<RequestId>(plan_.forest.request_count());
+    for (const RequestId r : requests) {
+      const std::span<const PartialRow> rows = rows_of(r);
+      if (rows.size() < 2) continue;
+      for (const PartialRow& row : rows) shared_[row.task.index()] = 1;
+    }
+    make_slots();
+    const std::int32_t head_begin = plan_.tasks[tasks_[0]].head_begin, last_head = head_end(tasks_[0]);
+    std::span<const PartialRow> open;
+    std::int32_t run = 0;
+    for (const RequestId r : requests) {
+      const std::span<const PartialRow> rows = rows_of(r);
+      if (rows.empty() || !plan_.tasks[rows[0].task].slot.valid()) continue;
+      if (run > 0 && follows(open, rows, run)) {
+        ++run;
+        continue;
+      }
+      if (run > 0) emit_step(open, head_begin, last_head, run);
+      open = rows;
+      run = 1;
+    }
+    if (run > 0) emit_step(open, head_begin, last_head, run);
+  }
+
+  void run_by_parts() {
     MergeList list, open;
-    std::vector<char> shared(plan_.tasks.size(), 0);  // tasks that some query can't take as its final row
     for (const RequestId r : core::ids<RequestId>(plan_.forest.request_count())) {
       list_of(r, list);
       for (const Part& part : list.parts) {
         if (part.last - part.first < 2) continue;
-        for (std::size_t i = part.first; i < part.last; ++i) shared[list.rows[i].task.index()] = 1;
+        for (std::size_t i = part.first; i < part.last; ++i) shared_[list.rows[i].task.index()] = 1;
       }
     }
-    make_slots(shared);
+    make_slots();
     std::int32_t run = 0;
     for (const RequestId r : core::ids<RequestId>(plan_.forest.request_count())) {
       list_of(r, list);
@@ -66,29 +105,29 @@ class RowMerger {
     emit(open, run);
   }
 
- private:
-  std::int32_t head_end(TaskId t) const {
-    const Task& task = plan_.tasks[t];
-    return task.head_begin + task.head_count * task.copies;
+  std::span<const PartialRow> rows_of(RequestId r) const {
+    return std::span(rows_).subspan(begin_[r.index()], begin_[r.index() + 1] - begin_[r.index()]);
   }
 
   void collect_rows() {
-    begin_.assign(plan_.forest.request_count() + 1, 0);
+    // Counted two places ahead, so that filling leaves each request's begin in its place.
+    begin_.assign(plan_.forest.request_count() + 2, 0);
     uniform_ = true;
+    const Task& first = plan_.tasks[tasks_[0]];
+    const std::int32_t last_head = head_end(tasks_[0]);
     for (const TaskId t : tasks_) {
       const Task& task = plan_.tasks[t];
-      uniform_ = uniform_ && task.head_begin == plan_.tasks[tasks_[0]].head_begin && head_end(t) == head_end(tasks_[0]);
+      uniform_ = uniform_ && task.head_begin == first.head_begin && head_end(t) == last_head;
       for (std::int32_t q = task.queries.begin; q < task.queries.end; ++q) {
-        ++begin_[plan_.query_rows[static_cast<std::size_t>(q)].index() + 1];
+        ++begin_[plan_.query_rows[static_cast<std::size_t>(q)].index() + 2];
       }
     }
-    for (std::size_t r = 1; r < begin_.size(); ++r) begin_[r] += begin_[r - 1];
+    for (std::size_t r = 2; r < begin_.size(); ++r) begin_[r] += begin_[r - 1];
     rows_.resize(begin_.back());
-    std::vector<std::size_t> next(begin_.begin(), begin_.end() - 1);
     for (const TaskId t : tasks_) {
       const Interval queries = plan_.tasks[t].queries;
       for (std::int32_t q = queries.begin; q < queries.end; ++q) {
-        rows_[next[plan_.query_rows[static_cast<std::size_t>(q)].index()]++] = {t, q - queries.begin};
+        rows_[begin_[plan_.query_rows[static_cast<std::size_t>(q)].index() + 1]++] = {t, q - queries.begin};
       }
     }
   }
@@ -97,25 +136,19 @@ class RowMerger {
   void list_of(RequestId r, MergeList& list) {
     list.parts.clear();
     list.rows.clear();
-    const auto first = rows_.begin() + static_cast<std::ptrdiff_t>(begin_[r.index()]);
-    const auto last = rows_.begin() + static_cast<std::ptrdiff_t>(begin_[r.index() + 1]);
-    if (first == last) return;
-    if (uniform_) {
-      list.rows.assign(first, last);
-      list.parts.push_back({plan_.tasks[first->task].head_begin, head_end(first->task), 0, list.rows.size()});
-      return;
-    }
+    const std::span<const PartialRow> rows = rows_of(r);
+    if (rows.empty()) return;
     borders_.clear();
-    for (auto row = first; row != last; ++row) {
-      borders_.push_back(plan_.tasks[row->task].head_begin);
-      borders_.push_back(head_end(row->task));
+    for (const PartialRow& row : rows) {
+      borders_.push_back(plan_.tasks[row.task].head_begin);
+      borders_.push_back(head_end(row.task));
     }
     std::sort(borders_.begin(), borders_.end());
     borders_.erase(std::unique(borders_.begin(), borders_.end()), borders_.end());
     for (std::size_t b = 0; b + 1 < borders_.size(); ++b) {
       Part part{borders_[b], borders_[b + 1], list.rows.size(), 0};
-      for (auto row = first; row != last; ++row) {
-        if (plan_.tasks[row->task].head_begin <= part.head_begin && head_end(row->task) >= part.head_end) list.rows.push_back(*row);
+      for (const PartialRow& row : rows) {
+        if (plan_.tasks[row.task].head_begin <= part.head_begin && head_end(row.task) >= part.head_end) list.rows.push_back(row);
       }
       part.last = list.rows.size();
       // At each border some task begins or ends, so neighbouring parts never have the same tasks.
@@ -123,9 +156,9 @@ class RowMerger {
     }
   }
 
-  void make_slots(const std::vector<char>& shared) {
+  void make_slots() {
     for (const TaskId t : tasks_) {
-      if (!shared[t.index()]) continue;
+      if (!shared_[t.index()]) continue;
       Slot slot;
       slot.queries = plan_.tasks[t].queries;
       slot.head_begin = plan_.tasks[t].head_begin;
@@ -136,33 +169,39 @@ class RowMerger {
     }
   }
 
+  /// True when `rows` are those of `open` moved down by `run`: the same slots.
+  static bool follows(std::span<const PartialRow> open, std::span<const PartialRow> rows, std::int32_t run) {
+    return std::equal(open.begin(), open.end(), rows.begin(), rows.end(),
+                      [run](const PartialRow& a, const PartialRow& b) { return a.task == b.task && a.row + run == b.row; });
+  }
+
+  static std::span<const PartialRow> rows_in(const MergeList& list, const Part& part) {
+    return std::span(list.rows).subspan(part.first, part.last - part.first);
+  }
+
   /// True when `list` is `open` moved down by `run` rows: the same slots, parts and heads.
   static bool continues(const MergeList& open, const MergeList& list, std::int32_t run) {
-    if (open.parts != list.parts) return false;
-    for (const Part& part : open.parts) {
-      for (std::size_t i = part.first; i < part.last; ++i) {
-        if (open.rows[i].task != list.rows[i].task || open.rows[i].row + run != list.rows[i].row) return false;
-      }
-    }
-    return true;
+    return open.parts == list.parts && std::all_of(open.parts.begin(), open.parts.end(), [&](const Part& part) {
+             return follows(rows_in(open, part), rows_in(list, part), run);
+           });
   }
 
   /// The steps of `run` requests of which the first has this list.
   void emit(const MergeList& list, std::int32_t run) {
     if (run == 0) return;
-    for (const Part& part : list.parts) {
-      inputs_.clear();
-      for (std::size_t i = part.first; i < part.last; ++i) {
-        inputs_.push_back({plan_.tasks[list.rows[i].task].slot, list.rows[i].row});
-      }
-      ReductionStep step;
-      step.rows = run;
-      // The final rows are those of the requests in the first input's own group.
-      step.out_row = plan_.slots[inputs_[0].slot].queries.begin + inputs_[0].row;
-      step.head_begin = part.head_begin;
-      step.head_count = part.head_end - part.head_begin;
-      builder_.step(step, inputs_);
-    }
+    for (const Part& part : list.parts) emit_step(rows_in(list, part), part.head_begin, part.head_end, run);
+  }
+
+  void emit_step(std::span<const PartialRow> rows, std::int32_t head_begin, std::int32_t last_head, std::int32_t run) {
+    inputs_.clear();
+    for (const PartialRow& row : rows) inputs_.push_back({plan_.tasks[row.task].slot, row.row});
+    ReductionStep step;
+    step.rows = run;
+    // The final rows are those of the requests in the first input's own group.
+    step.out_row = plan_.slots[inputs_[0].slot].queries.begin + inputs_[0].row;
+    step.head_begin = head_begin;
+    step.head_count = last_head - head_begin;
+    builder_.step(step, inputs_);
   }
 
   PlanBuilder& builder_;
@@ -170,6 +209,7 @@ class RowMerger {
   traces::Dtype dtype_;
   bool uniform_ = true;  ///< all tasks cover the same heads
   std::vector<TaskId> tasks_;
+  std::vector<char> shared_;  ///< tasks that some query can't take as its final row
   std::vector<std::size_t> begin_;  ///< rows of request r: [begin_[r], begin_[r + 1]) of rows_
   std::vector<PartialRow> rows_;
   std::vector<std::int32_t> borders_;

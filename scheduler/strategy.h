@@ -35,6 +35,7 @@ struct PlanRequest {
   /// one, and sees to it that extrapolated estimates are told in the plan's `why`.
   std::shared_ptr<const costmodel::CostModel> model = nullptr;
   std::vector<std::string> only_kernels = {};  ///< names of the kernels of ours it may use; empty: all
+  bool explain = true;  ///< false: the strategy may leave Provenance::why empty, as a server that plans at every step wants it
 };
 
 enum class RefusalClass : std::uint8_t {

@@ -43,7 +43,7 @@ const KernelConfig& allowed_kernel(const PlanRequest& request, std::int64_t rows
   const KernelConfig* chosen = nullptr;
   for (const KernelConfig& kernel : costmodel::kernel_catalog()) {
     if (kernel.role != costmodel::KernelRole::attend || !may_use(request, kernel)) continue;
-    if (!costmodel::unfit_reason(kernel, request.heads, request.device).empty()) continue;
+    if (!costmodel::fits_device(kernel, request.heads, request.device)) continue;
     // The smallest that holds the rows; while none does, the largest. Of equal tiles the first of the catalog.
     const bool better = chosen == nullptr || (chosen->query_tile < rows ? kernel.query_tile > chosen->query_tile
                                                                         : kernel.query_tile >= rows && kernel.query_tile < chosen->query_tile);
@@ -71,7 +71,7 @@ std::vector<const KernelConfig*> our_variants(const PlanRequest& request, const 
   std::vector<const KernelConfig*> variants = {&usual};
   for (const KernelConfig& kernel : costmodel::kernel_catalog()) {
     const bool same = kernel.role == usual.role && kernel.query_tile == usual.query_tile && kernel.name.starts_with(family);
-    if (same && kernel.name != usual.name && may_use(request, kernel) && costmodel::unfit_reason(kernel, request.heads, request.device).empty()) variants.push_back(&kernel);
+    if (same && kernel.name != usual.name && may_use(request, kernel) && costmodel::fits_device(kernel, request.heads, request.device)) variants.push_back(&kernel);
   }
   return variants;
 }

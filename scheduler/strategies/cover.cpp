@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <memory>
+#include <string>
+#include <utility>
 
 #include "core/error.h"
 #include "core/units.h"
@@ -14,39 +17,43 @@ using traces::PrefixForest;
 
 namespace {
 
-constexpr std::size_t kMaxHeights = 4;
-
 /// Least cost of a node's subtree when the node stands at a height: for requests that have one partial row so far (their heights
 /// have all been the same), and for those that have several.
+template <std::size_t Heights>
 struct SubtreeCost {
-  std::array<double, kMaxHeights> single{}, several{};
+  std::array<double, Heights> single{}, several{};
 };
 
-class HeightChoice {
- public:
-  HeightChoice(const PrefixForest& forest, const CoverPrices& prices) : forest_(forest), prices_(prices) {}
+/// Full tiles that hold the readers of a node. Most nodes fit one; a division is spared.
+std::int32_t tiles_of(std::int32_t readers, std::int32_t queries) { return readers <= queries ? 1 : (readers - 1) / queries + 1; }
 
-  std::vector<std::uint8_t> run() {
-    const std::size_t heights = prices_.heights.size();
-    costs_.resize(forest_.node_count());
+/// The number of heights is known at compile time: this runs for every node at every step that is planned.
+template <std::size_t Heights>
+class HeightAssignment {
+ public:
+  HeightAssignment(const PrefixForest& forest, const CoverPrices& prices)
+      : forest_(forest), partial_us_(prices.partial_us), costs_(forest.node_count()) {
+    std::copy_n(prices.heights.begin(), Heights, heights_.begin());
+  }
+
+  HeightChoice run() {
+    const std::array<HeightCost, Heights> heights = heights_;
     for (std::size_t i = forest_.node_count(); i-- > 0;) {
       const NodeId n(static_cast<std::int32_t>(i));
-      SubtreeCost& cost = costs_[i];
+      SubtreeCost<Heights>& cost = costs_[i];
       const std::int32_t readers = forest_.readers(n);
       const auto tokens = static_cast<double>(forest_.tokens[n]);
-      for (std::size_t h = 0; h < heights; ++h) {
-        const HeightCost& height = prices_.heights[h];
-        // Most nodes fit a tile; a division is spared.
-        const std::int32_t tiles = readers <= height.queries ? 1 : (readers - 1) / height.queries + 1;
-        const double own = tokens * tiles * height.token_us;
+      for (std::size_t h = 0; h < Heights; ++h) {
+        const double own = tokens * tiles_of(readers, heights[h].queries) * heights[h].token_us;
         cost.single[h] += own;
         cost.several[h] += own;
       }
-      if (forest_.is_root(n)) continue;
-      SubtreeCost& above = costs_[forest_.parent[n].index()];
-      const double lower = static_cast<double>(readers) * prices_.partial_us;
+      const NodeId parent = forest_.parent[n];
+      if (!parent.valid()) continue;
+      SubtreeCost<Heights>& above = costs_[parent.index()];
+      const double lower = static_cast<double>(readers) * partial_us_;
       double least = std::numeric_limits<double>::infinity();  // over lower heights, after a change
-      for (std::size_t h = 0; h < heights; ++h) {
+      for (std::size_t h = 0; h < Heights; ++h) {
         above.single[h] += std::min(cost.single[h], least + 2 * lower);
         above.several[h] += std::min(cost.several[h], least + lower);
         least = std::min(least, cost.several[h]);
@@ -56,37 +63,42 @@ class HeightChoice {
   }
 
  private:
-  std::vector<std::uint8_t> assign() const {
-    const std::size_t heights = prices_.heights.size();
-    std::vector<std::uint8_t> chosen(forest_.node_count());
-    std::vector<char> several(forest_.node_count(), 0);
+  HeightChoice assign() const {
+    HeightChoice choice;
+    choice.height.resize(forest_.node_count());
+    std::vector<std::uint8_t> on_path(forest_.node_count());  // a bit a height
     for (const NodeId n : core::ids<NodeId>(forest_.node_count())) {
-      const SubtreeCost& cost = costs_[n.index()];
+      const SubtreeCost<Heights>& cost = costs_[n.index()];
+      const NodeId parent = forest_.parent[n];
       std::size_t best = 0;
-      if (forest_.is_root(n)) {
-        for (std::size_t h = 1; h < heights; ++h) best = cost.single[h] < cost.single[best] ? h : best;
+      unsigned above = 0;
+      if (!parent.valid()) {
+        for (std::size_t h = 1; h < Heights; ++h) best = cost.single[h] < cost.single[best] ? h : best;
       } else {
-        const std::size_t parent = forest_.parent[n].index();
-        const std::size_t top = chosen[parent];
-        const bool merged = several[parent] != 0;
-        best = top;
-        double least = merged ? cost.several[top] : cost.single[top];
-        const double lower = static_cast<double>(forest_.readers(n)) * prices_.partial_us * (merged ? 1 : 2);
-        for (std::size_t h = top; h-- > 0;) {
+        above = on_path[parent.index()];
+        best = choice.height[parent.index()];
+        const bool merged = (above & (above - 1)) != 0;
+        double least = merged ? cost.several[best] : cost.single[best];
+        const double lower = static_cast<double>(forest_.readers(n)) * partial_us_ * (merged ? 1 : 2);
+        for (std::size_t h = best; h-- > 0;) {
           if (cost.several[h] + lower >= least) continue;
           least = cost.several[h] + lower;
           best = h;
         }
-        several[n.index()] = static_cast<char>(merged || best != top);
       }
-      chosen[n.index()] = static_cast<std::uint8_t>(best);
+      choice.height[n.index()] = static_cast<std::uint8_t>(best);
+      on_path[n.index()] = static_cast<std::uint8_t>(above | 1U << best);
+      choice.least_tokens[best] += forest_.tokens[n] * tiles_of(forest_.readers(n), heights_[best].queries);
     }
-    return chosen;
+    static constexpr std::int8_t kRows[] = {0, 0, 0, 2, 0, 2, 2, 3, 0, 2, 2, 3, 2, 3, 3, 4};  // of a request, by the heights on its path
+    for (const NodeId leaf : forest_.leaf) choice.partial_rows += kRows[on_path[leaf.index()]];
+    return choice;
   }
 
   const PrefixForest& forest_;
-  const CoverPrices& prices_;
-  std::vector<SubtreeCost> costs_;
+  std::array<HeightCost, Heights> heights_;
+  double partial_us_;
+  std::vector<SubtreeCost<Heights>> costs_;
 };
 
 /// Borders with gaps of at most `longest` and the least sum of `shared[i]` + tile_tokens over borders i.
@@ -96,12 +108,12 @@ std::vector<std::int32_t> place_borders(const std::vector<std::int64_t>& shared,
     std::int32_t border;
   };
   const auto end = static_cast<std::int32_t>(shared.size()) - 1;
-  std::vector<std::int32_t> before(shared.size());
-  std::vector<Cheapest> window(shared.size());  // candidates for the border before, cost rising
+  const auto before = std::make_unique_for_overwrite<std::int32_t[]>(shared.size());
+  const auto window = std::make_unique_for_overwrite<Cheapest[]>(shared.size());  // candidates for the border before, cost and place rising
   std::size_t head = 0, tail = 1;
   window[0] = {0, 0};
   for (std::int32_t i = 1; i <= end; ++i) {
-    while (window[head].border + longest < i) ++head;
+    if (window[head].border + longest < i) ++head;  // places differ, so one at most drops out
     before[static_cast<std::size_t>(i)] = window[head].border;
     const double cost = window[head].cost + static_cast<double>(shared[static_cast<std::size_t>(i)]) + tile_tokens;
     // Of equals the earlier stays: longer tiles.
@@ -167,23 +179,41 @@ PathTokens path_tokens(const PrefixForest& forest) {
   return path_tokens_of(forest, [](NodeId) { return true; });
 }
 
-Cover cover_forest(const PrefixForest& forest, const CoverPrices& prices, const PathTokens& all) {
-  ESPALIER_CHECK(!prices.heights.empty() && prices.heights.size() <= kMaxHeights && forest.request_count() > 0);
+HeightChoice choose_heights(const PrefixForest& forest, const CoverPrices& prices) {
+  switch (prices.heights.size()) {
+    case 1: {
+      HeightChoice choice;
+      for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
+        choice.least_tokens[0] += forest.tokens[n] * tiles_of(forest.readers(n), prices.heights[0].queries);
+      }
+      return choice;
+    }
+    case 2: return HeightAssignment<2>(forest, prices).run();
+    case 3: return HeightAssignment<3>(forest, prices).run();
+    case 4: return HeightAssignment<4>(forest, prices).run();
+    default: break;
+  }
+  core::fail_check(__FILE__, __LINE__, "one to four heights", std::to_string(prices.heights.size()));
+}
+
+bool one_height(const HeightChoice& choice) {
+  return std::all_of(choice.height.begin(), choice.height.end(), [&](std::uint8_t h) { return h == choice.height.front(); });
+}
+
+Cover cover_forest(const PrefixForest& forest, const CoverPrices& prices, const PathTokens& all, HeightChoice&& choice) {
+  ESPALIER_CHECK(forest.request_count() > 0);
   Cover cover;
   cover.layers.resize(prices.heights.size());
-  if (prices.heights.size() == 1) {
-    cover.layers[0] = make_layer(all, prices.heights[0].queries, prices.tile_tokens);
-    return cover;
-  }
-  cover.height = HeightChoice(forest, prices).run();
-  std::vector<std::uint8_t> heights_on_path(forest.request_count(), 0);
+  cover.partial_rows = choice.partial_rows;
+  cover.height = std::move(choice.height);
   for (std::size_t h = 0; h < prices.heights.size(); ++h) {
-    if (std::find(cover.height.begin(), cover.height.end(), h) == cover.height.end()) continue;
-    const PathTokens path = path_tokens_of(forest, [&](NodeId n) { return cover.height[n.index()] == h; });
-    cover.layers[h] = make_layer(path, prices.heights[h].queries, prices.tile_tokens);
-    for (std::size_t r = 0; r < heights_on_path.size(); ++r) heights_on_path[r] += path.own[r] > 0;
+    if (cover.height.empty()) {
+      cover.layers[h] = make_layer(all, prices.heights[h].queries, prices.tile_tokens);
+    } else if (std::find(cover.height.begin(), cover.height.end(), h) != cover.height.end()) {
+      const PathTokens path = path_tokens_of(forest, [&](NodeId n) { return cover.height[n.index()] == h; });
+      cover.layers[h] = make_layer(path, prices.heights[h].queries, prices.tile_tokens);
+    }
   }
-  for (const std::uint8_t heights : heights_on_path) cover.partial_rows += heights > 1 ? heights : 0;
   return cover;
 }
 

@@ -5,6 +5,7 @@
 // its depth, and a node is read once for each tile of its height that its readers fall into.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -52,15 +53,35 @@ struct PathTokens {
 /// Of all nodes.
 PathTokens path_tokens(const traces::PrefixForest& forest);
 
-struct Cover {
+inline constexpr std::size_t kMaxHeights = 4;
+
+/// Which height reads which node.
+struct HeightChoice {
   std::vector<std::uint8_t> height;  ///< of each node; empty: all have height 0
-  std::vector<TileLayer> layers;         ///< one a height
   std::int64_t partial_rows = 0;     ///< requests x heights on their paths, of requests with more than one
+  /// Tokens that the tiles of each height read at least: each node once for as many full tiles as hold its readers.
+  std::array<std::int64_t, kMaxHeights> least_tokens{};
 };
 
 /// With one height all nodes have it. With several: the assignment with the least tile and partial cost when tiles are full and no node
-/// straddles more of them than it must. Then, for each height, the tile borders that split the fewest shared tokens (exact, by
-/// a sliding-window minimum). `all` is path_tokens(forest). O(nodes x heights + requests x heights).
-Cover cover_forest(const traces::PrefixForest& forest, const CoverPrices& prices, const PathTokens& all);
+/// straddles more of them than it must. O(nodes x heights + requests).
+HeightChoice choose_heights(const traces::PrefixForest& forest, const CoverPrices& prices);
+
+/// True when all nodes have one height.
+bool one_height(const HeightChoice& choice);
+
+struct Cover {
+  std::vector<std::uint8_t> height;  ///< as chosen
+  std::vector<TileLayer> layers;     ///< one a height
+  std::int64_t partial_rows = 0;
+};
+
+/// For each height, the tile borders that split the fewest shared tokens (exact, by a sliding-window minimum). `all` is
+/// path_tokens(forest). O((nodes + requests) x heights).
+Cover cover_forest(const traces::PrefixForest& forest, const CoverPrices& prices, const PathTokens& all, HeightChoice&& choice);
+
+inline Cover cover_forest(const traces::PrefixForest& forest, const CoverPrices& prices, const PathTokens& all) {
+  return cover_forest(forest, prices, all, choose_heights(forest, prices));
+}
 
 }  // namespace espalier::scheduler::planning

@@ -74,8 +74,19 @@ class LengthHistogram {
   std::array<double, kLengthClasses> tokens_{}, count_{};
 };
 
+/// Heights of a cover, rising: indices of the planner's kernels.
+struct HeightSet {
+  std::array<std::uint8_t, kMaxHeights> kernel{};
+  std::size_t count = 0;
+  void add(std::size_t k) {
+    ESPALIER_CHECK_OP(count, <, kMaxHeights);
+    kernel[count++] = static_cast<std::uint8_t>(k);
+  }
+};
+
 struct Candidate {
-  std::vector<TileKernel> kernels;  ///< by height
+  HeightSet set;
+  std::vector<const TileKernel*> kernels;  ///< by height
   Cover cover;
   std::vector<std::int64_t> piece_tokens;  ///< by height
   std::int64_t share_tiles = 0;            ///< above 0: persistent CTAs with equal shares of so many KV tiles, instead of pieces
@@ -97,32 +108,108 @@ class EspalierBuild {
     PlanBuilder builder(forest_, request_.heads);
     emit(builder);
     Provenance from = provenance(info_, request_);
-    from.why = why(builder.plan());
+    if (request_.explain) from.why = why(builder.plan());
     return std::move(builder).finish(std::move(from));
   }
 
  private:
   void choose() {
     all_ = path_tokens(forest_);
-    std::vector<std::vector<std::size_t>> sets;  // of kernels_
-    const bool shares = shares_anything(forest_);
-    for (std::size_t k = 0; k < (shares ? kernels_.size() : 1); ++k) sets.push_back({k});
-    if (shares && kernels_.size() > 1) {
-      sets.push_back({0, kernels_.size() - 1});
-      std::vector<std::size_t> lower(kernels_.size() - 1);
-      for (std::size_t k = 0; k < lower.size(); ++k) lower[k] = k;
-      if (lower.size() > 1) sets.push_back(std::move(lower));
+    shares_ = shares_anything(forest_);
+    const std::size_t heights = shares_ ? kernels_.size() : 1;
+    considered_ = heights;
+    // The most promising first, by what each height reads at least: most of the others then can't be faster.
+    std::vector<std::pair<double, std::size_t>> order;
+    HeightChoice tallest;  // no cover reads fewer tokens
+    for (std::size_t k = 0; k < heights; ++k) {
+      HeightSet set;
+      set.add(k);
+      tallest = choose_heights(forest_, prices_of(set));
+      order.emplace_back(least_us(set, tallest), k);
     }
-    for (const std::vector<std::size_t>& set : sets) {
-      Candidate candidate = consider(set);
-      if (best_ && candidate.forecast.total_us >= best_->forecast.total_us) {
-        second_us_ = std::min(second_us_, candidate.forecast.total_us);
-        continue;
-      }
-      if (best_) second_us_ = best_->forecast.total_us;
-      best_ = std::move(candidate);
+    std::sort(order.begin(), order.end());
+    for (const auto& [least, k] : order) {
+      HeightSet set;
+      set.add(k);
+      consider(set, k, least, {});
     }
-    considered_ = sets.size();
+    if (heights == 1) return;
+    HeightSet ends, lower;
+    for (const std::size_t k : {std::size_t{0}, heights - 1}) ends.add(k);
+    for (std::size_t k = 0; k + 1 < heights && k < kMaxHeights; ++k) lower.add(k);
+    consider_mixture(ends, heights, tallest);
+    if (lower.count > 1) consider_mixture(lower, heights + 1, tallest);
+  }
+
+  void consider_mixture(const HeightSet& set, std::size_t rank, const HeightChoice& tallest) {
+    ++considered_;
+    // Under a single root some request has partial rows of two heights: often that alone is too much.
+    const bool single_root = forest_.request_end[NodeId(0)].index() == forest_.request_count();
+    const double tokens = static_cast<double>(tallest.least_tokens[0]) * copies_;
+    const double at_best = least_us({.tokens = tokens, .partial_rows = single_root ? 2.0 : 0.0}, set);
+    if (at_best > best_->forecast.total_us) {
+      others_us_ = std::min(others_us_, at_best);
+      return;
+    }
+    HeightChoice choice = choose_heights(forest_, prices_of(set));
+    // That height alone has been considered, and can merge in place.
+    if (one_height(choice)) return;
+    const double least = least_us(set, choice);
+    consider(set, rank, least, std::move(choice));
+  }
+
+  /// Keeps the candidate that is forecast to be fastest; of equals the one of lowest rank.
+  void consider(const HeightSet& set, std::size_t rank, double least, HeightChoice&& choice) {
+    if (best_ && least > best_->forecast.total_us) {
+      others_us_ = std::min(others_us_, least);
+      return;
+    }
+    Candidate candidate = lay_out(set, std::move(choice));
+    const double us = candidate.forecast.total_us;
+    if (best_ && (us > best_->forecast.total_us || (us == best_->forecast.total_us && rank > best_rank_))) {
+      others_us_ = std::min(others_us_, us);
+      return;
+    }
+    if (best_) others_us_ = std::min(others_us_, best_->forecast.total_us);
+    best_ = std::move(candidate);
+    best_rank_ = rank;
+  }
+
+  CoverPrices prices_of(const HeightSet& set) {
+    for (std::size_t h = 0; h < set.count; ++h) {
+      const TileKernel& kernel = kernels_[set.kernel[h]];
+      height_costs_[h] = {kernel.queries, copies_ * token_us(kernel)};
+    }
+    CoverPrices prices;
+    prices.heights = std::span(height_costs_).first(set.count);
+    // Written once and read once, in fp32 with a log-sum-exp; doubled, as merging is more than its traffic.
+    const double row_bytes = 4.0 * request_.heads.q_heads * (request_.heads.v_dim + 1);
+    prices.partial_us = 2 * 2 * row_bytes * request_.device.sms / request_.device.l2_bytes_per_us();
+    prices.tile_tokens = kTileTokens;
+    return prices;
+  }
+
+  double least_us(const HeightSet& set, const HeightChoice& choice) const {
+    LeastLoad load;
+    for (std::size_t h = 0; h < set.count; ++h) {
+      const TileKernel& kernel = kernels_[set.kernel[h]];
+      const double tokens = static_cast<double>(choice.least_tokens[h]) * copies_;
+      load.tokens += tokens;
+      load.compute_us += tokens / kernel.config->kv_tile * kernel.tile_us / request_.device.sms;
+    }
+    load.partial_rows = static_cast<double>(choice.partial_rows);
+    return least_us(load, set);
+  }
+
+  double least_us(LeastLoad load, const HeightSet& set) const {
+    for (std::size_t h = 0; h < set.count; ++h) {
+      const TileKernel& kernel = kernels_[set.kernel[h]];
+      load.bytes_per_us = std::max(load.bytes_per_us, kernel.residents * kernel.bytes_per_us);
+    }
+    load.cold_tokens = fresh_copies_ * copies_ * static_cast<double>(all_.unique);
+    load.requests = static_cast<double>(forest_.request_count());
+    load.merges_in_place = set.count == 1;
+    return least_forecast_us(request_, load);
   }
 
   /// SM time of a KV token in a full tile: what the SM computes, or its share of L2, whatever is longer.
@@ -154,20 +241,11 @@ class EspalierBuild {
                             static_cast<double>(tokens * request_.heads.kv_bytes_per_token_head()) / share);
   }
 
-  Candidate consider(const std::vector<std::size_t>& set) {
+  Candidate lay_out(const HeightSet& set, HeightChoice&& choice) {
     Candidate candidate;
-    std::vector<HeightCost> heights;
-    for (const std::size_t k : set) {
-      candidate.kernels.push_back(kernels_[k]);
-      heights.push_back({kernels_[k].queries, copies_ * token_us(kernels_[k])});
-    }
-    CoverPrices prices;
-    prices.heights = heights;
-    // Written once and read once, in fp32 with a log-sum-exp; doubled, as merging is more than its traffic.
-    const double row_bytes = 4.0 * request_.heads.q_heads * (request_.heads.v_dim + 1);
-    prices.partial_us = 2 * 2 * row_bytes * request_.device.sms / request_.device.l2_bytes_per_us();
-    prices.tile_tokens = kTileTokens;
-    candidate.cover = cover_forest(forest_, prices, all_);
+    candidate.set = set;
+    for (std::size_t h = 0; h < set.count; ++h) candidate.kernels.push_back(&kernels_[set.kernel[h]]);
+    candidate.cover = cover_forest(forest_, prices_of(set), all_, std::move(choice));
     cut(candidate);
     return candidate;
   }
@@ -176,7 +254,9 @@ class EspalierBuild {
     std::int64_t longest = 0, shortest = std::numeric_limits<std::int64_t>::max();
     double round = 0;  // a full device works off all tiles in this time
     for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
-      const TileKernel& kernel = candidate.kernels[h];
+      const TileKernel& kernel = *candidate.kernels[h];
+      const double one = piece_us(kernel, kernel.config->kv_tile), many = piece_us(kernel, std::int64_t{65} * kernel.config->kv_tile);
+      slopes_[h] = {one, std::max((many - one) / 64, 1e-9)};
       for (const TileRun& run : candidate.cover.layers[h].runs) {
         if (run.tokens == 0) continue;
         round += piece_us(kernel, run.tokens) * run.tiles * copies_ / (kernel.residents * request_.device.sms);
@@ -200,7 +280,7 @@ class EspalierBuild {
 
   /// Where arithmetic is what takes time, hardware order leaves SMs idle that wait for nobody's memory: equal shares don't.
   void try_shares(Candidate& candidate) {
-    const TileKernel& kernel = candidate.kernels[0];
+    const TileKernel& kernel = *candidate.kernels[0];
     const TileLayer& layer = candidate.cover.layers[0];
     const auto slots = static_cast<std::int64_t>(request_.device.sms) * kernel.residents;
     const std::int64_t lanes = slots / copies_;
@@ -232,22 +312,21 @@ class EspalierBuild {
   /// Pieces of about `goal` microseconds, kept when they are forecast to be done sooner.
   void try_cut(Candidate& candidate, double goal) {
     classes_.clear();
-    std::vector<std::int64_t> piece_tokens;
+    std::array<std::int64_t, kMaxHeights> piece_tokens;
     double partial_rows = static_cast<double>(candidate.cover.partial_rows);
     for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
-      const TileKernel& kernel = candidate.kernels[h];
+      const TileKernel& kernel = *candidate.kernels[h];
       const std::int64_t tile = kernel.config->kv_tile;
-      // The longest whole number of KV tiles that stays within the goal, by the slope between one tile and many.
-      const double one = piece_us(kernel, tile), many = piece_us(kernel, 65 * tile);
-      const double tiles = 1 + std::floor(std::max(0.0, goal - one) / std::max((many - one) / 64, 1e-9));
-      piece_tokens.push_back(tile * static_cast<std::int64_t>(std::clamp(tiles, 1.0, kMostTiles)));
+      // The longest whole number of KV tiles that stays within the goal.
+      const double tiles = 1 + std::floor(std::max(0.0, goal - slopes_[h].one_us) / slopes_[h].more_us);
+      piece_tokens[h] = tile * static_cast<std::int64_t>(std::clamp(tiles, 1.0, kMostTiles));
       add_classes(candidate.cover.layers[h], kernel, piece_tokens[h], partial_rows);
     }
     const Forecast trial = forecast(request_, {classes_, candidate.kernels.size() == 1, candidate.uniform,
                                                static_cast<double>(forest_.request_count()), partial_rows});
     if (trial.total_us >= candidate.forecast.total_us) return;
     candidate.forecast = trial;
-    candidate.piece_tokens = std::move(piece_tokens);
+    candidate.piece_tokens.assign(piece_tokens.begin(), piece_tokens.begin() + static_cast<std::ptrdiff_t>(candidate.set.count));
   }
 
   void add_classes(const TileLayer& layer, const TileKernel& kernel, std::int64_t piece_tokens, double& partial_rows) {
@@ -267,22 +346,31 @@ class EspalierBuild {
   }
 
   void emit_shares(PlanBuilder& builder) {
-    const TileKernel& tile = best_->kernels[0];
+    const TileKernel& tile = *best_->kernels[0];
     std::vector<std::int32_t> lane_of;
     TilePieces cut = cut_shares(forest_, best_->cover, tile.config->kv_tile, best_->share_tiles, lane_of);
     require_at_most("tasks", static_cast<std::int64_t>(cut.pieces.size()), kMaxTasks);
     const KernelId kernel = builder.kernel(*tile.config);
-    std::vector<std::vector<QueueItem>> workers(static_cast<std::size_t>((lane_of.back() + 1) * copies_));
     const TaskId first = builder.next_task();
-    for (std::size_t i = 0; i < cut.pieces.size(); ++i) {
-      const TaskId task = emit_piece(builder, kernel, cut, cut.pieces[i]);
-      for (std::int32_t c = 0; c < copies_; ++c) workers[static_cast<std::size_t>(lane_of[i] * copies_ + c)].push_back({task, c});
-    }
+    builder.reserve_tasks(cut.pieces.size(), cut.segments.size());
+    for (const TilePiece& piece : cut.pieces) emit_piece(builder, kernel, cut, piece);
     builder.launch();
     builder.task_phase(kernel, first);
     const StepId merges = builder.finish_rows(traces::Dtype::fp32);
     if (merges != builder.next_step()) builder.step_phase(builder.kernel(costmodel::our_reduce_kernel()), merges, PhaseStart::on_arrival);
-    builder.queues(workers);
+    // The pieces of a lane stand side by side; each copy of a lane is a worker.
+    std::vector<QueueItem> items;
+    std::vector<std::size_t> ends;
+    items.reserve(cut.pieces.size() * static_cast<std::size_t>(copies_));
+    ends.reserve(static_cast<std::size_t>((lane_of.back() + 1) * copies_));
+    for (std::size_t begin = 0, end = 0; begin < lane_of.size(); begin = end) {
+      while (end < lane_of.size() && lane_of[end] == lane_of[begin]) ++end;
+      for (std::int32_t c = 0; c < copies_; ++c) {
+        for (std::size_t i = begin; i < end; ++i) items.push_back({TaskId(first.value + static_cast<std::int32_t>(i)), c});
+        ends.push_back(items.size());
+      }
+    }
+    builder.queues(items, ends);
   }
 
   void emit(PlanBuilder& builder) {
@@ -305,12 +393,13 @@ class EspalierBuild {
       }
     }
     std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return std::tie(keys[a], a) < std::tie(keys[b], b); });
+    builder.reserve_tasks(cut.pieces.size(), cut.segments.size());
     // One launch a kernel, side by side, large tiles first: they compute longest while the others read.
     std::vector<LaunchId> launches;
     for (std::size_t h = best_->kernels.size(); h-- > 0;) {
       if (best_->cover.layers[h].borders.empty()) continue;
       const TaskId first = builder.next_task();
-      const KernelId kernel = builder.kernel(*best_->kernels[h].config);
+      const KernelId kernel = builder.kernel(*best_->kernels[h]->config);
       for (const std::uint32_t i : order) {
         if (cut.pieces[i].height == h) emit_piece(builder, kernel, cut, cut.pieces[i]);
       }
@@ -335,7 +424,7 @@ class EspalierBuild {
       std::int64_t longest = 0;
       for (const TileRun& run : layer.runs) longest = std::max(longest, run.tokens);
       tiles += fmt::format("{}{} of up to {} requests (at most {} tokens)", tiles.empty() ? "" : ", ",
-                           counted(static_cast<std::int64_t>(layer.borders.size()) - 1, "tile"), best_->kernels[h].queries, longest);
+                           counted(static_cast<std::int64_t>(layer.borders.size()) - 1, "tile"), best_->kernels[h]->queries, longest);
     }
     sentences.push_back(fmt::format("{}, read by {}; {}", tiles, counted(static_cast<std::int64_t>(plan.tasks.size()), "task"),
                                     plan.slots.empty() ? "every row is final, nothing to merge"
@@ -346,8 +435,8 @@ class EspalierBuild {
     }
     sentences.push_back(fmt::format("forecast {:.1f} us: HBM {:.1f}, L2 {:.1f}, computing {:.1f}, merging {:.1f}", f.total_us, f.hbm_us, f.l2_us,
                                     f.compute_us, f.merge_us));
-    if (considered_ > 1) sentences.push_back(fmt::format("best of {} covers; the next is forecast at {:.1f} us", considered_, second_us_));
-    if (!shares_anything(forest_)) sentences.push_back("nothing is shared: requests are cut by their own lengths");
+    if (considered_ > 1) sentences.push_back(fmt::format("best of {} covers; none of the others is forecast below {:.1f} us", considered_, others_us_));
+    if (!shares_) sentences.push_back("nothing is shared: requests are cut by their own lengths");
     return sentences;
   }
 
@@ -359,9 +448,16 @@ class EspalierBuild {
   double fresh_copies_;  ///< share of the copies that read a KV head first: groups larger than a tile read it several times
   const costmodel::CostModel* model_ = nullptr;  ///< none: the device itself
   std::optional<Candidate> best_;
-  double second_us_ = std::numeric_limits<double>::infinity();
+  std::size_t best_rank_ = 0;
+  double others_us_ = std::numeric_limits<double>::infinity();
   std::size_t considered_ = 0;
+  bool shares_ = false;
   PathTokens all_;
+  std::array<HeightCost, kMaxHeights> height_costs_;
+  struct Slope {
+    double one_us, more_us;  ///< a piece of one KV tile, and each further tile
+  };
+  std::array<Slope, kMaxHeights> slopes_{};  ///< of the candidate that is being cut, by height
   LengthHistogram by_length_;
   std::vector<CtaClass> classes_;
 };

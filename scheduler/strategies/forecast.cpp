@@ -16,6 +16,23 @@ constexpr double kRowsInFlight = 4;
 constexpr double kOutOfStep = 0.75;
 constexpr std::size_t kMaxClasses = 512;
 
+/// Of one request and all its heads: a partial row, and its query with its result.
+double partial_row_bytes(const traces::HeadConfig& heads) { return static_cast<double>(heads.q_heads) * (heads.v_dim + 1) * kPartialBytes; }
+double io_row_bytes(const traces::HeadConfig& heads) {
+  return static_cast<double>(heads.q_heads) * (heads.qk_dim + heads.v_dim) * static_cast<double>(traces::dtype_bytes(heads.q_dtype));
+}
+
+/// What HBM delivers when the CTAs at work could draw `wanted` bytes a microsecond.
+double loaded_hbm_bytes_per_us(const costmodel::DeviceSpec& device, double wanted) {
+  const double hbm = device.hbm_achievable_bytes_per_us(), load = wanted / hbm, p = device.hbm_ramp_exponent;
+  return hbm * (p == 2 ? load / std::sqrt(1 + load * load) : load / std::pow(1 + std::pow(load, p), 1 / p));
+}
+
+/// Partial rows stay in L2 while they and as much KV fit.
+double spill_us_of(const costmodel::DeviceSpec& device, double partial_bytes) {
+  return partial_bytes > device.l2_knee_mib * 0x1p20 / 2 ? partial_bytes / device.hbm_achievable_bytes_per_us() : 0;
+}
+
 class Forecaster {
  public:
   Forecaster(const PlanRequest& request, const Workload& work)
@@ -47,18 +64,13 @@ class Forecaster {
   /// HBM moves each token once, what later readers miss, queries and results; L2 everything.
   void memory_times(const PlanRequest& request) {
     const traces::HeadConfig& heads = request.heads;
-    const double hbm = device_.hbm_achievable_bytes_per_us();
-    partial_bytes_ = work_.partial_rows * heads.q_heads * (heads.v_dim + 1) * kPartialBytes;
-    // Partial rows stay in L2 while they and as much KV fit.
-    spill_us_ = partial_bytes_ > device_.l2_knee_mib * 0x1p20 / 2 ? partial_bytes_ / hbm : 0;
+    partial_bytes_ = work_.partial_rows * partial_row_bytes(heads);
+    spill_us_ = spill_us_of(device_, partial_bytes_);
     const double from_hbm = cold_bytes_ + (bytes_ - cold_bytes_) * (1 - device_.l2_merge_fraction);
-    const double rows = work_.requests * heads.q_heads * (heads.qk_dim + heads.v_dim) * static_cast<double>(traces::dtype_bytes(heads.q_dtype));
+    const double rows = work_.requests * io_row_bytes(heads);
     double in_flight = 0;
     for (const CtaClass& c : work_.classes) in_flight += c.ctas * c.kernel->bytes_per_us;
-    in_flight *= std::min(1.0, device_.sms / sms_wanted_) / hbm;
-    const double p = device_.hbm_ramp_exponent;
-    const double ramp = p == 2 ? in_flight / std::sqrt(1 + in_flight * in_flight) : in_flight / std::pow(1 + std::pow(in_flight, p), 1 / p);
-    hbm_rate_ = hbm * ramp;
+    hbm_rate_ = loaded_hbm_bytes_per_us(device_, in_flight * std::min(1.0, device_.sms / sms_wanted_));
     forecast_.hbm_us = (from_hbm + rows) / hbm_rate_ + spill_us_;
     forecast_.l2_us = (bytes_ + partial_bytes_) / device_.l2_bytes_per_us();
   }
@@ -158,6 +170,26 @@ Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load) {
   const double start = device.least_launch_gap_us() + (device.cta_start_ns + device.hbm_latency_ns) * 1e-3;
   f.total_us = start + std::max({busy, f.hbm_us, f.l2_us}) + f.merge_us;
   return f;
+}
+
+double least_forecast_us(const PlanRequest& request, const LeastLoad& load) {
+  const costmodel::DeviceSpec& device = request.device;
+  const traces::HeadConfig& heads = request.heads;
+  const double kv_bytes = static_cast<double>(heads.kv_bytes_per_token_head());
+  const double partial_bytes = load.partial_rows * partial_row_bytes(heads);
+  const double from_hbm = (load.cold_tokens + (load.tokens - load.cold_tokens) * (1 - device.l2_merge_fraction)) * kv_bytes;
+  const double spill_us = spill_us_of(device, partial_bytes);
+  const double hbm_rate = loaded_hbm_bytes_per_us(device, device.sms * load.bytes_per_us);
+  const double hbm_us = (from_hbm + load.requests * io_row_bytes(heads)) / hbm_rate + spill_us;
+  const double l2_us = (load.tokens * kv_bytes + partial_bytes) / device.l2_bytes_per_us();
+  const double start_us = (device.cta_start_ns + device.hbm_latency_ns) * 1e-3;
+  double us = device.least_launch_gap_us() + std::max(load.compute_us, start_us + std::max(hbm_us, l2_us));
+  if (load.partial_rows > 0) {
+    const double start = load.merges_in_place ? 0 : device.launch_graph_us + start_us + device.cta_end_ns * 1e-3;
+    us += start + (1 + load.partial_rows / load.requests / kRowsInFlight) * device.l2_latency_ns * 1e-3;
+    us += std::max(partial_bytes / device.l2_bytes_per_us(), spill_us);
+  }
+  return us * (1 - 1e-9);  // sums are rounded in another order than there
 }
 
 Forecast forecast(const PlanRequest& request, const Workload& work) {

@@ -46,6 +46,19 @@ struct ShareLoad {
 };
 Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load);
 
+/// What is known of a cover before its tiles are laid out and cut.
+struct LeastLoad {
+  double tokens = 0;         ///< KV tokens that all CTAs read at least
+  double cold_tokens = 0;    ///< of these, read for the first time
+  double compute_us = 0;     ///< the device's time for computing on them
+  double requests = 0;
+  double partial_rows = 0;   ///< of one head, at least
+  double bytes_per_us = 0;   ///< most that an SM full of CTAs of any of its kernels reads
+  bool merges_in_place = true;
+};
+/// Neither forecast() nor forecast_shares() of any plan of such a cover is below this.
+double least_forecast_us(const PlanRequest& request, const LeastLoad& load);
+
 /// Kernels run side by side.
 Forecast forecast(const PlanRequest& request, const Workload& work);
 

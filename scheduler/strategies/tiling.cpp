@@ -33,10 +33,10 @@ Readings collect(const PrefixForest& forest, const Cover& cover, std::size_t hei
     for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
       if (!cover.height.empty() && cover.height[n.index()] != height) continue;
       const std::int32_t begin = forest.request_begin[n].value, end = forest.request_end[n].value;
-      const auto last = static_cast<std::size_t>(tile_of[static_cast<std::size_t>(end - 1)]);
-      for (auto t = static_cast<std::size_t>(tile_of[static_cast<std::size_t>(begin)]); t <= last; ++t) {
-        each(t, Reading{n, std::max(begin, borders[t]), std::min(end, borders[t + 1])});
-      }
+      const auto first = static_cast<std::size_t>(tile_of[static_cast<std::size_t>(begin)]);
+      // Most nodes lie within one tile.
+      if (end <= borders[first + 1]) each(first, Reading{n, begin, end});
+      else for (std::size_t t = first; borders[t] < end; ++t) each(t, Reading{n, std::max(begin, borders[t]), std::min(end, borders[t + 1])});
     }
   };
   Readings readings;
@@ -52,6 +52,12 @@ Readings collect(const PrefixForest& forest, const Cover& cover, std::size_t hei
 class Cutter {
  public:
   explicit Cutter(const PrefixForest& forest) : forest_(forest) {}
+
+  /// So many readings will follow; cuts add some segments more.
+  void expect(std::size_t readings) {
+    out.segments.reserve(out.segments.size() + readings + readings / 4 + 64);
+    out.pieces.reserve(out.pieces.size() + 64);
+  }
 
   void open(std::span<const Reading> readings) {
     readings_ = readings;
@@ -115,6 +121,7 @@ TilePieces cut_tiles(const PrefixForest& forest, const Cover& cover, const std::
     const TileLayer& layer = cover.layers[h];
     if (layer.borders.empty()) continue;
     const Readings readings = collect(forest, cover, h);
+    cutter.expect(readings.list.size());
     std::size_t t = 0;
     for (const TileRun& run : layer.runs) {
       for (std::int32_t i = 0; i < run.tiles; ++i, ++t) {
@@ -132,6 +139,7 @@ TilePieces cut_shares(const PrefixForest& forest, const Cover& cover, std::int32
   Cutter cutter(forest);
   const TileLayer& layer = cover.layers[0];
   const Readings readings = collect(forest, cover, 0);
+  cutter.expect(readings.list.size());
   std::size_t t = 0;
   std::int32_t lane = 0;
   std::int64_t room = share_tiles;
