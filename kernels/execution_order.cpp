@@ -139,6 +139,7 @@ class Orderer {
         if (i >= queue.size()) continue;
         const scheduler::QueueItem item = plan_.queue_items[static_cast<std::size_t>(queue.begin + i)];
         if (item.task.value < phase.range.begin || item.task.value >= phase.range.end) continue;
+        if (plan_.tasks[item.task].kind == scheduler::TaskKind::padding) continue;  // a worker passes over it
         check_interval("copy of a queue item", item.copy, std::int64_t{item.copy} + 1,
                        copies_of(plan_.tasks[item.task]));
         items.push_back({PhaseKind::tasks, item.task.value, item.copy});

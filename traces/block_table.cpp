@@ -60,11 +60,6 @@ void check_lengths(const BlockTable& table, const std::string& name) {
 /// Every page id in range, and none twice in one request.
 void check_page_ids(const BlockTable& table, const std::string& name) {
   const std::int64_t high = max_page_id(table.page_size);
-  std::int64_t highest = -1;
-  for (const std::int64_t page : table.pages) highest = std::max(highest, page);
-  // Engines number pages densely, so a column of "last request that had this page" is small; hashed ids go into a set.
-  const bool dense = highest < 4 * static_cast<std::int64_t>(table.pages.size()) + (std::int64_t{1} << 20);
-  std::vector<std::uint32_t> last_request(dense ? static_cast<std::size_t>(highest + 1) : 0, 0);
   std::unordered_set<std::int64_t> own;
   for (std::size_t r = 0; r < table.request_id.size(); ++r) {
     own.clear();
@@ -74,15 +69,52 @@ void check_page_ids(const BlockTable& table, const std::string& name) {
         throw core::bad_input(fmt::format("{}: pages[{}]", where_of(table, name, r), at - table.page_begin[r]),
                               fmt::format("an integer from 0 to {}", high), std::to_string(page));
       }
-      if (dense) {
-        std::uint32_t& last = last_request[static_cast<std::size_t>(page)];
-        if (last == r + 1) fail_repeat(table, name, r, at);
-        last = static_cast<std::uint32_t>(r + 1);
-      } else if (!own.insert(page).second) {
-        fail_repeat(table, name, r, at);
-      }
+      if (!own.insert(page).second) fail_repeat(table, name, r, at);
     }
   }
+}
+
+/// True when all pages of all nodes are in range and differ: then no request can have one twice. Tables of engines are like that, and
+/// what many requests share is looked at once.
+bool pages_are_distinct(const std::vector<std::int64_t>& page_ids, std::int64_t high) {
+  std::int64_t lowest = high, highest = 0;
+  for (const std::int64_t page : page_ids) {
+    lowest = std::min(lowest, page);
+    highest = std::max(highest, page);
+  }
+  constexpr std::int64_t kMostBits = std::int64_t{1} << 26;
+  if (lowest < 0 || highest > high || highest >= kMostBits) return false;
+  std::vector<std::uint64_t> seen(static_cast<std::size_t>(highest / 64 + 1), 0);
+  std::uint64_t repeated = 0;
+  for (const std::int64_t page : page_ids) {
+    std::uint64_t& word = seen[static_cast<std::size_t>(page / 64)];
+    const std::uint64_t bit = std::uint64_t{1} << (page % 64);
+    repeated |= word & bit;
+    word |= bit;
+  }
+  return repeated == 0;
+}
+
+/// What is left to do once the trie stands: nodes to rows, pages to the page table.
+template <class PageId>
+PrefixForest forest_of_trie(PathForest&& trie, std::span<const PageId> ids) {
+  PrefixForest forest = make_forest_in_preorder(std::move(trie.source));
+  PageTable& pages = forest.pages;
+  std::size_t total = 0;
+  for (const NodeUnits& units : trie.units) total += units.ids_end - units.ids_begin;
+  pages.page_ids.reserve(total);
+  for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
+    const NodeUnits& units = trie.units[n.index()];
+    const NodeId parent = forest.parent[n];
+    const auto next = static_cast<std::int64_t>(pages.page_ids.size());
+    pages.first_offset[n] = static_cast<std::int32_t>(units.first_offset);
+    pages.first_page[n] = units.first_offset > 0 ? last_page(pages, parent, forest.tokens[parent]) : next;
+    // A node that goes on from a page begun above continues with fresh pages: they must follow that page in page_ids.
+    if (units.first_offset > 0) ESPALIER_CHECK_OP(pages.first_page[n], ==, next - 1);
+    pages.page_ids.insert(pages.page_ids.end(), ids.begin() + static_cast<std::ptrdiff_t>(units.ids_begin),
+                          ids.begin() + static_cast<std::ptrdiff_t>(units.ids_end));
+  }
+  return forest;
 }
 
 void read_request(const core::JsonLine& line, const std::string& file, BlockTable& table) {
@@ -115,32 +147,48 @@ BlockTable parse_block_table(std::string_view text, const std::string& file) {
 PrefixForest make_forest(const BlockTable& table, const std::string& name) {
   check_lengths(table, name);
   check_ids(table, name);
-  check_page_ids(table, name);
-  RequestPaths paths;
-  paths.unit_tokens = table.page_size;
-  paths.begin = table.page_begin;
-  paths.ids = table.pages;
-  paths.tokens = table.tokens;
-  PathForest trie = forest_of_paths(paths);
+  const PathView<std::int64_t> paths{table.page_size, table.page_begin, table.pages, table.tokens};
+  PathForest trie = preorder_of_paths(paths);
   trie.source.name = name;
   trie.source.page_size = table.page_size;
   trie.source.request_label = table.request_id;
-  PrefixForest forest = make_forest(trie.source);
-
-  PageTable& pages = forest.pages;
-  for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
-    const NodeUnits& units = trie.units[static_cast<std::size_t>(forest.node_label[n])];
-    const NodeId parent = forest.parent[n];
-    const auto next = static_cast<std::int64_t>(pages.page_ids.size());
-    pages.first_offset[n] = static_cast<std::int32_t>(units.first_offset);
-    pages.first_page[n] = units.first_offset > 0 ? last_page(pages, parent, forest.tokens[parent]) : next;
-    // A node that goes on from a page begun above continues with fresh pages: they must follow that page in page_ids.
-    if (units.first_offset > 0) ESPALIER_CHECK_OP(pages.first_page[n], ==, next - 1);
-    pages.page_ids.insert(pages.page_ids.end(), paths.ids.begin() + static_cast<std::ptrdiff_t>(units.ids_begin),
-                          paths.ids.begin() + static_cast<std::ptrdiff_t>(units.ids_end));
-    forest.node_label[n] = n.value;  // a block table has no node numbers of its own
-  }
+  PrefixForest forest = forest_of_trie(std::move(trie), paths.ids);
+  if (!pages_are_distinct(forest.pages.page_ids, max_page_id(table.page_size))) check_page_ids(table, name);
   return forest;
+}
+
+PrefixForest make_forest(const BlockTableView& view, const std::string& name) {
+  ESPALIER_CHECK_OP(view.page_begin.size(), ==, view.tokens.size() + 1);
+  // Offsets are checked before anything is read by them; what else is wrong is said by the general import.
+  const std::size_t requests = view.tokens.size();
+  bool fits = view.page_size >= 1 && view.page_size <= kMaxPageSize && view.page_begin[0] == 0;
+  std::vector<std::size_t> begin(requests + 1, 0);
+  std::vector<std::int64_t> tokens(requests);
+  for (std::size_t r = 0; r < requests; ++r) {
+    const std::int64_t pages = std::int64_t{view.page_begin[r + 1]} - view.page_begin[r];
+    if (pages < 0 || static_cast<std::size_t>(view.page_begin[r + 1]) > view.pages.size()) {
+      throw core::bad_input(fmt::format("{}: page_begin[{}]", name, r + 1), fmt::format("{} to {}", view.page_begin[r], view.pages.size()),
+                            std::to_string(view.page_begin[r + 1]));
+    }
+    begin[r + 1] = static_cast<std::size_t>(view.page_begin[r + 1]);
+    tokens[r] = view.tokens[r];
+    fits = fits && tokens[r] >= 1 && pages == core::ceil_div(tokens[r], view.page_size);
+  }
+  if (fits) {
+    const PathView<std::int32_t> paths{view.page_size, begin, view.pages, tokens};
+    PathForest trie = preorder_of_paths(paths);
+    trie.source.name = name;
+    trie.source.page_size = view.page_size;
+    PrefixForest forest = forest_of_trie(std::move(trie), paths.ids);
+    if (pages_are_distinct(forest.pages.page_ids, max_page_id(view.page_size))) return forest;
+  }
+  BlockTable table;
+  table.page_size = view.page_size;
+  for (std::size_t r = 0; r < requests; ++r) table.request_id.push_back(std::to_string(r));
+  table.tokens = std::move(tokens);
+  table.page_begin = std::move(begin);
+  table.pages.assign(view.pages.begin(), view.pages.end());
+  return make_forest(table, name);
 }
 
 PrefixForest read_block_table(std::string_view text, const std::string& file) {

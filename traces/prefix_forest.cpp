@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/units.h"
+#include "traces/path_trie.h"
 
 namespace espalier::traces {
 namespace {
@@ -176,6 +177,49 @@ PrefixForest make_forest(const ForestSource& source) {
       forest.batch_position.push_back(source.batch_position.empty() ? static_cast<std::int32_t>(r)
                                                                     : source.batch_position[r]);
     }
+  }
+  lay_out_pages(forest, source.page_size);
+  return forest;
+}
+
+PrefixForest make_forest_in_preorder(ForestSource&& source) {
+  check_source(source);
+  const std::size_t nodes = source.parent.size(), requests = source.leaf.size();
+  PrefixForest forest;
+  forest.name = std::move(source.name);
+  forest.parent = core::Column<NodeId, NodeId>(nodes);
+  forest.tokens_before = core::Column<NodeId, std::int64_t>(nodes, 0);
+  forest.node_label = core::Column<NodeId, std::int64_t>(nodes);
+  forest.request_begin = core::Column<NodeId, RequestId>(nodes);
+  forest.request_end = core::Column<NodeId, RequestId>(nodes);
+  // Requests by the node they end at, counted two places ahead, so that filling leaves each node's begin in its place.
+  std::vector<Index> begin(nodes + 2, 0);
+  for (const std::int64_t leaf : source.leaf) ++begin[static_cast<std::size_t>(leaf) + 2];
+  for (std::size_t i = 2; i < begin.size(); ++i) begin[i] += begin[i - 1];
+  forest.leaf = core::Column<RequestId, NodeId>(requests);
+  forest.request_label = core::Column<RequestId, std::string>(requests);
+  forest.batch_position = core::Column<RequestId, std::int32_t>(requests);
+  for (std::size_t r = 0; r < requests; ++r) {
+    const RequestId at(begin[static_cast<std::size_t>(source.leaf[r]) + 1]++);
+    forest.leaf[at] = NodeId(static_cast<std::int32_t>(source.leaf[r]));
+    forest.request_label[at] = source.request_label.empty() ? std::to_string(r) : std::move(source.request_label[r]);
+    forest.batch_position[at] = source.batch_position.empty() ? static_cast<std::int32_t>(r) : source.batch_position[r];
+  }
+  for (std::size_t i = nodes; i-- > 0;) {
+    const NodeId n(i);
+    forest.parent[n] = NodeId(static_cast<std::int32_t>(source.parent[i]));
+    forest.node_label[n] = n.value;
+    forest.request_begin[n] = RequestId(begin[i]);
+    forest.request_end[n] = std::max(forest.request_end[n], RequestId(begin[i + 1]));
+    if (forest.parent[n].valid()) {
+      RequestId& above = forest.request_end[forest.parent[n]];
+      above = std::max(above, forest.request_end[n]);
+    }
+  }
+  forest.tokens = core::Column<NodeId, std::int64_t>(std::move(source.tokens));
+  for (const NodeId n : core::ids<NodeId>(nodes)) {
+    const NodeId parent = forest.parent[n];
+    if (parent.valid()) forest.tokens_before[n] = core::checked_add(forest.tokens_before[parent], forest.tokens[parent]);
   }
   lay_out_pages(forest, source.page_size);
   return forest;

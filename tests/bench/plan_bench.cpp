@@ -5,6 +5,7 @@
 
 #include <stdexcept>
 
+#include "scheduler/batch_update.h"
 #include "scheduler/strategy.h"
 #include "scheduler/validate.h"
 #include "traces/import.h"
@@ -36,7 +37,7 @@ const costmodel::DeviceSpec& device() {
   return kDevice;
 }
 
-void plan_strategy(benchmark::State& state, const char* name) {
+void plan_strategy(benchmark::State& state, const char* name, bool explain = false) {
   const auto forest = tree(state.range(0));
   const auto heads = traces::parse_heads("32/8/128");
   const auto choice = scheduler::parse_strategy(name);
@@ -46,6 +47,7 @@ void plan_strategy(benchmark::State& state, const char* name) {
   // Made once for a device and its heads, as a server would.
   scheduler::PlanRequest request{forest, heads, device()};
   request.cost_model = choice.strategy->info().own_cost_model;
+  request.explain = explain;
   if (choice.strategy->info().uses_cost_model) request.model = costmodel::make_cost_model(request.cost_model, device(), heads);
   for (auto _ : state) benchmark::DoNotOptimize(scheduler::make_plan(choice, request));
   state.counters["nodes"] = static_cast<double>(forest.node_count());
@@ -66,6 +68,54 @@ void next_step(benchmark::State& state) {
   step();
   if (!scheduler::validate(plan, device()).empty()) throw std::runtime_error("invalid");
   for (auto _ : state) step();
+  state.SetLabel(fmt::format("S{}", state.range(0) + 1));
+}
+
+/// A request that leaves, and one that joins its prefix: as long, so that the batch stays as large as it is. Both are timed.
+void leave_and_join(benchmark::State& state) {
+  const auto heads = traces::parse_heads("32/8/128");
+  auto result = scheduler::make_plan(scheduler::parse_strategy("espalier"), {tree(state.range(0)), heads, device()});
+  const auto planned = std::get<scheduler::Plan>(result);
+  scheduler::Plan plan = planned;
+  const auto update = [&] {
+    const traces::RequestId middle(plan.forest.request_count() / 2);
+    const traces::NodeId leaf = plan.forest.leaf[middle];
+    const std::int64_t tokens = plan.forest.tokens[leaf];
+    const traces::NodeId prefix = plan.forest.parent[leaf];
+    if (!scheduler::leave(plan, middle) || !scheduler::join(plan, {prefix, tokens, "new"})) throw std::runtime_error("refused");
+  };
+  update();
+  if (!scheduler::validate(plan, device()).empty()) throw std::runtime_error("invalid");
+  constexpr int kUpdates = 16;  // between two plans
+  for (auto _ : state) {
+    state.PauseTiming();
+    plan = planned;
+    state.ResumeTiming();
+    for (int i = 0; i < kUpdates; ++i) update();
+  }
+  state.counters["us_an_update"] = benchmark::Counter(2e-6 * kUpdates, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+  state.SetLabel(fmt::format("S{}", state.range(0) + 1));
+}
+
+/// From the flat arrays of an engine to a finished plan, as at every step that plans anew.
+void table_to_plan(benchmark::State& state) {
+  const auto source = traces::parse_block_table(traces::write_block_table(traces::floor_to_pages(tree(state.range(0)), 16)), "table");
+  const std::vector<std::int32_t> pages(source.pages.begin(), source.pages.end()), begin(source.page_begin.begin(), source.page_begin.end()),
+      tokens(source.tokens.begin(), source.tokens.end());
+  const traces::BlockTableView table{16, tokens, begin, pages};
+  const auto heads = traces::parse_heads("32/8/128");
+  const auto choice = scheduler::parse_strategy("espalier");
+  const std::shared_ptr<const costmodel::CostModel> model = costmodel::make_cost_model("analytic", device(), heads);
+  const auto plan_now = [&] {
+    const traces::PrefixForest forest = traces::make_forest(table, "table");
+    scheduler::PlanRequest request{forest, heads, device()};
+    request.model = model;
+    request.explain = false;
+    return scheduler::make_plan(choice, request);
+  };
+  const auto first = plan_now();
+  if (!scheduler::validate(std::get<scheduler::Plan>(first), device()).empty()) throw std::runtime_error("invalid");
+  for (auto _ : state) benchmark::DoNotOptimize(plan_now());
   state.SetLabel(fmt::format("S{}", state.range(0) + 1));
 }
 
@@ -106,9 +156,12 @@ BENCHMARK_CAPTURE(plan_strategy, fasttree, "fasttree")->DenseRange(0, 3)->Unit(b
 BENCHMARK_CAPTURE(plan_strategy, pat, "pat:splits=4096")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(plan_strategy, codec, "codec")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(plan_strategy, espalier, "espalier")->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(plan_strategy, espalier_explained, "espalier", true)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK(next_step)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK(prove)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK(prove_deep)->Arg(255)->Unit(benchmark::kMicrosecond);
+BENCHMARK(leave_and_join)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
+BENCHMARK(table_to_plan)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 BENCHMARK(block_table)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 
 }  // namespace

@@ -220,5 +220,57 @@ TEST_F(ForecastLimits, AnotherRoundCostsAnotherRound) {
   EXPECT_GT(of(512, slots, 1, 6400).total_us, full);
 }
 
+/// Tiles uncut, as one class of CTAs a run of tiles.
+Forecast forecast_uncut(const PlanRequest& request, const std::vector<TileKernel>& kernels, const Cover& cover) {
+  const double copies = request.heads.kv_heads;
+  std::vector<CtaClass> classes;
+  for (std::size_t h = 0; h < kernels.size(); ++h) {
+    std::int64_t read = 0;
+    for (const TileRun& run : cover.layers[h].runs) read += run.tokens * run.tiles;
+    for (const TileRun& run : cover.layers[h].runs) {
+      if (run.tokens == 0) continue;
+      classes.push_back({&kernels[h], static_cast<double>(run.tokens), run.tiles * copies,
+                         static_cast<double>(cover.layers[h].unique) / static_cast<double>(read)});
+    }
+  }
+  return forecast(request, {classes, kernels.size() == 1, false, static_cast<double>(request.forest.request_count()),
+                            static_cast<double>(cover.partial_rows)});
+}
+
+TEST(Cover, IsBoundedBeforeItIsLaidOut) {
+  const auto heads = traces::parse_heads("32/8/128");
+  double closest = 0;
+  for (std::uint64_t seed = 1; seed <= 200; ++seed) {
+    Rng rng(seed);
+    traces::PrefixForest forest = samples::ragged_forest(rng, 60, 40);
+    for (std::int64_t& tokens : forest.tokens) tokens *= 64;
+    const costmodel::DeviceSpec device = costmodel::find_device(seed % 2 == 0 ? "h100-sxm" : "a100-80");
+    const PlanRequest request{forest, heads, device};
+    const std::vector<TileKernel> all = tile_kernels(request);
+    std::vector<TileKernel> kernels = {all[seed % all.size()]};
+    if (seed % 3 == 0) kernels = {all.front(), all.back()};
+    std::vector<HeightCost> costs;
+    for (const TileKernel& kernel : kernels) costs.push_back({kernel.queries, kernel.tile_us * 8});
+    const CoverPrices prices{costs, 0.01, 64};
+    const HeightChoice choice = choose_heights(forest, prices);
+    const PathTokens path = path_tokens(forest);
+    LeastLoad load;
+    load.cold_tokens = static_cast<double>(path.unique * heads.kv_heads);
+    load.requests = static_cast<double>(forest.request_count());
+    load.partial_rows = static_cast<double>(choice.partial_rows);
+    load.merges_in_place = kernels.size() == 1;
+    for (std::size_t h = 0; h < kernels.size(); ++h) {
+      const double tokens = static_cast<double>(choice.least_tokens[h] * heads.kv_heads);
+      load.tokens += tokens;
+      load.compute_us += tokens / kernels[h].config->kv_tile * kernels[h].tile_us / device.sms;
+      load.bytes_per_us = std::max(load.bytes_per_us, kernels[h].residents * kernels[h].bytes_per_us);
+    }
+    const double least = least_forecast_us(request, load), us = forecast_uncut(request, kernels, cover_forest(forest, prices, path)).total_us;
+    EXPECT_LE(least, us) << "seed " << seed;
+    closest = std::max(closest, least / us);
+  }
+  EXPECT_GT(closest, 0.9) << "a bound that is never near rules nothing out";
+}
+
 }  // namespace
 }  // namespace espalier::scheduler::planning

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -267,6 +268,47 @@ TEST(BlockTable, ReadsTheSameSlotsAsTheTableOnRandomTables) {
     }
     EXPECT_EQ(read_forest_document(write_forest(forest), "f"), forest) << "unaligned nodes survive, seed " << seed;
   }
+}
+
+/// A table as an engine holds it.
+struct FlatTable {
+  explicit FlatTable(const BlockTable& table)
+      : page_size(table.page_size), tokens(table.tokens.begin(), table.tokens.end()),
+        begin(table.page_begin.begin(), table.page_begin.end()), pages(table.pages.begin(), table.pages.end()) {}
+  BlockTableView view() const { return {page_size, tokens, begin, pages}; }
+  std::int32_t page_size;
+  std::vector<std::int32_t> tokens, begin, pages;
+};
+
+TEST(BlockTable, GivesTheSameForestFromFlatArrays) {
+  for (std::uint64_t seed = 0; seed < 400; ++seed) {
+    BlockTable table = random_table(seed);
+    if (*std::max_element(table.pages.begin(), table.pages.end()) > 1000) continue;  // hashed ids need 64 bits
+    for (std::size_t r = 0; r < table.request_id.size(); ++r) table.request_id[r] = std::to_string(r);
+    const FlatTable flat(table);
+    EXPECT_EQ(make_forest(flat.view(), "t"), make_forest(table, "t")) << "seed " << seed;
+  }
+}
+
+TEST(BlockTable, NamesWhatIsWrongInFlatArrays) {
+  BlockTable table;
+  table.page_size = 4;
+  table.tokens = {9, 9};
+  table.page_begin = {0, 3, 6};
+  table.pages = {0, 1, 2, 0, 1, 3};
+  const auto message = [&](auto&& spoil) {
+    FlatTable flat(table);
+    spoil(flat);
+    return message_of([&] { make_forest(flat.view(), "t"); });
+  };
+  EXPECT_EQ(make_forest(FlatTable(table).view(), "t").request_count(), 2U);
+  EXPECT_THAT(message([](FlatTable& t) { t.tokens[1] = 13; }), HasSubstr("t: request 1: pages: expected 4 pages for 13 tokens, got 3"));
+  EXPECT_THAT(message([](FlatTable& t) { t.tokens[0] = 0; }), HasSubstr("t: request 0: tokens"));
+  EXPECT_THAT(message([](FlatTable& t) { t.pages[5] = 1; }), HasSubstr("t: request 1: pages[2]: expected each page once in a request"));
+  EXPECT_THAT(message([](FlatTable& t) { t.pages[4] = -7; }), HasSubstr("t: request 1: pages[1]: expected an integer from 0"));
+  EXPECT_THAT(message([](FlatTable& t) { t.begin[1] = 7; }), HasSubstr("t: page_begin[1]: expected 0 to 6, got 7"));
+  EXPECT_THAT(message([](FlatTable& t) { t.begin[1] = -1; }), HasSubstr("t: page_begin[1]"));
+  EXPECT_THAT(message([](FlatTable& t) { t.page_size = 0; }), HasSubstr("t: page_size"));
 }
 
 TEST(BlockTable, WrittenAndReadAgainIsTheSame) {
