@@ -73,7 +73,7 @@ struct CompareCommand {
   std::string kernels = "ours";
   std::string cost_model;  ///< empty: each strategy's own, and all of them in a study
   std::string study;  ///< "cost-models", or empty
-  std::string json, baseline, perfetto, perfetto_row;
+  std::string json, html, baseline, perfetto, perfetto_row;
   bool timing = true;
   bool rows = false;
   std::int32_t intervals = 3;

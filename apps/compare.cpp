@@ -256,6 +256,18 @@ scheduler::PlanResult plan_checked(const Input& input, const Contender& contende
   return result;
 }
 
+scheduler::Plan plan_again(const ReportRow& row, const std::vector<Input>& inputs, const CompareOptions& options) {
+  ESPALIER_CHECK(row.status == RowStatus::ok);
+  const auto input = std::find_if(inputs.begin(), inputs.end(), [&](const Input& i) {
+    return i.source == row.input && i.snapshot == row.snapshot;
+  });
+  const auto device = std::find_if(options.devices.begin(), options.devices.end(),
+                                   [&](const costmodel::DeviceSpec& d) { return d.name == row.device; });
+  ESPALIER_CHECK(input != inputs.end() && device != options.devices.end());
+  const scheduler::StrategyChoice choice = scheduler::parse_strategy(row.strategy.substr(0, row.strategy.find('[')));
+  return std::get<scheduler::Plan>(plan_checked(*input, {&choice, row.cost_model}, options, *device, make_models(options, *device)));
+}
+
 std::vector<ReportRow> compare(const std::vector<Input>& inputs, const CompareOptions& options) {
   std::vector<ModelsBySpec> models;
   for (const costmodel::DeviceSpec& device : options.devices) models.push_back(make_models(options, device));

@@ -107,12 +107,42 @@ struct Summary {
 };
 std::vector<Summary> summarise(const std::vector<ReportRow>& rows);
 
+/// The summaries of one (input, device), best first.
+struct RankedBlock {
+  std::vector<Summary> summaries;
+  const Summary& best() const { return summaries.front(); }
+};
+std::vector<RankedBlock> rank_blocks(const std::vector<ReportRow>& rows);
+/// Which strategy, over what, why: a sentence or two a line, without line ends.
+std::vector<std::string> verdict(const std::vector<Summary>& ranked, const CompareOptions& options);
+
 /// Tables and verdicts, one block per (source, device).
 std::string render(const std::vector<ReportRow>& rows, const CompareOptions& options, bool all_rows);
 
 /// Over all inputs of each device: how far each strategy is behind the best of each input, what the first gains on the best of the
 /// others, its share of the bound. Empty for one input or one strategy.
 std::string render_overall(const std::vector<ReportRow>& rows, const CompareOptions& options);
+
+/// How a strategy stands over all inputs of a device.
+struct Standing {
+  std::string strategy;
+  double log_sum = 0;  ///< of its times over the best of each input
+  double worst = 0;    ///< times the best
+  std::string worst_input;
+  int served = 0, wins = 0;
+  double mean() const;  ///< geometric, times the best
+};
+struct Overall {
+  std::string device;
+  std::size_t inputs = 0;
+  std::vector<Standing> ranked;         ///< best first
+  std::vector<std::string> sentences;   ///< what the first gains on the others, its share of the bound
+};
+/// One a device that has at least two inputs and strategies.
+std::vector<Overall> overall(const std::vector<ReportRow>& rows, const CompareOptions& options);
+
+/// The plan of a served row, made again.
+scheduler::Plan plan_again(const ReportRow& row, const std::vector<Input>& inputs, const CompareOptions& options);
 
 /// report/1, and what changed against an older one (same input, snapshot, device, heads, strategy, kernels).
 std::string write_report(const std::vector<ReportRow>& rows, const CompareOptions& options, const std::string& command);

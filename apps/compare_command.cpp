@@ -1,4 +1,4 @@
-// espalier compare: strategies x inputs x devices → ranked tables, verdicts, report.json, a Perfetto trace of any row.
+// espalier compare: strategies x inputs x devices → ranked tables, verdicts, report.json, report.html, a Perfetto trace of any row.
 
 #include <fmt/core.h>
 
@@ -9,6 +9,7 @@
 #include "apps/commands.h"
 #include "apps/cost_models.h"
 #include "apps/cost_study.h"
+#include "apps/html_report.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
@@ -40,17 +41,12 @@ const ReportRow& pick_row(const std::vector<ReportRow>& rows, const std::string&
 void write_perfetto(const CompareCommand& command, const std::vector<Input>& inputs, const std::vector<ReportRow>& rows,
                     const CompareOptions& options) {
   const ReportRow& row = pick_row(rows, command.perfetto_row);
-  const auto input = std::find_if(inputs.begin(), inputs.end(), [&](const Input& i) {
-    return i.source == row.input && i.snapshot == row.snapshot;
-  });
-  const auto device = std::find_if(options.devices.begin(), options.devices.end(),
-                                   [&](const costmodel::DeviceSpec& d) { return d.name == row.device; });
-  const scheduler::StrategyChoice choice = scheduler::parse_strategy(row.strategy.substr(0, row.strategy.find('[')));
-  const auto result = plan_checked(*input, {&choice, row.cost_model}, options, *device, make_models(options, *device));
-  const auto& plan = std::get<scheduler::Plan>(result);
+  const costmodel::DeviceSpec& device = *std::find_if(options.devices.begin(), options.devices.end(),
+                                                      [&](const costmodel::DeviceSpec& d) { return d.name == row.device; });
+  const scheduler::Plan plan = plan_again(row, inputs, options);
   sim::SimOptions sim_options;
   sim_options.timeline = true;
-  const sim::SimResult sim = sim::simulate(plan, *device, sim_options);
+  const sim::SimResult sim = sim::simulate(plan, device, sim_options);
   core::write_file(command.perfetto, scheduler::write_trace_events(sim.timeline, plan));
   fmt::print(stderr, "wrote the trace of {} on {}, {} snapshot {}, to {}\n", row.strategy, row.device, row.input, row.snapshot,
              command.perfetto);
@@ -58,7 +54,8 @@ void write_perfetto(const CompareCommand& command, const std::vector<Input>& inp
 
 int run_study(const CompareCommand& command, const CompareOptions& options) {
   if (command.study != "cost-models") throw core::usage_error(core::unknown_name("study", command.study, {"cost-models"}));
-  for (const auto& [option, value] : {std::pair("--baseline", command.baseline), std::pair("--perfetto", command.perfetto)}) {
+  for (const auto& [option, value] : {std::pair("--baseline", command.baseline), std::pair("--perfetto", command.perfetto),
+                                      std::pair("--html", command.html)}) {
     if (!value.empty()) throw core::usage_error(fmt::format("--study: {} belongs to a comparison without --study", option));
   }
   const CostStudy study = study_cost_models(load_inputs(command.inputs), options);
@@ -91,9 +88,11 @@ int run_compare(const CompareCommand& command) {
   // Everything that can still fail comes before anything is written.
   const std::string changes = baseline.empty() ? std::string() : describe_changes(rows, baseline, command.baseline);
   if (!command.perfetto.empty()) (void)pick_row(rows, command.perfetto_row);
+  const std::string page = command.html.empty() ? std::string() : write_html(inputs, rows, options, command.command_line + " --html report.html");
   if (!command.json.empty()) core::write_file(command.json, write_report(rows, options, command.command_line));
+  if (!command.html.empty()) core::write_file(command.html, page);
   if (!command.perfetto.empty()) write_perfetto(command, inputs, rows, options);
-  if (command.json != "-" && command.perfetto != "-") {
+  if (command.json != "-" && command.perfetto != "-" && command.html != "-") {
     fmt::print("{}{}{}", render(rows, options, command.rows), render_overall(rows, options), changes);
   }
   const auto invalid = std::find_if(rows.begin(), rows.end(), [](const ReportRow& r) { return r.status == RowStatus::invalid; });

@@ -58,7 +58,7 @@ std::string joined(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
     const auto is = [&](const std::string& option) { return arg == option || arg.starts_with(option + "="); };
-    if (is("--jobs") || is("--json") || is("--perfetto") || is("--perfetto-row") || is("--baseline")) {
+    if (is("--jobs") || is("--json") || is("--html") || is("--perfetto") || is("--perfetto-row") || is("--baseline")) {
       if (arg.find('=') == std::string::npos) ++i;
       continue;
     }
@@ -163,6 +163,7 @@ void add_compare(CLI::App& app, Commands& c, int& code) {
   compare->add_option("--cost-model", c.compare.cost_model, "for strategies that consult one: a list, e.g. linear,table:FILE, or all; each its own otherwise");
   compare->add_option("--study", c.compare.study, "cost-models: how good each cost model is, and what its errors cost");
   compare->add_option("--json", c.compare.json, "write report/1; - is stdout");
+  compare->add_option("--html", c.compare.html, "write a page: verdict, ranking, pictures, why; - is stdout");
   compare->add_option("--baseline", c.compare.baseline, "older report/1: list what changed");
   compare->add_option("--perfetto", c.compare.perfetto, "write one row's timeline as trace events");
   compare->add_option("--perfetto-row", c.compare.perfetto_row, "strategy[@device[@input[@snapshot]]]; the fastest of the first input otherwise");

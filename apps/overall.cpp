@@ -19,14 +19,6 @@ constexpr double kNone = std::numeric_limits<double>::infinity();
 /// Geometric mean times of one (input, device) over its snapshots; infinite for a strategy that didn't serve all of them.
 using Times = std::map<std::string, double>;
 
-struct Standing {
-  std::string strategy;
-  double log_sum = 0, worst = 0;
-  std::string worst_input;
-  int served = 0, wins = 0;
-  double mean() const { return std::exp(log_sum / served); }
-};
-
 double best_of(const Times& times, const std::string& except) {
   double best = kNone;
   for (const auto& [strategy, us] : times) best = strategy == except ? best : std::min(best, us);
@@ -88,7 +80,7 @@ std::string winners_gain(const std::map<std::string, Times>& inputs, const std::
     least_input = input;
   }
   if (count == 0) return "";
-  return fmt::format("  {} against the best of the others on each input: {:.3f}x in the geometric mean, at least {:.3f}x ({})\n", winner,
+  return fmt::format("{} against the best of the others on each input: {:.3f}x in the geometric mean, at least {:.3f}x ({})", winner,
                      std::exp(log_sum / count), least, least_input);
 }
 
@@ -112,21 +104,35 @@ std::string winners_share(const std::vector<ReportRow>& rows, const std::string&
     std::nth_element(range.shares.begin(), middle, range.shares.end());
     parts.push_back(fmt::format("{:.0f} % {} ({})", *middle * 100, range.text, range.shares.size()));
   }
-  return fmt::format("  its median share of the lower bound: {}\n", core::join(parts, ", "));
+  return fmt::format("its median share of the lower bound: {}", core::join(parts, ", "));
 }
 
 }  // namespace
 
-std::string render_overall(const std::vector<ReportRow>& rows, const CompareOptions& options) {
-  std::string text;
+double Standing::mean() const { return std::exp(log_sum / served); }
+
+std::vector<Overall> overall(const std::vector<ReportRow>& rows, const CompareOptions& options) {
+  std::vector<Overall> all;
   for (const costmodel::DeviceSpec& device : options.devices) {
     const std::map<std::string, Times> inputs = times_by_input(rows, device.name);
     if (inputs.size() < 2) continue;
-    const std::vector<Standing> ranked = standings(inputs);
-    if (ranked.size() < 2) continue;
+    Overall one{device.name, inputs.size(), standings(inputs), {}};
+    if (one.ranked.size() < 2) continue;
+    if (const Standing& first = one.ranked.front(); first.served > 0) {
+      if (std::string gain = winners_gain(inputs, first.strategy); !gain.empty()) one.sentences.push_back(std::move(gain));
+      one.sentences.push_back(winners_share(rows, device.name, first.strategy));
+    }
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+std::string render_overall(const std::vector<ReportRow>& rows, const CompareOptions& options) {
+  std::string text;
+  for (const Overall& one : overall(rows, options)) {
     Table table({"strategy", "behind the best", "at worst", "on", "best on", "serves"},
                 {Align::left, Align::right, Align::right, Align::left, Align::right, Align::right});
-    for (const Standing& s : ranked) {
+    for (const Standing& s : one.ranked) {
       if (s.served == 0) {
         table.row({s.strategy, "-", "-", "", "0", "0"});
         continue;
@@ -134,10 +140,10 @@ std::string render_overall(const std::vector<ReportRow>& rows, const CompareOpti
       table.row({s.strategy, fmt::format("{:.3f}x", s.mean()), fmt::format("{:.2f}x", s.worst), s.worst_input, std::to_string(s.wins),
                  std::to_string(s.served)});
     }
-    text += fmt::format("all {} inputs on {} (geometric means, each input counts once)\n{}", inputs.size(), device.name,
-                        ranked.front().served > 0 ? table.finish({0}) : table.finish());
-    if (ranked.front().served == 0) continue;
-    text += winners_gain(inputs, ranked.front().strategy) + winners_share(rows, device.name, ranked.front().strategy) + "\n";
+    text += fmt::format("all {} inputs on {} (geometric means, each input counts once)\n{}", one.inputs, one.device,
+                        one.ranked.front().served > 0 ? table.finish({0}) : table.finish());
+    if (one.sentences.empty()) continue;
+    text += "  " + core::join(one.sentences, "\n  ") + "\n\n";
   }
   return text;
 }

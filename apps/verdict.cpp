@@ -24,7 +24,6 @@ constexpr double kWorthHaving = 1.03;
 constexpr double kWorthSaying = 0.02;
 /// Strategies named in one line.
 constexpr std::size_t kMostNamed = 3;
-constexpr const char* kIndent = "           ";
 
 std::string percent(double share) { return fmt::format("{:.0f} %", share * 100.0); }
 
@@ -49,50 +48,53 @@ std::string where_time_goes(const Summary& s) {
   return text + fmt::format("; HBM moves {:.2f}x the unique KV", s.reads_over_unique);
 }
 
-std::string planning_verdict(const Summary& best, const Summary* flat, const CompareOptions& options) {
+std::vector<std::string> planning_verdict(const Summary& best, const Summary* flat, const CompareOptions& options) {
   const HeadChoice& heads = options.heads;
-  if (heads.layers == 0 || best.plan_us <= 0) return "";
+  if (heads.layers == 0 || best.plan_us <= 0) return {};
   const double step_us = best.time_us * heads.layers;
-  std::string text = fmt::format("{}{}: attention {} a token over {} layers; planning {} a step, one plan for all layers ({} of it if not hidden).\n",
-                                 kIndent, heads.model, core::time_text(step_us), heads.layers, core::time_text(best.plan_us),
-                                 percent(best.plan_us / step_us));
+  std::vector<std::string> lines = {fmt::format("{}: attention {} a token over {} layers; planning {} a step, one plan for all layers ({} of it if not hidden).",
+                                 heads.model, core::time_text(step_us), heads.layers, core::time_text(best.plan_us),
+                                 percent(best.plan_us / step_us))};
   const double gain_us = flat != nullptr && flat->complete() ? flat->time_us - best.time_us : 0;
-  if (gain_us <= 0) return text;
+  if (gain_us <= 0) return lines;
   const double layers = best.plan_us / gain_us;
   if (layers <= heads.layers) {
-    return text + fmt::format("{}Planning pays for itself from {:.0f} layer{} on.\n", kIndent, std::ceil(layers), layers > 1 ? "s" : "");
+    lines.push_back(fmt::format("Planning pays for itself from {:.0f} layer{} on.", std::ceil(layers), layers > 1 ? "s" : ""));
+  } else {
+    lines.push_back(fmt::format("Planning is not free here: it costs more than the plan gains over {} layers; reuse a plan for {:.0f} steps "
+                                "or plan off the critical path.", heads.layers, std::ceil(layers / heads.layers)));
   }
-  return text + fmt::format("{}Planning is not free here: it costs more than the plan gains over {} layers; reuse a plan for {:.0f} steps "
-                            "or plan off the critical path.\n", kIndent, heads.layers, std::ceil(layers / heads.layers));
+  return lines;
 }
 
 /// The first lines: use what, and is sharing worth it?
-std::string advice(const Summary& best, const Summary* flat) {
+std::vector<std::string> advice(const Summary& best, const Summary* flat) {
   if (!best.speedup) {
-    return fmt::format("  verdict: use {}; flash_decoding can't serve this{}.\n", best.strategy,
-                       flat != nullptr && !flat->why.empty() ? " (" + flat->why + ")" : "");
+    return {fmt::format("use {}; flash_decoding can't serve this{}.", best.strategy,
+                        flat != nullptr && !flat->why.empty() ? " (" + flat->why + ")" : "")};
   }
   const bool flat_wins = best.strategy == "flash_decoding" || *best.speedup < kWorthHaving;
   if (best.dedupe < kWorthSharing) {
-    std::string text = fmt::format(
-        "  verdict: sharing is not worth it here: dedupe {:.2f}, so reading every prefix once saves at most {:.1f} % of the KV reads.\n",
-        best.dedupe, (1.0 - 1.0 / best.dedupe) * 100.0);
-    if (best.strategy == "flash_decoding") return text + fmt::format("{}Keep flash_decoding; no other plan is faster.\n", kIndent);
-    if (flat_wins) {
-      return text + fmt::format("{}Keep flash_decoding; the best other plan, {}, gains {}.\n", kIndent, best.strategy, times(best.speedup));
+    std::vector<std::string> lines = {
+        fmt::format("sharing is not worth it here: dedupe {:.2f}, so reading every prefix once saves at most {:.1f} % of the KV reads.", best.dedupe,
+                    (1.0 - 1.0 / best.dedupe) * 100.0)};
+    if (best.strategy == "flash_decoding") {
+      lines.emplace_back("Keep flash_decoding; no other plan is faster.");
+    } else if (flat_wins) {
+      lines.push_back(fmt::format("Keep flash_decoding; the best other plan, {}, gains {}.", best.strategy, times(best.speedup)));
+    } else {
+      lines.push_back(fmt::format("{} still gains {} over flash_decoding, by balance and cuts rather than by sharing.", best.strategy,
+                                  times(best.speedup)));
     }
-    return text + fmt::format("{}{} still gains {} over flash_decoding, by balance and cuts rather than by sharing.\n", kIndent,
-                              best.strategy, times(best.speedup));
+    return lines;
   }
-  if (!flat_wins) {
-    return fmt::format("  verdict: use {}: {} over flash_decoding at dedupe {:.2f}.\n", best.strategy, times(best.speedup), best.dedupe);
-  }
+  if (!flat_wins) return {fmt::format("use {}: {} over flash_decoding at dedupe {:.2f}.", best.strategy, times(best.speedup), best.dedupe)};
   const bool tiny = best.bound_by == sim::bound_name(sim::Bound::fixed) || best.bound_by == sim::bound_name(sim::Bound::latency);
   const std::string rest = best.strategy == "flash_decoding"
                                ? "keep flash_decoding; no other plan is faster"
                                : fmt::format("the best plan, {}, is at {} flash_decoding", best.strategy, times(best.speedup));
-  return fmt::format("  verdict: sharing does not pay here although dedupe is {:.2f}: {}{}.\n", best.dedupe,
-                     tiny ? "launches and latencies dominate so small a batch; " : "", rest);
+  return {fmt::format("sharing does not pay here although dedupe is {:.2f}: {}{}.", best.dedupe,
+                      tiny ? "launches and latencies dominate so small a batch; " : "", rest)};
 }
 
 /// Others that no measurement would tell from the best: those that plan faster by name, the rest by number.
@@ -110,7 +112,7 @@ std::string as_good_as(const Summary& best, const std::vector<Summary>& ranked) 
   }
   if (named.empty()) return "";
   if (others > 0) named.push_back(fmt::format("{} more", others));
-  return fmt::format("{}As good within {:.0f} %{}: {}.\n", kIndent, (kWorthHaving - 1.0) * 100.0,
+  return fmt::format("As good within {:.0f} %{}: {}.", (kWorthHaving - 1.0) * 100.0,
                      best.plan_us > 0 ? fmt::format(", where {} plans in {}", best.strategy, core::time_text(best.plan_us)) : "",
                      core::join(named, ", "));
 }
@@ -149,7 +151,7 @@ std::string too_close(const Summary& best, const std::vector<Summary>& ranked) {
     named.push_back(fmt::format("{} ({:+.1f} %, +- {:.1f} %)", other.strategy, 100.0 * std::expm1(lead.log_ratio), 100.0 * std::expm1(lead.half_width)));
   }
   if (named.empty()) return "";
-  return fmt::format("{}Too close, measure: {}.\n", kIndent, core::join(named, ", "));
+  return fmt::format("Too close, measure: {}.", core::join(named, ", "));
 }
 
 /// " +- 4.2 %", from the mean effects over the snapshots; empty without intervals.
@@ -160,23 +162,6 @@ std::string width_text(const Summary& s) {
     for (std::size_t i = 0; i < mean.size(); ++i) mean[i] += uncertain.effects[i] / static_cast<double>(s.uncertain.size());
   }
   return fmt::format(" +- {:.1f} %", 100.0 * std::expm1(sim::log_half_width(mean)));
-}
-
-std::string verdict(const std::vector<Summary>& ranked, const CompareOptions& options) {
-  const Summary& best = ranked.front();
-  if (best.served() == 0) return fmt::format("  verdict: no strategy can serve this input: {}.\n", best.why);
-  const auto it = std::find_if(ranked.begin(), ranked.end(), [](const Summary& s) { return s.strategy == "flash_decoding"; });
-  const Summary* flat = it == ranked.end() ? nullptr : &*it;
-  std::string text = advice(best, flat);
-  text += as_good_as(best, ranked);
-  text += too_close(best, ranked);
-  text += fmt::format("{}{}: {}{} a layer, {} of the lower bound ({} at data-sheet bandwidth).\n", kIndent, best.strategy,
-                      core::time_text(best.time_us), width_text(best), percent(best.share_of_bound), percent(best.share_of_datasheet));
-  text += fmt::format("{}{}.\n", kIndent, where_time_goes(best));
-  if (!best.why.empty()) {
-    text += fmt::format("{}{}: {}.\n", kIndent, best.snapshots > 1 ? "plan of the longest snapshot" : "plan", best.why);
-  }
-  return text + planning_verdict(best, flat, options);
 }
 
 std::vector<std::string> summary_cells(const Summary& s, bool best) {
@@ -270,30 +255,49 @@ std::vector<Summary> summarise(const std::vector<ReportRow>& rows) {
   return all;
 }
 
-std::string render(const std::vector<ReportRow>& rows, const CompareOptions& options, bool all_rows) {
-  struct Block {
-    std::vector<Summary> summaries;
-    std::string rows;
-  };
-  std::vector<Block> blocks;
+std::vector<std::string> verdict(const std::vector<Summary>& ranked, const CompareOptions& options) {
+  const Summary& best = ranked.front();
+  if (best.served() == 0) return {fmt::format("no strategy can serve this input: {}.", best.why)};
+  const auto it = std::find_if(ranked.begin(), ranked.end(), [](const Summary& s) { return s.strategy == "flash_decoding"; });
+  const Summary* flat = it == ranked.end() ? nullptr : &*it;
+  std::vector<std::string> lines = advice(best, flat);
+  if (std::string others = as_good_as(best, ranked); !others.empty()) lines.push_back(std::move(others));
+  if (std::string close = too_close(best, ranked); !close.empty()) lines.push_back(std::move(close));
+  lines.push_back(fmt::format("{}: {}{} a layer, {} of the lower bound ({} at data-sheet bandwidth).", best.strategy,
+                              core::time_text(best.time_us), width_text(best), percent(best.share_of_bound), percent(best.share_of_datasheet)));
+  lines.push_back(where_time_goes(best) + ".");
+  if (!best.why.empty()) {
+    lines.push_back(fmt::format("{}: {}.", best.snapshots > 1 ? "plan of the longest snapshot" : "plan", best.why));
+  }
+  for (std::string& line : planning_verdict(best, flat, options)) lines.push_back(std::move(line));
+  return lines;
+}
+
+std::vector<RankedBlock> rank_blocks(const std::vector<ReportRow>& rows) {
+  std::vector<RankedBlock> blocks;
   std::map<std::pair<std::string, std::string>, std::size_t> place;
   for (Summary& s : summarise(rows)) {
     const auto [at, fresh] = place.try_emplace({s.input, s.device}, blocks.size());
     if (fresh) blocks.emplace_back();
     blocks[at->second].summaries.push_back(std::move(s));
   }
+  for (RankedBlock& block : blocks) rank(block.summaries);
+  return blocks;
+}
+
+std::string render(const std::vector<ReportRow>& rows, const CompareOptions& options, bool all_rows) {
+  std::map<std::pair<std::string, std::string>, std::string> every_row;
   for (const ReportRow& row : rows) {
     if (!all_rows) break;
-    blocks[place.at({row.input, row.device})].rows +=
+    every_row[{row.input, row.device}] +=
         fmt::format("    #{:<4} {:<16} {:>10} {}\n", row.snapshot, row.strategy,
                     row.time_us ? core::time_text(*row.time_us) : status_name(row.status),
                     row.time_us ? fmt::format("{}, {} of the bound", times(row.speedup_vs_flash_decoding), percent(*row.share_of_bound))
                                 : row.why);
   }
   std::string text;
-  for (Block& block : blocks) {
-    rank(block.summaries);
-    const Summary& head = block.summaries.front();
+  for (const RankedBlock& block : rank_blocks(rows)) {
+    const Summary& head = block.best();
     text += fmt::format("{} on {}, heads {}, {} kernels, {}dedupe {:.2f}\n", head.input, head.device, options.heads.text,
                         rows.front().kernels,
                         head.snapshots > 1 ? fmt::format("{} snapshots (mean times, geometric mean ratios), ", head.snapshots) : "",
@@ -302,7 +306,8 @@ std::string render(const std::vector<ReportRow>& rows, const CompareOptions& opt
                 {Align::left, Align::right, Align::right, Align::right, Align::right, Align::right, Align::left, Align::left});
     for (const Summary& s : block.summaries) table.row(summary_cells(s, &s == &head));
     text += head.served() > 0 ? table.finish({0}) : table.finish();
-    text += verdict(block.summaries, options) + block.rows + "\n";
+    text += "  verdict: " + core::join(verdict(block.summaries, options), "\n           ") + "\n";
+    text += every_row[{head.input, head.device}] + "\n";
   }
   return text;
 }

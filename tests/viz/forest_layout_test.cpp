@@ -131,6 +131,10 @@ TEST(Cover, SmallTilesAreFoldedIntoCells) {
   double area = 0;
   for (const CoverBox& box : boxes) area += box.w * box.h * box.level / 4;
   EXPECT_NEAR(area, 900 * 300, 900 * 300 * 0.02);
+  const scheduler::Plan many = plan_of("deft_node_chunk", "1,8,64,512|2000,1000,700,300");
+  ForestWindow few = whole_forest(many.forest, 900, 300);
+  few.max_boxes = 200;
+  EXPECT_LE(lay_out_cover(many, few).size(), 200U);
 }
 
 TEST(CellGrid, SumsPartsOfCells) {

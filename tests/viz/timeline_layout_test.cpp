@@ -85,6 +85,8 @@ TEST(Timeline, NeverMoreThanSixtyThousandBoxesAtAnyZoom) {
       TimelineWindow window = whole(index, 1280, height);
       window.end_us /= zoom;
       EXPECT_LT(lay_out_timeline(index, window).boxes.size(), 60'000U) << height << " " << zoom;
+      window.max_boxes = 2000;
+      EXPECT_LE(lay_out_timeline(index, window).boxes.size(), 2000U) << height << " " << zoom;
     }
   }
 }

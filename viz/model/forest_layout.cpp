@@ -99,6 +99,41 @@ void for_each_run(const scheduler::Plan& plan, const scheduler::Task& task, cons
   }
 }
 
+/// Tiles of at least `cell` pixels both ways, and the rest in cells of that size.
+std::vector<CoverBox> cover_boxes(const scheduler::Plan& plan, const ForestWindow& window, double cell) {
+  std::vector<CoverBox> boxes;
+  CellGrid grid(static_cast<std::int32_t>(std::ceil(window.width_px / cell)), static_cast<std::int32_t>(std::ceil(window.height_px / cell)));
+  bool folded = false;
+  for (std::size_t t = 0; t < plan.tasks.size(); ++t) {
+    const scheduler::Task& task = plan.tasks[scheduler::TaskId(t)];
+    const bool reads = task.kind == scheduler::TaskKind::attend || task.kind == scheduler::TaskKind::scores;  // values read the same tokens again
+    if (!reads || task.head_begin != 0) continue;
+    for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) {
+      const scheduler::Segment& segment = plan.segments[static_cast<std::size_t>(s)];
+      const auto before = static_cast<double>(plan.forest.tokens_before[segment.node]);
+      const double top = window.y(before + segment.token_begin);
+      const double bottom = window.y(before + static_cast<double>(scheduler::segment_end(plan, segment)));
+      const Paint paint = paint_of_queries(segment.row_end - segment.row_begin);
+      if (top >= window.height_px || bottom <= 0) continue;
+      for_each_run(plan, task, segment, [&](std::int32_t begin, std::int32_t end) {
+        const double x = window.x(begin), w = window.x(end) - x;
+        if (x >= window.width_px || x + w <= 0) return;
+        if (w >= cell && bottom - top >= cell) {
+          boxes.push_back({x, top, w, bottom - top, paint, 4, {ItemKind::task, static_cast<std::int32_t>(t)}});
+          return;
+        }
+        folded = true;
+        grid.add({x / cell, (x + w) / cell, top / cell, bottom / cell}, paint);
+      });
+    }
+  }
+  if (!folded) return boxes;
+  for (const CellRun& run : grid.runs()) {
+    boxes.push_back({run.begin * cell, run.row * cell, (run.end - run.begin) * cell, cell, run.paint, run.level, {}});
+  }
+  return boxes;
+}
+
 }  // namespace
 
 ForestWindow whole_forest(const PrefixForest& forest, double width_px, double height_px) {
@@ -150,39 +185,10 @@ std::int32_t node_at(const PrefixForest& forest, double request, double token) {
 }
 
 std::vector<CoverBox> lay_out_cover(const scheduler::Plan& plan, const ForestWindow& window) {
-  std::vector<CoverBox> boxes;
-  double cell = window.min_px;
-  while (window.width_px / cell * window.height_px / cell > static_cast<double>(window.max_boxes)) cell *= 2;
-  CellGrid grid(static_cast<std::int32_t>(std::ceil(window.width_px / cell)), static_cast<std::int32_t>(std::ceil(window.height_px / cell)));
-  bool folded = false;
-  for (std::size_t t = 0; t < plan.tasks.size(); ++t) {
-    const scheduler::Task& task = plan.tasks[scheduler::TaskId(t)];
-    const bool reads = task.kind == scheduler::TaskKind::attend || task.kind == scheduler::TaskKind::scores;  // values read the same tokens again
-    if (!reads || task.head_begin != 0) continue;
-    for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) {
-      const scheduler::Segment& segment = plan.segments[static_cast<std::size_t>(s)];
-      const auto before = static_cast<double>(plan.forest.tokens_before[segment.node]);
-      const double top = window.y(before + segment.token_begin);
-      const double bottom = window.y(before + static_cast<double>(scheduler::segment_end(plan, segment)));
-      const Paint paint = paint_of_queries(segment.row_end - segment.row_begin);
-      if (top >= window.height_px || bottom <= 0) continue;
-      for_each_run(plan, task, segment, [&](std::int32_t begin, std::int32_t end) {
-        const double x = window.x(begin), w = window.x(end) - x;
-        if (x >= window.width_px || x + w <= 0) return;
-        if (w >= cell && bottom - top >= cell) {
-          boxes.push_back({x, top, w, bottom - top, paint, 4, {ItemKind::task, static_cast<std::int32_t>(t)}});
-          return;
-        }
-        folded = true;
-        grid.add({x / cell, (x + w) / cell, top / cell, bottom / cell}, paint);
-      });
-    }
+  for (double cell = window.min_px;; cell *= 2) {
+    std::vector<CoverBox> boxes = cover_boxes(plan, window, cell);
+    if (static_cast<std::int64_t>(boxes.size()) <= window.max_boxes || cell > window.width_px) return boxes;
   }
-  if (!folded) return boxes;
-  for (const CellRun& run : grid.runs()) {
-    boxes.push_back({run.begin * cell, run.row * cell, (run.end - run.begin) * cell, cell, run.paint, run.level, {}});
-  }
-  return boxes;
 }
 
 }  // namespace espalier::viz

@@ -199,15 +199,17 @@ TimelineLayout lay_out_timeline(const TimelineIndex& index, const TimelineWindow
   if (window.lane_count == 0) return layout;
   layout.row_begin = choose_rows(index, window);
   layout.row_px = window.height_px / layout.rows();
-  // Two boxes for each cell of a row at most: a folded one and the box of its own that ends it.
-  const double cell = std::max(window.min_px, 2 * window.width_px * layout.rows() / static_cast<double>(window.max_boxes));
-  if (layout.rows() < window.lane_count) {
-    lay_out_cells(index, window, cell, layout);
-    return layout;
+  const bool single = layout.rows() == window.lane_count;
+  for (double cell = window.min_px;; cell *= 2) {
+    layout.boxes.clear();
+    if (single) {
+      LaneRow row(index, window, cell, layout.boxes);
+      for (std::int32_t i = 0; i < window.lane_count; ++i) row.run(window.first_lane + i, i);
+    } else {
+      lay_out_cells(index, window, cell, layout);
+    }
+    if (static_cast<std::int64_t>(layout.boxes.size()) <= window.max_boxes || cell > window.width_px) return layout;
   }
-  LaneRow row(index, window, cell, layout.boxes);
-  for (std::int32_t i = 0; i < window.lane_count; ++i) row.run(window.first_lane + i, i);
-  return layout;
 }
 
 std::int32_t entry_at(const TimelineIndex& index, const TimelineWindow& window, const TimelineLayout& layout, double x, double y) {
