@@ -18,6 +18,9 @@ std::string html_text(std::string_view text) {
     if (unit) {
       out += " µs";
       i += 2;
+    } else if (text.substr(i, 3) == "+- ") {
+      out += "± ";
+      i += 2;
     } else {
       out += text[i];
     }

@@ -9,7 +9,7 @@
 
 namespace espalier::apps {
 
-/// Escaped for HTML, and "12 us" written as "12 µs".
+/// Escaped for HTML, and "12 us +- 3 %" written as "12 µs ± 3 %".
 std::string html_text(std::string_view text);
 /// A name that may be broken between its parts.
 std::string html_name(std::string_view name);

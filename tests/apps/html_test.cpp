@@ -115,7 +115,7 @@ TEST_F(Html, WrongUseWritesNothing) {
 }
 
 TEST(HtmlText, MicrosecondsGetTheirSign) {
-  EXPECT_EQ(html_text("12.3 us, 4 uses, 5 us"), "12.3 µs, 4 uses, 5 µs");
+  EXPECT_EQ(html_text("12.3 us, 4 uses, 5 us +- 1 %"), "12.3 µs, 4 uses, 5 µs ± 1 %");
   EXPECT_EQ(html_text("a us <b>"), "a us &lt;b&gt;");
   EXPECT_EQ(html_name("a_b:c<"), "a_<wbr>b:<wbr>c&lt;");
 }
