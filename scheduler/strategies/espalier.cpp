@@ -57,21 +57,22 @@ class LengthHistogram {
     used_[c / 64] |= std::uint64_t{1} << (c % 64);
     tokens_[c] += static_cast<double>(tokens * count);
     count_[c] += static_cast<double>(count);
+    longest_[c] = std::max(longest_[c], static_cast<double>(tokens));
   }
-  /// Visits (tokens, count) of the classes that have any, shortest first, and empties them.
+  /// Visits (tokens, count, longest) of the classes that have any, shortest first, and empties them.
   template <class F>
   void drain(F&& visit) {
     for (std::size_t word = 0; word < used_.size(); ++word) {
       for (; used_[word] != 0; used_[word] &= used_[word] - 1) {
         const std::size_t c = 64 * word + static_cast<std::size_t>(std::countr_zero(used_[word]));
-        visit(std::exchange(tokens_[c], 0), std::exchange(count_[c], 0));
+        visit(std::exchange(tokens_[c], 0), std::exchange(count_[c], 0), std::exchange(longest_[c], 0));
       }
     }
   }
 
  private:
   std::array<std::uint64_t, kLengthClasses / 64> used_{};
-  std::array<double, kLengthClasses> tokens_{}, count_{};
+  std::array<double, kLengthClasses> tokens_{}, count_{}, longest_{};
 };
 
 /// Heights of a cover, rising: indices of the planner's kernels.
@@ -342,7 +343,9 @@ class EspalierBuild {
       partial_rows += run.tiles * (static_cast<double>(pieces) * static_cast<double>(run.logical) / static_cast<double>(run.tokens) + run.requests);
     }
     const double cold = fresh_copies_ * static_cast<double>(layer.unique) / read;
-    by_length_.drain([&](double tokens, double count) { classes_.push_back({&kernel, tokens / count, count * copies_, cold}); });
+    by_length_.drain([&](double tokens, double count, double longest) {
+      classes_.push_back({&kernel, tokens / count, count * copies_, cold, longest});
+    });
   }
 
   void emit_shares(PlanBuilder& builder) {

@@ -14,6 +14,8 @@ namespace {
 constexpr double kPartialBytes = 4;
 constexpr double kRowsInFlight = 4;
 constexpr double kOutOfStep = 0.75;
+/// Share of the traffic of merges in place that tasks don't hide.
+constexpr double kMergesBeside = 0.7;
 constexpr std::size_t kMaxClasses = 512;
 
 /// Of one request and all its heads: a partial row, and its query with its result.
@@ -51,10 +53,11 @@ class Forecaster {
   Forecast run() {
     forecast_.total_us = device_.least_launch_gap_us() + std::max(main_us(), std::max(forecast_.hbm_us, forecast_.l2_us) + fixed_us_);
     if (work_.partial_rows > 0) {
-      // The last merges: a request's partial rows, kRowsInFlight at a time; the others ran beside the tasks, but moved their bytes.
+      // The last merges: a request's partial rows, kRowsInFlight at a time. Those before ran beside the tasks, if they could.
       const double batches = 1 + work_.partial_rows / work_.requests / kRowsInFlight;
-      const double start = work_.merges_in_place ? 0 : device_.launch_graph_us + fixed_us_;
-      forecast_.merge_us = start + batches * device_.l2_latency_ns * 1e-3 + std::max(partial_bytes_ / device_.l2_bytes_per_us(), spill_us_);
+      const double moved = std::max(partial_bytes_ / device_.l2_bytes_per_us(), spill_us_);
+      const double shown = work_.merges_in_place ? kMergesBeside * moved : device_.launch_graph_us + fixed_us_ + moved;
+      forecast_.merge_us = batches * device_.l2_latency_ns * 1e-3 + shown;
     }
     forecast_.total_us += forecast_.merge_us;
     return forecast_;
@@ -76,9 +79,14 @@ class Forecaster {
   }
 
   /// A byte of this class when all the device reads such.
-  double byte_us(const CtaClass& c) const {
+  double byte_us(const CtaClass& c) const { return byte_us(c, hbm_rate_); }
+  double byte_us(const CtaClass& c, double hbm_rate) const {
     const double missed = c.cold + (1 - c.cold) * (1 - device_.l2_merge_fraction);
-    return std::max(missed / hbm_rate_, 1 / device_.l2_bytes_per_us());
+    return std::max(missed / hbm_rate, 1 / device_.l2_bytes_per_us());
+  }
+  /// The same when only `ctas` of them do.
+  double byte_us_of_few(const CtaClass& c, double ctas) const {
+    return byte_us(c, loaded_hbm_bytes_per_us(device_, ctas * c.kernel->bytes_per_us));
   }
 
   double compute_us(const CtaClass& c, double residents) const {
@@ -120,7 +128,7 @@ class Forecaster {
       double last = 0;
       if (rest > 0) {
         const double beside = std::max(1.0, std::ceil(rest / device_.sms));
-        last = std::max(fixed_us_ + std::max(l.port_us, compute_us(*l.c, beside)), rest * l.c->tokens * kv_bytes_ * byte_us(*l.c));
+        last = std::max(fixed_us_ + std::max(l.port_us, compute_us(*l.c, beside)), rest * l.c->tokens * kv_bytes_ * byte_us_of_few(*l.c, rest));
       }
       // CTAs of many lengths don't stay in step: the last ones start earlier than whole rounds say.
       end = std::max(end, area / device_.sms + rounds * l.us + (work_.in_step ? last : kOutOfStep * last));
@@ -141,11 +149,14 @@ class Forecaster {
     double active = ctas_, done = 0, us = 0;
     for (std::size_t i = 0; i < n; ++i) {
       const CtaClass& c = *rising[i];
-      us += (c.tokens - done) * kv_bytes_ * std::max(active * byte_us(c), 1 / c.kernel->bytes_per_us);
+      us += (c.tokens - done) * kv_bytes_ * std::max(active * byte_us_of_few(c, active), 1 / c.kernel->bytes_per_us);
       done = c.tokens;
       active -= c.ctas;
     }
-    return us;
+    // The longest of all, beside half of its class.
+    const CtaClass& last = *rising[n - 1];
+    const double more = std::max(0.0, last.longest - last.tokens) * kv_bytes_;
+    return us + more * std::max(last.ctas / 2 * byte_us_of_few(last, last.ctas / 2), 1 / last.kernel->bytes_per_us);
   }
 
   const costmodel::DeviceSpec& device_;
@@ -187,7 +198,7 @@ double least_forecast_us(const PlanRequest& request, const LeastLoad& load) {
   if (load.partial_rows > 0) {
     const double start = load.merges_in_place ? 0 : device.launch_graph_us + start_us + device.cta_end_ns * 1e-3;
     us += start + (1 + load.partial_rows / load.requests / kRowsInFlight) * device.l2_latency_ns * 1e-3;
-    us += std::max(partial_bytes / device.l2_bytes_per_us(), spill_us);
+    us += (load.merges_in_place ? kMergesBeside : 1) * std::max(partial_bytes / device.l2_bytes_per_us(), spill_us);
   }
   return us * (1 - 1e-9);  // sums are rounded in another order than there
 }

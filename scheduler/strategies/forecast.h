@@ -15,9 +15,10 @@ namespace espalier::scheduler::planning {
 /// CTAs of about one length.
 struct CtaClass {
   const TileKernel* kernel = nullptr;
-  double tokens = 0;  ///< mean KV tokens of a CTA
-  double ctas = 0;    ///< all head copies
-  double cold = 1;    ///< share of their tokens that nobody has read before
+  double tokens = 0;   ///< mean KV tokens of a CTA
+  double ctas = 0;     ///< all head copies
+  double cold = 1;     ///< share of their tokens that nobody has read before
+  double longest = 0;  ///< KV tokens of the longest; 0: all are equal
 };
 
 struct Workload {
