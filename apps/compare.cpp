@@ -214,6 +214,17 @@ std::vector<Contender> contenders(const CompareOptions& options) {
   return all;
 }
 
+void require_consumers(const CompareOptions& options) {
+  const auto consumes = [](const scheduler::StrategyChoice& choice) { return choice.strategy->info().uses_cost_model; };
+  if (options.cost_models.empty() || std::any_of(options.strategies.begin(), options.strategies.end(), consumes)) return;
+  std::vector<std::string> names;
+  for (const scheduler::Strategy* strategy : scheduler::strategies()) {
+    if (strategy->info().uses_cost_model) names.emplace_back(strategy->info().name);
+  }
+  throw core::usage_error(fmt::format("{} plans by no cost model, leave --cost-model away (those that take one: {})",
+                                      options.strategies.front().strategy->info().name, core::join(names, ", ")));
+}
+
 std::string contender_name(const Contender& contender, const CompareOptions& options) {
   const scheduler::StrategyInfo& info = contender.choice->strategy->info();
   std::string name(info.name);

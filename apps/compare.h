@@ -72,6 +72,8 @@ struct Contender {
 };
 /// Every strategy of the options, those that consume a cost model once a model.
 std::vector<Contender> contenders(const CompareOptions& options);
+/// Throws a usage error when cost models are named and none of the strategies takes one.
+void require_consumers(const CompareOptions& options);
 /// "codec", with options that differ from the defaults "codec:rounds=1"; where cost models were named "codec[linear]"; the file of a table shows only where several are compared.
 std::string contender_name(const Contender& contender, const CompareOptions& options);
 

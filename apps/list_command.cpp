@@ -18,7 +18,7 @@ void list_strategies() {
   for (const scheduler::Strategy* strategy : scheduler::strategies()) {
     const scheduler::StrategyInfo& info = strategy->info();
     fmt::print("{}\n    {}\n    source: {}\n    limits: {}\n", info.name, info.summary, info.source, info.needs);
-    if (info.uses_cost_model) fmt::print("    cost model: {}, or any other\n", info.own_cost_model);
+    if (info.uses_cost_model) fmt::print("    cost model: {}, or any other\n", info.own_cost_model.empty() ? "none" : info.own_cost_model);
     for (const scheduler::StrategyOption& o : info.options) {
       fmt::print("    option {} = {} ({} to {}): {}\n", o.name, o.fallback, o.low, o.high, o.meaning);
     }

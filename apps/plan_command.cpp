@@ -41,22 +41,60 @@ void print_statistics(const scheduler::Plan& plan) {
   for (const std::string& why : plan.provenance.why) fmt::print("  why: {}\n", why);
 }
 
-/// What a policy says of this forest, and the sentence that says so.
-struct PolicyChoice {
-  scheduler::PolicyRow row;
-  std::string why;
-};
+scheduler::PlanResult plan_one(const Input& input, const std::string& strategy, std::span<const std::string> kernels, CompareOptions options,
+                               const costmodel::DeviceSpec& device) {
+  options.strategies = choose_strategies(strategy);
+  if (options.strategies.size() != 1) throw core::usage_error("plan takes one strategy");
+  require_consumers(options);
+  Contender contender = contenders(options).front();
+  contender.only_kernels.assign(kernels.begin(), kernels.end());
+  return plan_checked(input, contender, options, device, make_models(options, device));
+}
 
-PolicyChoice ask_policy(const PlanCommand& command, const Input& input, const CompareOptions& options, const costmodel::DeviceSpec& device) {
+[[noreturn]] void throw_refusal(const std::string& strategy, const scheduler::Refusal& refusal) {
+  throw core::Error(core::ErrorKind::check_failed,
+                    fmt::format("{} refuses ({}): {}", strategy, scheduler::refusal_name(refusal.refusal), refusal.sentence));
+}
+
+int write(const scheduler::Plan& plan, const std::string& output) {
+  core::write_file(output, scheduler::write_plan(plan));
+  if (output != "-") print_statistics(plan);
+  return 0;
+}
+
+/// By the nearest row of a policy whose strategy serves the forest; by our planner where none does, or none is near.
+scheduler::Plan plan_by_policy(const PlanCommand& command, const Input& input, const CompareOptions& options, const costmodel::DeviceSpec& device) {
   if (options.kernels != scheduler::KernelSet::ours) throw core::usage_error("--policy chooses among plans in our kernels: leave --kernels away");
   if (!options.cost_models.empty()) throw core::usage_error("--policy: each strategy plans by its own cost model, leave --cost-model away");
   const scheduler::Policy policy = scheduler::read_policy(core::read_file(command.policy), command.policy);
   scheduler::require_made_for(policy, device, options.heads.heads, command.policy);
   const scheduler::WorkloadFeatures features = scheduler::features_of(input.forest);
-  const scheduler::PolicyRow& row = scheduler::choose(policy, features);
-  return {row, fmt::format("the policy's nearest of {} is {} (distance {:.2f}), where {} was fastest",
-                           core::counted(static_cast<std::int64_t>(policy.rows.size()), "row"), row.input,
-                           scheduler::distance(row.features, features), row.strategy)};
+  std::vector<std::string> why;
+  const auto keep = [&](scheduler::PlanResult result) {
+    auto& plan = std::get<scheduler::Plan>(result);
+    plan.provenance.why.insert(plan.provenance.why.begin(), why.begin(), why.end());
+    seal(plan);
+    return std::move(plan);
+  };
+  const std::string count = core::counted(static_cast<std::int64_t>(policy.rows.size()), "row");
+  for (const scheduler::PolicyRow& row : scheduler::by_distance(policy, features)) {
+    const double away = scheduler::distance(row.features, features);
+    if (away > scheduler::kFarAway) {
+      why.push_back(fmt::format("of the policy's {} {} is near: the next is {} (distance {:.2f}); planned anew by espalier", count,
+                                why.empty() ? "none" : "no other", row.input, away));
+      break;
+    }
+    scheduler::PlanResult result = plan_one(input, row.strategy, row.kernels, options, device);
+    if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
+      why.push_back(fmt::format("the policy's row {} asks for {}, which refuses ({})", row.input, row.strategy, scheduler::refusal_name(refusal->refusal)));
+      continue;
+    }
+    why.push_back(fmt::format("the policy's nearest of {} is {} (distance {:.2f}), where {} was fastest", count, row.input, away, row.strategy));
+    return keep(std::move(result));
+  }
+  scheduler::PlanResult result = plan_one(input, "espalier", {}, options, device);
+  if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) throw_refusal("espalier", *refusal);
+  return keep(std::move(result));
 }
 
 }  // namespace
@@ -75,26 +113,14 @@ int run_plan(const PlanCommand& command) {
   options.seed = command.inputs.seed;
   const auto devices = choose_devices(command.devices);
   if (devices.size() != 1) throw core::usage_error("plan takes one device");
-  PolicyChoice chosen;
-  if (!command.policy.empty()) chosen = ask_policy(command, inputs.front(), options, devices.front());
-  options.strategies = choose_strategies(command.policy.empty() ? command.strategy : chosen.row.strategy);
-  if (options.strategies.size() != 1) throw core::usage_error("plan takes one strategy");
-  Contender contender = contenders(options).front();
-  contender.only_kernels = chosen.row.kernels;
-  scheduler::PlanResult result = plan_checked(inputs.front(), contender, options, devices.front(), make_models(options, devices.front()));
-  if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
-    throw core::Error(core::ErrorKind::check_failed,
-                      fmt::format("{} refuses ({}): {}", options.strategies.front().strategy->info().name,
-                                  scheduler::refusal_name(refusal->refusal), refusal->sentence));
+  if (command.policy.empty()) {
+    scheduler::PlanResult result = plan_one(inputs.front(), command.strategy, {}, options, devices.front());
+    if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
+      throw_refusal(std::string(choose_strategies(command.strategy).front().strategy->info().name), *refusal);
+    }
+    return write(std::get<scheduler::Plan>(result), command.output);
   }
-  if (!chosen.why.empty()) {
-    auto& plan = std::get<scheduler::Plan>(result);
-    plan.provenance.why.insert(plan.provenance.why.begin(), chosen.why);
-    seal(plan);
-  }
-  core::write_file(command.output, scheduler::write_plan(std::get<scheduler::Plan>(result)));
-  if (command.output != "-") print_statistics(std::get<scheduler::Plan>(result));
-  return 0;
+  return write(plan_by_policy(command, inputs.front(), options, devices.front()), command.output);
 }
 
 int run_check(const PlanFileCommand& command) {

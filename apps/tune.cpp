@@ -62,7 +62,7 @@ class Board {
       core::write_file(options_.state, sim::write_tune_state(entries_, space_of_));
       saved_ = Clock::now();
     }
-    if (entries_.size() > 4) return;  // a bar shows the inputs done
+    if (entries_.size() > 4 || tuner.best_us() == 0) return;  // a bar shows the inputs done; nothing found is an error
     if (!last && seconds_since(told_) < (terminal_ ? kTellSeconds : kTellElsewhereSeconds)) return;
     told_ = Clock::now();
     fmt::print(stderr, "{}{}: {} iterations in {:.0f} s, best {}{}", terminal_ ? "\r\x1b[K" : "", entries_[i].key.input,
@@ -108,8 +108,10 @@ struct CaseInput {
   const costmodel::DeviceSpec& device() const { return options.compare.devices.front(); }
 };
 
-/// The fastest of all contenders on all parts of the catalog; plain ones stand unless another gains kPolicyGain.
-scheduler::PolicyRow policy_row(const CaseInput& c, const sim::Tuner& tuner, const std::vector<TuneRow>& rows) {
+/// The fastest of all contenders on all parts of the catalog; plain ones stand unless another gains kPolicyGain. A plan faster than
+/// `known_us` becomes the best one known.
+scheduler::PolicyRow policy_row(const CaseInput& c, const sim::Tuner& tuner, const std::vector<TuneRow>& rows, double& known_us,
+                                std::optional<scheduler::Plan>& known) {
   scheduler::PolicyRow best;
   best.input = fmt::format("{}#{}", c.input.source, c.input.snapshot);
   best.features = scheduler::features_of(c.input.forest);
@@ -127,13 +129,17 @@ scheduler::PolicyRow policy_row(const CaseInput& c, const sim::Tuner& tuner, con
       const auto* plan = std::get_if<scheduler::Plan>(&result);
       if (plan == nullptr) continue;
       const double us = sim::simulate(*plan, c.device()).makespan_us;
+      if (us < known_us) {
+        known_us = us;
+        known = *plan;
+      }
       if (us >= best.time_us * (1 - kPolicyGain)) continue;
       best.strategy = contender_name(contender, c.options.compare);
       best.kernels = part;
       best.time_us = us;
     }
   }
-  best.best_known_us = std::min(tuner.best_us(), best.time_us);
+  best.best_known_us = known_us;
   return best;
 }
 
@@ -176,17 +182,18 @@ TuneResult run_case(const CaseInput& c, std::size_t index, double seconds, Board
   }
   result.iterations = tuner.state().iteration;
   result.best_us = tuner.best_us();
+  if (result.best_us == 0) throw core::Error(core::ErrorKind::check_failed, fmt::format("no plan for {} fits {}", result.input, c.device().name));
   double fastest = 0;
   for (std::size_t p = 0; p < row_of.size(); ++p) {
-    TuneRow& row = result.rows[row_of[p]];
-    row.time_us = tuner.plan_times_us()[p];
-    row.regret = *row.time_us / result.best_us - 1;
-    fastest = fastest == 0 ? *row.time_us : std::min(fastest, *row.time_us);
+    const double us = tuner.plan_times_us()[p];
+    result.rows[row_of[p]].time_us = us;
+    fastest = fastest == 0 ? us : std::min(fastest, us);
   }
+  std::optional<scheduler::Plan> of_policy;
+  if (c.options.policy) result.policy = policy_row(c, tuner, result.rows, result.best_us, of_policy);
+  for (const std::size_t r : row_of) result.rows[r].regret = *result.rows[r].time_us / result.best_us - 1;
   result.best_found = fastest == 0 || result.best_us < fastest;
-  if (result.best_us == 0) throw core::Error(core::ErrorKind::check_failed, fmt::format("no plan for {} fits {}", result.input, c.device().name));
-  if (c.options.policy) result.policy = policy_row(c, tuner, result.rows);
-  if (best != nullptr) *best = tuner.best_plan();
+  if (best != nullptr) *best = of_policy ? std::move(*of_policy) : tuner.best_plan();
   return result;
 }
 

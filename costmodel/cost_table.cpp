@@ -159,7 +159,10 @@ class TableModel final : public CostModel {
     const std::int64_t rows = std::max<std::int64_t>(1, core::checked_mul(shape.rows, shape.heads));
     Cost cost = interpolate(grid, std::min(rows, grid.rows.back()), shape.inputs);
     // More rows than the grid's largest CTA: one CTA after the other.
-    if (rows > grid.rows.back()) cost.us *= static_cast<double>(rows) / static_cast<double>(grid.rows.back());
+    if (rows > grid.rows.back()) {
+      cost.us *= static_cast<double>(rows) / static_cast<double>(grid.rows.back());
+      cost.extrapolated = true;
+    }
     return cost;
   }
 

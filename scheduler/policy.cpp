@@ -87,6 +87,14 @@ double distance(const WorkloadFeatures& a, const WorkloadFeatures& b) {
 
 const PolicyRow& choose(const Policy& policy, const WorkloadFeatures& features) { return nearest(policy.rows, features); }
 
+std::vector<PolicyRow> by_distance(const Policy& policy, const WorkloadFeatures& features) {
+  std::vector<PolicyRow> rows = policy.rows;
+  std::stable_sort(rows.begin(), rows.end(), [&](const PolicyRow& a, const PolicyRow& b) {
+    return distance(a.features, features) < distance(b.features, features);
+  });
+  return rows;
+}
+
 std::vector<PolicyRow> condensed(const std::vector<PolicyRow>& rows) {
   std::vector<bool> kept(rows.size(), false);
   std::vector<PolicyRow> few;

@@ -41,6 +41,10 @@ struct Policy {
 
 /// The nearest row. The policy must have rows.
 const PolicyRow& choose(const Policy& policy, const WorkloadFeatures& features);
+/// All rows, nearest first, of equally near ones in their order: what to try where the nearest row's strategy refuses.
+std::vector<PolicyRow> by_distance(const Policy& policy, const WorkloadFeatures& features);
+/// From here on a row says little: a factor of two in dedupe.
+constexpr double kFarAway = 2;
 /// Leaves out rows that the others decide alike: every row given keeps its choice. Order kept.
 std::vector<PolicyRow> condensed(const std::vector<PolicyRow>& rows);
 

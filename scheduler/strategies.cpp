@@ -188,7 +188,8 @@ PlanResult make_plan(const StrategyChoice& choice, PlanRequest request) {
     return Refusal{RefusalClass::size,
                    fmt::format("the KV cache of one layer takes {}, {} has {}", gib(kv), request.device.name, gib(memory))};
   }
-  const std::shared_ptr<const CountedModel> model = info.uses_cost_model ? count_model(request, info) : nullptr;
+  const bool by_model = info.uses_cost_model && !(request.cost_model.empty() && !request.model && info.own_cost_model.empty());
+  const std::shared_ptr<const CountedModel> model = by_model ? count_model(request, info) : nullptr;
   PlanResult result = choice.strategy->build(request);
   if (Plan* plan = std::get_if<Plan>(&result)) {
     if (model && model->extrapolated() > 0) {

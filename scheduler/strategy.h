@@ -64,7 +64,7 @@ struct StrategyInfo {
   std::string_view needs;    ///< what it can't do without, or can't do
   bool uses_cost_model = false;
   std::vector<StrategyOption> options;
-  std::string_view own_cost_model = "analytic";  ///< what it plans by unless told otherwise, if it consumes one
+  std::string_view own_cost_model = "analytic";  ///< what it plans by unless told otherwise, if it consumes one; empty: by none
 };
 
 using PlanResult = std::variant<Plan, Refusal>;

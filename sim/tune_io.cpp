@@ -13,6 +13,7 @@
 namespace espalier::sim {
 namespace {
 
+constexpr std::int64_t kMostIterations = 1'000'000'000;
 constexpr std::array<std::string_view, 3> kMerges{"launch", "programmatic", "on_arrival"};
 
 void write_draft(core::JsonWriter& w, const std::optional<PlanDraft>& draft, const DraftSpace& space) {
@@ -155,8 +156,8 @@ std::uint64_t read_hash(const core::JsonView& view) {
 
 TuneState read_entry(const core::JsonView& view, const DraftSpace& space) {
   TuneState state;
-  state.iteration = view.at("iteration").integer(0);
-  state.accepted = view.at("accepted").integer(0);
+  state.iteration = view.at("iteration").integer(0, kMostIterations);
+  state.accepted = view.at("accepted").integer(0, kMostIterations);
   state.start_hash = read_hash(view.at("start_hash"));
   const auto read = [&](std::string_view name, std::optional<PlanDraft>& draft, double& us) {
     const core::JsonView at = view.at(name);

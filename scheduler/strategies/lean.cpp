@@ -3,7 +3,7 @@
 // Faithful: tiles of 256 or 128 tokens by head dim, 64 rows with packed heads; outputs (request, head interval) one after the other; the
 // number of CTAs by the published rule; shares that differ by at most one tile; what a share leaves of an output is merged
 // within the launch, by the CTA that comes last (the original: by the one that holds the output, which waits).
-// Deviates: shares of equal predicted time instead of equal tiles when asked for (balance=1), by any cost model; head dims above 128 take tiles
+// Deviates: shares of equal predicted time instead of equal tiles when a cost model is given; head dims above 128 take tiles
 // of 64 tokens. With our kernels a tile is our kernel's.
 #include <fmt/core.h>
 
@@ -43,7 +43,7 @@ class LeanBuild {
 
   Plan run() {
     QueuePlan plan(request_, kernel_, grid_.ctas);
-    const bool timed = request_.options.at("balance") > 0;
+    const bool timed = request_.model != nullptr;
     double share_us = 0;
     if (timed) {
       make_costs();
@@ -54,7 +54,6 @@ class LeanBuild {
     }
     plan.close(reduce_kernel(request_, "lean_fixup"), PhaseStart::on_arrival);
     Provenance from = provenance(info_, request_);
-    if (!timed) from.cost_model.clear();
     from.why.push_back(timed ? fmt::format("{} of {} tokens over {}, none above {:.2f} us by the cost model", counted(total_, "tile"), kernel_.kv_tile,
                                            counted(grid_.ctas, "CTA"), share_us)
                              : fmt::format("{} of {} tokens over {}: {} each, {} of them one less", counted(total_, "tile"), kernel_.kv_tile,
@@ -183,8 +182,7 @@ class Lean final : public Strategy {
     static const StrategyInfo kInfo{
         "lean", "all KV tiles in one list, equal shares for persistent CTAs, merged within the launch",
         "LeanAttention (arXiv 2405.10480), planner as in ONNX Runtime",
-        "serves every forest; refuses head configurations whose tile fits no kernel of the set", true,
-        {{"balance", 0, 0, 1, "0: shares of equal tiles; 1: shares of equal time by the cost model"}}};
+        "serves every forest; refuses head configurations whose tile fits no kernel of the set", true, {}, ""};
     return kInfo;
   }
 

@@ -69,6 +69,24 @@ TEST_F(CostModelCommand, PlanRemembersItsModelAndTakesOne) {
   EXPECT_THAT(two.err, HasSubstr("one cost model, got 2"));
 }
 
+TEST_F(CostModelCommand, ModelThatNobodyTakesIsAUsageError) {
+  for (const char* command : {"plan", "compare"}) {
+    const Result r = run(std::string(command) + " --tree '1,4|512,64' --strategy pat --cost-model linear");
+    EXPECT_EQ(r.code, 2) << command;
+    EXPECT_THAT(r.err, HasSubstr("pat plans by no cost model")) << command;
+    EXPECT_THAT(r.err, HasSubstr("codec, fasttree, espalier")) << command;
+  }
+}
+
+TEST_F(CostModelCommand, StreamKPlansByAModelOnlyWhenTold) {
+  const std::string plan = "plan --tree '1,9|4096,700' --heads 32/8/128 --strategy lean ";
+  ASSERT_EQ(run(plan + "-o tiles.json").code, 0);
+  ASSERT_EQ(run(plan + "--cost-model linear -o times.json").code, 0);
+  EXPECT_THAT(read("tiles.json"), HasSubstr("\"cost_model\": \"\""));
+  EXPECT_THAT(read("times.json"), HasSubstr("\"cost_model\": \"linear\""));
+  EXPECT_EQ(run("check times.json").code, 0);
+}
+
 TEST_F(CostModelCommand, TableFileGivesThePlanOfTheTableMadeNow) {
   const Result made = run("cost-table --device a100-80 --heads 16/4/64 -o t.json");
   ASSERT_EQ(made.code, 0) << made.err;
@@ -93,7 +111,7 @@ TEST_F(CostModelCommand, ExtrapolationIsTold) {
   }
   std::string table = R"({"schema":"cost_table/1","device":"h100-sxm","heads":"32/8/128","q_dtype":"bf16","kv_dtype":"bf16",)"
                       R"("source":"measured","tasks":[)";
-  table.append(kernels).append(R"(],"reductions":[{"kernel":"espalier_reduce","rows":[1,4],"inputs":[1,256],"us":[1,9,1,9]}]})");
+  table.append(kernels).append(R"(],"reductions":[{"kernel":"espalier_reduce","rows":[1,4096],"inputs":[1,256],"us":[1,9,1,9]}]})");
   write("t.json", table);
   const Result far = run("plan --tree '1,8|4096,64' --heads 32/8/128 --strategy codec --cost-model table:t.json -o p.json");
   ASSERT_EQ(far.code, 0) << far.err;

@@ -74,6 +74,10 @@ TEST_F(Tune, BrokenOrForeignStateIsRefused) {
   write("cut.json", text.substr(0, text.size() / 2));
   expect_bad("tune " + std::string(kTree) + " --iterations 500 --state cut.json", {"cut.json"});
   EXPECT_EQ(read("cut.json"), text.substr(0, text.size() / 2)) << "a file that can't be read is not overwritten";
+  const std::size_t at = text.find("\"iteration\": 400");
+  ASSERT_NE(at, std::string::npos);
+  write("endless.json", text.substr(0, at) + "\"iteration\": 1000000000000000000" + text.substr(at + 16));
+  expect_bad("tune " + std::string(kTree) + " --iterations 500 --state endless.json", {"endless.json", "iteration"});
   expect_bad("tune --tree '1,3,9|300,90,41' --heads 8/2/64 --device h100-sxm:sms=8 --state s.json", {"s.json", "another run"});
   expect_bad("tune --tree '1,3,9|300,90,40' --heads 8/4/64 --device h100-sxm:sms=8 --state s.json", {"heads", "8/4/64"});
   expect_bad("tune --tree '1,3,9|300,90,40' --heads 8/2/64 --device h100-sxm:sms=9 --state s.json", {"device", "sms=9"});
@@ -86,6 +90,25 @@ TEST_F(Tune, PolicyIsUsedByPlan) {
   const Result r = run("plan " + std::string(kTree) + " --policy p.json -o plan.json");
   ASSERT_EQ(r.code, 0) << r.err;
   EXPECT_THAT(r.out, HasSubstr("nearest of 1 row"));
+  EXPECT_EQ(run("check plan.json").code, 0);
+}
+
+TEST_F(Tune, PolicyFallsBackWhereItsStrategyRefusesOrNoRowIsNear) {
+  ASSERT_EQ(tune("--iterations 1 --policy p.json").code, 0);
+  std::string text = read("p.json");
+  const std::size_t at = text.find("\"strategy\": \"") + 13;
+  ASSERT_NE(at, std::string::npos + 13);
+  text.replace(at, text.find('"', at) - at, "relay");
+  const std::size_t kernels = text.find("\"kernels\": [") + 12;
+  text.replace(kernels, text.find(']', kernels) - kernels, "");
+  write("relay.json", text);
+  // Two roots: nothing that Relay can plan.
+  const Result refused = run("plan --family no_share:requests=9 --heads 8/2/64 --device h100-sxm:sms=8 --policy relay.json -o plan.json");
+  ASSERT_EQ(refused.code, 0) << refused.err;
+  EXPECT_THAT(refused.out, HasSubstr("planned anew by espalier"));
+  const Result near = run("plan --tree '2,10|40,300' --heads 8/2/64 --device h100-sxm:sms=8 --policy relay.json -o plan.json");
+  ASSERT_EQ(near.code, 0) << near.err;
+  EXPECT_THAT(near.out, HasSubstr("plan "));
   EXPECT_EQ(run("check plan.json").code, 0);
 }
 

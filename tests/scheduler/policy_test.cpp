@@ -55,6 +55,12 @@ TEST(Policy, NearestRowDecidesAndTiesGoToTheFirst) {
   Policy twice = policy;
   twice.rows[1].features = twice.rows[0].features;
   EXPECT_EQ(choose(twice, {3.0, 64, 0, 1000}).input, "alone");
+  const std::vector<PolicyRow> rows = by_distance(policy, {5.0, 100, 3, 40000});
+  ASSERT_EQ(rows.size(), policy.rows.size());
+  EXPECT_EQ(rows.front().strategy, "codec");
+  for (std::size_t i = 1; i < rows.size(); ++i) {
+    EXPECT_LE(distance(rows[i - 1].features, {5.0, 100, 3, 40000}), distance(rows[i].features, {5.0, 100, 3, 40000}));
+  }
 }
 
 TEST(Policy, FeaturesAreThoseOfTheForest) {

@@ -182,7 +182,12 @@ TEST(Lean, GivesEqualTimesWhenAsked) {
   const auto slowest = [&](const Plan& plan) {
     return most(loads_of(plan, [&](const Task& task) { return task.kind == TaskKind::attend ? model->task(task_shape(plan, task), plan.kernels[KernelId(0)]).us : 0.0; }));
   };
-  const Plan tiles = plan_of("lean", unshared(lengths)), times = plan_of("lean:balance=1", unshared(lengths));
+  const auto timed = [&](const traces::PrefixForest& forest) {
+    scheduler::PlanRequest request{forest, heads, h100()};
+    request.cost_model = "analytic";
+    return std::get<Plan>(make_plan(parse_strategy("lean"), request));
+  };
+  const Plan tiles = plan_of("lean", unshared(lengths)), times = timed(unshared(lengths));
   EXPECT_EQ(tiles.queues.size(), times.queues.size());
   EXPECT_LT(slowest(times), 0.95 * slowest(tiles));
   EXPECT_EQ(tiles.provenance.cost_model, "");
