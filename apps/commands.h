@@ -47,6 +47,7 @@ struct PlanFileCommand {
   std::string json;
   std::string perfetto;
   std::uint64_t seed = 1;
+  std::int32_t repeats = 5;  ///< host backend: timed runs
   bool force = false;
   bool explain = false;  ///< sim
 };
@@ -104,5 +105,24 @@ struct TuneCommand {
   std::string command_line;
 };
 int run_tune(const TuneCommand& command);
+
+struct ValidateCommand {
+  std::string published;             ///< published/1 file; or
+  std::vector<std::string> devices;  ///< "host", or the file of a calibrated one, with
+  InputOptions inputs;
+  HeadOptions heads;
+  std::string strategy;  ///< empty: six that differ
+  std::string json, svg;
+  std::int32_t jobs = 0;
+  std::int32_t repeats = 9;
+};
+int run_validate(const ValidateCommand& command);
+
+struct CalibrateCommand {
+  std::string device = "host";
+  std::string output = "-";
+  std::int32_t repeats = 9;
+};
+int run_calibrate(const CalibrateCommand& command);
 
 }  // namespace espalier::apps

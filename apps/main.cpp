@@ -78,6 +78,8 @@ struct Commands {
   apps::CompareCommand compare;
   apps::CostTableCommand cost_table;
   apps::TuneCommand tune;
+  apps::ValidateCommand validate;
+  apps::CalibrateCommand calibrate;
 };
 
 void add_list(CLI::App& app, Commands& c, int& code) {
@@ -134,8 +136,10 @@ void add_plan_files(CLI::App& app, Commands& c, int& code) {
   sim->callback([&] { code = apps::run_sim(c.sim); });
 
   CLI::App* run = common(app.add_subcommand("run", "execute a plan and compare it with the oracle"), c.run);
-  run->add_option("--backend", c.run.backend, "interpret (fp64, exact)")->capture_default_str();
+  run->add_option("--backend", c.run.backend, "interpret (fp64, exact) or host (this machine's cores, timed)")->capture_default_str();
   run->add_option("--seed", c.run.seed, "seed of queries and KV")->check(CLI::Range(std::uint64_t{0}, kMostSeed))->capture_default_str();
+  run->add_option("--repeats", c.run.repeats, "host: timed runs")->check(CLI::Range(1, 10000))->capture_default_str();
+  run->add_option("--perfetto", c.run.perfetto, "host: write the fastest run's timeline as trace events");
   run->add_flag("--force", c.run.force, "run even if it takes many minutes");
   run->callback([&] { code = apps::run_execute(c.run); });
 }
@@ -204,6 +208,28 @@ void add_tune(CLI::App& app, Commands& c, int& code) {
   tune->callback([&] { code = apps::run_tune(c.tune); });
 }
 
+void add_validate(CLI::App& app, Commands& c, int& code) {
+  CLI::App* validate = app.add_subcommand("validate", "predicted against measured");
+  validate->add_option("--published", c.validate.published, "published/1 file: ratios between methods, read off a paper");
+  add_device(*validate, c.validate.devices);
+  add_inputs(*validate, c.validate.inputs);
+  add_heads(*validate, c.validate.heads);
+  validate->add_option("--strategy", c.validate.strategy, "host: strategies to run; six that differ otherwise");
+  validate->add_option("--repeats", c.validate.repeats, "host: timed runs of each plan")->check(CLI::Range(2, 10000))->capture_default_str();
+  validate->add_option("--svg", c.validate.svg, "host: scatter plot of predicted against measured");
+  validate->add_option("--json", c.validate.json, "write the scores; - is stdout");
+  validate->add_option("--jobs", c.validate.jobs, "threads; 0 is one a core")->check(CLI::Range(0, 1024))->capture_default_str();
+  validate->callback([&] { code = apps::run_validate(c.validate); });
+}
+
+void add_calibrate(CLI::App& app, Commands& c, int& code) {
+  CLI::App* calibrate = app.add_subcommand("calibrate", "measure this machine and write it as a device");
+  calibrate->add_option("--device", c.calibrate.device, "host")->capture_default_str();
+  calibrate->add_option("--repeats", c.calibrate.repeats, "of each measurement; the fastest counts")->check(CLI::Range(2, 10000))->capture_default_str();
+  calibrate->add_option("-o,--output", c.calibrate.output, "device/1 file; - is stdout")->capture_default_str();
+  calibrate->callback([&] { code = apps::run_calibrate(c.calibrate); });
+}
+
 int exit_code(core::ErrorKind kind) {
   switch (kind) {
     case core::ErrorKind::check_failed: return 1;
@@ -222,7 +248,7 @@ int parse_and_run(int argc, char** argv) {
   commands.compare.command_line = commands.tune.command_line = joined(argc, argv);
   int code = 0;
   if (const std::string first = argc > 1 ? argv[1] : "-"; !first.starts_with('-')) {
-    const std::vector<std::string> names = {"list", "trace", "plan", "check", "sim", "run", "export", "compare", "cost-table", "tune"};
+    const std::vector<std::string> names = {"list", "trace", "plan", "check", "sim", "run", "export", "compare", "cost-table", "tune", "validate", "calibrate"};
     if (std::find(names.begin(), names.end(), first) == names.end()) {
       throw core::usage_error(core::unknown_name("command", first, names));
     }
@@ -235,6 +261,8 @@ int parse_and_run(int argc, char** argv) {
   add_compare(app, commands, code);
   add_cost_table(app, commands, code);
   add_tune(app, commands, code);
+  add_validate(app, commands, code);
+  add_calibrate(app, commands, code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

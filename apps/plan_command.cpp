@@ -13,6 +13,7 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/text.h"
+#include "kernels/host_executor.h"
 #include "kernels/oracle.h"
 #include "scheduler/plan_statistics.h"
 #include "scheduler/policy.h"
@@ -187,15 +188,54 @@ int run_sim(const PlanFileCommand& command) {
   return 0;
 }
 
+namespace {
+
+[[noreturn]] void fail_difference(const kernels::Difference& difference) {
+  throw core::Error(core::ErrorKind::check_failed,
+                    fmt::format("the plan's result differs from the oracle by {:.3e} at request {}, head {}, column {}{}",
+                                difference.worst, difference.request, difference.head, difference.column,
+                                difference.same_specials ? "" : " (NaN or infinity in other places)"));
+}
+
+/// bf16 inputs are exact in fp32; sums of fp32 products differ by their order.
+constexpr double kHostTolerance = 2e-4;
+constexpr std::int64_t kHostMostBytes = std::int64_t{4} << 30;
+
+int run_on_host(const PlanFileCommand& command, const scheduler::Plan& plan) {
+  const kernels::TensorSource source{command.seed};
+  const kernels::HostTensors tensors(plan.forest, plan.heads, &source, kHostMostBytes);
+  kernels::HostMeasurement measured = kernels::measure_host(plan, tensors, {.repeats = command.repeats});
+  kernels::HostExecutor executor(plan, tensors, kernels::host_threads());
+  executor.run();
+  print_statistics(plan);
+  const double cost = kernels::interpret_cost(plan);
+  std::vector<double> us = measured.measurement.repeats_us;
+  std::sort(us.begin(), us.end());
+  fmt::print("ran on {} ({}), cold caches, {} repeats: fastest {}, median {}\n", measured.measurement.environment[0],
+             measured.measurement.environment[1], us.size(), core::time_text(us.front()), core::time_text(us[us.size() / 2]));
+  if (!command.perfetto.empty()) core::write_file(command.perfetto, scheduler::write_trace_events(measured.measurement.timeline, plan));
+  if (cost > kInterpretLimit && !command.force) {
+    fmt::print("not checked against the oracle: it would need {:.1g} multiply-adds (limit {:.1g}); --force checks\n", cost, kInterpretLimit);
+    return 0;
+  }
+  const kernels::Difference difference = kernels::compare(executor.output(), kernels::naive_attention(plan.forest, plan.heads, source));
+  if (!difference.within(kHostTolerance)) fail_difference(difference);
+  fmt::print("  all final rows against the oracle: worst difference {:.2e}\n", difference.worst);
+  return 0;
+}
+
+}  // namespace
+
 int run_execute(const PlanFileCommand& command) {
   const scheduler::Plan plan = load_plan(command.plan);
   if (command.backend == "cuda") {
     throw core::Error(core::ErrorKind::no_device, "--backend cuda: this build has no CUDA executor; use --backend interpret");
   }
-  if (command.backend != "interpret") {
-    throw core::usage_error(core::unknown_name("backend", command.backend, {"interpret", "cuda"}));
+  if (command.backend != "interpret" && command.backend != "host") {
+    throw core::usage_error(core::unknown_name("backend", command.backend, {"interpret", "host", "cuda"}));
   }
   require_valid(plan, device_for(command, plan));
+  if (command.backend == "host") return run_on_host(command, plan);
   const double cost = kernels::interpret_cost(plan);
   if (cost > kInterpretLimit && !command.force) {
     throw core::usage_error(fmt::format(
@@ -209,11 +249,8 @@ int run_execute(const PlanFileCommand& command) {
   print_statistics(plan);
   fmt::print("interpreted in fp64: {} final rows of {} against the oracle, worst difference {:.2e}\n",
              static_cast<std::int64_t>(want.requests) * want.q_heads, want.v_dim, difference.worst);
-  if (difference.within(kTolerance)) return 0;
-  throw core::Error(core::ErrorKind::check_failed,
-                    fmt::format("the plan's result differs from the oracle by {:.3e} at request {}, head {}, column {}{}",
-                                difference.worst, difference.request, difference.head, difference.column,
-                                difference.same_specials ? "" : " (NaN or infinity in other places)"));
+  if (!difference.within(kTolerance)) fail_difference(difference);
+  return 0;
 }
 
 }  // namespace espalier::apps

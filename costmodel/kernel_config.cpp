@@ -32,7 +32,7 @@ constexpr std::array kRoles{std::pair{KernelRole::attend, "attend"}, std::pair{K
                             std::pair{KernelRole::scores, "scores"}, std::pair{KernelRole::softmax, "softmax"},
                             std::pair{KernelRole::values, "values"}};
 constexpr std::array kEngines{std::pair{Engine::mma_sync, "mma_sync"}, std::pair{Engine::wgmma, "wgmma"},
-                              std::pair{Engine::cuda_core, "cuda_core"}};
+                              std::pair{Engine::cuda_core, "cuda_core"}, std::pair{Engine::cpu, "cpu"}};
 
 template <class Table, class Value>
 std::string_view name_in(const Table& table, Value value) {
@@ -59,7 +59,7 @@ struct Size {
 };
 
 /// Every size that occupancy and counts divide or multiply by, with its legal range.
-std::array<Size, 10> sizes_of(const KernelConfig& kernel) {
+std::array<Size, 11> sizes_of(const KernelConfig& kernel) {
   return {{{"query_tile", static_cast<double>(kernel.query_tile), 1, 4096},
            {"kv_tile", static_cast<double>(kernel.kv_tile), 1, 65536},
            {"rows_per_warp", static_cast<double>(kernel.rows_per_warp), 1, 4096},
@@ -68,6 +68,7 @@ std::array<Size, 10> sizes_of(const KernelConfig& kernel) {
            {"smem_bytes", static_cast<double>(kernel.smem_bytes), 0, 1 << 30},
            {"registers", static_cast<double>(kernel.registers), 1, kMostRegistersPerThread},
            {"cluster", static_cast<double>(kernel.cluster), 1, 16},
+           {"lookups", static_cast<double>(kernel.lookups), 0, 64},
            {"overlap", kernel.overlap, 0, 1},
            {"efficiency", kernel.efficiency, 0.01, 1}}};
 }
@@ -82,7 +83,7 @@ std::int64_t registers_per_cta(const KernelConfig& kernel) {
 
 /// fp32 accumulators of one thread when the CTA's threads share the output tile evenly: the least any layout needs.
 std::int64_t accumulators_per_thread(const KernelConfig& kernel, const traces::HeadConfig& heads) {
-  const bool has_output_tile = kernel.role == KernelRole::attend && kernel.engine != Engine::cuda_core;
+  const bool has_output_tile = kernel.role == KernelRole::attend && has_tensor_cores(kernel.engine);
   if (!has_output_tile) return 0;
   return core::ceil_div(std::int64_t{kernel.query_tile} * heads.v_dim, kernel.warps * kThreadsPerWarp);
 }
@@ -155,7 +156,7 @@ void check_kernel(const KernelConfig& kernel, std::string_view where) {
 
 KernelConfig read_kernel(const JsonView& view) {
   view.allow_only({"name", "role", "engine", "query_tile", "kv_tile", "rows_per_warp", "packs_heads", "stages", "warps",
-                   "smem_bytes", "registers", "cluster", "partial_dtype", "overlap", "efficiency", "implemented", "origin"});
+                   "smem_bytes", "registers", "cluster", "lookups", "partial_dtype", "overlap", "efficiency", "implemented", "origin"});
   KernelConfig kernel;
   const auto integer = [&](const char* key, std::int32_t& value) {
     constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
@@ -175,6 +176,7 @@ KernelConfig read_kernel(const JsonView& view) {
   integer("smem_bytes", kernel.smem_bytes);
   integer("registers", kernel.registers);
   integer("cluster", kernel.cluster);
+  integer("lookups", kernel.lookups);
   if (const auto found = view.find("partial_dtype")) {
     const auto dtype = traces::dtype_of(found->string());
     if (!dtype) throw core::bad_input(found->where(), "a number type such as fp32 or bf16", "\"" + found->string() + "\"");

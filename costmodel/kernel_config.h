@@ -27,7 +27,13 @@ enum class KernelRole : std::uint8_t {
 };
 std::string_view role_name(KernelRole role);
 
-enum class Engine : std::uint8_t { mma_sync, wgmma, cuda_core };
+enum class Engine : std::uint8_t {
+  mma_sync,
+  wgmma,
+  cuda_core,
+  cpu,  ///< a core of the host: computes the pairs that are seen, rows padded to rows_per_warp for reads only
+};
+constexpr bool has_tensor_cores(Engine engine) { return engine == Engine::mma_sync || engine == Engine::wgmma; }
 std::string_view engine_name(Engine engine);
 
 struct KernelConfig {
@@ -43,6 +49,7 @@ struct KernelConfig {
   std::int32_t smem_bytes = 0;      ///< dynamic shared memory; 0: derived from tiles, stages and heads
   std::int32_t registers = 128;     ///< per thread
   std::int32_t cluster = 1;
+  std::int32_t lookups = 0;         ///< loads one after another (work list, offsets, queries, page table) before a CTA's first KV load
   traces::Dtype partial_dtype = traces::Dtype::fp32;
   double overlap = 0.9;             ///< w: share of the lesser pipes' time hidden under the busiest
   double efficiency = 1.0;          ///< share of the modelled rate this implementation reaches

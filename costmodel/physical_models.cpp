@@ -82,7 +82,7 @@ class RooflineModel final : public CostModel {
   Cost task(const TaskShape& shape, const KernelConfig& kernel) const override {
     const WorkCounts counts = count_task(shape, kernel, heads_);
     const TileCycles cycles = tile_cycles(shape, kernel, heads_, device_);
-    const double engine = kernel.engine == Engine::cuda_core ? cycles.fma : cycles.tensor;
+    const double engine = has_tensor_cores(kernel.engine) ? cycles.tensor : cycles.fma;
     const double residents = std::max(1, ctas_per_sm(kernel, heads_, device_));
     const double compute_us = static_cast<double>(counts.kv_tiles) * engine * residents / device_.clocks_per_us();
     return {std::max(memory_us(counts, residents), compute_us)};

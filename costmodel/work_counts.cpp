@@ -2,6 +2,7 @@
 #include "costmodel/work_counts.h"
 
 #include <algorithm>
+#include <cmath>
 #include <initializer_list>
 
 #include "core/error.h"
@@ -33,6 +34,7 @@ struct Sizes {
   std::int64_t q_bytes = 0, kv_bytes = 0;  ///< of one element
   std::int64_t partial_row_bytes = 0, final_row_bytes = 0;
   std::int64_t passes = 0;  ///< reads of the K/V tile from shared memory
+  std::int64_t scores = 0;  ///< computed: of whole tiles; on a CPU, which skips what a row doesn't see, of visible pairs
 };
 
 Sizes sizes_of(const TaskShape& shape, const KernelConfig& kernel, const traces::HeadConfig& heads) {
@@ -42,7 +44,7 @@ Sizes sizes_of(const TaskShape& shape, const KernelConfig& kernel, const traces:
   ESPALIER_CHECK(kernel.query_tile > 0 && kernel.kv_tile > 0 && kernel.rows_per_warp > 0);
   Sizes s;
   s.rows = checked_mul(shape.queries, shape.heads);
-  s.padded_rows = core::round_up(s.rows, kernel.query_tile);
+  s.padded_rows = core::round_up(s.rows, kernel.engine == Engine::cpu ? kernel.rows_per_warp : kernel.query_tile);
   s.tiles = core::ceil_div(shape.kv_tokens, kernel.kv_tile);
   s.padded_tokens = checked_mul(s.tiles, kernel.kv_tile);
   s.q_bytes = traces::dtype_bytes(heads.q_dtype);
@@ -50,6 +52,7 @@ Sizes sizes_of(const TaskShape& shape, const KernelConfig& kernel, const traces:
   s.partial_row_bytes = heads.v_dim * std::int64_t{traces::dtype_bytes(kernel.partial_dtype)} + kLseBytes;
   s.final_row_bytes = heads.v_dim * s.q_bytes;
   s.passes = core::ceil_div(s.padded_rows, kernel.rows_per_warp);
+  s.scores = kernel.engine == Engine::cpu ? checked_mul(shape.visible_pairs, shape.heads) : checked_mul(s.padded_rows, s.padded_tokens);
   return s;
 }
 
@@ -75,13 +78,13 @@ bool widens_kv(const traces::HeadConfig& heads) {
 }
 
 void add_flops(WorkCounts& counts, std::int64_t flops, const KernelConfig& kernel) {
-  auto& sum = kernel.engine == Engine::cuda_core ? counts.fma_flops : counts.mma_flops;
+  auto& sum = has_tensor_cores(kernel.engine) ? counts.mma_flops : counts.fma_flops;
   sum = checked_add(sum, flops);
 }
 
 /// Online softmax over the padded tile, once a KV tile: scores, then the correction of each row's accumulators.
 void add_online_softmax(WorkCounts& counts, const Sizes& s, std::int64_t v_dim) {
-  const std::int64_t scores = checked_mul(s.padded_rows, s.padded_tokens);
+  const std::int64_t scores = s.scores;
   const std::int64_t corrections = checked_mul(s.padded_rows, s.tiles);
   counts.exps = checked_add(counts.exps, checked_add(scores, corrections));
   counts.fma_flops = checked_add(counts.fma_flops, checked_add(checked_mul(scores, kSoftmaxFlopsPerScore),
@@ -134,7 +137,7 @@ WorkCounts count_task(const TaskShape& shape, const KernelConfig& kernel, const 
   if (widens_kv(heads)) counts.conversions = stored;
   if (reads_keys(shape.role)) counts.query_bytes = product({s.rows, heads.qk_dim, s.q_bytes});
   counts.logical_flops = product({shape.visible_pairs, shape.heads, flops_per_pair(shape.role, heads)});
-  add_flops(counts, product({s.padded_rows, s.padded_tokens, flops_per_pair(shape.role, heads)}), kernel);
+  add_flops(counts, checked_mul(s.scores, flops_per_pair(shape.role, heads)), kernel);
 
   if (shape.role == KernelRole::scores) counts.score_write_bytes = product({s.rows, shape.kv_tokens, s.q_bytes});
   if (shape.role == KernelRole::values) counts.score_read_bytes = product({shape.folded_rows, shape.heads, shape.folded_columns, s.q_bytes});
@@ -146,10 +149,11 @@ WorkCounts count_task(const TaskShape& shape, const KernelConfig& kernel, const 
 
   // K and V pass through shared memory once in and once out for each group of rows that shares a read; Q (or the stored
   // probabilities) once each way.
+  const std::int64_t operands = checked_mul(operand_elements(shape.role, heads), s.kv_bytes);
+  const std::int64_t reads = kernel.engine == Engine::cpu ? s.scores / kernel.rows_per_warp : checked_mul(shape.kv_tokens, s.passes);
   const std::int64_t row_operand = counts.query_bytes + counts.score_read_bytes;
   counts.smem_write_bytes = checked_add(counts.kv_bytes, row_operand);
-  counts.smem_read_bytes = checked_add(
-      product({shape.kv_tokens, operand_elements(shape.role, heads), s.kv_bytes, s.passes}), row_operand);
+  counts.smem_read_bytes = checked_add(checked_mul(reads, operands), row_operand);
   return counts;
 }
 
@@ -171,7 +175,10 @@ TileCycles tile_cycles(const TaskShape& shape, const KernelConfig& kernel, const
   const bool has_scores = shape.role == KernelRole::softmax || shape.role == KernelRole::values;
   tile.folded_rows = has_scores ? shape.queries : 0;
   tile.folded_columns = has_scores ? kernel.kv_tile : 0;
-  tile.visible_pairs = 0;
+  // On a CPU work follows the pairs that are seen: this tile's share of them.
+  tile.visible_pairs = kernel.engine != Engine::cpu || shape.kv_tokens == 0
+                           ? 0
+                           : std::llround(static_cast<double>(shape.visible_pairs) * kernel.kv_tile / static_cast<double>(shape.kv_tokens));
   const WorkCounts counts = count_task(tile, kernel, heads);
   // The query rows are staged once a task, not once a tile.
   const std::int64_t staged = counts.smem_write_bytes - counts.query_bytes + counts.smem_read_bytes - counts.query_bytes;

@@ -34,6 +34,11 @@ class ColumnWriter {
   void integer(std::string_view name, const Rows& rows, Range, Get get) {
     column(name, rows, get);
   }
+  /// A column that is left out when all its values are zero.
+  template <class Rows, class Get>
+  void integer_or_zero(std::string_view name, const Rows& rows, Range range, Get get) {
+    if (std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return get(row) != 0; })) integer(name, rows, range, get);
+  }
   /// A column whose values may be numbers, flags or texts.
   template <class Rows, class Get>
   void plain(std::string_view name, const Rows& rows, Get get) {
@@ -78,6 +83,10 @@ class ColumnReader {
       auto& field = get(row);
       field = static_cast<std::remove_reference_t<decltype(field)>>(*value++);
     }
+  }
+  template <class Rows, class Get>
+  void integer_or_zero(std::string_view name, Rows& rows, Range range, Get get) {
+    if (table_->find(name)) integer(name, rows, range, get);
   }
   template <class Rows, class Get>
   void plain(std::string_view name, Rows& rows, Get get) {

@@ -50,6 +50,7 @@ void hash_kernel(core::Hasher& hash, const costmodel::KernelConfig& k) {
   hash.value(k.efficiency);
   hash.value(static_cast<std::uint8_t>(k.implemented));
   hash.text(k.origin);
+  if (k.lookups != 0) hash.value(k.lookups);  // plans without any keep the hashes they had before the field existed
 }
 
 void hash_heads(core::Hasher& hash, const traces::HeadConfig& h) {

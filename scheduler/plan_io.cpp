@@ -29,7 +29,7 @@ constexpr std::array<std::string_view, 2> kPhaseKinds{"tasks", "steps"};
 constexpr std::array<std::string_view, 3> kPhaseStarts{"together", "barrier", "on_arrival"};
 constexpr std::array<std::string_view, 3> kFollows{"stream", "graph", "programmatic"};
 constexpr std::array<std::string_view, 5> kRoles{"attend", "reduce", "scores", "softmax", "values"};
-constexpr std::array<std::string_view, 3> kEngines{"mma_sync", "wgmma", "cuda_core"};
+constexpr std::array<std::string_view, 4> kEngines{"mma_sync", "wgmma", "cuda_core", "cpu"};
 
 constexpr std::int64_t kInt32 = std::numeric_limits<std::int32_t>::max();
 constexpr Range kCount{0, kInt32};
@@ -95,6 +95,7 @@ void kernel_columns(Io& io, Rows& rows) {
     io.integer("smem_bytes", rows, kCount, [](auto& k) -> auto& { return k.smem_bytes; });
     io.integer("registers", rows, kCount, [](auto& k) -> auto& { return k.registers; });
     io.integer("cluster", rows, kCount, [](auto& k) -> auto& { return k.cluster; });
+    io.integer_or_zero("lookups", rows, kCount, [](auto& k) -> auto& { return k.lookups; });
     io.named("partial_dtype", rows, kDtypes, [](auto& k) -> auto& { return k.partial_dtype; });
     io.plain("overlap", rows, [](auto& k) -> auto& { return k.overlap; });
     io.plain("efficiency", rows, [](auto& k) -> auto& { return k.efficiency; });

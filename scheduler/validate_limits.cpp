@@ -20,7 +20,7 @@ constexpr std::int32_t kMaxCount = 1 << 12;
 /// Why the numbers of this configuration make no kernel at all; empty when they may be handed to the cost model.
 std::string senseless(const KernelConfig& kernel) {
   const auto within = [](std::int32_t value, std::int32_t low, std::int32_t high) { return value >= low && value <= high; };
-  if (kernel.role > KernelRole::values || kernel.engine > costmodel::Engine::cuda_core) return "its role or engine doesn't exist";
+  if (kernel.role > KernelRole::values || kernel.engine > costmodel::Engine::cpu) return "its role or engine doesn't exist";
   if (!known_dtype(kernel.partial_dtype)) return "its partial type doesn't exist";
   if (!within(kernel.query_tile, 1, kMaxTile) || !within(kernel.kv_tile, 1, kMaxTile) || !within(kernel.rows_per_warp, 1, kMaxTile)) {
     return "its tiles are out of range";

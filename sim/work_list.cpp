@@ -209,7 +209,8 @@ class ListMaker {
     // A ring of S stages has S-1 tiles requested while one is consumed.
     flow.in_flight_bytes = std::max(kernel.stages - 1, 1) * tile_bytes;
     const double covered = std::min(1.0, static_cast<double>(counts.kv_bytes) / flow.in_flight_bytes);
-    kind.exposed_us = latency * (1.0 - covered);
+    // Nothing of this CTA is in flight while it looks up what to read.
+    kind.exposed_us = latency * (1.0 - covered + kernel.lookups);
     if (kernel.stages == 1) {
       // Load, wait, compute: a tile is requested only for the share of the time that isn't spent computing.
       const double compute_us = cycles / device_.clocks_per_us();
@@ -239,7 +240,7 @@ class ListMaker {
     set_io(kind, counts.write_bytes(), hbm / static_cast<double>(std::max<std::int64_t>(counts.write_bytes(), 1)));
     kind.io_bytes /= parts;
     const double covered = std::min(1.0, kind.main_bytes / static_cast<double>(std::max<std::int64_t>(in_flight, 1)));
-    kind.exposed_us = path_latency_us(partial_miss_, device_) * (1.0 - covered);
+    kind.exposed_us = path_latency_us(partial_miss_, device_) * (1.0 - covered + kernel.lookups);
     return {kind_id(kind), static_cast<std::int32_t>(ctas), s.value, 0};
   }
 

@@ -50,7 +50,7 @@ class FastTreeBuild {
  public:
   FastTreeBuild(const PlanRequest& request, const StrategyInfo& info)
       : request_(request), info_(info), forest_(request.forest), builder_(request.forest, request.heads),
-        published_(request.kernels == KernelSet::published), group_(request.heads.group()) {
+        published_(request.kernels == KernelSet::published), greedy_(request.options.at("greedy") > 0), group_(request.heads.group()) {
     for (std::size_t phase = 0; phase < 2; ++phase) tuning_.tile[phase] = std::max<std::int64_t>(1, kTileRows[phase] / group_);
   }
 
@@ -98,6 +98,7 @@ class FastTreeBuild {
     ++rounds_;
     packing_.emplace(forest_);
     packing_->decide([&](const Edge& edge) {
+      if (!greedy_) return false;
       const auto cost = [&](std::int64_t queries, std::int64_t tokens) { return this->cost(queries, tokens); };
       const double keep = cost(edge.parent_queries, edge.parent_tokens) + cost(edge.child_queries, edge.child_tokens) +
                           kept_cost(edge.child_queries);
@@ -157,7 +158,9 @@ class FastTreeBuild {
     std::vector<std::string> sentences = {
         fmt::format("{} of {} read their parents' KV themselves: {}", packing_->absorbed(),
                     counted(static_cast<std::int64_t>(forest_.node_count()), "node"),
-                    own_cost() ? "less padding, by FastTree's cost" : "cheaper, by cost model " + request_.cost_model),
+                    !greedy_     ? "every node is kept apart, as asked"
+                    : own_cost() ? "less padding, by FastTree's cost"
+                                 : "cheaper, by cost model " + request_.cost_model),
         fmt::format("{} cut into {}, query tiles of {} and {}, chunks of {} and {} tokens", counted(static_cast<std::int64_t>(packs), "group"),
                     counted(static_cast<std::int64_t>(boxes), "task"), tuning_.tile[0], tuning_.tile[1], tuning_.chunk[0], tuning_.chunk[1])};
     if (rounds_ > 1) {
@@ -171,6 +174,7 @@ class FastTreeBuild {
   const traces::PrefixForest& forest_;
   PlanBuilder builder_;
   bool published_;
+  bool greedy_;
   std::int64_t group_;
   Tuning tuning_{};
   std::optional<Packing> packing_;
@@ -184,7 +188,7 @@ class FastTree final : public Strategy {
     static const StrategyInfo kInfo{"fasttree", "greedy choice an edge: read the parent's KV with it or again; two tile classes",
                                     "FastTree (MLSys 2025)",
                                     "at most 4000000 tasks and 16777216 partial rows; refuses head configurations whose tile fits no kernel of the set",
-                                    true, {}, "padding"};
+                                    true, {{"greedy", 1, 0, 1, "0: every node keeps its own queries (the published ablation)"}}, "padding"};
     return kInfo;
   }
 

@@ -200,6 +200,13 @@ TEST_F(BadInput, NoCudaBackendOnThisMachine) {
   expect("run p.json --backend cuda", 4, {"cuda"});
 }
 
+TEST_F(BadInput, ValidationNamesWhatItLacks) {
+  expect("validate", 2, {"--published", "--device"});
+  expect("validate --published no.json", 3, {"no.json"});
+  expect("validate --device host", 2, {"no input"});
+  expect("calibrate --device h100-sxm", 4, {"h100-sxm", "host"});
+}
+
 TEST_F(BadInput, NewerSchemaIsNamed) {
   write("p.json", R"({"schema":"plan/9"})");
   expect("check p.json", 3, {"plan/9", "plan/1"});

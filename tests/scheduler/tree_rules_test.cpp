@@ -371,5 +371,27 @@ TEST(CodecRelease, MergesOneLongRequest) {
   EXPECT_EQ(refusal_of("codec_release:page=16", traces::parse_tree("1|4096"), "32/8/128", KernelSet::published).refusal, RefusalClass::size);
 }
 
+TEST(FastTree, WithoutTheGreedyStepEveryNodeKeepsItsQueries) {
+  const PrefixForest forest = traces::parse_tree("1,2,4,8,16|64,16,16,16,16");
+  const Plan greedy = plan_of("fasttree", forest, "32/32/128", KernelSet::published);
+  const Plan apart = plan_of("fasttree:greedy=0", forest, "32/32/128", KernelSet::published);
+  EXPECT_THAT(greedy.provenance.why.front(), ::testing::Not(::testing::StartsWith("0 of 31 nodes")));
+  EXPECT_THAT(apart.provenance.why.front(), ::testing::StartsWith("0 of 31 nodes"));
+  EXPECT_TRUE(validate(apart, h100()).empty());
+}
+
+TEST(DeftRewrite, WalksTheTilesOfABlockInOneQueue) {
+  // 100 requests over one node of two blocks: 7 tiles of 16 requests (64 rows) a block, 8 KV heads.
+  const Plan plan = plan_of("deft_flatten:rewrite=1", traces::parse_tree("1,100|256,1"), "32/8/128", KernelSet::published);
+  EXPECT_TRUE(validate(plan, h100()).empty());
+  EXPECT_EQ(plan.kernels[plan.phases[0].kernel].name, "deft_rewrite");
+  const Launch& launch = plan.launches[LaunchId(0)];
+  EXPECT_EQ(launch.workers, 3 * 8);
+  for (std::int32_t w = 0; w < launch.workers; ++w) {
+    const Interval items = plan.queues[static_cast<std::size_t>(launch.queue_begin + w)];
+    EXPECT_EQ(items.size(), 7) << w;
+  }
+}
+
 }  // namespace
 }  // namespace espalier::scheduler

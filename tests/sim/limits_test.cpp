@@ -51,6 +51,16 @@ TEST(Limits, ShortTaskWaitsOneLatency) {
   EXPECT_NEAR(simulate(plan, device).makespan_us, device.launch_graph_us + 10, 0.2);
 }
 
+TEST(Limits, EachLookupWaitsOneLatency) {
+  KernelConfig kernel = streaming_kernel();
+  const DeviceSpec device = device_with();
+  const auto us = [&](std::int32_t lookups) {
+    kernel.lookups = lookups;
+    return simulate(node_plan(unshared({1000}), one_head(), kernel, kTokensOfAll), device).makespan_us;
+  };
+  EXPECT_NEAR(us(3) - us(0), 3 * device.hbm_latency_ns * 1e-3, 1e-6);
+}
+
 TEST(Limits, OneSmAddsUp) {
   DeviceSpec device = device_with(1);
   const std::vector<std::int64_t> tokens = {500, 10'000, 3, 64, 7777};

@@ -1,0 +1,82 @@
+// espalier validate: predicted against measured. espalier calibrate: a device from measurements of this machine.
+
+#include <fmt/core.h>
+
+#include "apps/commands.h"
+#include "apps/host_validation.h"
+#include "apps/published.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "kernels/host_model.h"
+
+namespace espalier::apps {
+namespace {
+
+constexpr const char* kHostStrategies = "flash_decoding,cascade,deft_flatten,codec,fasttree,espalier";
+
+costmodel::HostFit calibrate_host(std::int32_t repeats) {
+  fmt::print(stderr, "measuring this machine: bandwidth, task and launch costs, kernel throughput\n");
+  return costmodel::fit_host(kernels::measure_host_samples({.repeats = repeats}));
+}
+
+int run_published(const ValidateCommand& command) {
+  const PublishedFile file = read_published(core::read_file(command.published), command.published);
+  const PublishedResult result = validate_published(file, command.jobs);
+  if (!command.json.empty()) core::write_file(command.json, write_published(file, result));
+  if (command.json != "-") fmt::print("{}", render_published(file, result));
+  return 0;
+}
+
+int run_host_validation(const ValidateCommand& command) {
+  HostValidationOptions options;
+  options.heads = choose_heads(command.heads);
+  options.strategies = choose_strategies(command.strategy.empty() ? kHostStrategies : command.strategy);
+  options.repeats = command.repeats;
+  const std::vector<Input> inputs = load_inputs(command.inputs);
+  const std::string& device = command.devices.front();
+  std::vector<std::string> left_out;
+  if (device == "host") {
+    costmodel::HostFit fit = calibrate_host(command.repeats);
+    options.device = fit.device;
+    if (command.json != "-") {
+      for (const std::string& line : fit.residuals) fmt::print("calibrated {}\n", line);
+    }
+  } else {
+    options.device = costmodel::find_device(device);
+  }
+  const std::vector<HostPoint> points = validate_host(inputs, options, left_out);
+  const HostSummary summary = summarise(points);
+  if (!command.json.empty()) core::write_file(command.json, write_host(points, summary, options.device));
+  if (!command.svg.empty()) core::write_file(command.svg, scatter_svg(points));
+  if (command.json == "-" || command.svg == "-") return 0;
+  fmt::print("{}", render_host(points, summary));
+  for (const std::string& line : left_out) fmt::print("  left out: {}\n", line);
+  return 0;
+}
+
+}  // namespace
+
+int run_validate(const ValidateCommand& command) {
+  if (command.published.empty() == command.devices.empty()) {
+    throw core::usage_error("validate takes --published FILE, or --device host (or a device file that calibrate wrote) with inputs");
+  }
+  if (command.devices.size() > 1) throw core::usage_error("validate takes one device");
+  return command.published.empty() ? run_host_validation(command) : run_published(command);
+}
+
+int run_calibrate(const CalibrateCommand& command) {
+  if (command.device != "host") {
+    throw core::Error(core::ErrorKind::no_device, fmt::format("--device {}: this build measures the host only", command.device));
+  }
+  const costmodel::HostFit fit = calibrate_host(command.repeats);
+  core::write_file(command.output, costmodel::write_device(fit.device));
+  if (command.output == "-") return 0;
+  for (const std::string& line : fit.residuals) fmt::print("{}\n", line);
+  std::size_t measured = 0;
+  for (const auto& [name, from] : fit.device.provenance) measured += from.origin == costmodel::Origin::measured ? 1 : 0;
+  fmt::print("{}: {} of {} parameters measured; `espalier list devices {}` says where each comes from\n", command.output, measured,
+             fit.device.provenance.size(), command.output);
+  return 0;
+}
+
+}  // namespace espalier::apps

@@ -1,0 +1,275 @@
+// The host's attention kernel, compiled for AVX2 with FMA and for any machine; which one runs is decided once.
+#include "kernels/host_attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace espalier::kernels {
+namespace {
+
+using Floats = float __attribute__((vector_size(32)));
+using Ints = std::int32_t __attribute__((vector_size(32)));
+using Words = std::uint32_t __attribute__((vector_size(32)));
+using Halves = std::uint16_t __attribute__((vector_size(16)));
+
+constexpr std::int64_t kLanes = 8;
+constexpr std::int64_t kBlock = 32;     ///< tokens widened at a time: K and V of 128 columns fill 32 KiB
+constexpr std::int64_t kTokenStep = 4;  ///< tokens whose scores are summed side by side
+constexpr std::int64_t kMostColumns = 1024;
+
+#define ESPALIER_INLINE inline __attribute__((always_inline))
+
+ESPALIER_INLINE void load(const float* from, Floats& to) { std::memcpy(&to, from, sizeof(to)); }
+ESPALIER_INLINE void store(const Floats& from, float* to) { std::memcpy(to, &from, sizeof(from)); }
+ESPALIER_INLINE Floats all_lanes(float x) { return Floats{x, x, x, x, x, x, x, x}; }
+
+/// bf16 is the upper half of an fp32.
+ESPALIER_INLINE void widen(const std::uint16_t* from, std::int64_t columns, float* to) {
+  for (std::int64_t c = 0; c < columns; c += kLanes) {
+    Halves halves;
+    std::memcpy(&halves, from + c, sizeof(halves));
+    const Words words = __builtin_convertvector(halves, Words) << 16;
+    std::memcpy(to + c, &words, sizeof(words));
+  }
+}
+
+ESPALIER_INLINE float lane_sum(Floats v) {
+  v += __builtin_shuffle(v, Ints{4, 5, 6, 7, 0, 1, 2, 3});
+  v += __builtin_shuffle(v, Ints{2, 3, 0, 1, 6, 7, 4, 5});
+  v += __builtin_shuffle(v, Ints{1, 0, 3, 2, 5, 4, 7, 6});
+  return v[0];
+}
+
+/// 2^x for x <= 0, relative error below 2e-7; 0 below -126.
+ESPALIER_INLINE Floats exp2_of(Floats x) {
+  const Floats low = all_lanes(-126.0F);
+  const Ints kept = x > low;
+  x = kept ? x : low;
+  const Floats magic = all_lanes(12582912.0F);  // 1.5 * 2^23: adding it rounds to an integer in the low bits
+  const Floats shifted = x + magic;
+  const Floats f = x - (shifted - magic);  // in [-0.5, 0.5]
+  Floats p = all_lanes(1.5403530e-4F);     // Taylor series of 2^f
+  p = p * f + 1.3333558e-3F;
+  p = p * f + 9.6181291e-3F;
+  p = p * f + 5.5504109e-2F;
+  p = p * f + 2.4022651e-1F;
+  p = p * f + 6.9314718e-1F;
+  p = p * f + 1.0F;
+  Ints bits, exponent;
+  std::memcpy(&bits, &p, sizeof(bits));
+  std::memcpy(&exponent, &shifted, sizeof(exponent));
+  bits += (exponent - 0x4B400000) << 23;
+  std::memcpy(&p, &bits, sizeof(p));
+  return kept ? p : all_lanes(0.0F);
+}
+
+struct Scratch {
+  alignas(32) float key[kBlock * kMostColumns];
+  alignas(32) float value[kBlock * kMostColumns];
+  alignas(32) float score[kHostRowStep * kBlock];
+};
+
+/// Scores of kRows rows against the block, in score[row][kBlock]; tokens beyond `tokens` become -inf.
+template <std::int64_t kRows>
+ESPALIER_INLINE void score_rows(const float* query, std::int64_t columns, const Scratch& s, std::int64_t tokens, float* score) {
+  for (std::int64_t t = 0; t < tokens; t += kTokenStep) {
+    Floats sums[kRows][kTokenStep] = {};
+    for (std::int64_t c = 0; c < columns; c += kLanes) {
+      Floats q[kRows];
+#pragma GCC unroll 8
+      for (std::int64_t r = 0; r < kRows; ++r) load(query + r * columns + c, q[r]);
+#pragma GCC unroll 8
+      for (std::int64_t i = 0; i < kTokenStep; ++i) {
+        Floats k;
+        load(s.key + (t + i) * columns + c, k);
+#pragma GCC unroll 8
+        for (std::int64_t r = 0; r < kRows; ++r) sums[r][i] += q[r] * k;
+      }
+    }
+#pragma GCC unroll 8
+    for (std::int64_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+      for (std::int64_t i = 0; i < kTokenStep; ++i) score[r * kBlock + t + i] = lane_sum(sums[r][i]);
+    }
+  }
+#pragma GCC unroll 8
+  for (std::int64_t r = 0; r < kRows; ++r) {
+    for (std::int64_t t = tokens; t < kBlock; ++t) score[r * kBlock + t] = -std::numeric_limits<float>::infinity();
+  }
+}
+
+/// Scores become weights; the row's maximum, sum and output follow the new maximum.
+ESPALIER_INLINE void soften(HostRows& rows, std::int64_t row, float* score, std::int64_t tokens) {
+  float most = rows.most[static_cast<std::size_t>(row)];
+  for (std::int64_t t = 0; t < tokens; ++t) most = std::max(most, score[t]);
+  float& old = rows.most[static_cast<std::size_t>(row)];
+  float& sum = rows.sum[static_cast<std::size_t>(row)];
+  if (most > old) {
+    const float shrink = std::isinf(old) ? 0.0F : std::exp2(old - most);
+    old = most;
+    sum *= shrink;
+    float* out = &rows.out[static_cast<std::size_t>(row * rows.v_columns)];
+    for (std::int64_t c = 0; c < rows.v_columns; ++c) out[c] *= shrink;
+  }
+  Floats total = all_lanes(0.0F);
+  for (std::int64_t t = 0; t < kBlock; t += kLanes) {
+    Floats x;
+    load(score + t, x);
+    x = exp2_of(x - most);
+    store(x, score + t);
+    total += x;
+  }
+  sum += lane_sum(total);
+}
+
+/// out[row] += weights x values.
+template <std::int64_t kRows>
+ESPALIER_INLINE void weigh_values(const float* score, std::int64_t tokens, const Scratch& s, float* out, std::int64_t columns) {
+  constexpr std::int64_t kVectors = kHostColumns / kLanes;
+  for (std::int64_t c = 0; c < columns; c += kHostColumns) {
+    Floats sums[kRows][kVectors];
+#pragma GCC unroll 8
+    for (std::int64_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+      for (std::int64_t v = 0; v < kVectors; ++v) load(out + r * columns + c + v * kLanes, sums[r][v]);
+    }
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      Floats value[kVectors];
+#pragma GCC unroll 8
+      for (std::int64_t v = 0; v < kVectors; ++v) load(s.value + t * columns + c + v * kLanes, value[v]);
+#pragma GCC unroll 8
+      for (std::int64_t r = 0; r < kRows; ++r) {
+        const Floats weight = all_lanes(score[r * kBlock + t]);
+#pragma GCC unroll 8
+        for (std::int64_t v = 0; v < kVectors; ++v) sums[r][v] += weight * value[v];
+      }
+    }
+#pragma GCC unroll 8
+    for (std::int64_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+      for (std::int64_t v = 0; v < kVectors; ++v) store(sums[r][v], out + r * columns + c + v * kLanes);
+    }
+  }
+}
+
+template <std::int64_t kRows>
+ESPALIER_INLINE void attend_rows(HostRows& rows, std::int64_t row, std::int64_t tokens, std::int64_t padded, Scratch& s) {
+  score_rows<kRows>(&rows.query[static_cast<std::size_t>(row * rows.qk_columns)], rows.qk_columns, s, padded, s.score);
+#pragma GCC unroll 8
+  for (std::int64_t r = 0; r < kRows; ++r) {
+    for (std::int64_t t = tokens; t < padded; ++t) s.score[r * kBlock + t] = -std::numeric_limits<float>::infinity();
+    soften(rows, row + r, s.score + r * kBlock, tokens);
+  }
+  weigh_values<kRows>(s.score, tokens, s, &rows.out[static_cast<std::size_t>(row * rows.v_columns)], rows.v_columns);
+}
+
+ESPALIER_INLINE void attend_all(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens, Scratch& s) {
+  for (std::int64_t begin = 0; begin < tokens.tokens; begin += kBlock) {
+    const std::int64_t count = std::min(kBlock, tokens.tokens - begin);
+    const std::int64_t padded = (count + kTokenStep - 1) / kTokenStep * kTokenStep;
+    for (std::int64_t t = 0; t < count; ++t) {
+      widen(tokens.key + (begin + t) * tokens.key_stride, rows.qk_columns, s.key + t * rows.qk_columns);
+      widen(tokens.value + (begin + t) * tokens.value_stride, rows.v_columns, s.value + t * rows.v_columns);
+    }
+    // Scores of tokens that don't exist are thrown away, but must not be computed from what an earlier block left (it may be NaN).
+    std::memset(s.key + count * rows.qk_columns, 0, static_cast<std::size_t>((padded - count) * rows.qk_columns) * sizeof(float));
+    std::int64_t row = row_begin;
+    for (; row + kHostRowStep <= row_end; row += kHostRowStep) attend_rows<kHostRowStep>(rows, row, count, padded, s);
+    for (; row < row_end; ++row) attend_rows<1>(rows, row, count, padded, s);
+  }
+}
+
+ESPALIER_INLINE float sum_all(const float* data, std::int64_t count) {
+  constexpr std::int64_t kVectors = 8;
+  Floats sums[kVectors] = {};
+  std::int64_t i = 0;
+  for (; i + kVectors * kLanes <= count; i += kVectors * kLanes) {
+#pragma GCC unroll 8
+    for (std::int64_t v = 0; v < kVectors; ++v) {
+      Floats x;
+      load(data + i + v * kLanes, x);
+      sums[v] += x;
+    }
+  }
+  for (std::int64_t v = 1; v < kVectors; ++v) sums[0] += sums[v];
+  float sum = lane_sum(sums[0]);
+  for (; i < count; ++i) sum += data[i];
+  return sum;
+}
+
+Scratch& scratch() {
+  thread_local Scratch s;
+  return s;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2,fma"))) void attend_avx2(HostRows& rows, std::int64_t row_begin, std::int64_t row_end,
+                                                     const HostTokens& tokens, Scratch& s) {
+  attend_all(rows, row_begin, row_end, tokens, s);
+}
+__attribute__((target("avx2,fma"))) float sum_avx2(const float* data, std::int64_t count) { return sum_all(data, count); }
+bool has_avx2() {
+  static const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  return has;
+}
+#endif
+
+void attend_generic(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens, Scratch& s) {
+  attend_all(rows, row_begin, row_end, tokens, s);
+}
+
+}  // namespace
+
+void HostRows::reset(std::int64_t rows, std::int64_t qk, std::int64_t v) {
+  qk_columns = qk;
+  v_columns = v;
+  query.assign(static_cast<std::size_t>(rows * qk), 0.0F);
+  most.assign(static_cast<std::size_t>(rows), -std::numeric_limits<float>::infinity());
+  sum.assign(static_cast<std::size_t>(rows), 0.0F);
+  out.assign(static_cast<std::size_t>(rows * v), 0.0F);
+}
+
+void attend_tokens(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens) {
+#if defined(__x86_64__)
+  if (has_avx2()) return attend_avx2(rows, row_begin, row_end, tokens, scratch());
+#endif
+  attend_generic(rows, row_begin, row_end, tokens, scratch());
+}
+
+void fold_row(HostRows& rows, std::int64_t row, const float* partial, float lse2) {
+  if (std::isinf(lse2) && lse2 < 0) return;
+  float& most = rows.most[static_cast<std::size_t>(row)];
+  float& sum = rows.sum[static_cast<std::size_t>(row)];
+  float* out = &rows.out[static_cast<std::size_t>(row * rows.v_columns)];
+  const float top = std::max(most, lse2);
+  const float keep = std::isinf(most) ? 0.0F : std::exp2(most - top), weight = std::exp2(lse2 - top);
+  for (std::int64_t c = 0; c < rows.v_columns; ++c) out[c] = out[c] * keep + weight * partial[c];
+  sum = sum * keep + weight;
+  most = top;
+}
+
+float finish_row(HostRows& rows, std::int64_t row) {
+  const float sum = rows.sum[static_cast<std::size_t>(row)];
+  float* out = &rows.out[static_cast<std::size_t>(row * rows.v_columns)];
+  const float divisor = sum == 0 ? 0.0F : 1 / sum;
+  for (std::int64_t c = 0; c < rows.v_columns; ++c) out[c] *= divisor;
+  return sum == 0 ? -std::numeric_limits<float>::infinity() : rows.most[static_cast<std::size_t>(row)] + std::log2(sum);
+}
+
+const char* host_instructions() {
+#if defined(__x86_64__)
+  if (has_avx2()) return "avx2+fma";
+#endif
+  return "generic";
+}
+
+float stream_sum(const float* data, std::int64_t count) {
+#if defined(__x86_64__)
+  if (has_avx2()) return sum_avx2(data, count);
+#endif
+  return sum_all(data, count);
+}
+
+}  // namespace espalier::kernels

@@ -1,0 +1,103 @@
+// The figures of a host validation from hand-made points, and a short real run with what holds on any machine.
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "apps/host_validation.h"
+#include "kernels/host_model.h"
+#include "traces/import.h"
+
+namespace espalier::apps {
+namespace {
+
+using ::testing::HasSubstr;
+
+HostPoint point(const char* input, const char* strategy, double predicted, double measured, double noise = 0.01) {
+  HostPoint p;
+  p.input = input;
+  p.strategy = strategy;
+  p.predicted_us = predicted;
+  p.measured_us = measured;
+  p.median_us = measured * 1.1;
+  p.noise = noise;
+  p.task_error = 0.2;
+  return p;
+}
+
+TEST(HostSummary, SumsUpErrorsOrderAndRegret) {
+  // In input b the plan predicted to be fastest takes 30 instead of 20: a regret of a half.
+  const std::vector<HostPoint> points = {point("a", "x", 110, 100), point("a", "y", 180, 200), point("b", "x", 20, 30), point("b", "y", 25, 20)};
+  const HostSummary s = summarise(points);
+  EXPECT_EQ(s.plans, 4U);
+  EXPECT_EQ(s.inputs, 2U);
+  EXPECT_NEAR(s.mape, (0.1 + 0.1 + 1.0 / 3 + 0.25) / 4, 1e-12);
+  EXPECT_NEAR(s.worst, 1.0 / 3, 1e-12);
+  EXPECT_EQ(s.worst_plan, "b by x");
+  EXPECT_DOUBLE_EQ(*s.tau, 0);  // right in a, wrong in b
+  EXPECT_EQ(s.pairs, 2U);
+  EXPECT_NEAR(s.regret_mean, 0.25, 1e-12);
+  EXPECT_NEAR(s.regret_p95, 0.5, 1e-12);
+  EXPECT_TRUE(s.conclusive);
+  EXPECT_DOUBLE_EQ(*s.coverage, 0);  // a's errors are 10 %, b's are not
+  EXPECT_THAT(render_host(points, s), HasSubstr("misses its target"));
+}
+
+TEST(HostSummary, NoiseMakesItInconclusiveAndPairsWithinItDontCount) {
+  const std::vector<HostPoint> points = {point("a", "x", 100, 110, 0.2), point("a", "y", 90, 130, 0.2), point("a", "z", 300, 400, 0.2)};
+  const HostSummary s = summarise(points);
+  EXPECT_FALSE(s.conclusive);
+  EXPECT_EQ(s.pairs, 2U);  // x and y lie closer than twice the noise
+  EXPECT_DOUBLE_EQ(*s.tau, 1);
+  EXPECT_THAT(render_host(points, s), HasSubstr("verdict: inconclusive"));
+  EXPECT_THAT(write_host(points, s, {}), HasSubstr("\"conclusive\": false"));
+}
+
+TEST(HostSummary, EmptyHasNoFigures) {
+  const HostSummary s = summarise(std::vector<HostPoint>{});
+  EXPECT_EQ(s.plans, 0U);
+  EXPECT_FALSE(s.tau.has_value());
+  EXPECT_FALSE(s.conclusive);
+}
+
+TEST(HostScatter, PlotsEveryPointInsideTheFrame) {
+  const std::string svg = scatter_svg({point("a<b", "x", 110, 100), point("a", "y", 1.8e5, 2e5)});
+  EXPECT_THAT(svg, HasSubstr("a&lt;b x"));
+  EXPECT_THAT(svg, HasSubstr("100 ms"));
+  for (std::size_t at = svg.find("cx=\""); at != std::string::npos; at = svg.find("cx=\"", at + 1)) {
+    const double x = std::stod(svg.substr(at + 4));
+    EXPECT_GE(x, 60);
+    EXPECT_LE(x, 580);
+  }
+}
+
+TEST(HostLoop, PredictsSignsAndTheOrderOfClearlyDifferentPlans) {
+  // What holds on any machine, however busy: signs, and the order of a hundred times the work.
+  HostValidationOptions options;
+  options.heads = choose_heads({.heads = "2/2/64", .model = {}, .dtype = {}});
+  options.device = costmodel::fit_host(kernels::measure_host_samples({.threads = 2, .repeats = 3, .memory_bytes = 16 << 20})).device;
+  for (const char* strategy : {"flash_decoding", "codec"}) options.strategies.push_back(scheduler::parse_strategy(strategy));
+  options.repeats = 5;
+  options.threads = 2;
+  std::vector<std::string> left_out;
+  std::vector<HostPoint> points;
+  const std::vector<Input> inputs = {{"short", 0, traces::parse_tree("1,8|256,8")}, {"long", 0, traces::parse_tree("1,32|8192,8")}};
+  points = validate_host(inputs, options, left_out);
+  ASSERT_EQ(points.size(), 4U);
+  EXPECT_TRUE(left_out.empty());
+  for (const HostPoint& p : points) {
+    EXPECT_GT(p.predicted_us, 0) << p.input << p.strategy;
+    EXPECT_GT(p.measured_us, 0) << p.input << p.strategy;
+    EXPECT_GE(p.median_us, p.measured_us);
+    EXPECT_GT(p.tasks, 0U);
+  }
+  // flash_decoding over 32 x 8,200 tokens against 8 x 264.
+  EXPECT_GT(points[2].predicted_us, 8 * points[0].predicted_us);
+  EXPECT_GT(points[2].measured_us, 8 * points[0].measured_us);
+  const HostSummary s = summarise(points);
+  EXPECT_TRUE(s.coverage.has_value());
+  EXPECT_GT(s.interval, 0);
+}
+
+}  // namespace
+}  // namespace espalier::apps

@@ -1,0 +1,171 @@
+// The host executor against the oracle, its kernel against plain arithmetic, and the order in which it hands items out.
+#include <gmock/gmock.h>
+
+#include <bit>
+#include <cmath>
+#include <set>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "kernels/host_executor.h"
+#include "kernels/host_model.h"
+#include "kernels/host_schedule.h"
+#include "scheduler/strategy.h"
+#include "scheduler/validate.h"
+#include "traces/import.h"
+
+namespace espalier::kernels {
+namespace {
+
+constexpr std::int64_t kRoom = std::int64_t{1} << 30;
+
+scheduler::Plan plan_of(std::string_view strategy, const traces::PrefixForest& forest, const char* heads_text) {
+  const auto device = costmodel::find_device("h100-sxm");
+  const traces::HeadConfig heads = traces::parse_heads(heads_text);
+  auto result = scheduler::make_plan(scheduler::parse_strategy(strategy), {.forest = forest, .heads = heads, .device = device});
+  return std::get<scheduler::Plan>(std::move(result));
+}
+
+Difference difference_of(const scheduler::Plan& plan, std::int32_t threads) {
+  const TensorSource source{3};
+  const HostTensors tensors(plan.forest, plan.heads, &source, kRoom);
+  HostExecutor executor(plan, tensors, threads);
+  executor.run();
+  executor.run();  // a second run begins afresh
+  return compare(executor.output(), naive_attention(plan.forest, plan.heads, source));
+}
+
+TEST(HostExecutor, EveryStrategyGivesTheOraclesRows) {
+  const traces::PrefixForest forest = traces::parse_tree("1,3,9|70,33,17");
+  for (const scheduler::Strategy* strategy : scheduler::strategies()) {
+    const auto device = costmodel::find_device("h100-sxm");
+    const traces::HeadConfig heads = traces::parse_heads("8/2/64");
+    auto made = scheduler::make_plan(scheduler::parse_strategy(strategy->info().name), {.forest = forest, .heads = heads, .device = device});
+    if (std::holds_alternative<scheduler::Refusal>(made)) continue;
+    const auto& plan = std::get<scheduler::Plan>(made);
+    if (strategy->info().name == "bifurcated") {
+      const HostTensors tensors(plan.forest, plan.heads, nullptr, kRoom);
+      EXPECT_THROW(HostExecutor(plan, tensors, 1), core::Error);
+      continue;
+    }
+    for (const std::int32_t threads : {1, 3}) {
+      const Difference d = difference_of(plan, threads);
+      EXPECT_TRUE(d.within(2e-5)) << strategy->info().name << " " << threads << " threads: " << d.worst;
+    }
+  }
+}
+
+TEST(HostExecutor, LatentAttentionReadsValuesInsideKeys) {
+  const Difference d = difference_of(plan_of("espalier", traces::parse_tree("1,5|90,40"), "16/1/96:64"), 2);
+  EXPECT_TRUE(d.within(2e-5)) << d.worst;
+}
+
+TEST(HostExecutor, RefusesOtherKvTypesAndTooLargeCaches) {
+  const traces::PrefixForest forest = traces::parse_tree("1,2|10,10");
+  traces::HeadConfig heads = traces::parse_heads("8/2/64");
+  EXPECT_THROW(HostTensors(forest, heads, nullptr, 1000), core::Error);
+  heads.kv_dtype = traces::Dtype::fp8_e4m3;
+  EXPECT_THROW(HostTensors(forest, heads, nullptr, kRoom), core::Error);
+}
+
+TEST(HostExecutor, SpansCoverEveryItemOnceWithinTheMakespan) {
+  const scheduler::Plan plan = plan_of("fasttree", traces::parse_tree("1,4,16|300,64,32"), "8/2/64");
+  const HostTensors tensors(plan.forest, plan.heads, nullptr, kRoom);
+  HostExecutor executor(plan, tensors, 2);
+  const HostRun run = executor.run();
+  std::set<std::tuple<int, std::int32_t, std::int32_t>> seen;
+  std::vector<double> lane_end(2, 0);
+  for (std::size_t i = 0; i < run.spans.size(); ++i) {
+    const scheduler::Span& span = run.spans[i];
+    EXPECT_TRUE(seen.emplace(static_cast<int>(span.kind), span.item, span.copy).second);
+    EXPECT_GE(span.begin_us, lane_end[static_cast<std::size_t>(span.lane)]);
+    EXPECT_GE(span.end_us, span.begin_us);
+    EXPECT_LE(span.end_us, run.makespan_us);
+    EXPECT_GE(run.cpu_us[i], 0);
+    lane_end[static_cast<std::size_t>(span.lane)] = span.end_us;
+  }
+  std::size_t items = plan.steps.size();
+  for (const scheduler::Task& task : plan.tasks) items += task.kind == scheduler::TaskKind::padding ? 0 : static_cast<std::size_t>(task.copies);
+  EXPECT_EQ(seen.size(), items);
+}
+
+TEST(HostSchedule, HandsOutMergesOnlyAfterWhatTheyRead) {
+  for (const char* strategy : {"cascade", "espalier", "lean", "flashinfer_persistent", "codec"}) {
+    const scheduler::Plan plan = plan_of(strategy, traces::parse_tree("1,4,16|500,64,32"), "8/2/64");
+    HostSchedule schedule(plan);
+    schedule.reset();
+    std::vector<std::int64_t> written(plan.slots.size(), 0);
+    std::vector<std::optional<HostItem>> running(3);
+    core::Rng rng(1);
+    std::int64_t finished = 0;
+    while (!schedule.done()) {
+      const auto thread = static_cast<std::int32_t>(rng.integer(0, 2));
+      auto& item = running[static_cast<std::size_t>(thread)];
+      if (item) {
+        const scheduler::SlotId out = item->kind == scheduler::PhaseKind::tasks ? plan.tasks[scheduler::TaskId(item->index)].slot
+                                                                                 : plan.steps[scheduler::StepId(item->index)].out;
+        if (out.valid()) ++written[out.index()];
+        schedule.finish(*item);
+        item.reset();
+        ++finished;
+        continue;
+      }
+      item = schedule.take(thread);
+      if (!item || item->kind == scheduler::PhaseKind::tasks) continue;
+      const auto& step = plan.steps[scheduler::StepId(item->index)];
+      for (std::int32_t i = step.inputs.begin; i < step.inputs.end; ++i) {
+        EXPECT_GT(written[plan.reduction_inputs[static_cast<std::size_t>(i)].slot.index()], 0) << strategy;
+      }
+    }
+    EXPECT_EQ(finished, schedule.items()) << strategy;
+  }
+}
+
+TEST(HostAttention, MasksRowsAndTailsOfBlocks) {
+  // 37 tokens, rows 1 and 2 of 4 see them; one column each so that sums are easy to check.
+  constexpr std::int64_t kTokens = 37;
+  std::vector<std::uint16_t> keys(kTokens * kHostColumns, 0), values(kTokens * kHostColumns, 0);
+  std::vector<double> k, v;
+  core::Rng rng(5);
+  for (std::int64_t t = 0; t < kTokens; ++t) {
+    const auto bits = [](float x) { return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(x) >> 16); };
+    k.push_back(static_cast<double>(rng.integer(-64, 64)) / 64);
+    v.push_back(static_cast<double>(rng.integer(-64, 64)) / 64);
+    keys[static_cast<std::size_t>(t * kHostColumns)] = bits(static_cast<float>(k.back()));
+    values[static_cast<std::size_t>(t * kHostColumns + 3)] = bits(static_cast<float>(v.back()));
+  }
+  HostRows rows;
+  rows.reset(4, kHostColumns, kHostColumns);
+  for (std::int64_t r = 0; r < 4; ++r) rows.query[static_cast<std::size_t>(r * kHostColumns)] = static_cast<float>(r + 1) * 20;
+  attend_tokens(rows, 1, 4, {keys.data(), values.data(), kHostColumns, kHostColumns, kTokens});
+  EXPECT_EQ(finish_row(rows, 0), -std::numeric_limits<float>::infinity());
+  for (std::int64_t r = 1; r < 4; ++r) {
+    double sum = 0, out = 0;
+    for (std::size_t t = 0; t < kTokens; ++t) {
+      const double w = std::exp2(static_cast<double>(r + 1) * 20 * k[t]);
+      sum += w;
+      out += w * v[t];
+    }
+    EXPECT_NEAR(finish_row(rows, r), std::log2(sum), 1e-5 * std::log2(sum));
+    EXPECT_NEAR(rows.out[static_cast<std::size_t>(r * kHostColumns + 3)], out / sum, 1e-5);
+  }
+}
+
+TEST(HostPlan, CountsTheSameBytesWithKernelsOfTheHost) {
+  const scheduler::Plan plan = plan_of("fasttree", traces::parse_tree("1,4,16|300,64,32"), "8/2/128");
+  const scheduler::Plan host = as_host_plan(plan);
+  EXPECT_NE(host.hash, plan.hash);
+  for (const costmodel::KernelConfig& kernel : host.kernels) EXPECT_EQ(kernel.engine, costmodel::Engine::cpu);
+  EXPECT_EQ(host_kv_tile(plan.heads), 8);  // 512 bytes a token and head
+  for (const scheduler::TaskId t : core::ids<scheduler::TaskId>(plan.tasks.size())) {
+    const auto shape = task_shape(plan, plan.tasks[t]);
+    const auto& k = host.kernels[task_kernels(host)[t]];
+    const auto counts = count_task(shape, k, plan.heads);
+    EXPECT_EQ(counts.kv_bytes, count_task(shape, plan.kernels[task_kernels(plan)[t]], plan.heads).kv_bytes);
+    EXPECT_EQ(counts.mma_flops, 0);
+    EXPECT_GE(counts.fma_flops, counts.logical_flops);
+  }
+}
+
+}  // namespace
+}  // namespace espalier::kernels
