@@ -146,12 +146,6 @@ void merge_launch(PlanBuilder& builder, KernelId kernel, StepId begin, Follow fo
   builder.step_phase(kernel, begin);
 }
 
-void close_with_merges(const PlanRequest& request, PlanBuilder& builder, KernelId kernel, StepId begin, Follow follow,
-                       std::span<const LaunchId> after) {
-  if (request.kernels != KernelSet::ours || builder.plan().launches.size() != 1) return merge_launch(builder, kernel, begin, follow, after);
-  if (begin != builder.next_step()) builder.step_phase(kernel, begin, PhaseStart::on_arrival);
-}
-
 Slot partial_slot(const Plan& plan, Interval queries, traces::Dtype dtype) {
   Slot slot;
   slot.queries = queries;

@@ -87,11 +87,6 @@ void emit_pieces(PlanBuilder& builder, KernelId kernel, std::span<const Route> r
 /// Opens a launch that runs the steps [begin, now) on `kernel`; nothing when there are none.
 void merge_launch(PlanBuilder& builder, KernelId kernel, StepId begin, Follow follow, std::span<const LaunchId> after = {});
 
-/// The last merges, steps [begin, now). With our kernels, where one launch holds all tasks, whoever writes the last partial row of a merge
-/// goes on with it; else a launch of their own, as published.
-void close_with_merges(const PlanRequest& request, PlanBuilder& builder, KernelId kernel, StepId begin, Follow follow,
-                       std::span<const LaunchId> after = {});
-
 /// A slot of whole partial rows: all query heads of the group.
 Slot partial_slot(const Plan& plan, Interval queries, traces::Dtype dtype);
 

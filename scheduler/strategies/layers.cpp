@@ -44,7 +44,7 @@ class LayeredBuild {
     StepId first = builder_.next_step();
     if (published_) join_levels(builder_, rows);
     else first = builder_.finish_rows(dtype_);
-    close_with_merges(request_, builder_, join, first, published_ ? method_.rest_follow : Follow::graph, launches);
+    merge_launch(builder_, join, first, published_ ? method_.rest_follow : Follow::graph, launches);
   }
 
   Plan finish(Provenance&& from) {

@@ -239,25 +239,5 @@ TEST(Refusals, NameClassAndReason) {
   EXPECT_THAT(scores.sentence, testing::HasSubstr("materialised scores take"));
 }
 
-/// Multi-level methods merge between their launches, bifurcated sums what it stored, vLLM's cascade attends in two.
-TEST(OurKernels, MergeOnArrivalWhereOneLaunchHoldsAllTasks) {
-  const std::set<std::string_view> in_steps = {"bifurcated", "cascade", "vllm_cascade"};
-  const PrefixForest forest = traces::parse_tree("1,4,16|3000,2000,900");
-  const traces::HeadConfig heads = traces::parse_heads("32/8/128");
-  int merging = 0;
-  for (const Strategy* strategy : strategies()) {
-    const PlanResult result = build(strategy->info().name, forest, heads);
-    const Plan* plan = std::get_if<Plan>(&result);
-    if (plan == nullptr || plan->steps.empty() || in_steps.contains(strategy->info().name)) continue;
-    int attending = 0;
-    for (const Launch& launch : plan->launches) attending += plan->phases[static_cast<std::size_t>(launch.phases.begin)].kind == PhaseKind::tasks;
-    if (attending > 1) continue;
-    ++merging;
-    EXPECT_EQ(plan->phases.size(), 2u) << strategy->info().name;
-    EXPECT_EQ(plan->phases[1].start, PhaseStart::on_arrival) << strategy->info().name;
-  }
-  EXPECT_GE(merging, 10);
-}
-
 }  // namespace
 }  // namespace espalier::scheduler
