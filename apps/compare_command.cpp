@@ -75,7 +75,7 @@ int run_compare(const CompareCommand& command) {
   options.kernels = choose_kernels(command.kernels);
   if (!command.cost_model.empty()) options.cost_models = choose_cost_models(command.cost_model);
   else if (!command.study.empty()) options.cost_models = choose_cost_models("all");
-  require_consumers(options);
+  if (command.study.empty()) require_consumers(options);
   options.seed = command.inputs.seed;
   options.timing = command.timing;
   options.intervals = command.intervals;
