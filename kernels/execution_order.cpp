@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <utility>
 
 #include "core/rng.h"
 #include "kernels/plan_access.h"
@@ -61,25 +62,8 @@ class Orderer {
   }
 
   std::vector<std::size_t> launch_order() {
-    const std::size_t n = plan_.launches.size();
-    std::vector<std::vector<std::size_t>> followers(n);
-    std::vector<std::size_t> waits(n, 0);
-    std::map<std::int32_t, std::size_t> last_of_stream;
-    for (std::size_t i = 0; i < n; ++i) {
-      const Launch& launch = plan_.launches[LaunchId(i)];
-      for (const LaunchId before : slice("dependencies of a launch", plan_.dependencies, launch.dependencies)) {
-        row_of("dependency of a launch", plan_.launches, before);
-        followers[before.index()].push_back(i);
-        ++waits[i];
-      }
-      const auto [last, first_of_stream] = last_of_stream.emplace(launch.stream, i);
-      if (!first_of_stream) {
-        followers[last->second].push_back(i);
-        ++waits[i];
-        last->second = i;
-      }
-    }
-    return topological(followers, std::move(waits), "launches");
+    LaunchWaits launches = launch_waits(plan_);
+    return topological(launches.followers, std::move(launches.waits), "launches");
   }
 
   void add_launch(const Launch& launch) {
@@ -102,7 +86,7 @@ class Orderer {
         continue;
       }
       for (std::int32_t i = phase.range.begin; i < phase.range.end; ++i) {
-        const std::int32_t copies = tasks ? copies_of(plan_.tasks[TaskId(i)]) : 1;
+        const std::int32_t copies = tasks ? copies_to_run(plan_, plan_.tasks[TaskId(i)]) : 1;
         for (std::int32_t copy = 0; copy < copies; ++copy) items.push_back({phase.kind, i, copy});
       }
     }
@@ -114,13 +98,6 @@ class Orderer {
       std::swap(items[left - 1], items[random_below(left)]);
     }
     order_.insert(order_.end(), items.begin(), items.end());
-  }
-
-  /// Copies to run: none of padding. Checked against the heads, so that a broken count can't ask for 2^31 items.
-  std::int32_t copies_of(const scheduler::Task& task) const {
-    if (task.kind == scheduler::TaskKind::padding) return 0;
-    check_interval("copies of a task", 0, task.copies, plan_.heads.q_heads);
-    return task.copies;
   }
 
   /// The phase's items as persistent workers reach them: first items of all queues, second items, …
@@ -138,10 +115,7 @@ class Orderer {
       for (const scheduler::Interval queue : queues) {
         if (i >= queue.size()) continue;
         const scheduler::QueueItem item = plan_.queue_items[static_cast<std::size_t>(queue.begin + i)];
-        if (item.task.value < phase.range.begin || item.task.value >= phase.range.end) continue;
-        if (plan_.tasks[item.task].kind == scheduler::TaskKind::padding) continue;  // a worker passes over it
-        check_interval("copy of a queue item", item.copy, std::int64_t{item.copy} + 1,
-                       copies_of(plan_.tasks[item.task]));
+        if (!runs_in_phase(plan_, phase, item)) continue;
         items.push_back({PhaseKind::tasks, item.task.value, item.copy});
       }
     }
@@ -185,6 +159,40 @@ class Orderer {
 };
 
 }  // namespace
+
+LaunchWaits launch_waits(const Plan& plan) {
+  const std::size_t n = plan.launches.size();
+  LaunchWaits out{std::vector<std::vector<std::size_t>>(n), std::vector<std::size_t>(n, 0)};
+  const auto wait = [&](std::size_t launch, std::size_t before) {
+    out.followers[before].push_back(launch);
+    ++out.waits[launch];
+  };
+  std::map<std::int32_t, std::size_t> last_of_stream;
+  for (std::size_t i = 0; i < n; ++i) {
+    const Launch& launch = plan.launches[LaunchId(i)];
+    for (const LaunchId before : slice("dependencies of a launch", plan.dependencies, launch.dependencies)) {
+      row_of("dependency of a launch", plan.launches, before);
+      wait(i, before.index());
+    }
+    const auto [last, first_of_stream] = last_of_stream.emplace(launch.stream, i);
+    if (!first_of_stream) wait(i, std::exchange(last->second, i));
+  }
+  return out;
+}
+
+std::int32_t copies_to_run(const Plan& plan, const scheduler::Task& task) {
+  if (task.kind == scheduler::TaskKind::padding) return 0;
+  check_interval("copies of a task", 0, task.copies, plan.heads.q_heads);
+  return task.copies;
+}
+
+bool runs_in_phase(const Plan& plan, const Phase& phase, const scheduler::QueueItem& item) {
+  if (item.task.value < phase.range.begin || item.task.value >= phase.range.end) return false;
+  const scheduler::Task& task = plan.tasks[item.task];
+  if (task.kind == scheduler::TaskKind::padding) return false;
+  check_interval("copy of a queue item", item.copy, std::int64_t{item.copy} + 1, copies_to_run(plan, task));
+  return true;
+}
 
 std::vector<WorkItem> execution_order(const Plan& plan, std::uint64_t shuffle_seed) {
   return Orderer(plan, shuffle_seed).run();

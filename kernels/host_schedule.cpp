@@ -2,9 +2,10 @@
 #include "kernels/host_schedule.h"
 
 #include <algorithm>
-#include <map>
+#include <utility>
 
 #include "core/error.h"
+#include "kernels/execution_order.h"
 #include "kernels/plan_access.h"
 
 namespace espalier::kernels {
@@ -22,12 +23,6 @@ using scheduler::StepId;
 using scheduler::Task;
 using scheduler::TaskId;
 
-std::int32_t copies_of(const Plan& plan, const Task& task) {
-  if (task.kind == scheduler::TaskKind::padding) return 0;
-  check_interval("copies of a task", 0, task.copies, plan.heads.q_heads);
-  return task.copies;
-}
-
 bool overlap(std::int32_t begin, std::int32_t count, std::int32_t other, std::int32_t other_count) {
   return begin < other + other_count && other < begin + count;
 }
@@ -42,25 +37,12 @@ bool waits_for_arrival(const Phase& phase) { return phase.start == PhaseStart::o
 }  // namespace
 
 HostSchedule::HostSchedule(const Plan& plan)
-    : plan_(plan), groups_(plan.launches.size()), followers_(plan.launches.size()), waits_(plan.launches.size(), 0),
-      on_arrival_(plan.steps.size(), 0), arrivals_(plan.steps.size(), 0), task_feeds_(plan.tasks.size()),
+    : plan_(plan), groups_(plan.launches.size()), on_arrival_(plan.steps.size(), 0), arrivals_(plan.steps.size(), 0), task_feeds_(plan.tasks.size()),
       step_feeds_(plan.steps.size()), arrival_items_(plan.steps.size()), progress_(plan.launches.size()) {
-  std::map<std::int32_t, std::size_t> last_of_stream;
-  for (std::size_t l = 0; l < plan.launches.size(); ++l) {
-    const Launch& launch = plan.launches[LaunchId(l)];
-    for (const LaunchId before : slice("dependencies of a launch", plan.dependencies, launch.dependencies)) {
-      row_of("dependency of a launch", plan.launches, before);
-      followers_[before.index()].push_back(l);
-      ++waits_[l];
-    }
-    const auto [last, first] = last_of_stream.emplace(launch.stream, l);
-    if (!first) {
-      followers_[last->second].push_back(l);
-      ++waits_[l];
-      last->second = l;
-    }
-    add_launch(LaunchId(l));
-  }
+  LaunchWaits launches = launch_waits(plan);
+  followers_ = std::move(launches.followers);
+  waits_ = std::move(launches.waits);
+  for (const LaunchId l : core::ids<LaunchId>(plan.launches.size())) add_launch(l);
   link_arrivals();
 }
 
@@ -78,8 +60,7 @@ void HostSchedule::add_launch(LaunchId id) {
       group.queues.resize(queues.size());
       for (std::size_t w = 0; w < queues.size(); ++w) {
         for (const scheduler::QueueItem& item : slice("queue items", plan_.queue_items, queues[w])) {
-          if (item.task.value < phase.range.begin || item.task.value >= phase.range.end) continue;
-          check_interval("copy of a queue item", item.copy, std::int64_t{item.copy} + 1, copies_of(plan_, plan_.tasks[item.task]));
+          if (!runs_in_phase(plan_, phase, item)) continue;
           group.queues[w].push_back({id, PhaseKind::tasks, item.task.value, item.copy});
           ++group.all;
         }
@@ -87,7 +68,7 @@ void HostSchedule::add_launch(LaunchId id) {
       continue;
     }
     for (std::int32_t i = phase.range.begin; i < phase.range.end; ++i) {
-      const std::int32_t copies = tasks ? copies_of(plan_, plan_.tasks[TaskId(i)]) : 1;
+      const std::int32_t copies = tasks ? copies_to_run(plan_, plan_.tasks[TaskId(i)]) : 1;
       for (std::int32_t copy = 0; copy < copies; ++copy) {
         const HostItem item{id, phase.kind, i, copy};
         if (waits_for_arrival(phase)) {
@@ -120,7 +101,7 @@ void HostSchedule::link_arrivals() {
       row_of("slot of a step", plan_.slots, input.slot);
       for (const TaskId t : tasks_of[input.slot.index()]) {
         task_feeds_[t.index()].push_back(s.value);
-        for (std::int32_t c = 0; c < copies_of(plan_, plan_.tasks[t]); ++c) arrivals_[s.index()] += feeds(plan_.tasks[t], c, step) ? 1 : 0;
+        for (std::int32_t c = 0; c < copies_to_run(plan_, plan_.tasks[t]); ++c) arrivals_[s.index()] += feeds(plan_.tasks[t], c, step) ? 1 : 0;
       }
       for (const StepId writer : steps_of[input.slot.index()]) {
         step_feeds_[writer.index()].push_back(s.value);

@@ -41,7 +41,7 @@ class HostSchedule {
   struct Progress {
     std::size_t group = 0, next_item = 0, next_queue = 0;
     std::int64_t left = 0;  ///< of the group
-    std::int32_t waits = 0; ///< launches before this one
+    std::size_t waits = 0;  ///< launches before this one
     bool open = false;
   };
 
@@ -54,7 +54,7 @@ class HostSchedule {
   const scheduler::Plan& plan_;
   std::vector<std::vector<Group>> groups_;           ///< by launch
   std::vector<std::vector<std::size_t>> followers_;  ///< launches that wait for a launch
-  std::vector<std::int32_t> waits_;
+  std::vector<std::size_t> waits_;
   std::vector<char> on_arrival_;                        ///< by step
   std::vector<std::int32_t> arrivals_;                  ///< by step: writers it waits for
   std::vector<std::vector<std::int32_t>> task_feeds_, step_feeds_;  ///< merges on arrival that read what a task or a step writes

@@ -10,6 +10,7 @@
 #include "kernels/host_executor.h"
 #include "kernels/host_model.h"
 #include "kernels/host_schedule.h"
+#include "scheduler/batch_update.h"
 #include "scheduler/strategy.h"
 #include "scheduler/validate.h"
 #include "traces/import.h"
@@ -41,7 +42,7 @@ TEST(HostExecutor, EveryStrategyGivesTheOraclesRows) {
     const auto device = costmodel::find_device("h100-sxm");
     const traces::HeadConfig heads = traces::parse_heads("8/2/64");
     auto made = scheduler::make_plan(scheduler::parse_strategy(strategy->info().name), {.forest = forest, .heads = heads, .device = device});
-    if (std::holds_alternative<scheduler::Refusal>(made)) continue;
+    ASSERT_TRUE(std::holds_alternative<scheduler::Plan>(made)) << strategy->info().name;
     const auto& plan = std::get<scheduler::Plan>(made);
     if (strategy->info().name == "bifurcated") {
       const HostTensors tensors(plan.forest, plan.heads, nullptr, kRoom);
@@ -53,6 +54,17 @@ TEST(HostExecutor, EveryStrategyGivesTheOraclesRows) {
       EXPECT_TRUE(d.within(2e-5)) << strategy->info().name << " " << threads << " threads: " << d.worst;
     }
   }
+}
+
+TEST(HostExecutor, QueuesPassOverTheTasksOfWhoLeft) {
+  scheduler::Plan plan = plan_of("lean", traces::parse_tree("1,3,9|70,33,700"), "8/2/64");
+  ASSERT_TRUE(scheduler::leave(plan, scheduler::RequestId(4)));
+  ASSERT_FALSE(plan.queues.empty());
+  bool queued_padding = false;
+  for (const scheduler::QueueItem& item : plan.queue_items) queued_padding |= plan.tasks[item.task].kind == scheduler::TaskKind::padding;
+  ASSERT_TRUE(queued_padding);
+  const Difference d = difference_of(plan, 2);
+  EXPECT_TRUE(d.within(2e-5)) << d.worst;
 }
 
 TEST(HostExecutor, LatentAttentionReadsValuesInsideKeys) {
