@@ -187,6 +187,16 @@ std::string JsonView::string() const {
   return node(node_).get<std::string>();
 }
 
+std::uint64_t JsonView::hash() const {
+  const std::string text = string();
+  if (text.size() != 16 || text.find_first_not_of("0123456789abcdef") != std::string::npos) {
+    throw bad_input(where(), "16 hex digits", "'" + text + "'");
+  }
+  std::uint64_t hash = 0;
+  std::from_chars(text.data(), text.data() + text.size(), hash, 16);
+  return hash;
+}
+
 std::vector<std::int64_t> JsonView::integers(std::int64_t low, std::int64_t high) const {
   std::vector<std::int64_t> out;
   out.reserve(size());

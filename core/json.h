@@ -45,6 +45,7 @@ class JsonView {
                 double high = std::numeric_limits<double>::infinity()) const;
   bool boolean() const;
   std::string string() const;
+  std::uint64_t hash() const;  ///< 16 lower-case hex digits
   std::vector<std::int64_t> integers(std::int64_t low = std::numeric_limits<std::int64_t>::min(),
                                      std::int64_t high = std::numeric_limits<std::int64_t>::max()) const;
   std::vector<std::int32_t> integers32(std::int32_t low = std::numeric_limits<std::int32_t>::min(),

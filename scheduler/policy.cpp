@@ -4,7 +4,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include "core/error.h"
@@ -49,16 +48,6 @@ traces::Dtype read_dtype(const core::JsonView& view) {
   const auto dtype = traces::dtype_of(view.string());
   if (!dtype) throw core::bad_input(view.where(), "bf16, fp16 or fp8_e4m3", view.string());
   return *dtype;
-}
-
-std::uint64_t read_hash(const core::JsonView& view) {
-  const std::string text = view.string();
-  std::uint64_t hash = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), hash, 16);
-  if (text.size() != 16 || error != std::errc() || end != text.data() + text.size()) {
-    throw core::bad_input(view.where(), "16 hex digits", "'" + text + "'");
-  }
-  return hash;
 }
 
 std::string with_dtype(const traces::HeadConfig& heads) {
@@ -149,7 +138,7 @@ Policy read_policy(std::string_view text, const std::string& file) {
   root.allow_only({"schema", "device", "device_hash", "heads", "q_dtype", "kv_dtype", "rows"});
   Policy policy;
   policy.device = root.at("device").string();
-  policy.device_hash = read_hash(root.at("device_hash"));
+  policy.device_hash = root.at("device_hash").hash();
   try {
     policy.heads = traces::parse_heads(root.at("heads").string());
   } catch (const core::Error& error) {

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 #include "core/error.h"
 #include "core/hash.h"
@@ -144,21 +143,11 @@ void check_key(const core::JsonView& view, const TuneKey& key) {
   require_same(view.at("seed"), fmt::format("{}", key.seed));
 }
 
-std::uint64_t read_hash(const core::JsonView& view) {
-  const std::string text = view.string();
-  std::uint64_t hash = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), hash, 16);
-  if (text.size() != 16 || error != std::errc() || end != text.data() + text.size()) {
-    throw core::bad_input(view.where(), "16 hex digits", "'" + text + "'");
-  }
-  return hash;
-}
-
 TuneState read_entry(const core::JsonView& view, const DraftSpace& space) {
   TuneState state;
   state.iteration = view.at("iteration").integer(0, kMostIterations);
   state.accepted = view.at("accepted").integer(0, kMostIterations);
-  state.start_hash = read_hash(view.at("start_hash"));
+  state.start_hash = view.at("start_hash").hash();
   const auto read = [&](std::string_view name, std::optional<PlanDraft>& draft, double& us) {
     const core::JsonView at = view.at(name);
     us = view.at(std::string(name) + "_us").number(0);
