@@ -10,17 +10,16 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <optional>
 #include <span>
-#include <tuple>
 #include <utility>
 
 #include "core/error.h"
 #include "core/units.h"
 #include "scheduler/strategies/forecast.h"
+#include "scheduler/strategies/length_classes.h"
 #include "scheduler/strategies/tiling.h"
 
 namespace espalier::scheduler {
@@ -41,39 +40,6 @@ constexpr double kComputeBound = 0.8;
 constexpr double kMostTiles = 1e7;
 /// KV tokens whose reading costs about as much as starting one more tile.
 constexpr double kTileTokens = 64;
-
-constexpr int kLengthClasses = 4 * 64;
-/// Lengths within a quarter octave are alike.
-int length_class(std::int64_t tokens) {
-  const auto octave = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(tokens))) - 1;
-  return 4 * octave + static_cast<int>(octave >= 2 ? tokens >> (octave - 2) & 3 : 0);
-}
-
-/// Numbers of pieces by class of length, and their tokens.
-class LengthHistogram {
- public:
-  void add(std::int64_t tokens, std::int64_t count) {
-    const auto c = static_cast<std::size_t>(length_class(tokens));
-    used_[c / 64] |= std::uint64_t{1} << (c % 64);
-    tokens_[c] += static_cast<double>(tokens * count);
-    count_[c] += static_cast<double>(count);
-    longest_[c] = std::max(longest_[c], static_cast<double>(tokens));
-  }
-  /// Visits (tokens, count, longest) of the classes that have any, shortest first, and empties them.
-  template <class F>
-  void drain(F&& visit) {
-    for (std::size_t word = 0; word < used_.size(); ++word) {
-      for (; used_[word] != 0; used_[word] &= used_[word] - 1) {
-        const std::size_t c = 64 * word + static_cast<std::size_t>(std::countr_zero(used_[word]));
-        visit(std::exchange(tokens_[c], 0), std::exchange(count_[c], 0), std::exchange(longest_[c], 0));
-      }
-    }
-  }
-
- private:
-  std::array<std::uint64_t, kLengthClasses / 64> used_{};
-  std::array<double, kLengthClasses> tokens_{}, count_{}, longest_{};
-};
 
 /// Heights of a cover, rising: indices of the planner's kernels.
 struct HeightSet {
@@ -361,41 +327,14 @@ class EspalierBuild {
     builder.task_phase(kernel, first);
     const StepId merges = builder.finish_rows(traces::Dtype::fp32);
     if (merges != builder.next_step()) builder.step_phase(builder.kernel(costmodel::our_reduce_kernel()), merges, PhaseStart::on_arrival);
-    // The pieces of a lane stand side by side; each copy of a lane is a worker.
-    std::vector<QueueItem> items;
-    std::vector<std::size_t> ends;
-    items.reserve(cut.pieces.size() * static_cast<std::size_t>(copies_));
-    ends.reserve(static_cast<std::size_t>((lane_of.back() + 1) * copies_));
-    for (std::size_t begin = 0, end = 0; begin < lane_of.size(); begin = end) {
-      while (end < lane_of.size() && lane_of[end] == lane_of[begin]) ++end;
-      for (std::int32_t c = 0; c < copies_; ++c) {
-        for (std::size_t i = begin; i < end; ++i) items.push_back({TaskId(first.value + static_cast<std::int32_t>(i)), c});
-        ends.push_back(items.size());
-      }
-    }
-    builder.queues(items, ends);
+    queue_lanes(builder, first, lane_of, copies_);
   }
 
   void emit(PlanBuilder& builder) {
     if (best_->share_tiles > 0) return emit_shares(builder);
     TilePieces cut = cut_tiles(forest_, best_->cover, best_->piece_tokens);
     require_at_most("tasks", static_cast<std::int64_t>(cut.pieces.size()), kMaxTasks);
-    std::vector<std::uint32_t> order(cut.pieces.size());
-    std::vector<std::pair<std::uint64_t, std::uint64_t>> keys(cut.pieces.size());
-    for (std::size_t i = 0; i < order.size(); ++i) {
-      const TilePiece& piece = cut.pieces[i];
-      order[i] = static_cast<std::uint32_t>(i);
-      const Segment& s = cut.segments[piece.first];
-      if (best_->uniform) {
-        // Only much shorter pieces wait; the others mix first readers of their tokens with those that find them in the L2.
-        keys[i] = {static_cast<std::uint64_t>(kLengthClasses - length_class(piece.tokens) / 8) << 32 | static_cast<std::uint32_t>(piece.begin), i};
-      } else {
-        // Longest first; of alike lengths by place in the forest, so that readers of the same tokens run together.
-        keys[i] = {static_cast<std::uint64_t>(kLengthClasses - length_class(piece.tokens)) << 32 | static_cast<std::uint32_t>(s.node.value),
-                   static_cast<std::uint64_t>(s.token_begin) << 32 | static_cast<std::uint32_t>(piece.begin)};
-      }
-    }
-    std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return std::tie(keys[a], a) < std::tie(keys[b], b); });
+    const std::vector<std::uint32_t> order = dispatch_order(cut, best_->uniform);
     builder.reserve_tasks(cut.pieces.size(), cut.segments.size());
     // One launch a kernel, side by side, large tiles first: they compute longest while the others read.
     std::vector<LaunchId> launches;

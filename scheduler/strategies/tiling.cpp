@@ -1,9 +1,12 @@
 #include "scheduler/strategies/tiling.h"
 
 #include <algorithm>
+#include <tuple>
+#include <utility>
 
 #include "core/error.h"
 #include "core/units.h"
+#include "scheduler/strategies/length_classes.h"
 
 namespace espalier::scheduler::planning {
 
@@ -158,6 +161,41 @@ TilePieces cut_shares(const PrefixForest& forest, const Cover& cover, std::int32
     }
   }
   return std::move(cutter.out);
+}
+
+std::vector<std::uint32_t> dispatch_order(const TilePieces& cut, bool in_step) {
+  std::vector<std::uint32_t> order(cut.pieces.size());
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> keys(cut.pieces.size());
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const TilePiece& piece = cut.pieces[i];
+    order[i] = static_cast<std::uint32_t>(i);
+    const Segment& s = cut.segments[piece.first];
+    if (in_step) {
+      // Only much shorter pieces wait; the others mix first readers of their tokens with those that find them in the L2.
+      keys[i] = {static_cast<std::uint64_t>(kLengthClasses - length_class(piece.tokens) / 8) << 32 | static_cast<std::uint32_t>(piece.begin), i};
+    } else {
+      // Longest first; of alike lengths by place in the forest, so that readers of the same tokens run together.
+      keys[i] = {static_cast<std::uint64_t>(kLengthClasses - length_class(piece.tokens)) << 32 | static_cast<std::uint32_t>(s.node.value),
+                 static_cast<std::uint64_t>(s.token_begin) << 32 | static_cast<std::uint32_t>(piece.begin)};
+    }
+  }
+  std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return std::tie(keys[a], a) < std::tie(keys[b], b); });
+  return order;
+}
+
+void queue_lanes(PlanBuilder& builder, TaskId first, const std::vector<std::int32_t>& lane_of, std::int32_t copies) {
+  std::vector<QueueItem> items;
+  std::vector<std::size_t> ends;
+  items.reserve(lane_of.size() * static_cast<std::size_t>(copies));
+  ends.reserve(static_cast<std::size_t>((lane_of.back() + 1) * copies));
+  for (std::size_t begin = 0, end = 0; begin < lane_of.size(); begin = end) {
+    while (end < lane_of.size() && lane_of[end] == lane_of[begin]) ++end;
+    for (std::int32_t c = 0; c < copies; ++c) {
+      for (std::size_t i = begin; i < end; ++i) items.push_back({TaskId(first.value + static_cast<std::int32_t>(i)), c});
+      ends.push_back(items.size());
+    }
+  }
+  builder.queues(items, ends);
 }
 
 TaskId emit_piece(PlanBuilder& builder, KernelId kernel, TilePieces& from, const TilePiece& piece) {

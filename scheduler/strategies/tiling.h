@@ -33,8 +33,15 @@ TilePieces cut_tiles(const traces::PrefixForest& forest, const Cover& cover, con
 TilePieces cut_shares(const traces::PrefixForest& forest, const Cover& cover, std::int32_t kv_tile, std::int64_t share_tiles,
                       std::vector<std::int32_t>& lane_of);
 
+/// The order in which pieces are launched: longest first, of alike ones by place in the forest. In step: when tiles are about equally long
+/// and read the same tokens at the same time.
+std::vector<std::uint32_t> dispatch_order(const TilePieces& cut, bool in_step);
+
 /// Pieces that cut_tiles() makes of a tile.
 std::int64_t piece_count(std::int64_t tokens, std::int64_t piece_tokens);
+
+/// Queues of the last launch: the pieces of a lane are tasks side by side from `first` on, and each copy of a lane is a worker.
+void queue_lanes(PlanBuilder& builder, TaskId first, const std::vector<std::int32_t>& lane_of, std::int32_t copies);
 
 /// Appends a piece as a task.
 TaskId emit_piece(PlanBuilder& builder, KernelId kernel, TilePieces& from, const TilePiece& piece);
