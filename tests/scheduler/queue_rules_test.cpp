@@ -14,6 +14,7 @@
 #include "scheduler/strategies/vllm_cascade.h"
 #include "scheduler/strategy.h"
 #include "scheduler/validate.h"
+#include "tests/scheduler/unshared.h"
 #include "traces/families.h"
 #include "traces/import.h"
 
@@ -38,22 +39,6 @@ Plan plan_of(std::string_view strategy, const PrefixForest& forest, const char* 
   Plan plan = std::get<Plan>(std::move(result));
   EXPECT_EQ(violations_text(validate(plan, h100())), "valid");
   return plan;
-}
-
-/// A batch with nothing in common.
-PrefixForest unshared(const std::vector<std::int64_t>& lengths) {
-  traces::ForestSource source;
-  source.name = "unshared";
-  for (std::size_t i = 0; i < lengths.size(); ++i) {
-    source.parent.push_back(-1);
-    source.tokens.push_back(lengths[i]);
-    source.leaf.push_back(static_cast<std::int64_t>(i));
-  }
-  return traces::make_forest(source);
-}
-
-std::vector<std::int64_t> equal_lengths(std::int64_t requests, std::int64_t length) {
-  return std::vector<std::int64_t>(static_cast<std::size_t>(requests), length);
 }
 
 /// Sum over each worker's queue of what an item costs.
