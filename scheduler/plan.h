@@ -198,7 +198,7 @@ costmodel::TaskShape task_shape(const Plan& plan, const Task& task);
 costmodel::ReductionShape step_shape(const Plan& plan, const ReductionStep& step);
 
 std::uint64_t plan_hash(const Plan& plan);
-/// Stores the content hash. A plan is not changed afterwards, except by grow().
+/// Stores the content hash. A plan is not changed afterwards, except by grow() and the updates of batch_update.h.
 void seal(Plan& plan);
 
 /// The plan of the next decode step of the same structure: node lengths replaced (same nodes, none shorter than what closed
