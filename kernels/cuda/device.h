@@ -1,0 +1,34 @@
+// The words kernels are written in: everything special that a GPU thread does has a name here, and two meanings.
+//
+// Under nvcc they are PTX instructions (device_ptx.h), under a host compiler operations of the emulator, which check and count them
+// (kernels/emulator/device_host.h). Kernels themselves know of neither. Both give, in espalier::kernels::ESPALIER_TARGET:
+//
+//   thread_index() block_index() grid_blocks()
+//   SharedAddress                           byte offset in the block's dynamic shared memory
+//   load_shared<T>(at) store_shared(at, v)  4, 8 or 16 bytes, aligned to their size
+//   load_global(p) store_global(p, v)       any plain struct, aligned to its type
+//   load_fresh(p)                           as load_global, of what other blocks may have written in this launch
+//   copy_async(at, p) clear_async(at)       16 bytes to shared memory, or 16 zero bytes, asynchronously
+//   commit_copies() wait_copies<N>()        closes a group of copies; waits until at most N groups are under way
+//   block_sync() warp_sync()
+//   load_matrices(r, at) load_matrices_transposed(r, at)     ldmatrix.x4: lane 8i+j gives row j of matrix i
+//   mma<D>(c, a, b0, b1)                    c += a b, m16n8k16, 16-bit inputs of type D, fp32 sums
+//   shuffle(v, lane) shuffle_xor(v, mask) warp_any(b)        all 32 lanes take part
+//   exp2_fast(x) log2_fast(x)
+//   pack<D>(low, high) unpack<D>(bits)      a pair of 16-bit numbers in a register
+//   widen_fp8<D>(bits, low, high)           four e4m3 numbers to two pairs
+//   atomic_add(p, v) fence()                to the word and what it guards, device wide
+//   poll(p)                                 reads a word that another block will change
+#pragma once
+
+#include <cstdint>
+
+#include "traces/head_config.h"
+
+#if defined(__CUDACC__)
+#define ESPALIER_TARGET on_cuda
+#include "kernels/cuda/device_ptx.h"
+#else
+#define ESPALIER_TARGET on_host
+#include "kernels/emulator/device_host.h"
+#endif

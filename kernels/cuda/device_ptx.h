@@ -1,0 +1,171 @@
+// The words of kernels/cuda/device.h for nvcc: thin wrappers of PTX instructions of sm_80 and up.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#include "traces/head_config.h"
+
+#define ESPALIER_KERNEL(threads, blocks_per_sm) __global__ void __launch_bounds__(threads, blocks_per_sm)
+#define ESPALIER_PARAMETER const __grid_constant__
+#define ESPALIER_DEVICE __device__ __forceinline__
+#define ESPALIER_WORD __device__ __forceinline__
+#define ESPALIER_UNROLL _Pragma("unroll")
+
+namespace espalier::kernels::on_cuda {
+
+using traces::Dtype;
+using SharedAddress = std::uint32_t;
+
+extern __shared__ __align__(128) unsigned char block_memory[];
+
+ESPALIER_WORD std::uint32_t thread_index() { return threadIdx.x; }
+ESPALIER_WORD std::uint32_t block_index() { return blockIdx.x; }
+ESPALIER_WORD std::uint32_t grid_blocks() { return gridDim.x; }
+
+/// Address in the shared window, as ldmatrix and cp.async want it.
+ESPALIER_WORD std::uint32_t window(SharedAddress at) { return static_cast<std::uint32_t>(__cvta_generic_to_shared(block_memory)) + at; }
+
+template <class T>
+ESPALIER_WORD T load_shared(SharedAddress at) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8 || sizeof(T) == 16);
+  return *reinterpret_cast<const T*>(block_memory + at);
+}
+template <class T>
+ESPALIER_WORD void store_shared(SharedAddress at, const T& value) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8 || sizeof(T) == 16);
+  *reinterpret_cast<T*>(block_memory + at) = value;
+}
+template <class T>
+ESPALIER_WORD T load_global(const T* from) {
+  return *from;
+}
+/// Past the first-level cache, which doesn't see what other SMs write.
+template <class T>
+ESPALIER_WORD T load_fresh(const T* from) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8 || sizeof(T) == 16);
+  T value;
+  if constexpr (sizeof(T) == 4) {
+    *reinterpret_cast<unsigned*>(&value) = __ldcg(reinterpret_cast<const unsigned*>(from));
+  } else if constexpr (sizeof(T) == 8) {
+    *reinterpret_cast<uint2*>(&value) = __ldcg(reinterpret_cast<const uint2*>(from));
+  } else {
+    *reinterpret_cast<uint4*>(&value) = __ldcg(reinterpret_cast<const uint4*>(from));
+  }
+  return value;
+}
+template <class T>
+ESPALIER_WORD void store_global(T* to, const T& value) {
+  *to = value;
+}
+
+ESPALIER_WORD void copy_async(SharedAddress at, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(window(at)), "l"(from) : "memory");
+}
+ESPALIER_WORD void clear_async(SharedAddress at) {
+  // A source size of 0 reads nothing and fills with zeros, in the order of the group; the address is not looked at.
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, 0;" ::"r"(window(at)), "l"(static_cast<const void*>(nullptr)) : "memory");
+}
+ESPALIER_WORD void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int kPending>
+ESPALIER_WORD void wait_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+template <int kThreads>
+ESPALIER_WORD void block_sync() {
+  __syncthreads();
+}
+ESPALIER_WORD void warp_sync() { __syncwarp(); }
+
+ESPALIER_WORD void load_matrices(std::uint32_t (&r)[4], SharedAddress row_at) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(window(row_at)) : "memory");
+}
+ESPALIER_WORD void load_matrices_transposed(std::uint32_t (&r)[4], SharedAddress row_at) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(window(row_at)) : "memory");
+}
+
+template <Dtype dtype>
+ESPALIER_WORD void mma(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
+  if constexpr (dtype == Dtype::bf16) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  } else {
+    static_assert(dtype == Dtype::fp16);
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  }
+}
+
+inline constexpr unsigned kAllLanes = 0xFFFFFFFFU;
+template <class T>
+ESPALIER_WORD T shuffle(T value, int from_lane) {
+  static_assert(sizeof(T) == 4);
+  return __shfl_sync(kAllLanes, value, from_lane);
+}
+template <class T>
+ESPALIER_WORD T shuffle_xor(T value, int mask) {
+  return __shfl_xor_sync(kAllLanes, value, mask);
+}
+ESPALIER_WORD bool warp_any(bool value) { return __any_sync(kAllLanes, value); }
+
+ESPALIER_WORD float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+ESPALIER_WORD float log2_fast(float x) { return __log2f(x); }
+
+struct Pair {
+  float low, high;
+};
+template <Dtype dtype>
+ESPALIER_WORD std::uint32_t pack(float low, float high) {
+  std::uint32_t bits;
+  if constexpr (dtype == Dtype::bf16) {
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+  } else {
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+  }
+  return bits;
+}
+template <Dtype dtype>
+ESPALIER_WORD Pair unpack(std::uint32_t pair) {
+  if constexpr (dtype == Dtype::bf16) {
+    return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xFFFF0000U)};
+  } else {
+    const float2 both = __half22float2(*reinterpret_cast<const __half2*>(&pair));
+    return {both.x, both.y};
+  }
+}
+/// e4m3 bits stand at the top of a 16-bit number with the wrong bias; one exact product puts that right, subnormals included.
+template <Dtype dtype>
+ESPALIER_WORD void widen_fp8(std::uint32_t four, std::uint32_t& low, std::uint32_t& high) {
+  static_assert(dtype == Dtype::bf16);
+  const auto place = [](std::uint32_t spread) { return (spread & 0x80008000U) | ((spread & 0x7F007F00U) >> 4); };
+  const __nv_bfloat162 bias = __float2bfloat162_rn(0x1p120F);
+  const auto scale = [&](std::uint32_t bits) {
+    const __nv_bfloat162 product = __hfma2(*reinterpret_cast<const __nv_bfloat162*>(&bits), bias, __float2bfloat162_rn(-0.0F));
+    return *reinterpret_cast<const std::uint32_t*>(&product);
+  };
+  low = scale(place(__byte_perm(four, 0, 0x1404)));
+  high = scale(place(__byte_perm(four, 0, 0x3424)));
+}
+
+ESPALIER_WORD std::uint32_t atomic_add(std::uint32_t* at, std::uint32_t value) { return atomicAdd(at, value); }
+ESPALIER_WORD void fence() { __threadfence(); }
+ESPALIER_WORD std::uint32_t poll(const std::uint32_t* at) {
+  std::uint32_t value;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(at) : "memory");
+  return value;
+}
+
+}  // namespace espalier::kernels::on_cuda

@@ -1,0 +1,79 @@
+// Bounds, direction and initialisation of global accesses.
+#include "kernels/emulator/global_memory.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace espalier::kernels::emulator {
+namespace {
+
+constexpr std::size_t kAlignment = 256;  // as device allocations have
+constexpr std::size_t kWord = 4;
+
+}  // namespace
+
+Piece& GlobalMemory::add(std::string name, MemoryKind kind, std::size_t bytes) {
+  Piece piece;
+  piece.name = std::move(name);
+  piece.kind = kind;
+  piece.bytes = bytes;
+  piece.storage = std::make_unique_for_overwrite<std::byte[]>(bytes + 2 * kAlignment);
+  const auto start = reinterpret_cast<std::uintptr_t>(piece.storage.get());
+  piece.begin = piece.storage.get() + (kAlignment - start % kAlignment) % kAlignment;
+  std::memset(piece.begin, 0xFF, bytes);
+  pieces_.push_back(std::move(piece));
+  return pieces_.back();
+}
+
+const void* GlobalMemory::copy(std::string name, MemoryKind kind, const void* from, std::size_t bytes) {
+  Piece& piece = add(std::move(name), kind, bytes);
+  if (bytes > 0) std::memcpy(piece.begin, from, bytes);
+  return piece.begin;
+}
+
+void* GlobalMemory::allocate(std::string name, MemoryKind kind, std::size_t bytes) {
+  Piece& piece = add(std::move(name), kind, bytes);
+  piece.writable = true;
+  piece.written.assign((bytes + kWord - 1) / kWord, 0);
+  return piece.begin;
+}
+
+void* GlobalMemory::allocate_zeroed(std::string name, MemoryKind kind, std::size_t bytes) {
+  Piece& piece = add(std::move(name), kind, bytes);
+  piece.writable = true;
+  piece.written.assign((bytes + kWord - 1) / kWord, 1);
+  std::memset(piece.begin, 0, bytes);
+  return piece.begin;
+}
+
+Piece* GlobalMemory::find(const std::byte* address) {
+  const auto holds = [&](const Piece& p) { return address >= p.begin && address < p.begin + p.bytes; };
+  if (last_ < pieces_.size() && holds(pieces_[last_])) return &pieces_[last_];
+  const auto found = std::find_if(pieces_.begin(), pieces_.end(), holds);
+  if (found == pieces_.end()) return nullptr;
+  last_ = static_cast<std::size_t>(found - pieces_.begin());
+  return &*found;
+}
+
+GlobalMemory::Verdict GlobalMemory::check(Access access, const void* address, std::size_t bytes) {
+  const char* verb = access == Access::read ? "read" : "write";
+  const auto* at = static_cast<const std::byte*>(address);
+  Piece* piece = find(at);
+  if (piece == nullptr) return {nullptr, fmt::format("{} of {} bytes outside all global memory", verb, bytes)};
+  const auto offset = static_cast<std::size_t>(at - piece->begin);
+  const auto place = [&] { return fmt::format("{} of {} bytes at offset {} of {} ({} bytes)", verb, bytes, offset, piece->name, piece->bytes); };
+  if (bytes > piece->bytes - offset) return {piece, place() + ", past its end"};
+  if (access == Access::write && !piece->writable) return {piece, place() + ", which kernels may only read"};
+  if (piece->writable) {
+    const std::size_t first = offset / kWord, last = (offset + bytes - 1) / kWord;
+    for (std::size_t word = first; word <= last; ++word) {
+      if (access == Access::write) piece->written[word] = 1;
+      else if (piece->written[word] == 0) return {piece, place() + ", where nothing has been written"};
+    }
+  }
+  return {piece, {}};
+}
+
+}  // namespace espalier::kernels::emulator

@@ -1,0 +1,55 @@
+// Device memory of the emulator: named pieces, each checked on every access.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/emulator/counters.h"
+
+namespace espalier::kernels::emulator {
+
+enum class Access : std::uint8_t { read, write };
+
+/// One allocation. Bytes begin as 0xFF: NaN in every number format.
+struct Piece {
+  std::string name;
+  MemoryKind kind = MemoryKind::other;
+  bool writable = false;
+  std::size_t bytes = 0;
+  std::unique_ptr<std::byte[]> storage;
+  std::byte* begin = nullptr;          ///< 256-byte aligned
+  std::vector<std::uint8_t> written;   ///< one a 4-byte word of writable pieces: has anything been stored here?
+};
+
+class GlobalMemory {
+ public:
+  /// Read by kernels only.
+  template <class T>
+  const T* upload(std::string name, MemoryKind kind, const std::vector<T>& values) {
+    return static_cast<const T*>(copy(std::move(name), kind, values.data(), values.size() * sizeof(T)));
+  }
+  /// Written by kernels; reading a word that nothing was stored into is an error.
+  void* allocate(std::string name, MemoryKind kind, std::size_t bytes);
+  void* allocate_zeroed(std::string name, MemoryKind kind, std::size_t bytes);
+
+  /// The piece that holds [address, address + bytes); or why the access is wrong.
+  struct Verdict {
+    const Piece* piece = nullptr;
+    std::string complaint;  ///< empty: the access is right
+  };
+  Verdict check(Access access, const void* address, std::size_t bytes);
+  const std::vector<Piece>& pieces() const { return pieces_; }
+
+ private:
+  const void* copy(std::string name, MemoryKind kind, const void* from, std::size_t bytes);
+  Piece& add(std::string name, MemoryKind kind, std::size_t bytes);
+  Piece* find(const std::byte* address);
+
+  std::vector<Piece> pieces_;
+  std::size_t last_ = 0;  ///< piece of the access before
+};
+
+}  // namespace espalier::kernels::emulator

@@ -1,0 +1,45 @@
+// What the running emulated thread can do. kernels/emulator/device_host.h gives these the names that kernels use.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/emulator/numerics.h"
+
+namespace espalier::kernels::emulator {
+
+struct Place {
+  std::uint32_t thread, block, blocks;
+};
+Place place();
+
+/// Size and required alignment of one access, in bytes.
+struct Extent {
+  std::uint32_t bytes;
+  std::uint32_t alignment;
+};
+// The return address of these four, and of copy_async, names the instruction that lanes share: never inline them.
+[[gnu::noinline]] void load_global_bytes(void* into, const void* from, Extent extent);
+[[gnu::noinline]] void store_global_bytes(void* into, const void* from, Extent extent);
+[[gnu::noinline]] void load_shared_bytes(void* into, std::uint32_t at, Extent extent);
+[[gnu::noinline]] void store_shared_bytes(std::uint32_t at, const void* from, Extent extent);
+
+/// 16 bytes from global to shared memory, or zeros when `from` is null.
+[[gnu::noinline]] void copy_async(std::uint32_t at, const void* from);
+void commit_copies();
+/// Waits until at most `pending` of the newest groups are under way.
+void wait_copies(int pending);
+
+void block_barrier(int id, int threads);
+void warp_barrier();
+/// Warp operations: all 32 lanes must arrive.
+void load_matrices(std::uint32_t* registers /* [4] */, std::uint32_t row_at, bool transposed);
+void multiply_accumulate(MmaFormat format, const MmaLane& operands);
+std::uint32_t shuffle_bits(std::uint32_t value, int from_lane);
+bool warp_any(bool value);
+
+std::uint32_t atomic_add_bits(std::uint32_t* at, std::uint32_t value);
+/// Reads a word that other blocks write; the caller polls.
+std::uint32_t poll_word(const std::uint32_t* at);
+void count_exp();
+
+}  // namespace espalier::kernels::emulator

@@ -1,0 +1,111 @@
+// Threads, warps and blocks of a running launch, and who runs next.
+#pragma once
+
+#include <array>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/rng.h"
+#include "kernels/emulator/fiber.h"
+#include "kernels/emulator/machine.h"
+#include "kernels/emulator/shared_memory.h"
+#include "kernels/emulator/warp_accesses.h"
+
+namespace espalier::kernels::emulator {
+
+struct Block;
+struct Warp;
+
+struct AsyncCopy {
+  std::uint32_t at = 0;
+  const void* from = nullptr;  ///< null: zeros
+};
+
+struct Thread {
+  Fiber fiber;
+  Warp* warp = nullptr;
+  int lane = 0;
+  std::uint32_t index = 0;  ///< in the block
+  const char* waits_at = nullptr;
+  bool done = false;
+  std::deque<std::vector<AsyncCopy>> groups;  ///< committed, not yet waited for; oldest first
+  std::vector<AsyncCopy> open_group;
+};
+
+struct Warp {
+  Block* block = nullptr;
+  int index = 0;
+  std::array<Thread*, kLanes> lanes{};
+  const char* operation = nullptr;  ///< the collective that lanes have arrived at
+  int arrived = 0;
+  std::array<void*, kLanes> arguments{};
+  WarpAccesses accesses;
+};
+
+struct NamedBarrier {
+  int expected = 0;
+  std::vector<Thread*> waiting;
+};
+
+struct Block {
+  std::uint32_t index = 0;
+  std::vector<std::unique_ptr<Warp>> warps;
+  std::vector<std::unique_ptr<Thread>> threads;
+  std::unique_ptr<SharedMemory> shared;
+  std::array<NamedBarrier, 16> barriers;
+  std::size_t live = 0;
+};
+
+class Scheduler {
+ public:
+  explicit Scheduler(Machine& machine) : machine_(machine) {}
+  void run(const LaunchShape& shape, const std::function<void()>& body);
+
+  // For the operations; all of the running thread.
+  Thread& thread() { return *current_; }
+  const LaunchShape& shape() const { return *shape_; }
+  Counters& counters() { return machine_.counters_; }
+  GlobalMemory& memory() { return machine_.memory_; }
+  const EmulatorOptions& options() const { return machine_.options_; }
+  [[noreturn]] void fail(const std::string& sentence) const;
+  /// Lets others run until someone calls wake().
+  void wait(const char* at);
+  void wake(Thread& thread);
+  /// Lets others run first. Fails when everybody has only been polling for long.
+  void poll();
+  void progress() { polls_ = 0; }
+  /// In shuffled order, lets another thread in between.
+  void maybe_interleave();
+
+ private:
+  static void thread_entry(void* scheduler);
+  void start_blocks();
+  void start_block(std::uint32_t index);
+  void retire_finished();
+  void drop_all();
+  Thread* pick();
+  void switch_to(Thread* next);
+  std::string deadlock() const;
+
+  Machine& machine_;
+  const LaunchShape* shape_ = nullptr;
+  const std::function<void()>* body_ = nullptr;
+  StackPool stacks_;
+  Fiber main_;
+  Thread* current_ = nullptr;
+  std::deque<Thread*> ready_;
+  std::vector<std::unique_ptr<Block>> blocks_;
+  std::vector<std::uint32_t> to_start_;  ///< last first
+  std::exception_ptr failure_;
+  std::int64_t polls_ = 0;
+  core::Rng rng_{1};
+};
+
+/// The scheduler whose thread is running.
+Scheduler& active();
+
+}  // namespace espalier::kernels::emulator
