@@ -1,0 +1,71 @@
+// Partial attention: a block walks its task copies, loads their KV tiles through a ring of asynchronous copies and writes a row, partial or
+// final, for each query and head.
+//
+// Version 1. One barrier a tile; copies of tile j + stages - 1 are issued while tile j is computed, across the borders of tasks, so a
+// persistent block's loads don't run dry while it writes results. Page ids are looked up a tile ahead in registers and spread over
+// the warp by shuffles. Predicted gain of the crossing over stopping at each border: a latency a task (about 1 us). Not yet measured.
+// Known weak spots: tasks of one tile in a queue wait for each other's queries; results leave in 8-byte pieces.
+#pragma once
+
+#include "kernels/cuda/arrivals.h"
+#include "kernels/cuda/attend_config.h"
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/loader.h"
+
+namespace espalier::kernels::ESPALIER_TARGET {
+
+/// Waits for the oldest of `ahead` tiles.
+template <class C>
+ESPALIER_DEVICE void wait_for_tile(int ahead) {
+  if (ahead == C::kStages - 1) {
+    wait_copies<C::kStages - 2>();
+  } else {
+    wait_copies<0>();
+  }
+}
+
+template <class C>
+ESPALIER_KERNEL(C::kThreads, 1) attend_kernel(ESPALIER_PARAMETER AttendParams params) {
+  scheduler::Interval items = {static_cast<std::int32_t>(block_index()), static_cast<std::int32_t>(block_index()) + 1};
+  if (params.queues != nullptr) items = load_global(params.queues + block_index());
+  Loader<C> loader(params, items);
+  Attention<C> attention(params);
+  Arrivals<C> arrivals(params);
+  loader.top_up(0);
+  int stage = 0;
+  for (std::int32_t item = items.begin; item < items.end; ++item) {
+    const scheduler::QueueItem at = load_global(params.items + item);
+    const TaskFacts facts = load_global(params.plan.facts + at.task.value);
+    const int done = item - items.begin;  // tasks whose queries are no longer in the way
+    attention.begin_task();
+    int used = stage;
+    for (int tile = 0; tile * C::kTokens < facts.tokens; ++tile) {
+      if (loader.ahead() == 0) {
+        block_sync<C::kThreads>();
+        loader.top_up(done);
+      }
+      wait_for_tile<C>(loader.ahead());
+      block_sync<C::kThreads>();
+      if (tile == 0) attention.take_queries();
+      loader.took();
+      loader.top_up(C::kQueriesInRegisters && tile > 0 ? done + 1 : done);
+      attention.add_tile(facts, tile, stage);
+      used = stage;
+      stage = stage + 1 == C::kStages ? 0 : stage + 1;
+    }
+    // Read again rather than kept: the loop above needs every register.
+    const Work work = read_work(params.plan, params.tensors, load_global(params.items + item));
+    attention.finish_task(work, static_cast<SharedAddress>(C::kRingAt + used * C::kStageBytes));
+    arrivals.task_written(at.task.value, work.head_begin);
+  }
+  if (params.barrier_steps != nullptr) {
+    grid_barrier<C::kThreads>(params.counters + params.arrival_counters);
+    const auto warp = static_cast<std::int32_t>(thread_index()) / 32;
+    for (auto row = static_cast<std::int32_t>(block_index()) * C::kWarps + warp; row < params.barrier_rows;
+         row += static_cast<std::int32_t>(grid_blocks()) * C::kWarps) {
+      merge_numbered_row<C::kVDim>(params.plan, params.tensors, params.barrier_steps, params.barrier_step_count, row);
+    }
+  }
+}
+
+}  // namespace espalier::kernels::ESPALIER_TARGET

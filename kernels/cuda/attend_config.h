@@ -1,0 +1,72 @@
+// Compile-time shape of an attend kernel: tiles, and how a block's warps share them.
+//
+// Warps form a grid of row groups x token groups x column groups. Row groups own query rows. Token groups own tokens of each KV
+// tile and are merged once a task: best for few rows, as each byte of K and V leaves shared memory once. Column groups own value
+// columns and exchange their probabilities each tile: for heads so wide that one warp couldn't hold the output of its rows.
+#pragma once
+
+#include <cstdint>
+
+#include "traces/head_config.h"
+
+namespace espalier::kernels {
+
+template <traces::Dtype kQueryDtype_, traces::Dtype kKvDtype_, int kQkDim_, int kVDim_, bool kVInK_>
+struct HeadShape {
+  static constexpr traces::Dtype kQueryDtype = kQueryDtype_, kKvDtype = kKvDtype_;
+  static constexpr int kQkDim = kQkDim_, kVDim = kVDim_;
+  static constexpr bool kVInK = kVInK_;
+};
+
+template <int kRowGroups_, int kTokenGroups_, int kColumnGroups_>
+struct WarpGrid {
+  static constexpr int kRowGroups = kRowGroups_, kTokenGroups = kTokenGroups_, kColumnGroups = kColumnGroups_;
+};
+
+template <class Heads, int kRows_, int kTokens_, int kStages_, class Grid>
+struct AttendConfig : Heads, Grid {
+  static constexpr int kRows = kRows_;      ///< query tile
+  static constexpr int kTokens = kTokens_;  ///< KV tile
+  static constexpr int kStages = kStages_;
+  static constexpr bool kFp8 = Heads::kKvDtype == traces::Dtype::fp8_e4m3;
+  static constexpr int kKvBytes = kFp8 ? 1 : 2;
+
+  static constexpr int kWarps = Grid::kRowGroups * Grid::kTokenGroups * Grid::kColumnGroups;
+  static constexpr int kThreads = kWarps * 32;
+  static constexpr int kWarpRows = kRows / Grid::kRowGroups;
+  static constexpr int kRowTiles = kWarpRows / 16;
+  static constexpr int kWarpTokens = kTokens / (Grid::kTokenGroups * Grid::kColumnGroups);  ///< whose scores a warp computes
+  static constexpr int kValueTokens = kTokens / Grid::kTokenGroups;                         ///< whose values a warp adds
+  static constexpr int kWarpColumns = Heads::kVDim / Grid::kColumnGroups;
+  static constexpr int kColumnTiles = kWarpColumns / 8;
+  static constexpr int kLoadTokens = kTokens / kWarps;  ///< of a tile, loaded by one warp
+
+  /// Query fragments stay in registers where that leaves room for the output.
+  static constexpr bool kQueriesInRegisters = kRowTiles * (Heads::kQkDim / 4 + kWarpColumns / 2) <= 112;
+
+  static constexpr int kQueryRowBytes = Heads::kQkDim * 2;
+  static constexpr int kKeyRowBytes = Heads::kQkDim * kKvBytes;
+  static constexpr int kValueRowBytes = Heads::kVDim * kKvBytes;
+  static constexpr int kQueryBytes = kRows * kQueryRowBytes;
+  static constexpr int kKeyTileBytes = kTokens * kKeyRowBytes;
+  static constexpr int kStageBytes = kKeyTileBytes + (Heads::kVInK ? 0 : kTokens * kValueRowBytes);
+
+  // Shared memory: queries, the ring of KV tiles, per tile and token which rows see it, then what warps exchange.
+  static constexpr int kRingAt = kQueryBytes;
+  static constexpr int kMasksAt = kRingAt + kStages * kStageBytes;
+  static constexpr int kExchangeAt = kMasksAt + kStages * kTokens * 4;
+  static constexpr int kMaximaBytes = Grid::kColumnGroups > 1 ? Grid::kColumnGroups * kRows * 4 : 0;
+  static constexpr int kProbabilitiesAt = kExchangeAt + kMaximaBytes;
+  static constexpr int kProbabilityRowBytes = kTokens * 2;
+  static constexpr int kProbabilityBytes = Grid::kColumnGroups > 1 ? kRows * kProbabilityRowBytes : 0;
+  static constexpr int kChoresAt = kProbabilitiesAt + kProbabilityBytes;  ///< steps whose turn has come
+  static constexpr int kChores = 8;
+  static constexpr int kSharedBytes = kChoresAt + 16 + kChores * 8;
+
+  static_assert(kRows % (16 * Grid::kRowGroups) == 0 && kTokens % kWarps == 0 && kLoadTokens <= 32);
+  static_assert(Grid::kTokenGroups == 1 || Grid::kColumnGroups == 1);
+  static_assert(kWarpTokens % (Grid::kColumnGroups > 1 ? 8 : 16) == 0 && kWarpColumns % 16 == 0);
+  static_assert(Heads::kQkDim % 32 == 0 && kStages >= 2);
+};
+
+}  // namespace espalier::kernels

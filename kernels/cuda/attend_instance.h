@@ -1,0 +1,16 @@
+// An entry of the instance list, from a kernel's compile-time shape.
+#pragma once
+
+#include "kernels/cuda/attend.h"
+#include "kernels/cuda/instances.h"
+
+namespace espalier::kernels::ESPALIER_TARGET {
+
+template <class C>
+constexpr AttendInstance instance(const char* name) {
+  return {name,       C::kQueryDtype, C::kKvDtype, C::kQkDim,   C::kVDim,
+          C::kVInK,   C::kRows,       C::kTokens,  C::kStages,  C::kWarpRows,
+          C::kThreads, C::kSharedBytes, &attend_kernel<C>};
+}
+
+}  // namespace espalier::kernels::ESPALIER_TARGET

@@ -1,0 +1,20 @@
+// Heads of 128 columns, fp16.
+#include "kernels/cuda/attend_instance.h"
+
+namespace espalier::kernels::ESPALIER_TARGET {
+namespace {
+
+using Heads = HeadShape<Dtype::fp16, Dtype::fp16, 128, 128, false>;
+
+const AttendInstance kInstances[] = {
+    instance<AttendConfig<Heads, 16, 64, 3, WarpGrid<1, 4, 1>>>("attend_d128_fp16_m16"),
+    instance<AttendConfig<Heads, 32, 64, 3, WarpGrid<2, 2, 1>>>("attend_d128_fp16_m32"),
+    instance<AttendConfig<Heads, 64, 64, 3, WarpGrid<4, 1, 1>>>("attend_d128_fp16_m64"),
+    instance<AttendConfig<Heads, 128, 64, 2, WarpGrid<4, 2, 1>>>("attend_d128_fp16_m128"),
+};
+
+}  // namespace
+
+std::span<const AttendInstance> attend_standard_fp16() { return kInstances; }
+
+}  // namespace espalier::kernels::ESPALIER_TARGET

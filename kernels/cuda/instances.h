@@ -1,0 +1,46 @@
+// The kernels that exist: a fixed, written list. Each is compiled for the GPU and, from the same source, for the emulator.
+//
+// To add one: a line in an attend_*.cu, and its entry in the kernel catalog where planners shall choose it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/cuda/params.h"
+#include "traces/head_config.h"
+
+namespace espalier::kernels {
+
+struct AttendInstance {
+  const char* name;
+  traces::Dtype q_dtype, kv_dtype;
+  std::int32_t qk_dim, v_dim;
+  bool v_in_k;
+  std::int32_t query_tile, kv_tile, stages, rows_per_warp;
+  std::uint32_t threads, shared_bytes;
+  void (*kernel)(AttendParams);
+};
+
+struct ReduceInstance {
+  const char* name;
+  std::int32_t v_dim;
+  std::uint32_t threads;
+  void (*kernel)(ReduceParams);
+};
+
+}  // namespace espalier::kernels
+
+// One target's kernels.
+#define ESPALIER_DECLARE_INSTANCES(target)                 \
+  namespace espalier::kernels::target {                    \
+  std::span<const AttendInstance> attend_narrow();         \
+  std::span<const AttendInstance> attend_standard();       \
+  std::span<const AttendInstance> attend_standard_fp16();  \
+  std::span<const AttendInstance> attend_standard_fp8();   \
+  std::span<const AttendInstance> attend_wide();           \
+  std::span<const AttendInstance> attend_latent();         \
+  std::span<const ReduceInstance> reduce_instances();      \
+  }
+ESPALIER_DECLARE_INSTANCES(on_host)
+ESPALIER_DECLARE_INSTANCES(on_cuda)
+#undef ESPALIER_DECLARE_INSTANCES

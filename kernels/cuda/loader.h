@@ -1,0 +1,170 @@
+// The loading half of the attend kernel: walks the block's tasks tile by tile and copies queries, K and V into the ring, ahead of the
+// computing half and across the borders of tasks.
+#pragma once
+
+#include "kernels/cuda/tile.h"
+
+namespace espalier::kernels::ESPALIER_TARGET {
+
+/// Where a token's row of the cache lies; no page: past the task's last token.
+struct TokenPlace {
+  std::int32_t page;
+  std::int32_t offset;  ///< in the page
+  std::uint32_t mask;   ///< rows [low 16 bits, high 16 bits) see it
+};
+
+/// This lane's token in the task's segments, tile after tile.
+class TokenCursor {
+ public:
+  ESPALIER_DEVICE void begin(const PlanColumns& plan, const Work& work) {
+    segment_ = work.segments.begin;
+    heads_ = work.head_count;
+    tokens_ = work.tokens;
+    first_ = end_ = 0;
+    if (tokens_ > 0) read_segment(plan);
+  }
+  ESPALIER_DEVICE std::int32_t tokens() const { return tokens_; }
+  /// Tokens are asked for in rising order.
+  ESPALIER_DEVICE TokenPlace place(const PlanColumns& plan, std::int32_t token) {
+    if (token >= tokens_) return {-1, 0, 0};
+    while (token >= end_) {
+      ++segment_;
+      read_segment(plan);
+    }
+    const std::uint32_t in_node = offset_ + static_cast<std::uint32_t>(token - first_);
+    const auto size = static_cast<std::uint32_t>(plan.page_size);
+    const std::uint32_t page = in_node / size;
+    const std::uint32_t logical = first_page_ + page;
+    const std::uint32_t physical = plan.page_ids == nullptr ? logical : static_cast<std::uint32_t>(load_global(plan.page_ids + logical));
+    return {static_cast<std::int32_t>(physical), static_cast<std::int32_t>(in_node - page * size), mask_};
+  }
+
+ private:
+  ESPALIER_DEVICE void read_segment(const PlanColumns& plan) {
+    const scheduler::Segment s = load_global(plan.segments + segment_);
+    const auto stop = s.token_end == scheduler::kToNodeEnd ? static_cast<std::int32_t>(load_global(plan.node_tokens + s.node.value)) : s.token_end;
+    first_ = end_;
+    end_ = first_ + (stop - s.token_begin);
+    first_page_ = static_cast<std::uint32_t>(load_global(plan.node_first_page + s.node.value));
+    offset_ = static_cast<std::uint32_t>(load_global(plan.node_first_offset + s.node.value)) + static_cast<std::uint32_t>(s.token_begin);
+    mask_ = static_cast<std::uint32_t>(s.row_begin * heads_) | static_cast<std::uint32_t>(s.row_end * heads_) << 16;
+  }
+
+  std::int32_t segment_, first_, end_;  ///< tokens of the task that lie in the segment
+  std::int32_t heads_, tokens_;         ///< of the task
+  std::uint32_t first_page_, offset_, mask_;
+};
+
+template <class C>
+class Loader {
+ public:
+  ESPALIER_DEVICE Loader(const AttendParams& params, scheduler::Interval items)
+      : params_(params), warp_(static_cast<int>(thread_index()) / 32), lane_(static_cast<int>(thread_index()) % 32), item_(items.begin), end_(items.end) {
+    begin_task();
+  }
+
+  /// Fills the ring as far as it is free. Tasks before `tasks_done` no longer need their queries in shared memory.
+  ESPALIER_DEVICE void top_up(int tasks_done) {
+    while (ahead_ < C::kStages - 1 && item_ < end_ && (tile_ > 0 || tasks_begun_ <= tasks_done)) load_tile();
+  }
+  ESPALIER_DEVICE int ahead() const { return ahead_; }
+  /// The computing half took the oldest tile.
+  ESPALIER_DEVICE void took() { --ahead_; }
+
+ private:
+  /// Tasks without tokens have nothing to load.
+  ESPALIER_DEVICE void begin_task() {
+    for (; item_ < end_; ++item_, ++tasks_begun_) {
+      const Work work = read_work(params_.plan, params_.tensors, load_global(params_.items + item_));
+      cursor_.begin(params_.plan, work);
+      kv_head_ = work.kv_head;
+      if (work.tokens > 0) break;
+    }
+    tile_ = 0;
+    if (item_ < end_) look_up();
+  }
+  /// Finds this lane's token of the next tile, a tile before it is needed: page ids come from far away.
+  ESPALIER_DEVICE void look_up() {
+    next_ = {-1, 0, 0};
+    if (lane_ < C::kLoadTokens) next_ = cursor_.place(params_.plan, tile_ * C::kTokens + warp_ * C::kLoadTokens + lane_);
+  }
+
+  ESPALIER_DEVICE void load_tile() {
+    if (tile_ == 0) load_queries();
+    const auto ring = static_cast<SharedAddress>(C::kRingAt + stage_ * C::kStageBytes);
+    load_rows<C::kKeyRowBytes>(params_.tensors.keys, ring);
+    if constexpr (!C::kVInK) load_rows<C::kValueRowBytes>(params_.tensors.values, ring + C::kKeyTileBytes);
+    commit_copies();
+    if (lane_ < C::kLoadTokens) {
+      store_shared(static_cast<SharedAddress>(C::kMasksAt + (stage_ * C::kTokens + warp_ * C::kLoadTokens + lane_) * 4), next_.mask);
+    }
+    stage_ = stage_ + 1 == C::kStages ? 0 : stage_ + 1;
+    ++ahead_;
+    if (++tile_ * C::kTokens < cursor_.tokens()) {
+      look_up();
+    } else {
+      ++item_;
+      ++tasks_begun_;
+      begin_task();
+    }
+  }
+
+  template <int kRowBytes>
+  ESPALIER_DEVICE void load_rows(const PagedRows& rows, SharedAddress tile) {
+    constexpr int kChunks = kRowBytes / 16, kCopies = C::kLoadTokens * kChunks;
+    const SharedAddress start = tile + swizzled<kRowBytes>(warp_ * C::kLoadTokens + lane_ / kChunks, lane_ % kChunks);
+    const char* head = static_cast<const char*>(rows.base) + kv_head_ * rows.head_stride;
+    ESPALIER_UNROLL
+    for (int first = 0; first < kCopies; first += 32) {
+      const int copy = first + lane_;
+      const int token = copy / kChunks, chunk = copy % kChunks;
+      const std::int32_t page = shuffle(next_.page, token & 31), offset = shuffle(next_.offset, token & 31);
+      if (kCopies % 32 != 0 && copy >= kCopies) continue;
+      // Rows of a warp begin at a multiple of their number, so the next rows differ from the first by bits of their own.
+      SharedAddress to;
+      if constexpr (32 % kChunks == 0) {
+        const int below = first / kChunks;
+        to = along<kRowBytes>(start, spread_of<kRowBytes>(below)) + static_cast<SharedAddress>(below * kRowBytes);
+      } else {
+        to = tile + swizzled<kRowBytes>(warp_ * C::kLoadTokens + token, chunk);
+      }
+      if (page >= 0) {
+        copy_async(to, head + page * rows.page_stride + offset * rows.token_stride + chunk * 16);
+      } else {
+        clear_async(to);  // zeros: whatever weight 0 multiplies must not be NaN
+      }
+    }
+  }
+
+  ESPALIER_DEVICE void load_queries() {
+    const Work work = read_work(params_.plan, params_.tensors, load_global(params_.items + item_));
+    constexpr int kChunks = C::kQueryRowBytes / 16;
+    ESPALIER_UNROLL
+    for (int first = 0; first < C::kRows * kChunks; first += C::kThreads) {
+      const int copy = first + static_cast<int>(thread_index());
+      if (C::kRows * kChunks % C::kThreads != 0 && copy >= C::kRows * kChunks) break;
+      const int row = copy / kChunks, chunk = copy % kChunks;
+      const SharedAddress to = swizzled<C::kQueryRowBytes>(row, chunk);
+      if (row >= work.rows) {
+        clear_async(to);
+        continue;
+      }
+      const int query = row / work.head_count, head = work.head_begin + row % work.head_count;
+      const std::int64_t request = load_global(params_.plan.query_rows + work.queries.begin + query);
+      copy_async(to, static_cast<const char*>(params_.tensors.queries) + (request * params_.tensors.q_heads + head) * C::kQueryRowBytes + chunk * 16);
+    }
+  }
+
+  const AttendParams& params_;
+  int warp_, lane_;
+  std::int32_t item_, end_;
+  std::int32_t kv_head_ = 0;
+  TokenCursor cursor_;
+  TokenPlace next_;
+  int tile_ = 0;
+  int stage_ = 0;
+  int ahead_ = 0;        ///< tiles under way or landed, not yet taken
+  int tasks_begun_ = 0;  ///< of this block's items, before the one being loaded
+};
+
+}  // namespace espalier::kernels::ESPALIER_TARGET

@@ -1,0 +1,111 @@
+// Merging of partial rows: a warp a row, lanes over columns.
+#pragma once
+
+#include "kernels/cuda/rows.h"
+
+namespace espalier::kernels::ESPALIER_TARGET {
+
+/// The running merge of one row, this lane's columns of it: pairs of columns 2 (32 i + lane).
+template <int kVDim>
+struct MergedRow {
+  static constexpr int kPairs = (kVDim / 2 + 31) / 32;
+  float top, sum;  ///< base-2 maximum and weights over it
+  float values[kPairs][2];
+};
+
+template <int kVDim>
+ESPALIER_DEVICE void merge_input(MergedRow<kVDim>& merged, const RowPlace& from, float weight) {
+  const int lane = static_cast<int>(thread_index()) % 32;
+  ESPALIER_UNROLL
+  for (int i = 0; i < MergedRow<kVDim>::kPairs; ++i) {
+    if (i * 32 + lane >= kVDim / 2) continue;
+    const Pair two = load_pair(from, 2 * (i * 32 + lane));
+    merged.values[i][0] += two.low * weight;
+    merged.values[i][1] += two.high * weight;
+  }
+}
+
+/// Inputs are taken 32 at a time, a lane an input: each log-sum-exp is read and exponentiated once.
+template <int kVDim>
+ESPALIER_DEVICE void merge_batch(MergedRow<kVDim>& merged, const PlanColumns& plan, const Tensors& tensors, const scheduler::ReductionStep& step,
+                                 std::int32_t first, std::int32_t row, std::int32_t head) {
+  const int lane = static_cast<int>(thread_index()) % 32;
+  const int count = step.inputs.end - first < 32 ? step.inputs.end - first : 32;
+  const bool sums = step.op == scheduler::ReductionOp::sum;
+  float score = minus_infinity();
+  if (lane < count && !sums) {
+    const scheduler::RowRef ref = load_global(plan.reduction_inputs + first + lane);
+    const scheduler::Slot slot = load_global(plan.slots + ref.slot.value);
+    score = load_fresh(partial_row(tensors, slot, ref.row + row, head).lse) * kLog2E;
+  }
+  float most = score;
+  ESPALIER_UNROLL
+  for (int mask = 16; mask > 0; mask /= 2) most = fmaxf(most, shuffle_xor(most, mask));
+  const float top = fmaxf(merged.top, most);
+  const float shrink = merged.top == minus_infinity() ? 0.0F : exp2_fast(merged.top - top);
+  const float weight = sums ? 1.0F : score == minus_infinity() ? 0.0F : exp2_fast(score - top);
+  float total = weight;
+  ESPALIER_UNROLL
+  for (int mask = 16; mask > 0; mask /= 2) total += shuffle_xor(total, mask);
+  if (!sums) {
+    merged.top = top;
+    merged.sum = merged.sum * shrink + total;
+    ESPALIER_UNROLL
+    for (int i = 0; i < MergedRow<kVDim>::kPairs; ++i) {
+      merged.values[i][0] *= shrink;
+      merged.values[i][1] *= shrink;
+    }
+  }
+  for (int i = 0; i < count; ++i) {
+    const float of_input = shuffle(weight, i);
+    const scheduler::RowRef ref = load_global(plan.reduction_inputs + first + i);
+    const scheduler::Slot slot = load_global(plan.slots + ref.slot.value);
+    if (of_input > 0.0F) merge_input(merged, partial_row(tensors, slot, ref.row + row, head), of_input);
+  }
+}
+
+/// Row `row` of a step, for one head.
+template <int kVDim>
+ESPALIER_DEVICE void merge_row(const PlanColumns& plan, const Tensors& tensors, const scheduler::ReductionStep& step, std::int32_t row,
+                               std::int32_t head) {
+  const int lane = static_cast<int>(thread_index()) % 32;
+  const bool sums = step.op == scheduler::ReductionOp::sum;
+  MergedRow<kVDim> merged;
+  merged.top = minus_infinity();
+  merged.sum = 0.0F;
+  ESPALIER_UNROLL
+  for (int i = 0; i < MergedRow<kVDim>::kPairs; ++i) merged.values[i][0] = merged.values[i][1] = 0.0F;
+  for (std::int32_t first = step.inputs.begin; first < step.inputs.end; first += 32) merge_batch(merged, plan, tensors, step, first, row, head);
+
+  RowPlace to;
+  if (step.out.value < 0) {
+    to = final_row<kVDim>(tensors, load_global(plan.query_rows + step.out_row + row), head);
+  } else {
+    to = partial_row(tensors, load_global(plan.slots + step.out.value), step.out_row + row, head);
+  }
+  const float inverse = sums ? 1.0F : merged.sum > 0.0F ? 1.0F / merged.sum : 0.0F;
+  ESPALIER_UNROLL
+  for (int i = 0; i < MergedRow<kVDim>::kPairs; ++i) {
+    if (i * 32 + lane >= kVDim / 2) continue;
+    store_pair(to, 2 * (i * 32 + lane), {merged.values[i][0] * inverse, merged.values[i][1] * inverse});
+  }
+  // Sums carry no log-sum-exp: that of the final row is the softmax task's.
+  if (lane == 0 && !sums) store_global(to.lse, merged.sum > 0.0F ? (merged.top + log2_fast(merged.sum)) * kLn2 : minus_infinity());
+}
+
+/// Rows are numbered through the steps of a phase; `rows` has one entry a step.
+template <int kVDim>
+ESPALIER_DEVICE void merge_numbered_row(const PlanColumns& plan, const Tensors& tensors, const StepRows* rows, std::int32_t steps, std::int32_t number) {
+  std::int32_t low = 0, high = steps;
+  while (high - low > 1) {
+    const std::int32_t middle = (low + high) / 2;
+    if (load_global(rows + middle).first_row <= number) low = middle;
+    else high = middle;
+  }
+  const StepRows at = load_global(rows + low);
+  const scheduler::ReductionStep step = load_global(plan.steps + at.step);
+  const std::int32_t within = number - at.first_row;
+  merge_row<kVDim>(plan, tensors, step, within / step.head_count, step.head_begin + within % step.head_count);
+}
+
+}  // namespace espalier::kernels::ESPALIER_TARGET

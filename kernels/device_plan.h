@@ -1,0 +1,63 @@
+// A plan made ready for kernels: which kernel runs what in which launch, and the few arrays that the plan's columns leave to work out.
+//
+// The columns themselves go to the device as they are. Lowering is a pure function of the plan and the list of kernels; what no kernel
+// can run is refused here, in one sentence, before anything is allocated or launched.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/cuda/instances.h"
+#include "scheduler/plan.h"
+
+namespace espalier::kernels {
+
+/// The kernels of one target.
+struct KernelSet {
+  std::vector<AttendInstance> attend;
+  std::vector<ReduceInstance> reduce;
+};
+
+/// Steps of one launch or of what follows a grid barrier: one row a (request, head).
+struct MergeWork {
+  std::vector<StepRows> steps;
+  std::int32_t rows = 0;
+};
+
+/// One kernel launch.
+struct DeviceLaunch {
+  const AttendInstance* attend = nullptr;
+  const ReduceInstance* reduce = nullptr;  ///< one of the two is set
+  std::int32_t blocks = 0;
+  scheduler::Interval items;       ///< attend in hardware order: of DevicePlan::items, one a block
+  std::int32_t queue_begin = -1;   ///< attend with queues: first of `blocks` of the plan's queues
+  bool arrivals = false;           ///< blocks merge what they complete
+  MergeWork merge;                 ///< reduce: its steps; attend: those behind a grid barrier
+  bool cooperative() const { return attend != nullptr && merge.rows > 0; }
+};
+
+struct DevicePlan {
+  std::vector<DeviceLaunch> launches;  ///< in an order that keeps every dependency
+  std::vector<scheduler::QueueItem> items;
+  std::vector<TaskFacts> facts;
+  std::vector<Arrival> arrivals;
+  std::vector<scheduler::Interval> task_arrivals, step_arrivals;  ///< empty: nothing runs on arrival
+  std::int32_t counters = 0;  ///< of arrivals; the grid barrier's two words follow them
+};
+
+/// Throws Error (check failed: the plan is refused) for what the kernels can't run: task kinds, heads, dtypes, rows beyond the largest
+/// tile, barriers between tasks of one launch. The plan is taken to be valid. `kernels` must outlive the result.
+DevicePlan lower_plan(const scheduler::Plan& plan, const KernelSet& kernels);
+
+/// Facts change when nodes grow; everything else of a DevicePlan stays.
+std::vector<TaskFacts> task_facts(const scheduler::Plan& plan);
+
+/// Device memory beside the caller's tensors: partial rows; and counters, which must be zero before the first run.
+struct WorkspaceSize {
+  std::int64_t partial_bytes = 0;
+  std::int64_t counter_bytes = 0;
+};
+WorkspaceSize workspace_size(const scheduler::Plan& plan, const DevicePlan& lowered);
+
+}  // namespace espalier::kernels
