@@ -1,4 +1,4 @@
-// espalier plan, check, sim, run: one plan, step by step.
+// espalier plan, check, sim: one plan, step by step.
 
 #include <fmt/core.h>
 
@@ -13,8 +13,6 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/text.h"
-#include "kernels/host_executor.h"
-#include "kernels/oracle.h"
 #include "scheduler/plan_statistics.h"
 #include "scheduler/policy.h"
 #include "scheduler/validate.h"
@@ -22,25 +20,6 @@
 
 namespace espalier::apps {
 namespace {
-
-/// Multiply-adds beyond which the interpreter would run for many minutes.
-constexpr double kInterpretLimit = 2e11;
-/// fp64 interpreter against the fp64 oracle: only the order of additions differs.
-constexpr double kTolerance = 1e-10;
-
-void print_statistics(const scheduler::Plan& plan) {
-  const scheduler::PlanStatistics s = scheduler::statistics(plan);
-  fmt::print("plan {} by {} for {}: {}, {}\n", core::hash_text(plan.hash), plan.provenance.strategy,
-             plan.provenance.device, core::counted(static_cast<std::int64_t>(plan.forest.request_count()), "request"),
-             core::counted(static_cast<std::int64_t>(plan.forest.node_count()), "node"));
-  fmt::print("  {} tasks (longest {} tokens), {}, {} launch{}, {}\n", core::count_text(s.tasks),
-             s.longest_task_tokens, core::counted(s.padding, "padding CTA"), s.launches, s.launches == 1 ? "" : "es",
-             core::counted(s.steps, "merge step"));
-  fmt::print("  KV tokens read {:.2f}x the unique ones, {} partial rows a head (at most {} a request), workspace {}\n",
-             s.requested_over_unique, core::count_text(s.partial_rows), s.max_partials_per_request,
-             core::bytes_text(s.workspace_bytes));
-  for (const std::string& why : plan.provenance.why) fmt::print("  why: {}\n", why);
-}
 
 scheduler::PlanResult plan_one(const Input& input, const std::string& strategy, std::span<const std::string> kernels, CompareOptions options,
                                const costmodel::DeviceSpec& device) {
@@ -185,71 +164,6 @@ int run_sim(const PlanFileCommand& command) {
   fmt::print("  SM time: busy {}idle {:.1f} % launch, {:.1f} % too few CTAs, {:.1f} % tail, {:.1f} % merge\n", split,
              100.0 * result.split.launch / all, 100.0 * result.split.underfill / all, 100.0 * result.split.tail / all,
              100.0 * result.split.merge / all);
-  return 0;
-}
-
-namespace {
-
-[[noreturn]] void fail_difference(const kernels::Difference& difference) {
-  throw core::Error(core::ErrorKind::check_failed,
-                    fmt::format("the plan's result differs from the oracle by {:.3e} at request {}, head {}, column {}{}",
-                                difference.worst, difference.request, difference.head, difference.column,
-                                difference.same_specials ? "" : " (NaN or infinity in other places)"));
-}
-
-/// bf16 inputs are exact in fp32; sums of fp32 products differ by their order.
-constexpr double kHostTolerance = 2e-4;
-constexpr std::int64_t kHostMostBytes = std::int64_t{4} << 30;
-
-int run_on_host(const PlanFileCommand& command, const scheduler::Plan& plan) {
-  const kernels::TensorSource source{command.seed};
-  const kernels::HostTensors tensors(plan.forest, plan.heads, &source, kHostMostBytes);
-  kernels::HostMeasurement measured = kernels::measure_host(plan, tensors, {.repeats = command.repeats});
-  kernels::HostExecutor executor(plan, tensors, kernels::host_threads());
-  executor.run();
-  print_statistics(plan);
-  const double cost = kernels::interpret_cost(plan);
-  std::vector<double> us = measured.measurement.repeats_us;
-  std::sort(us.begin(), us.end());
-  fmt::print("ran on {} ({}), cold caches, {} repeats: fastest {}, median {}\n", measured.measurement.environment[0],
-             measured.measurement.environment[1], us.size(), core::time_text(us.front()), core::time_text(us[us.size() / 2]));
-  if (!command.perfetto.empty()) core::write_file(command.perfetto, scheduler::write_trace_events(measured.measurement.timeline, plan));
-  if (cost > kInterpretLimit && !command.force) {
-    fmt::print("not checked against the oracle: it would need {:.1g} multiply-adds (limit {:.1g}); --force checks\n", cost, kInterpretLimit);
-    return 0;
-  }
-  const kernels::Difference difference = kernels::compare(executor.output(), kernels::naive_attention(plan.forest, plan.heads, source));
-  if (!difference.within(kHostTolerance)) fail_difference(difference);
-  fmt::print("  all final rows against the oracle: worst difference {:.2e}\n", difference.worst);
-  return 0;
-}
-
-}  // namespace
-
-int run_execute(const PlanFileCommand& command) {
-  const scheduler::Plan plan = load_plan(command.plan);
-  if (command.backend == "cuda") {
-    throw core::Error(core::ErrorKind::no_device, "--backend cuda: this build has no CUDA executor; use --backend interpret");
-  }
-  if (command.backend != "interpret" && command.backend != "host") {
-    throw core::usage_error(core::unknown_name("backend", command.backend, {"interpret", "host", "cuda"}));
-  }
-  require_valid(plan, device_for(command, plan));
-  if (command.backend == "host") return run_on_host(command, plan);
-  const double cost = kernels::interpret_cost(plan);
-  if (cost > kInterpretLimit && !command.force) {
-    throw core::usage_error(fmt::format(
-        "{}: the exact interpreter would need {:.1g} multiply-adds (limit {:.1g}); use a smaller forest or --force", command.plan,
-        cost, kInterpretLimit));
-  }
-  const kernels::TensorSource source{command.seed};
-  const kernels::AttentionOutput want = kernels::naive_attention(plan.forest, plan.heads, source);
-  const kernels::AttentionOutput got = kernels::interpret(plan, source);
-  const kernels::Difference difference = kernels::compare(got, want);
-  print_statistics(plan);
-  fmt::print("interpreted in fp64: {} final rows of {} against the oracle, worst difference {:.2e}\n",
-             static_cast<std::int64_t>(want.requests) * want.q_heads, want.v_dim, difference.worst);
-  if (!difference.within(kTolerance)) fail_difference(difference);
   return 0;
 }
 

@@ -1,7 +1,12 @@
 #include "apps/plan_files.h"
 
+#include <fmt/core.h>
+
 #include "core/error.h"
 #include "core/file.h"
+#include "core/hash.h"
+#include "core/text.h"
+#include "scheduler/plan_statistics.h"
 #include "scheduler/validate.h"
 
 namespace espalier::apps {
@@ -16,6 +21,20 @@ costmodel::DeviceSpec device_for(const PlanFileCommand& command, const scheduler
 void require_valid(const scheduler::Plan& plan, const costmodel::DeviceSpec& device) {
   const auto violations = scheduler::validate(plan, device);
   if (!violations.empty()) throw core::Error(core::ErrorKind::check_failed, scheduler::violations_text(violations));
+}
+
+void print_statistics(const scheduler::Plan& plan) {
+  const scheduler::PlanStatistics s = scheduler::statistics(plan);
+  fmt::print("plan {} by {} for {}: {}, {}\n", core::hash_text(plan.hash), plan.provenance.strategy,
+             plan.provenance.device, core::counted(static_cast<std::int64_t>(plan.forest.request_count()), "request"),
+             core::counted(static_cast<std::int64_t>(plan.forest.node_count()), "node"));
+  fmt::print("  {} tasks (longest {} tokens), {}, {} launch{}, {}\n", core::count_text(s.tasks),
+             s.longest_task_tokens, core::counted(s.padding, "padding CTA"), s.launches, s.launches == 1 ? "" : "es",
+             core::counted(s.steps, "merge step"));
+  fmt::print("  KV tokens read {:.2f}x the unique ones, {} partial rows a head (at most {} a request), workspace {}\n",
+             s.requested_over_unique, core::count_text(s.partial_rows), s.max_partials_per_request,
+             core::bytes_text(s.workspace_bytes));
+  for (const std::string& why : plan.provenance.why) fmt::print("  why: {}\n", why);
 }
 
 }  // namespace espalier::apps

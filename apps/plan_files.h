@@ -13,5 +13,7 @@ scheduler::Plan load_plan(const std::string& path);
 costmodel::DeviceSpec device_for(const PlanFileCommand& command, const scheduler::Plan& plan);
 /// Throws Error (check failed) with all violations.
 void require_valid(const scheduler::Plan& plan, const costmodel::DeviceSpec& device);
+/// A plan in four lines, and why it was made so.
+void print_statistics(const scheduler::Plan& plan);
 
 }  // namespace espalier::apps

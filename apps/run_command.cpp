@@ -1,0 +1,140 @@
+// espalier run: a plan's rows, by an executor, against the oracle.
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "apps/commands.h"
+#include "apps/plan_files.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/text.h"
+#include "kernels/emulate.h"
+#include "kernels/host_executor.h"
+#include "kernels/oracle.h"
+#include "kernels/row_error.h"
+#include "scheduler/timeline.h"
+
+namespace espalier::apps {
+namespace {
+
+/// Multiply-adds beyond which the interpreter would run for many minutes.
+constexpr double kInterpretLimit = 2e11;
+/// Matrix products beyond which the emulator would run for more than ten minutes or so.
+constexpr double kEmulateLimit = 2e8;
+/// fp64 interpreter against the fp64 oracle: only the order of additions differs.
+constexpr double kTolerance = 1e-10;
+
+[[noreturn]] void fail_difference(const kernels::Difference& difference) {
+  throw core::Error(core::ErrorKind::check_failed,
+                    fmt::format("the plan's result differs from the oracle by {:.3e} at request {}, head {}, column {}{}",
+                                difference.worst, difference.request, difference.head, difference.column,
+                                difference.same_specials ? "" : " (NaN or infinity in other places)"));
+}
+
+/// bf16 inputs are exact in fp32; sums of fp32 products differ by their order.
+constexpr double kHostTolerance = 2e-4;
+constexpr std::int64_t kHostMostBytes = std::int64_t{4} << 30;
+
+int run_on_host(const PlanFileCommand& command, const scheduler::Plan& plan) {
+  const kernels::TensorSource source{command.seed};
+  const kernels::HostTensors tensors(plan.forest, plan.heads, &source, kHostMostBytes);
+  kernels::HostMeasurement measured = kernels::measure_host(plan, tensors, {.repeats = command.repeats});
+  kernels::HostExecutor executor(plan, tensors, kernels::host_threads());
+  executor.run();
+  print_statistics(plan);
+  const double cost = kernels::interpret_cost(plan);
+  std::vector<double> us = measured.measurement.repeats_us;
+  std::sort(us.begin(), us.end());
+  fmt::print("ran on {} ({}), cold caches, {} repeats: fastest {}, median {}\n", measured.measurement.environment[0],
+             measured.measurement.environment[1], us.size(), core::time_text(us.front()), core::time_text(us[us.size() / 2]));
+  if (!command.perfetto.empty()) core::write_file(command.perfetto, scheduler::write_trace_events(measured.measurement.timeline, plan));
+  if (cost > kInterpretLimit && !command.force) {
+    fmt::print("not checked against the oracle: it would need {:.1g} multiply-adds (limit {:.1g}); --force checks\n", cost, kInterpretLimit);
+    return 0;
+  }
+  const kernels::Difference difference = kernels::compare(executor.output(), kernels::naive_attention(plan.forest, plan.heads, source));
+  if (!difference.within(kHostTolerance)) fail_difference(difference);
+  fmt::print("  all final rows against the oracle: worst difference {:.2e}\n", difference.worst);
+  return 0;
+}
+
+/// Compares in fp64 what the exact interpreter makes of the plan.
+int run_interpreter(const PlanFileCommand& command, const scheduler::Plan& plan) {
+  const double cost = kernels::interpret_cost(plan);
+  if (cost > kInterpretLimit && !command.force) {
+    throw core::usage_error(fmt::format(
+        "{}: the exact interpreter would need {:.1g} multiply-adds (limit {:.1g}); use a smaller forest or --force", command.plan,
+        cost, kInterpretLimit));
+  }
+  const kernels::TensorSource source{command.seed};
+  const kernels::AttentionOutput want = kernels::naive_attention(plan.forest, plan.heads, source);
+  const kernels::AttentionOutput got = kernels::interpret(plan, source);
+  const kernels::Difference difference = kernels::compare(got, want);
+  print_statistics(plan);
+  fmt::print("interpreted in fp64: {} final rows of {} against the oracle, worst difference {:.2e}\n",
+             static_cast<std::int64_t>(want.requests) * want.q_heads, want.v_dim, difference.worst);
+  if (!difference.within(kTolerance)) fail_difference(difference);
+  return 0;
+}
+
+void print_traffic(const char* what, const kernels::emulator::GlobalTraffic& traffic) {
+  if (traffic.requests == 0) return;
+  fmt::print("  {} {}: {} in {} warp requests, {} sectors, {} lines\n", what, core::bytes_text(traffic.bytes), core::bytes_text(32 * traffic.sectors),
+             core::count_text(traffic.requests), core::count_text(traffic.sectors), core::count_text(traffic.lines));
+}
+
+void print_counters(const kernels::emulator::Counters& c) {
+  using kernels::emulator::MemoryKind;
+  fmt::print("  {} launch{}, {}, {} m16n8k16 products, {} exponentials\n", c.launches, c.launches == 1 ? "" : "es", core::counted(c.blocks, "block"),
+             core::count_text(c.mmas), core::count_text(c.exps));
+  print_traffic("KV read", c.read(MemoryKind::kv));
+  print_traffic("queries read", c.read(MemoryKind::query));
+  print_traffic("partial rows written", c.written(MemoryKind::partials));
+  print_traffic("partial rows read", c.read(MemoryKind::partials));
+  print_traffic("final rows written", c.written(MemoryKind::output));
+  fmt::print("  shared memory: {} wavefronts to read, {} of them bank conflicts; {} to write, {} of them conflicts\n",
+             core::count_text(c.shared_reads.wavefronts), core::count_text(c.shared_reads.conflicts()), core::count_text(c.shared_writes.wavefronts),
+             core::count_text(c.shared_writes.conflicts()));
+}
+
+/// Compares what the GPU kernels' source makes of the plan, run by the host emulator.
+int run_emulator(const PlanFileCommand& command, const scheduler::Plan& plan) {
+  const double cost = kernels::emulation_cost(plan);
+  if (cost > kEmulateLimit && !command.force) {
+    throw core::usage_error(fmt::format("{}: the emulator would need {:.1g} matrix products (limit {:.1g}, about ten minutes); use a smaller forest or --force",
+                                        command.plan, cost, kEmulateLimit));
+  }
+  const kernels::TensorSource source{command.seed};
+  kernels::EmulateOptions options;
+  options.row_dtype = plan.heads.q_dtype;
+  const kernels::Emulation emulation = kernels::emulate(plan, source, options);
+  const kernels::AttentionOutput want = kernels::naive_attention(plan.forest, plan.heads, source);
+  const kernels::RowError error = kernels::row_error(emulation.output, want);
+  const double tolerance = kernels::row_tolerance(plan, options.row_dtype);
+  print_statistics(plan);
+  fmt::print("emulated: {} final rows of {} in {} against the oracle, worst error of a row {:.2e} (limit {:.0e})\n",
+             static_cast<std::int64_t>(want.requests) * want.q_heads, want.v_dim, traces::dtype_name(options.row_dtype), error.worst, tolerance);
+  print_counters(emulation.counters);
+  if (error.worst <= tolerance) return 0;
+  throw core::Error(core::ErrorKind::check_failed, fmt::format("the kernels' result differs from the oracle by {:.3e} of the row's size at request {}, head {}",
+                                                               error.worst, error.request, error.head));
+}
+
+}  // namespace
+
+int run_execute(const PlanFileCommand& command) {
+  const scheduler::Plan plan = load_plan(command.plan);
+  if (command.backend == "cuda") {
+    throw core::Error(core::ErrorKind::no_device, "--backend cuda: this build has no CUDA executor; use --backend emulate or interpret");
+  }
+  if (command.backend != "interpret" && command.backend != "emulate" && command.backend != "host") {
+    throw core::usage_error(core::unknown_name("backend", command.backend, {"interpret", "emulate", "host", "cuda"}));
+  }
+  require_valid(plan, device_for(command, plan));
+  if (command.backend == "host") return run_on_host(command, plan);
+  if (command.backend == "emulate") return run_emulator(command, plan);
+  return run_interpreter(command, plan);
+}
+
+}  // namespace espalier::apps

@@ -1,0 +1,30 @@
+// Executes a plan with the CUDA kernels' own source, compiled for the host, in the emulator.
+#pragma once
+
+#include "kernels/device_plan.h"
+#include "kernels/emulator/machine.h"
+#include "kernels/oracle.h"
+
+namespace espalier::kernels {
+
+/// All kernels, compiled for the emulator.
+const KernelSet& host_kernels();
+
+struct EmulateOptions {
+  emulator::EmulatorOptions machine;
+  traces::Dtype row_dtype = traces::Dtype::fp32;  ///< of final rows: fp32, or the queries' type as in a model
+};
+
+struct Emulation {
+  AttentionOutput output;
+  emulator::Counters counters;
+};
+
+/// Throws Error (check failed) for plans that no kernel can run, for tensors that don't fit this machine's memory, and for whatever the
+/// emulator finds wrong in a kernel.
+Emulation emulate(const scheduler::Plan& plan, const TensorSource& source, const EmulateOptions& options = {});
+
+/// Matrix operations the kernels will execute: what an emulation's time goes by (about a microsecond each).
+double emulation_cost(const scheduler::Plan& plan);
+
+}  // namespace espalier::kernels
