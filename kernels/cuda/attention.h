@@ -342,7 +342,10 @@ class Attention {
   // Token groups: lanes of equal place hold the same rows and columns, so they exchange fragments as they are, in as many rounds as
   // the scratch space asks for: first the statistics of the rows, then the output.
   static constexpr int kPieces = C::kRowTiles * (1 + C::kColumnTiles);
-  static constexpr int kRoundPieces = C::kStageBytes / (C::kRowGroups * (C::kTokenGroups > 1 ? C::kTokenGroups - 1 : 1) * 32 * 16);
+  static constexpr int kGivers = C::kTokenGroups > 1 ? C::kTokenGroups - 1 : 1;
+  static constexpr int kFittingPieces = C::kStageBytes / (C::kRowGroups * kGivers * 32 * 16);
+  static constexpr int kMostLoads = 16;  // of 16 bytes: what a round's loads may take of the registers
+  static constexpr int kRoundPieces = kFittingPieces < kMostLoads / kGivers ? kFittingPieces : kMostLoads / kGivers;
   static_assert(kRoundPieces >= C::kRowTiles, "a round holds at least the statistics");
 
   ESPALIER_DEVICE SharedAddress piece_at(SharedAddress scratch, int piece, int token_group) const {
@@ -387,6 +390,7 @@ class Attention {
           ESPALIER_UNROLL
           for (int i = 0; i < 4; ++i) out_[r][n][i] += q.x[i] * weight[g][r][i / 2];
         }
+        keep_order();
       }
     }
   }
@@ -455,6 +459,7 @@ class Attention {
       for (int which = 0; which < 2; ++which) {
         store_pair(to, pair_column(n, which), {pair_number(r, half, n, which, 0) * inverse, pair_number(r, half, n, which, 1) * inverse});
       }
+      keep_order();
     }
     if (pair() == 0 && column_group_ == 0) {
       store_global(to.lse, sum_[r][half] > 0.0F ? (top + log2_fast(sum_[r][half])) * kLn2 : minus_infinity());
@@ -479,6 +484,7 @@ class Attention {
         low = low * shrink + two.low * weight;
         high = high * shrink + two.high * weight;
       }
+      keep_order();
     }
   }
 

@@ -11,6 +11,7 @@
 //   copy_async(at, p) clear_async(at)       16 bytes to shared memory, or 16 zero bytes, asynchronously
 //   commit_copies() wait_copies<N>()        closes a group of copies; waits until at most N groups are under way
 //   block_sync() warp_sync()
+//   keep_order()                            to the compiler: don't load ahead across here, registers are scarce
 //   load_matrices(r, at) load_matrices_transposed(r, at)     ldmatrix.x4: lane 8i+j gives row j of matrix i
 //   mma<D>(c, a, b0, b1)                    c += a b, m16n8k16, 16-bit inputs of type D, fp32 sums
 //   shuffle(v, lane) shuffle_xor(v, mask) warp_any(b)        all 32 lanes take part

@@ -13,6 +13,7 @@
 #define ESPALIER_DEVICE __device__ __forceinline__
 #define ESPALIER_WORD __device__ __forceinline__
 #define ESPALIER_UNROLL _Pragma("unroll")
+#define ESPALIER_KEEP_LOOP _Pragma("unroll 1")
 
 namespace espalier::kernels::on_cuda {
 
@@ -79,6 +80,7 @@ ESPALIER_WORD void block_sync() {
   __syncthreads();
 }
 ESPALIER_WORD void warp_sync() { __syncwarp(); }
+ESPALIER_WORD void keep_order() { asm volatile("" ::: "memory"); }
 
 ESPALIER_WORD void load_matrices(std::uint32_t (&r)[4], SharedAddress row_at) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"

@@ -139,7 +139,7 @@ class Loader {
   ESPALIER_DEVICE void load_queries() {
     const Work work = read_work(params_.plan, params_.tensors, load_global(params_.items + item_));
     constexpr int kChunks = C::kQueryRowBytes / 16;
-    ESPALIER_UNROLL
+    ESPALIER_KEEP_LOOP  // once a task, while the output fills the registers
     for (int first = 0; first < C::kRows * kChunks; first += C::kThreads) {
       const int copy = first + static_cast<int>(thread_index());
       if (C::kRows * kChunks % C::kThreads != 0 && copy >= C::kRows * kChunks) break;

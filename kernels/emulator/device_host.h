@@ -14,6 +14,7 @@
 // Small enough to name its caller by the return address of the operation in it.
 #define ESPALIER_WORD [[gnu::always_inline]] inline
 #define ESPALIER_UNROLL
+#define ESPALIER_KEEP_LOOP
 
 namespace espalier::kernels::on_host {
 
@@ -62,6 +63,7 @@ ESPALIER_WORD void block_sync() {
   emulator::block_barrier(0, kThreads);
 }
 ESPALIER_WORD void warp_sync() { emulator::warp_barrier(); }
+ESPALIER_WORD void keep_order() {}
 
 ESPALIER_WORD void load_matrices(std::uint32_t (&r)[4], SharedAddress row_at) { emulator::load_matrices(r, row_at, false); }
 ESPALIER_WORD void load_matrices_transposed(std::uint32_t (&r)[4], SharedAddress row_at) { emulator::load_matrices(r, row_at, true); }

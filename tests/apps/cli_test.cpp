@@ -40,6 +40,16 @@ TEST_F(Cli, PlanCheckSimRunStepByStep) {
   const Result exact = run("run q.json --backend interpret");
   EXPECT_EQ(exact.code, 0) << exact.err;
   EXPECT_THAT(exact.out, HasSubstr("against the oracle"));
+  const Result emulated = run("run q.json --backend emulate");
+  EXPECT_EQ(emulated.code, 0) << emulated.err;
+  EXPECT_THAT(emulated.out, AllOf(HasSubstr("worst error of a row"), HasSubstr("KV read"), HasSubstr("0 of them bank conflicts")));
+}
+
+TEST_F(Cli, EmulatorRefusesHeadsWithoutAKernel) {
+  ASSERT_EQ(run("plan --tree '1,2|64,8' --strategy codec --heads 4/2/96 -o p.json").code, 0);
+  const Result r = run("run p.json --backend emulate");
+  EXPECT_EQ(r.code, 1);
+  EXPECT_THAT(r.err, HasSubstr("no kernel for heads 4/2/96"));
 }
 
 TEST_F(Cli, SimExplainsItselfOnOneScreen) {
