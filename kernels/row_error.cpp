@@ -6,8 +6,43 @@
 #include <limits>
 
 #include "core/error.h"
+#include "kernels/plan_access.h"
 
 namespace espalier::kernels {
+namespace {
+
+using scheduler::Plan;
+using scheduler::SlotId;
+
+/// How often a row may be rounded to 16 bits on its way through partial rows: one slot after another, over steps and folds.
+std::int32_t most_roundings(const Plan& plan) {
+  core::Column<SlotId, std::int32_t> roundings;
+  for (const scheduler::Slot& slot : plan.slots) roundings.push_back(slot.dtype == traces::Dtype::fp32 ? 0 : 1);
+  const core::Column<SlotId, std::int32_t> own = roundings;
+  std::int32_t most = 0;
+  for (bool changed = true; changed && most <= static_cast<std::int32_t>(plan.slots.size());) {
+    changed = false;
+    const auto raise = [&](SlotId out, std::int32_t inputs) {
+      most = std::max(most, inputs);
+      if (!out.valid() || roundings[out] >= inputs + own[out]) return;
+      roundings[out] = inputs + own[out];
+      changed = true;
+    };
+    for (const scheduler::Task& task : plan.tasks) {
+      std::int32_t folded = 0;
+      for (const SlotId slot : slice("folds of a task", plan.fold_slots, task.folds)) folded = std::max(folded, roundings[slot]);
+      raise(task.slot, folded);
+    }
+    for (const scheduler::ReductionStep& step : plan.steps) {
+      std::int32_t merged = 0;
+      for (const scheduler::RowRef& input : slice("inputs of a step", plan.reduction_inputs, step.inputs)) merged = std::max(merged, roundings[input.slot]);
+      raise(step.out, merged);
+    }
+  }
+  return most;
+}
+
+}  // namespace
 
 RowError row_error(const AttentionOutput& got, const AttentionOutput& want) {
   ESPALIER_CHECK(got.requests == want.requests && got.q_heads == want.q_heads && got.v_dim == want.v_dim);
@@ -36,11 +71,9 @@ RowError row_error(const AttentionOutput& got, const AttentionOutput& want) {
 }
 
 double row_tolerance(const scheduler::Plan& plan, traces::Dtype row_dtype) {
-  const auto exact = [](const scheduler::Slot& slot) { return slot.dtype == traces::Dtype::fp32; };
-  const double probabilities = plan.heads.q_dtype == traces::Dtype::bf16 ? 2.5e-3 : 0.5e-3;
-  const double rows = row_dtype == traces::Dtype::fp32 ? 0.0 : 1.5e-3;
-  const double partials = std::all_of(plan.slots.begin(), plan.slots.end(), exact) ? 0.0 : 3e-3;
-  return probabilities + rows + partials;
+  const double bits = plan.heads.q_dtype == traces::Dtype::fp16 ? 0.25 : 1.0;  // fp16 has three more of them
+  const double rows = bits * (row_dtype == traces::Dtype::fp32 ? 2e-3 : 4e-3);
+  return rows + 3e-3 * std::sqrt(most_roundings(plan));
 }
 
 }  // namespace espalier::kernels

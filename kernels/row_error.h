@@ -14,9 +14,9 @@ struct RowError {
 };
 RowError row_error(const AttentionOutput& got, const AttentionOutput& want);
 
-/// What a row may be off. Probabilities are rounded to the queries' 16-bit type before they meet the values: with bf16 each by up to 2^-8 of
-/// itself, which makes about 1.6e-3 of a row of many tokens and more where few values cancel. Final rows of 16 bits, and partial ones
-/// (rounded at every merge), add to it.
+/// What a row may be off: 2e-3 of its size in fp32, 4e-3 in 16 bits, where the probabilities' rounding comes on top of the row's; a quarter of
+/// that for fp16 queries. A plan that keeps partial rows in 16 bits, as some published ones do, rounds them again at every merge: 3e-3 more,
+/// times the root of the merges one behind the other.
 double row_tolerance(const scheduler::Plan& plan, traces::Dtype row_dtype);
 
 }  // namespace espalier::kernels

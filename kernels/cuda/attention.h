@@ -55,7 +55,11 @@ class Attention {
     } else {
       softmax();
     }
-    add_values(C::kVInK ? keys : keys + C::kKeyTileBytes);
+    const SharedAddress values = C::kVInK ? keys : keys + C::kKeyTileBytes;
+    if constexpr (C::kQueryDtype == Dtype::bf16) {
+      if (both_parts()) return add_values<true>(values);
+    }
+    add_values<false>(values);
   }
 
   /// Brings together what the block's warps hold of the task, folds slots in, writes the rows. `scratch` is the ring's free stage.
@@ -207,8 +211,8 @@ class Attention {
     ESPALIER_UNROLL
     for (int n = 0; n < kScoreTiles; ++n) {
       const float low = exp2_fast(scores_[r][n][2 * half] * scale - base), high = exp2_fast(scores_[r][n][2 * half + 1] * scale - base);
-      probabilities_[r][n][half] = pack<C::kQueryDtype>(low, high);
-      // The sum is of the exact ones: adding up the rounded ones was tried, helped rows by a few percent and cost the log-sum-exp 1e-3.
+      scores_[r][n][2 * half] = low;
+      scores_[r][n][2 * half + 1] = high;
       sum += low + high;
     }
     sum_[r][half] = sum_[r][half] * shrink + sum;
@@ -255,21 +259,45 @@ class Attention {
         raise(r, half, most);
         ESPALIER_UNROLL
         for (int n = 0; n < kScoreTiles; ++n) {
-          store_shared(probability_at(row(r, half), score_token() + n * 8 + pair() * 2), probabilities_[r][n][half]);
+          const Parts two = rounded(scores_[r][n][2 * half], scores_[r][n][2 * half + 1]);
+          const SharedAddress at = probability_at(row(r, half), score_token() + n * 8 + pair() * 2);
+          store_shared(at, two.nearest);
+          if (both_parts()) store_shared(at + C::kProbabilityBytes, two.rest);
         }
       }
     }
     block_sync<C::kThreads>();
   }
 
+  /// Probabilities enter the product with the values in 16 bits. One bf16 number is off by up to 2^-8 of itself, which leaves 1.7e-3 of a
+  /// long row and up to 4e-3 of one of few tokens: fine for rows that are rounded to bf16 themselves. Who asks for fp32 rows gets the
+  /// rest as a second bf16 number and product, with the values already in registers.
+  ESPALIER_DEVICE bool both_parts() const { return C::kQueryDtype == Dtype::bf16 && params_.tensors.row_dtype == Dtype::fp32; }
+  struct Parts {
+    std::uint32_t nearest, rest;  ///< of a pair of probabilities
+  };
+  ESPALIER_DEVICE Parts rounded(float low, float high) const {
+    const std::uint32_t nearest = pack<C::kQueryDtype>(low, high);
+    const Pair back = unpack<C::kQueryDtype>(nearest);
+    return {nearest, pack<C::kQueryDtype>(low - back.low, high - back.high)};
+  }
+
   /// Probabilities of 16 rows and 16 tokens, as the left factor.
-  ESPALIER_DEVICE void probability_fragment(std::uint32_t (&a)[4], int r, int block) const {
+  template <bool kBothParts>
+  ESPALIER_DEVICE void probability_fragment(std::uint32_t (&nearest)[4], std::uint32_t (&rest)[4], int r, int block) const {
     if constexpr (C::kColumnGroups > 1) {
-      load_matrices(a, static_cast<SharedAddress>(C::kProbabilitiesAt) +
-                           along<C::kProbabilityRowBytes>(swizzled<C::kProbabilityRowBytes>(row_group_ * C::kWarpRows + r * 16 + lane_ % 16, lane_ / 16), 2 * block));
+      const SharedAddress at = static_cast<SharedAddress>(C::kProbabilitiesAt) +
+                               along<C::kProbabilityRowBytes>(swizzled<C::kProbabilityRowBytes>(row_group_ * C::kWarpRows + r * 16 + lane_ % 16, lane_ / 16), 2 * block);
+      load_matrices(nearest, at);
+      if constexpr (kBothParts) load_matrices(rest, at + C::kProbabilityBytes);
     } else {
       ESPALIER_UNROLL
-      for (int i = 0; i < 4; ++i) a[i] = probabilities_[r][2 * block + i / 2][i % 2];
+      for (int i = 0; i < 4; ++i) {
+        const float(&four)[4] = scores_[r][2 * block + i / 2];
+        const Parts two = rounded(four[2 * (i % 2)], four[2 * (i % 2) + 1]);
+        nearest[i] = two.nearest;
+        rest[i] = two.rest;
+      }
     }
   }
 
@@ -295,13 +323,14 @@ class Attention {
     }
   }
 
+  template <bool kBothParts>
   ESPALIER_DEVICE void add_values(SharedAddress values) {
     const SharedAddress first = values + swizzled<kValueRowPitch>(value_token() + lane_ % 16, column_group_ * C::kWarpColumns * C::kKvBytes / 16 + lane_ / 16);
     ESPALIER_UNROLL
     for (int block = 0; block < C::kValueTokens / 16; ++block) {
-      std::uint32_t a[C::kRowTiles][4];
+      std::uint32_t a[C::kRowTiles][4], rest[C::kRowTiles][4];
       ESPALIER_UNROLL
-      for (int r = 0; r < C::kRowTiles; ++r) probability_fragment(a[r], r, block);
+      for (int r = 0; r < C::kRowTiles; ++r) probability_fragment<kBothParts>(a[r], rest[r], r, block);
       ESPALIER_UNROLL
       for (int n = 0; n < C::kColumnTiles; n += kSpan) {
         std::uint32_t b[kSpan][2];
@@ -309,7 +338,10 @@ class Attention {
         ESPALIER_UNROLL
         for (int r = 0; r < C::kRowTiles; ++r) {
           ESPALIER_UNROLL
-          for (int i = 0; i < kSpan; ++i) mma<C::kQueryDtype>(out_[r][n + i], a[r], b[i][0], b[i][1]);
+          for (int i = 0; i < kSpan; ++i) {
+            mma<C::kQueryDtype>(out_[r][n + i], a[r], b[i][0], b[i][1]);
+            if constexpr (kBothParts) mma<C::kQueryDtype>(out_[r][n + i], rest[r], b[i][0], b[i][1]);
+          }
         }
       }
     }
@@ -491,8 +523,7 @@ class Attention {
   const AttendParams& params_;
   int lane_, row_group_, token_group_, column_group_;
   std::uint32_t queries_[C::kRowTiles][kSlots][4];
-  float scores_[C::kRowTiles][kScoreTiles][4];
-  std::uint32_t probabilities_[C::kRowTiles][kScoreTiles][2];  ///< pairs, in the layout of a left factor
+  float scores_[C::kRowTiles][kScoreTiles][4];  ///< of the tile, then its probabilities
   float out_[C::kRowTiles][C::kColumnTiles][4];
   float most_[C::kRowTiles][2], sum_[C::kRowTiles][2];
 };
