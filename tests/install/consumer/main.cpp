@@ -1,5 +1,6 @@
 #include <cstdio>
 
+#include "kernels/emulate.h"
 #include "scheduler/strategy.h"
 #include "scheduler/validate.h"
 #include "sim/simulator.h"
@@ -14,4 +15,5 @@ int main() {
   const auto& plan = std::get<scheduler::Plan>(result);
   std::printf("%zu nodes, %zu requests, %s, %.1f us\n", forest.node_count(), forest.request_count(),
               scheduler::validate(plan, device).empty() ? "valid" : "invalid", sim::simulate(plan, device).makespan_us);
+  std::printf("%zu kernels to emulate it with\n", kernels::host_kernels().attend.size());
 }
