@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 
 #include "core/error.h"
 #include "core/text.h"
+#include "kernels/execution_order.h"
 #include "kernels/step_arrivals.h"
 
 namespace espalier::kernels {
@@ -101,29 +103,23 @@ MergeWork merge_work(const Plan& plan, const std::vector<std::int32_t>& steps) {
   return work;
 }
 
-/// Launches in an order in which each comes after those it depends on and those before it on its stream.
+/// Launches in an order in which each comes after those it waits for, and as written where it is free.
 std::vector<LaunchId> launch_order(const Plan& plan) {
-  std::vector<LaunchId> order;
-  std::vector<bool> done(plan.launches.size(), false);
-  const auto ready = [&](LaunchId l) {
-    const Launch& launch = plan.launches[l];
-    for (std::int32_t d = launch.dependencies.begin; d < launch.dependencies.end; ++d) {
-      if (!done[plan.dependencies[static_cast<std::size_t>(d)].index()]) return false;
-    }
-    for (std::int32_t before = 0; before < l.value; ++before) {
-      if (plan.launches[LaunchId(before)].stream == launch.stream && !done[static_cast<std::size_t>(before)]) return false;
-    }
-    return true;
-  };
-  while (order.size() < plan.launches.size()) {
-    const std::size_t before = order.size();
-    for (const LaunchId l : core::ids<LaunchId>(plan.launches.size())) {
-      if (done[l.index()] || !ready(l)) continue;
-      done[l.index()] = true;
-      order.push_back(l);
-    }
-    if (order.size() == before) refuse("launches wait for each other in a circle");
+  LaunchWaits launches = launch_waits(plan);
+  std::set<std::size_t> ready;
+  for (std::size_t l = 0; l < launches.waits.size(); ++l) {
+    if (launches.waits[l] == 0) ready.insert(l);
   }
+  std::vector<LaunchId> order;
+  while (!ready.empty()) {
+    const std::size_t l = *ready.begin();
+    ready.erase(ready.begin());
+    order.push_back(LaunchId(l));
+    for (const std::size_t next : launches.followers[l]) {
+      if (--launches.waits[next] == 0) ready.insert(next);
+    }
+  }
+  if (order.size() < plan.launches.size()) refuse("launches wait for each other in a circle");
   return order;
 }
 
