@@ -172,12 +172,17 @@ std::vector<Sensitivity> sensitivities(const Plan& plan, const DeviceSpec& devic
   return all;
 }
 
-Explanation explain(const Plan& plan, const DeviceSpec& device, const SimOptions& options) {
+Explanation explain_run(const Plan& plan, const DeviceSpec& device, const SimOptions& options) {
   Explanation explanation;
   RunLog log;
   explanation.result = simulate(plan, device, options, &log);
   explanation.sm_time = sm_time_of(plan, device, explanation.result, log);
   explanation.path = critical_path(log, explanation.result.makespan_us);
+  return explanation;
+}
+
+Explanation explain(const Plan& plan, const DeviceSpec& device, const SimOptions& options) {
+  Explanation explanation = explain_run(plan, device, options);
   explanation.sensitivities = sensitivities(plan, device, explanation.result.makespan_us, options);
   return explanation;
 }

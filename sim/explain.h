@@ -57,6 +57,8 @@ struct Explanation {
   std::vector<Sensitivity> sensitivities;  ///< in a fixed order
 };
 
+/// One simulation: everything but the sensitivities.
+Explanation explain_run(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const SimOptions& options = {});
 /// About a dozen simulations.
 Explanation explain(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const SimOptions& options = {});
 
