@@ -15,8 +15,9 @@ enum class Paint : std::uint8_t {
   step0, step1, step2, step3, step4, step5, step6,           // a sequence; step0 is "nothing of it"
   compute, fixed, hbm, l2, latency,                          // what an SM works on or waits for
   launch, few, tail, imbalance, merge,                       // why an SM is empty; merge: merging, too
+  desk,                                                      // behind the cards of a window
 };
-inline constexpr int kPaints = static_cast<int>(Paint::merge) + 1;
+inline constexpr int kPaints = static_cast<int>(Paint::desk) + 1;
 inline constexpr int kSteps = 7;
 
 /// Step `i` of the sequence, clamped.

@@ -1,0 +1,341 @@
+// The explorer without a window: settings, actions, undo, outcomes, views.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "traces/families.h"
+#include "viz/explore/regions.h"
+#include "viz/explore/sorted_table.h"
+#include "viz/explore/views.h"
+#include "viz/model/time_split.h"
+#include "viz/scene/svg.h"
+#include "viz_samples.h"
+
+namespace espalier::viz {
+namespace {
+
+Settings small_settings() {
+  Settings settings = bundled_settings();
+  settings.family_options = {{"blocks", 3}, {"questions", 4}, {"root", 400}};
+  return settings;
+}
+
+Session small_session() {
+  Session session;
+  session.settings = small_settings();
+  return session;
+}
+
+Choose choose(Knob knob, SideId side, std::string name, double value = 0, bool held = false) { return {{knob, side, std::move(name), value}, held}; }
+
+TEST(Settings, KeepsOnlyWhatDiffersFromTheDefaults) {
+  Settings settings;
+  const Settings before = settings;
+  apply(settings, {Knob::device_field, SideId::a, "hbm_gbps", 5000}, {});
+  EXPECT_EQ(settings.a.device_fields.at("hbm_gbps"), 5000);
+  EXPECT_EQ(device_of(settings.a, {}).hbm_gbps, 5000);
+  EXPECT_EQ(device_of(settings.a, {}).name, "h100-sxm:hbm_gbps=5000");
+  apply(settings, {Knob::device_field, SideId::a, "hbm_gbps", costmodel::find_device("h100-sxm").hbm_gbps}, {});
+  EXPECT_EQ(settings, before);
+}
+
+TEST(Settings, ClampsNumbersAndRefusesUnknownNames) {
+  Settings settings;
+  apply(settings, {Knob::device_field, SideId::b, "sms", 1e9}, {});
+  const auto& fields = costmodel::device_fields();
+  EXPECT_EQ(settings.b.device_fields.at("sms"), std::find_if(fields.begin(), fields.end(), [](const auto& f) { return f.name == "sms"; })->high);
+  EXPECT_THROW(apply(settings, {Knob::device_field, SideId::a, "hbm", 1}, {}), core::Error);
+  EXPECT_THROW(apply(settings, {Knob::strategy, SideId::a, "codex", 0}, {}), core::Error);
+  EXPECT_THROW(apply(settings, {Knob::family, SideId::a, "ragged", 0}, {}), core::Error);
+  EXPECT_THROW(apply(settings, {Knob::device, SideId::a, "h101", 0}, {}), core::Error);
+  EXPECT_EQ(settings.a.device, "h100-sxm");
+}
+
+TEST(Settings, HeadsAlwaysDivide) {
+  core::Rng rng(7);
+  Settings settings = bundled_settings();
+  for (int i = 0; i < 300; ++i) {
+    apply(settings, {rng.chance(0.5) ? Knob::q_heads : Knob::kv_heads, SideId::a, {}, static_cast<double>(rng.integer(-3, 130))}, {});
+    ASSERT_NO_THROW(traces::check_heads(settings.heads, "test")) << traces::heads_text(settings.heads);
+  }
+}
+
+TEST(Settings, CommandMakesTheSamePlan) {
+  Settings settings = small_settings();
+  apply(settings, {Knob::device_field, SideId::a, "hbm_gbps", 5000}, {});
+  apply(settings, {Knob::kv_dtype, SideId::a, "fp8_e4m3", 0}, {});
+  EXPECT_EQ(command_of(settings, SideId::a, {}),
+            "espalier plan --family few_shot:blocks=3,questions=4,root=400 --seed 1 --model llama3-8b --dtype fp8_e4m3 --device h100-sxm:hbm_gbps=5000 "
+            "--strategy espalier -o plan.json");
+}
+
+TEST(History, JoinsTheStepsOfADrag) {
+  Session session = small_session();
+  const Outcome none;
+  const Settings first = session.settings;
+  perform(session, choose(Knob::device_field, SideId::a, "sms", 100), none);
+  perform(session, choose(Knob::device_field, SideId::a, "sms", 90, true), none);
+  perform(session, choose(Knob::device_field, SideId::a, "sms", 80, true), none);
+  const Settings dragged = session.settings;
+  perform(session, choose(Knob::device_field, SideId::a, "sms", 70), none);
+  perform(session, Undo{}, none);
+  EXPECT_EQ(session.settings, dragged);
+  perform(session, Undo{}, none);
+  EXPECT_EQ(session.settings, first);
+  EXPECT_FALSE(session.history.can_undo());
+  perform(session, Redo{}, none);
+  EXPECT_EQ(session.settings, dragged);
+  perform(session, choose(Knob::strategy, SideId::b, "codec"), none);
+  EXPECT_FALSE(session.history.can_redo());
+}
+
+TEST(History, RandomStepsComeBackOneByOne) {
+  core::Rng rng(11);
+  Session session = small_session();
+  const Outcome none;
+  std::vector<Settings> states = {session.settings};
+  const char* strategies[] = {"espalier", "codec", "fasttree", "pat"};
+  for (int i = 0; i < 60; ++i) {
+    const SideId side = rng.chance(0.5) ? SideId::a : SideId::b;
+    perform(session, rng.chance(0.5) ? choose(Knob::strategy, side, strategies[rng.integer(0, 3)]) : choose(Knob::device_field, side, "sms", static_cast<double>(rng.integer(10, 14))),
+            none);
+    if (!(session.settings == states.back())) states.push_back(session.settings);
+  }
+  for (std::size_t i = states.size(); i-- > 0;) {
+    ASSERT_EQ(session.settings, states[i]) << i;
+    perform(session, Undo{}, none);
+  }
+  for (std::size_t i = 1; i < states.size(); ++i) {
+    perform(session, Redo{}, none);
+    ASSERT_EQ(session.settings, states[i]) << i;
+  }
+}
+
+TEST(Outcome, EqualSettingsGiveEqualNumbers) {
+  const Outcome one = compute(small_settings(), {}), two = compute(small_settings(), {});
+  ASSERT_TRUE(one.side(SideId::a).shown() && one.side(SideId::b).shown());
+  EXPECT_EQ(one.side(SideId::a).us(), two.side(SideId::a).us());
+  EXPECT_EQ(one.side(SideId::a).plan->hash, two.side(SideId::a).plan->hash);
+  EXPECT_GT(one.side(SideId::b).us(), one.side(SideId::a).us());
+}
+
+TEST(Outcome, TellsRefusalsAndProblemsInASentence) {
+  Settings settings = small_settings();
+  settings.family = "tot";
+  settings.family_options.clear();
+  settings.b.strategy = "bifurcated";
+  const Outcome refused = compute(settings, {});
+  EXPECT_FALSE(refused.side(SideId::b).shown());
+  EXPECT_NE(refused.side(SideId::b).refusal.find("one root"), std::string::npos);
+  EXPECT_TRUE(refused.side(SideId::a).shown());
+  settings.family.clear();
+  const Outcome empty = compute(settings, {});
+  EXPECT_EQ(empty.forest, nullptr);
+  EXPECT_FALSE(empty.problem.empty());
+  EXPECT_EQ(verdict_of(empty).front(), empty.problem);
+}
+
+TEST(Outcome, DecodedTokensGrowEveryRequestOnce) {
+  Settings settings = small_settings();
+  const Outcome before = compute(settings, {});
+  settings.decode_step = 17;
+  const Outcome after = compute(settings, {});
+  traces::check_forest(*after.forest);
+  ASSERT_EQ(after.forest->request_count(), before.forest->request_count());
+  std::multiset<std::pair<std::string, std::int64_t>> expected, got;
+  for (std::size_t r = 0; r < before.forest->request_count(); ++r) {
+    const traces::RequestId id(r);
+    expected.emplace(before.forest->request_label[id], before.forest->context_tokens(id) + 17);
+    got.emplace(after.forest->request_label[id], after.forest->context_tokens(id));
+  }
+  EXPECT_EQ(got, expected);
+}
+
+TEST(Outcome, DecodesForestsWhoseRequestsEndAnywhere) {
+  for (std::uint64_t seed = 1; seed <= 30; ++seed) {
+    Settings settings;
+    settings.family = "random";
+    settings.family_options = {{"nodes", 20}, {"requests", 15}};
+    settings.seed = seed;
+    settings.compare = false;
+    settings.decode_step = 5;
+    const Outcome outcome = compute(settings, {});
+    ASSERT_NE(outcome.forest, nullptr) << outcome.problem;
+    ASSERT_NO_THROW(traces::check_forest(*outcome.forest)) << seed;
+    ASSERT_TRUE(outcome.side(SideId::a).shown()) << outcome.side(SideId::a).refusal;
+  }
+}
+
+TEST(Outcome, SplitSumsToAllSmTime) {
+  const char* families[] = {"rag", "tot", "chat", "doc_qa"};
+  for (const char* family : families) {
+    Settings settings;
+    settings.family = family;
+    const Outcome outcome = compute(settings, {});
+    for (const SideOutcome& side : outcome.sides) {
+      ASSERT_TRUE(side.shown());
+      EXPECT_NEAR(side.explanation.sm_time.total(), side.us() * side.device.sms, 1e-6 * side.us() * side.device.sms) << family;
+      double shares = 0;
+      for (const SplitPart& part : time_split(side.explanation.sm_time)) shares += part.share;
+      EXPECT_NEAR(shares, 1, 1e-9);
+    }
+  }
+}
+
+/// Ids of a scene's boxes that aren't dimmed.
+std::set<std::int32_t> lit(const Scene& scene, ItemKind kind) {
+  std::set<std::int32_t> ids;
+  for (const Shape& shape : scene.shapes) {
+    const auto* rect = std::get_if<Rect>(&shape);
+    if (rect != nullptr && rect->item.kind == kind && rect->alpha > 60) ids.insert(rect->item.index);
+  }
+  return ids;
+}
+
+TEST(Views, ClickOnANodeLightsItsTasksEverywhere) {
+  Session session = small_session();
+  const Outcome outcome = compute(session.settings, {});
+  const ViewSize size{600, 400};
+  const Area area = plane_area(size);
+  const Item node = forest_item_at(session, outcome, size, area.x + area.w / 2, area.y + 4);
+  ASSERT_EQ(node.kind, ItemKind::node);
+  perform(session, Select{node, SideId::a}, outcome);
+  const Linked linked = linked_of(session, outcome, SideId::a);
+  const std::set<std::int32_t> tasks(linked.tasks.begin(), linked.tasks.end());
+  ASSERT_FALSE(tasks.empty());
+  EXPECT_EQ(lit(timeline_view(session, outcome, {900, 900}), ItemKind::task).size(), tasks.size() + linked_of(session, outcome, SideId::b).tasks.size() -
+            [&] {
+              std::size_t both = 0;
+              for (const std::int32_t t : linked_of(session, outcome, SideId::b).tasks) both += tasks.count(t);
+              return both;
+            }());
+  for (const std::int32_t t : lit(cover_view(session, outcome, SideId::a, size), ItemKind::task)) EXPECT_TRUE(tasks.contains(t)) << t;
+  EXPECT_EQ(lit(forest_view(session, outcome, size), ItemKind::node), std::set<std::int32_t>{node.index});
+}
+
+TEST(Views, ClickOnATaskLightsItsNodes) {
+  Session session = small_session();
+  const Outcome outcome = compute(session.settings, {});
+  const ViewSize size{900, 500};
+  const TimelinePlaces places = timeline_places(outcome, size);
+  ASSERT_EQ(places.tracks.size(), 2U);
+  const Area lanes = places.tracks[0].lanes;
+  const TimelineHit hit = timeline_item_at(session, outcome, size, lanes.x + lanes.w * 0.1, lanes.y + 3);
+  ASSERT_EQ(hit.item.kind, ItemKind::task);
+  perform(session, Select{hit.item, hit.side}, outcome);
+  const Linked linked = linked_of(session, outcome, SideId::a);
+  ASSERT_FALSE(linked.nodes.empty());
+  EXPECT_EQ(lit(forest_view(session, outcome, {1200, 4000}), ItemKind::node), std::set<std::int32_t>(linked.nodes.begin(), linked.nodes.end()));
+  EXPECT_TRUE(linked_of(session, outcome, SideId::b).tasks.empty()) << "a task of A is none of B";
+  EXPECT_EQ(linked_of(session, outcome, SideId::b).nodes, linked.nodes);
+}
+
+TEST(Views, ZoomKeepsThePointUnderTheMouse) {
+  core::Rng rng(3);
+  Span1 shown{0.2, 0.7};
+  for (int i = 0; i < 200; ++i) {
+    const double at = rng.uniform(), factor = 0.5 + rng.uniform();
+    const double point = shown.begin + at * shown.size();
+    const Span1 next = zoomed(shown, factor, at);
+    ASSERT_GE(next.begin, 0);
+    ASSERT_LE(next.end, 1 + 1e-12);
+    if (next.begin > 1e-9 && next.end < 1 - 1e-9 && next.size() > 2e-4) {
+      ASSERT_NEAR(next.begin + at * next.size(), point, 1e-9);
+    }
+    shown = next;
+  }
+}
+
+TEST(Views, BothSidesShareOneTimeAxis) {
+  Session session = small_session();
+  const Outcome outcome = compute(session.settings, {});
+  const TimelinePlaces places = timeline_places(outcome, {800, 400});
+  EXPECT_EQ(places.end_us, std::max(outcome.side(SideId::a).us(), outcome.side(SideId::b).us()));
+  EXPECT_EQ(places.tracks[0].lanes.x, places.tracks[1].lanes.x);
+  EXPECT_EQ(places.tracks[0].lanes.w, places.tracks[1].lanes.w);
+  EXPECT_LT(places.tracks[0].bandwidth.y + places.tracks[0].bandwidth.h, places.tracks[1].title_y);
+}
+
+TEST(Views, FitSelectionShowsAllItsSpans) {
+  Session session = small_session();
+  const Outcome outcome = compute(session.settings, {});
+  perform(session, Select{{ItemKind::request, 3}, SideId::a}, outcome);
+  perform(session, FitSelection{}, outcome);
+  const Linked linked = linked_of(session, outcome, SideId::a);
+  const double whole = std::max(outcome.side(SideId::a).us(), outcome.side(SideId::b).us());
+  for (const scheduler::Span& span : outcome.side(SideId::a).explanation.result.timeline.spans) {
+    if (span.kind != scheduler::SpanKind::task || !linked.has({ItemKind::task, span.item})) continue;
+    EXPECT_GE(span.begin_us / whole, session.look.time.begin);
+    EXPECT_LE(span.end_us / whole, session.look.time.end);
+  }
+  EXPECT_LT(session.look.time.size(), 1);
+  const auto last = static_cast<std::int32_t>(outcome.forest->node_count()) - 1;
+  perform(session, Select{{ItemKind::node, last}, SideId::a}, outcome);
+  perform(session, FitSelection{}, outcome);
+  EXPECT_GT(session.look.forest_requests.begin, 0.5);
+  EXPECT_EQ(session.look.forest_requests.end, 1);
+  perform(session, FitAll{}, outcome);
+  EXPECT_EQ(session.look.time, Span1{});
+}
+
+TEST(Views, SelectionOfAnotherBatchIsForgotten) {
+  Session session = small_session();
+  const Outcome outcome = compute(session.settings, {});
+  perform(session, Select{{ItemKind::node, 2}, SideId::a}, outcome);
+  perform(session, choose(Knob::device_field, SideId::a, "sms", 60), outcome);
+  EXPECT_EQ(session.selection.index, 2) << "the batch is the same";
+  perform(session, choose(Knob::family_option, SideId::a, "blocks", 4), outcome);
+  EXPECT_EQ(session.selection.kind, ItemKind::none);
+}
+
+TEST(Views, SurviveItemsThatAreNotThere) {
+  Session session = small_session();
+  const Outcome outcome = compute(session.settings, {}), nothing;
+  for (const ItemKind kind : {ItemKind::node, ItemKind::request, ItemKind::task, ItemKind::merge}) {
+    session.selection = {kind, 1'000'000};
+    (void)forest_view(session, outcome, {300, 200});
+    (void)timeline_view(session, outcome, {300, 200});
+    EXPECT_TRUE(facts_of(outcome, SideId::a, session.selection).title.empty());
+    EXPECT_TRUE(facts_of(nothing, SideId::a, session.selection).title.empty());
+  }
+  (void)forest_view(session, nothing, {300, 200});
+  (void)cover_view(session, nothing, SideId::b, {300, 200});
+  (void)timeline_view(session, nothing, {1, 1});
+  (void)why_view(nothing, {300, 200});
+  (void)helps_view(nothing, {300, 200});
+  (void)roofline_view(session, nothing, {300, 200});
+  EXPECT_TRUE(dump(summary_view(nothing, {300, 70})).find("–") != std::string::npos);
+}
+
+TEST(SortedTable, SortsNumbersBySizeAndKeepsTies) {
+  DataTable data{{"id", "tokens", "kind"}, {{"0", "9", "b"}, {"1", "100", "a"}, {"2", "9", "a"}}};
+  EXPECT_EQ(sort_table(data, 1, true).order, (std::vector<std::int32_t>{1, 0, 2}));
+  EXPECT_EQ(sort_table(data, 1, false).order, (std::vector<std::int32_t>{0, 2, 1}));
+  EXPECT_EQ(sort_table(data, 2, false).order, (std::vector<std::int32_t>{1, 2, 0}));
+  EXPECT_EQ(sort_table(data, -1, true).order, (std::vector<std::int32_t>{0, 1, 2}));
+  EXPECT_FALSE(sort_table(data, 0, true).numeric[2]);
+}
+
+TEST(Regions, NeverOverlapAndStayInside) {
+  for (double w = 960; w < 3000; w += 170) {
+    for (double h = 600; h < 2000; h += 130) {
+      const Regions r = regions_of({w, h});
+      const Area all[] = {r.header, r.controls, r.summary, r.forest, r.cover, r.wide, r.facts, r.insight};
+      for (const Area& a : all) {
+        ASSERT_GT(a.w, 100);
+        ASSERT_GT(a.h, 40);
+        ASSERT_LE(a.x + a.w, w + 1e-9);
+        ASSERT_LE(a.y + a.h, h + 1e-9);
+        for (const Area& b : all) {
+          if (&a == &b) continue;
+          ASSERT_TRUE(a.x + a.w <= b.x + 1e-9 || b.x + b.w <= a.x + 1e-9 || a.y + a.h <= b.y + 1e-9 || b.y + b.h <= a.y + 1e-9) << w << "x" << h;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace espalier::viz

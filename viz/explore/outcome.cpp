@@ -1,0 +1,209 @@
+#include "viz/explore/outcome.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <new>
+#include <utility>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "traces/families.h"
+#include "viz/model/axis.h"
+#include "viz/model/time_split.h"
+
+namespace espalier::viz {
+namespace {
+
+using traces::NodeId;
+using traces::PrefixForest;
+using traces::RequestId;
+
+/// The batch some tokens later: every request's own node is longer by as many; one that ended where others go on or end gets a node of
+/// its own for them.
+PrefixForest decoded(const PrefixForest& forest, std::int32_t steps) {
+  traces::ForestSource source;
+  source.name = forest.name;
+  source.page_size = forest.pages.page_size;
+  for (std::size_t i = 0; i < forest.node_count(); ++i) {
+    source.parent.push_back(forest.is_root(NodeId(i)) ? -1 : forest.parent[NodeId(i)].value);
+    source.tokens.push_back(forest.tokens[NodeId(i)]);
+  }
+  for (std::size_t i = 0; i < forest.request_count(); ++i) {
+    const RequestId r(i);
+    const NodeId end = forest.leaf[r];
+    if (forest.readers(end) == 1) {
+      source.tokens[end.index()] = std::min(traces::kMaxNodeTokens, forest.tokens[end] + steps);
+      source.leaf.push_back(end.value);
+    } else {
+      source.parent.push_back(end.value);
+      source.tokens.push_back(steps);
+      source.leaf.push_back(static_cast<std::int64_t>(source.parent.size()) - 1);
+    }
+    source.request_label.push_back(forest.request_label[r]);
+    source.batch_position.push_back(forest.batch_position[r]);
+  }
+  return traces::make_forest(source);
+}
+
+std::string family_spec(const Settings& settings) {
+  std::vector<std::string> parts;
+  for (const auto& [name, value] : settings.family_options) parts.push_back(fmt::format("{}={}", name, value));
+  return parts.empty() ? settings.family : settings.family + ":" + core::join(parts, ",");
+}
+
+std::shared_ptr<const PrefixForest> batch_of(const Settings& settings, const Given& given) {
+  std::shared_ptr<const PrefixForest> forest;
+  if (!settings.family.empty()) {
+    PrefixForest made = traces::generate_family(family_spec(settings), settings.seed);
+    made.name = family_spec(settings);
+    forest = std::make_shared<const PrefixForest>(std::move(made));
+  } else {
+    if (given.forests.empty()) throw core::usage_error("no batch: choose a family or open a file");
+    forest = given.forests[std::min(given.forests.size() - 1, static_cast<std::size_t>(settings.snapshot))];
+  }
+  if (forest->request_count() == 0) throw core::bad_input(forest->name, "at least one request", "none");
+  if (settings.decode_step == 0) return forest;
+  return std::make_shared<const PrefixForest>(decoded(*forest, settings.decode_step));
+}
+
+std::vector<std::string> kernels_of_tile(std::int32_t tile) {
+  std::vector<std::string> names;
+  for (const costmodel::KernelConfig& kernel : costmodel::kernel_catalog()) {
+    const bool ours = kernel.name.starts_with("espalier_") && kernel.role == costmodel::KernelRole::attend;
+    if (ours && kernel.query_tile == tile) names.push_back(kernel.name);
+  }
+  return names;
+}
+
+scheduler::PlanResult plan_of(const Settings& settings, const Side& side, const PrefixForest& forest, const costmodel::DeviceSpec& device) {
+  scheduler::PlanRequest request{forest, settings.heads, device};
+  request.kernels = side.kernels;
+  request.cost_model = side.cost_model;
+  request.seed = settings.seed;
+  if (side.query_tile > 0) request.only_kernels = kernels_of_tile(side.query_tile);
+  scheduler::StrategyChoice choice = scheduler::parse_strategy(side.strategy);
+  for (const auto& [name, value] : side.options) choice.options.insert_or_assign(name, value);
+  return scheduler::make_plan(choice, request);
+}
+
+void simulate_side(SideOutcome& out) {
+  const scheduler::Plan& plan = *out.plan;
+  sim::SimOptions options;
+  options.timeline = true;
+  out.explanation = sim::explain_run(plan, out.device, options);
+  out.bound = scheduler::lower_bound(plan.forest, plan.heads, out.device);
+  out.statistics = scheduler::statistics(plan);
+  out.links = link(plan);
+  out.by_queries = index_timeline(out.explanation.result, plan, ColourBy::queries);
+  out.by_bound = index_timeline(out.explanation.result, plan, ColourBy::bound);
+}
+
+SideOutcome compute_side(const Settings& settings, SideId id, const PrefixForest& forest, const Given& given) {
+  SideOutcome out;
+  const Side& side = settings.side(id);
+  out.title = side_title(side);
+  try {
+    out.device = device_of(side, given);
+    if (id == SideId::a && settings.given_plan && given.plan != nullptr) {
+      out.plan = given.plan;
+      out.title = given.plan->provenance.strategy;
+      out.violations = scheduler::validate(*out.plan, out.device);
+      if (!out.violations.empty()) {
+        out.refusal = "this plan isn't right: " + scheduler::violations_text(out.violations);
+        out.plan = nullptr;
+        return out;
+      }
+    } else {
+      scheduler::PlanResult result = plan_of(settings, side, forest, out.device);
+      if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
+        out.refusal = fmt::format("{} refuses ({}): {}", side.strategy, scheduler::refusal_name(refusal->refusal), refusal->sentence);
+        return out;
+      }
+      out.plan = std::make_shared<const scheduler::Plan>(std::get<scheduler::Plan>(std::move(result)));
+    }
+    simulate_side(out);
+  } catch (const core::Error& e) {
+    out.plan = nullptr;
+    out.refusal = e.what();
+  } catch (const std::bad_alloc&) {
+    out.plan = nullptr;
+    out.refusal = "this plan needs more memory than the machine has";
+  }
+  return out;
+}
+
+/// "HBM 62 %, merging 9 %": the largest parts of SM time.
+std::string largest_parts(const sim::SmTimeReasons& reasons) {
+  std::vector<SplitPart> parts = time_split(reasons);
+  std::stable_sort(parts.begin(), parts.end(), [](const SplitPart& a, const SplitPart& b) { return a.share > b.share; });
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i < parts.size() && i < 2; ++i) {
+    if (parts[i].share >= 0.05) texts.push_back(fmt::format("{:.0f} % {}", 100 * parts[i].share, parts[i].name));
+  }
+  return core::join(texts, ", ");
+}
+
+}  // namespace
+
+const SideOutcome* Outcome::leading() const {
+  for (const SideOutcome& s : sides) {
+    if (s.shown()) return &s;
+  }
+  return nullptr;
+}
+
+Outcome compute(const Settings& settings, const Given& given) {
+  Outcome out;
+  out.settings = settings;
+  try {
+    traces::check_heads(settings.heads, "heads");
+    const bool own = settings.given_plan && given.plan != nullptr;
+    out.forest = own ? std::make_shared<const PrefixForest>(given.plan->forest) : batch_of(settings, given);
+    out.forest_index = index_forest(*out.forest, settings.heads.kv_bytes_per_token());
+    out.sides[0] = compute_side(settings, SideId::a, *out.forest, given);
+    if (settings.compare) out.sides[1] = compute_side(settings, SideId::b, *out.forest, given);
+  } catch (const core::Error& e) {
+    out.problem = e.what();
+  } catch (const std::bad_alloc&) {
+    out.problem = "this batch needs more memory than the machine has";
+  }
+  return out;
+}
+
+void add_sensitivities(Outcome& outcome) {
+  for (SideOutcome& side : outcome.sides) {
+    if (side.shown()) side.explanation.sensitivities = sim::sensitivities(*side.plan, side.device, side.us());
+  }
+}
+
+std::vector<std::string> verdict_of(const Outcome& outcome) {
+  const SideOutcome &a = outcome.sides[0], &b = outcome.sides[1];
+  if (!outcome.problem.empty()) return {outcome.problem};
+  if (!a.shown()) return {a.refusal};
+  std::vector<std::string> lines;
+  const std::string at = value_text(a.us(), Unit::time_us);
+  const bool devices_differ = a.device.name != b.device.name;
+  const auto name = [&](const SideOutcome& s) { return devices_differ && b.shown() ? fmt::format("{} on {}", s.title, s.device.name) : s.title; };
+  if (b.shown() && a.us() > 0 && b.us() > 0) {
+    const double ratio = b.us() / a.us();
+    const std::string bt = value_text(b.us(), Unit::time_us);
+    if (ratio > 0.97 && ratio < 1.03) {
+      lines.push_back(fmt::format("{} and {} are as good: {} and {}, a difference of {:.1f} %.", name(a), name(b), at, bt, 100 * std::abs(ratio - 1)));
+    } else if (ratio > 1) {
+      lines.push_back(fmt::format("{} is {:.2f}x as fast as {}: {} instead of {}.", name(a), ratio, name(b), at, bt));
+    } else {
+      lines.push_back(fmt::format("{} is {:.2f}x as fast as {}: {} instead of {}.", name(b), 1 / ratio, name(a), bt, at));
+    }
+  } else {
+    lines.push_back(fmt::format("{} takes {} on {}.", a.title, at, a.device.name));
+  }
+  if (a.us() > 0) {
+    const std::string where = largest_parts(a.explanation.sm_time);
+    lines.push_back(fmt::format("{} reaches {:.0f} % of the lower bound{}.", a.title, 100 * a.bound.us / a.us(), where.empty() ? "" : fmt::format("; SM time: {}", where)));
+  }
+  return lines;
+}
+
+}  // namespace espalier::viz

@@ -1,0 +1,55 @@
+// What settings lead to: the batch, and for each side a plan, its simulation and everything views need of them. Computed away from the
+// window, shown when ready; a value that is never changed afterwards.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "scheduler/plan_statistics.h"
+#include "scheduler/validate.h"
+#include "sim/explain.h"
+#include "viz/explore/settings.h"
+#include "viz/model/forest_layout.h"
+#include "viz/model/selection.h"
+#include "viz/model/timeline_layout.h"
+
+namespace espalier::viz {
+
+struct SideOutcome {
+  std::string title;              ///< strategy with its options
+  costmodel::DeviceSpec device;
+  std::string refusal;            ///< why there is no plan; then nothing below is set
+  std::shared_ptr<const scheduler::Plan> plan;
+  sim::Explanation explanation;   ///< with a timeline; sensitivities only after add_sensitivities()
+  scheduler::LowerBound bound;
+  scheduler::PlanStatistics statistics;
+  std::vector<scheduler::Violation> violations;  ///< of plans that came from elsewhere
+  PlanLinks links;
+  TimelineIndex by_queries, by_bound;
+  const TimelineIndex& timeline(ColourBy colour_by) const { return colour_by == ColourBy::queries ? by_queries : by_bound; }
+  bool shown() const { return plan != nullptr; }
+  double us() const { return explanation.result.makespan_us; }
+};
+
+struct Outcome {
+  Settings settings;                                   ///< that it is of
+  std::string problem;                                 ///< why there isn't even a batch; one sentence
+  std::shared_ptr<const traces::PrefixForest> forest;
+  ForestIndex forest_index;
+  std::array<SideOutcome, 2> sides;                    ///< the second is empty without comparison
+  const SideOutcome& side(SideId id) const { return sides[static_cast<std::size_t>(id)]; }
+  /// The plan whose ids selections speak of: that of the first side that has one; null: none.
+  const SideOutcome* leading() const;
+};
+
+/// Never throws for what settings can say: problems become sentences of the outcome.
+Outcome compute(const Settings& settings, const Given& given);
+/// A dozen simulations a side: what a tenth more of each thing would buy.
+void add_sensitivities(Outcome& outcome);
+
+/// The verdict in a sentence or two, most important first.
+std::vector<std::string> verdict_of(const Outcome& outcome);
+
+}  // namespace espalier::viz

@@ -1,0 +1,148 @@
+// Forest and cover on one plane, both at the same zoom.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/text.h"
+#include "viz/explore/view_parts.h"
+#include "viz/model/cell_grid.h"
+#include "viz/picture/drawing.h"
+
+namespace espalier::viz {
+namespace {
+
+using traces::NodeId;
+
+constexpr double kLeft = 44, kBottom = 20, kTop = 2;
+
+ForestWindow window_of(const Session& session, const Outcome& outcome, Area area) {
+  ForestWindow window = whole_forest(*outcome.forest, area.w, area.h);
+  const Span1 &across = session.look.forest_requests, &down = session.look.forest_tokens;
+  window.first_request = across.begin * window.requests;
+  window.first_token = down.begin * window.tokens;
+  window.requests *= across.size();
+  window.tokens *= down.size();
+  window.max_boxes = 20'000;
+  return window;
+}
+
+void axes(Scene& scene, const ForestWindow& window, Area area) {
+  constexpr double kRoom = 26;
+  const Axis down{window.first_token, window.first_token + window.tokens, area.y, area.y + area.h, false, Unit::tokens};
+  for (const Tick& tick : ticks(down, std::max(3, static_cast<int>(area.h / kRoom)))) {
+    scene.shapes.push_back(Line{area.x, tick.pixel, area.x + area.w, tick.pixel, Paint::grid});
+    scene.shapes.push_back(Text{area.x - 6, std::clamp(tick.pixel + 4, area.y + 9, area.y + area.h), tick.label, Paint::muted, kSmall, Anchor::end});
+  }
+  bottom_axis(scene, {window.first_request, window.first_request + window.requests, area.x, area.x + area.w, false, Unit::plain}, area.y + area.h,
+              area.y + area.h);
+}
+
+/// The part of a box that lies in the area; empty where none does.
+Rect clipped(Rect rect, Area area) {
+  const double x1 = std::min(rect.x + rect.w, area.x + area.w), y1 = std::min(rect.y + rect.h, area.y + area.h);
+  rect.x = std::max(rect.x, area.x);
+  rect.y = std::max(rect.y, area.y);
+  rect.w = std::max(0.0, x1 - rect.x);
+  rect.h = std::max(0.0, y1 - rect.y);
+  return rect;
+}
+
+void label(Scene& scene, const Rect& rect, const std::string& text) {
+  if (rect.h < 15 || text_width(text, kSmall) > rect.w - 8) return;
+  scene.shapes.push_back(Text{rect.x + rect.w / 2, rect.y + rect.h / 2 + 4, text, text_on(rect.fill), kSmall, Anchor::middle});
+}
+
+Scene plane_scene(const Outcome& outcome, ViewSize size, const char* title) {
+  Scene scene{size.width, size.height, title, {}};
+  const Area area = plane_area(size);
+  scene.shapes.push_back(Rect{area.x, area.y, area.w, area.h, Paint::panel});
+  if (outcome.forest == nullptr) message(scene, outcome.problem.empty() ? "Planning …" : outcome.problem, area);
+  return scene;
+}
+
+}  // namespace
+
+Area plane_area(ViewSize size) { return {kLeft, kTop, std::max(1.0, size.width - kLeft - 2), std::max(1.0, size.height - kBottom - kTop)}; }
+
+Scene forest_view(const Session& session, const Outcome& outcome, ViewSize size) {
+  Scene scene = plane_scene(outcome, size, "Prefix forest");
+  if (outcome.forest == nullptr) return scene;
+  const Area area = plane_area(size);
+  const ForestWindow window = window_of(session, outcome, area);
+  axes(scene, window, area);
+  const Linked linked = linked_of(session, outcome, SideId::a);
+  const bool any = session.selection.kind != ItemKind::none && !linked.nodes.empty();
+  std::vector<Rect> outlines;
+  for (const ForestBox& box : lay_out_forest(*outcome.forest, outcome.forest_index, window)) {
+    Rect rect = clipped(inset({area.x + box.x, area.y + box.y, box.w, box.h, box.paint}), area);
+    if (rect.w <= 0 || rect.h <= 0) continue;
+    rect.item = box.item;
+    const bool lit = !any || linked.has(box.item);
+    if (!lit) rect.alpha = kDimmed;
+    scene.shapes.push_back(rect);
+    if (any && lit) outlines.push_back(rect);
+    if (box.folded == 1 && lit) label(scene, rect, fmt::format("{}", outcome.forest->tokens[NodeId(box.item.index)]));
+  }
+  for (Rect& rect : outlines) {
+    rect.fill = Paint::none;
+    rect.stroke = Paint::select;
+    scene.shapes.push_back(rect);
+  }
+  return scene;
+}
+
+Scene cover_view(const Session& session, const Outcome& outcome, SideId side, ViewSize size) {
+  Scene scene = plane_scene(outcome, size, "Tasks of the plan");
+  const Area area = plane_area(size);
+  const SideOutcome& shown = outcome.side(side);
+  if (outcome.forest == nullptr) return scene;
+  if (!shown.shown()) {
+    message(scene, shown.refusal, area);
+    return scene;
+  }
+  const ForestWindow window = window_of(session, outcome, area);
+  axes(scene, window, area);
+  const Linked linked = linked_of(session, outcome, side);
+  const bool any = session.selection.kind != ItemKind::none;
+  const bool outline = linked.tasks.size() <= 64;
+  std::vector<Rect> outlines;
+  for (const CoverBox& box : lay_out_cover(*shown.plan, window)) {
+    const bool folded = box.item.kind == ItemKind::none;
+    Rect rect{area.x + box.x, area.y + box.y, box.w, box.h, box.paint};
+    rect = clipped(folded ? rect : inset(rect), area);
+    if (rect.w <= 0 || rect.h <= 0) continue;
+    rect.item = box.item;
+    const bool lit = !any || (!folded && linked.has(box.item));
+    rect.alpha = lit ? level_alpha(box.level) : kDimmed;
+    scene.shapes.push_back(rect);
+    if (any && lit && outline) outlines.push_back(rect);
+  }
+  for (Rect& rect : outlines) {
+    rect.fill = Paint::none;
+    rect.stroke = Paint::select;
+    scene.shapes.push_back(rect);
+  }
+  return scene;
+}
+
+Item forest_item_at(const Session& session, const Outcome& outcome, ViewSize size, double x, double y) {
+  const Area area = plane_area(size);
+  if (outcome.forest == nullptr || !area.has(x, y)) return {};
+  const ForestWindow window = window_of(session, outcome, area);
+  const double request = window.first_request + (x - area.x) / area.w * window.requests;
+  const double token = window.first_token + (y - area.y) / area.h * window.tokens;
+  const std::int32_t node = node_at(*outcome.forest, request, token);
+  return node < 0 ? Item{} : Item{ItemKind::node, node};
+}
+
+Item cover_item_at(const Session& session, const Outcome& outcome, SideId side, ViewSize size, double x, double y) {
+  const Area area = plane_area(size);
+  if (outcome.forest == nullptr || !outcome.side(side).shown() || !area.has(x, y)) return {};
+  const std::vector<CoverBox> boxes = lay_out_cover(*outcome.side(side).plan, window_of(session, outcome, area));
+  for (auto box = boxes.rbegin(); box != boxes.rend(); ++box) {
+    if (Area{area.x + box->x, area.y + box->y, box->w, box->h}.has(x, y)) return box->item;
+  }
+  return {};
+}
+
+}  // namespace espalier::viz

@@ -1,0 +1,158 @@
+#include "viz/explore/session.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace espalier::viz {
+namespace {
+
+constexpr double kLeastShown = 1e-4;
+
+double longest_us(const Outcome& outcome) {
+  return std::max(outcome.sides[0].shown() ? outcome.sides[0].us() : 0, outcome.sides[1].shown() ? outcome.sides[1].us() : 0);
+}
+
+Span1 around(double low, double high) {
+  const double room = std::max(0.1 * (high - low), kLeastShown);
+  return {std::clamp(low - room, 0.0, 1.0), std::clamp(high + room, 0.0, 1.0)};
+}
+
+/// When the tasks and merges of a selection run.
+void fit_time(Session& session, const Outcome& outcome, const Linked& linked) {
+  const SideOutcome& side = outcome.side(session.selected_side);
+  const double whole = longest_us(outcome);
+  double low = whole, high = 0;
+  for (const scheduler::Span& span : side.explanation.result.timeline.spans) {
+    const bool task = span.kind == scheduler::SpanKind::task, step = span.kind == scheduler::SpanKind::step;
+    if (!(task && linked.has({ItemKind::task, span.item})) && !(step && linked.has({ItemKind::merge, span.item}))) continue;
+    low = std::min(low, span.begin_us);
+    high = std::max(high, span.end_us);
+  }
+  if (low < high && whole > 0) session.look.time = around(low / whole, high / whole);
+}
+
+void fit_forest(Session& session, const Outcome& outcome, const Linked& linked) {
+  const traces::PrefixForest& forest = *outcome.forest;
+  if (linked.nodes.empty()) return;
+  const ForestWindow whole = whole_forest(forest, 1, 1);
+  double left = whole.requests, right = 0, top = whole.tokens, bottom = 0;
+  for (const std::int32_t i : linked.nodes) {
+    const traces::NodeId n(i);
+    left = std::min<double>(left, forest.request_begin[n].value);
+    right = std::max<double>(right, forest.request_end[n].value);
+    top = std::min(top, static_cast<double>(forest.tokens_before[n]));
+    bottom = std::max(bottom, static_cast<double>(forest.tokens_before[n] + forest.tokens[n]));
+  }
+  session.look.forest_requests = around(left / whole.requests, right / whole.requests);
+  session.look.forest_tokens = around(top / whole.tokens, bottom / whole.tokens);
+}
+
+void forget_places(Session& session) {
+  session.selection = {};
+  session.look.forest_requests = session.look.forest_tokens = session.look.time = {};
+}
+
+bool same_batch(const Settings& a, const Settings& b) {
+  return a.family == b.family && a.family_options == b.family_options && a.seed == b.seed && a.snapshot == b.snapshot;
+}
+
+/// Carries out one action.
+struct Performer {
+  Session& session;
+  const Outcome& outcome;
+
+  void operator()(const Choose& choose) const {
+    Settings next = session.settings;
+    apply(next, choose.change, session.given);
+    if (next == session.settings) return;
+    session.history.remember(session.settings, choose.change, choose.held);
+    take(std::move(next));
+  }
+  void operator()(const Select& select) const {
+    session.selection = select.item;
+    session.selected_side = select.side;
+  }
+  void operator()(const ShowPanel& show) const {
+    if (session.look.panel != show.panel) session.look.sort_column = -1;
+    session.look.panel = show.panel;
+  }
+  void operator()(const ShowInsight& show) const { session.look.insight = show.insight; }
+  void operator()(const EditSide& edit) const { session.look.edited = edit.side; }
+  void operator()(const SetColourBy& set) const { session.look.colour_by = set.colour_by; }
+  void operator()(const SetTheme& set) const { session.look.theme = set.theme; }
+  void operator()(const ShowHelp& show) const { session.look.help = show.shown; }
+  void operator()(const SortBy& sort) const {
+    session.look.sort_down = session.look.sort_column == sort.column ? !session.look.sort_down : true;
+    session.look.sort_column = sort.column;
+  }
+  void operator()(const Zoom& zoom) const {
+    if (zoom.plane == Plane::time) {
+      session.look.time = zoomed(session.look.time, zoom.factor, zoom.at);
+    } else {
+      session.look.forest_requests = zoomed(session.look.forest_requests, zoom.factor, zoom.at);
+      session.look.forest_tokens = zoomed(session.look.forest_tokens, zoom.factor, zoom.at_y);
+    }
+  }
+  void operator()(const Pan& pan) const {
+    if (pan.plane == Plane::time) {
+      session.look.time = panned(session.look.time, pan.by);
+    } else {
+      session.look.forest_requests = panned(session.look.forest_requests, pan.by);
+      session.look.forest_tokens = panned(session.look.forest_tokens, pan.by_y);
+    }
+  }
+  void operator()(FitAll) const { session.look.forest_requests = session.look.forest_tokens = session.look.time = {}; }
+  void operator()(FitSelection) const {
+    if (!outcome.side(session.selected_side).shown()) return;
+    const Linked linked = linked_of(session, outcome, session.selected_side);
+    fit_time(session, outcome, linked);
+    fit_forest(session, outcome, linked);
+  }
+  void operator()(Undo) const { step(true); }
+  void operator()(Redo) const { step(false); }
+
+  void step(bool back) const {
+    Settings next = session.settings;
+    if (back ? session.history.undo(next) : session.history.redo(next)) take(std::move(next));
+  }
+  /// Ids of another batch or plan mean something else.
+  void take(Settings next) const {
+    if (!same_batch(next, session.settings)) {
+      forget_places(session);
+    } else if (session.selection.kind == ItemKind::task || session.selection.kind == ItemKind::merge) {
+      session.selection = {};
+    }
+    session.settings = std::move(next);
+    if (!session.settings.compare) session.look.edited = SideId::a;
+  }
+};
+
+}  // namespace
+
+void perform(Session& session, const Action& action, const Outcome& outcome) { std::visit(Performer{session, outcome}, action); }
+
+Linked linked_of(const Session& session, const Outcome& outcome, SideId side) {
+  const Selection item = session.selection;
+  const bool of_plan = item.kind == ItemKind::task || item.kind == ItemKind::merge;
+  const SideOutcome& from = outcome.side(of_plan ? session.selected_side : side);
+  if (!from.shown()) return {};
+  Linked all = linked(*from.plan, from.links, item);
+  if (of_plan && side != session.selected_side) {
+    all.tasks.clear();
+    all.merges.clear();
+  }
+  return all;
+}
+
+Span1 zoomed(Span1 shown, double factor, double at) {
+  const double size = std::clamp(shown.size() * factor, kLeastShown, 1.0);
+  const double begin = std::clamp(shown.begin + at * (shown.size() - size), 0.0, 1.0 - size);
+  return {begin, begin + size};
+}
+
+Span1 panned(Span1 shown, double by) {
+  const double begin = std::clamp(shown.begin + by * shown.size(), 0.0, 1.0 - shown.size());
+  return {begin, begin + shown.size()};
+}
+
+}  // namespace espalier::viz

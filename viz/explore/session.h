@@ -1,0 +1,104 @@
+// The explorer's state and everything that can be done to it, as plain data: what panels read, what clicks and keys turn into. No window
+// is needed to try any of it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "viz/explore/outcome.h"
+
+namespace espalier::viz {
+
+enum class Panel : std::uint8_t { timeline, tasks, nodes, requests };   // tabs of the wide card
+enum class Insight : std::uint8_t { why, helps, roofline };             // tabs of the narrow one
+
+/// Part of a picture that is shown, as shares of the whole.
+struct Span1 {
+  double begin = 0, end = 1;
+  double size() const { return end - begin; }
+  friend bool operator==(const Span1&, const Span1&) = default;
+};
+
+struct Look {
+  Theme theme = Theme::dark;
+  ColourBy colour_by = ColourBy::queries;
+  Panel panel = Panel::timeline;
+  Insight insight = Insight::why;
+  SideId edited = SideId::a;        ///< whose controls are shown
+  Span1 time;                       ///< of the longer of both makespans
+  Span1 forest_requests, forest_tokens;
+  std::int32_t sort_column = -1;    ///< of the table that is shown; -1: by id
+  bool sort_down = true;
+  bool help = false;
+  friend bool operator==(const Look&, const Look&) = default;
+};
+
+struct Session {
+  Given given;
+  Settings settings = bundled_settings();
+  Look look;
+  Selection selection;
+  SideId selected_side = SideId::a;  ///< whose plan a selected task or merge is of
+  History history;
+};
+
+// What can be done. Every one of them has a control or a key.
+struct Choose {
+  Change change;
+  bool held = false;  ///< goes on with the drag of the step before
+};
+struct Select {
+  Selection item;
+  SideId side = SideId::a;
+};
+struct ShowPanel {
+  Panel panel;
+};
+struct ShowInsight {
+  Insight insight;
+};
+struct EditSide {
+  SideId side;
+};
+struct SetColourBy {
+  ColourBy colour_by;
+};
+struct SetTheme {
+  Theme theme;
+};
+struct ShowHelp {
+  bool shown;
+};
+struct SortBy {
+  std::int32_t column;
+};
+enum class Plane : std::uint8_t { time, forest };
+/// Wheel over a picture: `factor` < 1 shows less; the point at `at` (and `at_y` in the forest), shares of what is shown, stays where it is.
+struct Zoom {
+  Plane plane;
+  double factor = 1, at = 0.5, at_y = 0.5;
+};
+/// Drag: by shares of what is shown.
+struct Pan {
+  Plane plane;
+  double by = 0, by_y = 0;
+};
+struct FitAll {};
+struct FitSelection {};
+struct Undo {};
+struct Redo {};
+using Action = std::variant<Choose, Select, ShowPanel, ShowInsight, EditSide, SetColourBy, SetTheme, ShowHelp, SortBy, Zoom, Pan, FitAll, FitSelection, Undo, Redo>;
+
+/// Throws Error (usage) where a Choose names something unknown; the session is unchanged then. `outcome` is what is on show.
+void perform(Session& session, const Action& action, const Outcome& outcome);
+
+/// What the selection touches in the plan of a side. A task of the other side lights up the nodes and requests it has to do with.
+Linked linked_of(const Session& session, const Outcome& outcome, SideId side);
+
+/// No more of it than fits its whole; at least a ten-thousandth.
+Span1 zoomed(Span1 shown, double factor, double at);
+Span1 panned(Span1 shown, double by);
+
+}  // namespace espalier::viz

@@ -1,0 +1,243 @@
+#include "viz/explore/settings.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "traces/families.h"
+
+namespace espalier::viz {
+namespace {
+
+constexpr std::size_t kMostSteps = 200;
+constexpr std::int32_t kMostDecoded = 4096;
+
+const traces::Family& family_of(const std::string& name) {
+  std::vector<std::string> names;
+  for (const traces::Family& family : traces::families()) {
+    if (family.name == name) return family;
+    names.emplace_back(family.name);
+  }
+  throw core::usage_error(core::unknown_name("family", name, names));
+}
+
+template <class Option>
+const Option& option_of(const std::vector<Option>& options, std::string_view name) {
+  const auto at = std::find_if(options.begin(), options.end(), [&](const Option& o) { return o.name == name; });
+  if (at != options.end()) return *at;
+  std::vector<std::string> names;
+  for (const Option& option : options) names.emplace_back(option.name);
+  throw core::usage_error(core::unknown_name("option", name, names));
+}
+
+std::string listed(const Numbers& numbers) {
+  std::vector<std::string> parts;
+  for (const auto& [name, value] : numbers) parts.push_back(fmt::format("{}={}", name, value));
+  return core::join(parts, ",");
+}
+
+/// Only what differs from the default is kept, so that equal settings are equal values.
+void set_number(Numbers& numbers, const std::string& name, double value, double fallback) {
+  numbers.erase(name);
+  if (value != fallback) numbers[name] = value;
+}
+
+void set_field(Side& side, const std::string& name, double value, const Given& given) {
+  Side plain = side;
+  plain.device_fields.clear();
+  const costmodel::DeviceSpec device = device_of(plain, given);
+  const costmodel::DeviceField& field = option_of(costmodel::device_fields(), name);
+  value = std::clamp(field.whole ? std::round(value) : value, field.low, field.high);
+  set_number(side.device_fields, name, value, device.*field.member);
+}
+
+void choose_model(Settings& settings, const std::string& name) {
+  const traces::HeadConfig before = settings.heads;
+  settings.heads = traces::parse_heads(traces::model_of(name).heads);
+  settings.heads.q_dtype = before.q_dtype;
+  settings.heads.kv_dtype = before.kv_dtype;
+  settings.model = name;
+}
+
+void set_heads(Settings& settings, const Change& change) {
+  traces::HeadConfig heads = settings.heads;
+  const auto whole = static_cast<std::int32_t>(std::clamp(change.value, 1.0, 512.0));
+  if (change.knob == Knob::kv_dtype) {
+    const auto dtype = traces::dtype_of(change.name);
+    if (!dtype) throw core::usage_error(core::unknown_name("dtype", change.name, {"bf16", "fp16", "fp8_e4m3"}));
+    heads.kv_dtype = *dtype;
+    if (*dtype != traces::Dtype::fp8_e4m3) heads.q_dtype = *dtype;
+  } else if (change.knob == Knob::q_heads) {
+    heads.q_heads = std::max(heads.kv_heads, whole / heads.kv_heads * heads.kv_heads);
+  } else {
+    heads.kv_heads = whole;
+    heads.q_heads = std::max(1, heads.q_heads / whole) * whole;
+  }
+  if (heads.q_heads != settings.heads.q_heads || heads.kv_heads != settings.heads.kv_heads) settings.model.clear();
+  settings.heads = heads;
+}
+
+void apply_to_side(Side& side, const Change& change, const Given& given) {
+  switch (change.knob) {
+    case Knob::strategy:
+      side.strategy = scheduler::find_strategy(change.name).info().name;
+      side.options.clear();
+      if (!scheduler::find_strategy(side.strategy).info().uses_cost_model) side.cost_model.clear();
+      break;
+    case Knob::option: {
+      const scheduler::StrategyOption& option = option_of(scheduler::find_strategy(side.strategy).info().options, change.name);
+      set_number(side.options, change.name, std::clamp(change.value, option.low, option.high), option.fallback);
+      break;
+    }
+    case Knob::cost_model:
+      if (!change.name.empty()) (void)costmodel::cost_model_info(change.name);
+      side.cost_model = change.name;
+      break;
+    case Knob::device: {
+      Side other = side;
+      other.device = change.name;
+      other.device_fields.clear();
+      (void)device_of(other, given);
+      side = other;
+      break;
+    }
+    case Knob::device_field: set_field(side, change.name, change.value, given); break;
+    case Knob::device_reset: side.device_fields.clear(); break;
+    case Knob::query_tile: side.query_tile = static_cast<std::int32_t>(std::clamp(change.value, 0.0, 1024.0)); break;
+    case Knob::kernels: side.kernels = change.value > 0 ? scheduler::KernelSet::published : scheduler::KernelSet::ours; break;
+    default: break;
+  }
+}
+
+}  // namespace
+
+std::string_view side_name(SideId side) { return side == SideId::a ? "A" : "B"; }
+
+Settings bundled_settings() {
+  Settings settings;
+  settings.family = "few_shot";
+  settings.family_options = {{"blocks", 6}, {"questions", 10}, {"root", 2000}};
+  settings.model = "llama3-8b";
+  settings.heads = traces::parse_heads(traces::model_of(settings.model).heads);
+  return settings;
+}
+
+void apply(Settings& settings, const Change& change, const Given& given) {
+  switch (change.knob) {
+    case Knob::family:
+      settings.family = change.name.empty() ? std::string() : std::string(family_of(change.name).name);
+      settings.family_options.clear();
+      settings.given_plan = false;
+      break;
+    case Knob::family_option: {
+      const traces::FamilyOption& option = option_of(family_of(settings.family).options, change.name);
+      const double value = option.kind == traces::OptionKind::whole ? std::round(change.value) : change.value;
+      set_number(settings.family_options, change.name, std::clamp(value, option.low, option.high), option.fallback);
+      break;
+    }
+    case Knob::seed: settings.seed = static_cast<std::uint64_t>(std::max(0.0, change.value)); break;
+    case Knob::snapshot: {
+      const double last = std::max(0.0, static_cast<double>(given.forests.size()) - 1);
+      settings.snapshot = static_cast<std::int32_t>(std::clamp(change.value, 0.0, last));
+      settings.given_plan = false;
+      break;
+    }
+    case Knob::decode_step:
+      settings.decode_step = static_cast<std::int32_t>(std::clamp(change.value, 0.0, double{kMostDecoded}));
+      settings.given_plan = false;
+      break;
+    case Knob::model: choose_model(settings, change.name), settings.given_plan = false; break;
+    case Knob::q_heads:
+    case Knob::kv_heads:
+    case Knob::kv_dtype: set_heads(settings, change), settings.given_plan = false; break;
+    case Knob::compare: settings.compare = change.value > 0; break;
+    case Knob::swap: std::swap(settings.a, settings.b), settings.given_plan = false; break;
+    default:
+      apply_to_side(settings.side(change.side), change, given);
+      // Another device times the given plan; everything else asks for another plan.
+      if (change.side == SideId::a && change.knob != Knob::device && change.knob != Knob::device_field && change.knob != Knob::device_reset) {
+        settings.given_plan = false;
+      }
+  }
+}
+
+costmodel::DeviceSpec device_of(const Side& side, const Given& given) {
+  const auto at = std::find_if(given.devices.begin(), given.devices.end(), [&](const auto& d) { return d.name == side.device; });
+  costmodel::DeviceSpec device = at != given.devices.end() ? *at : costmodel::find_device(side.device);
+  for (const auto& [name, value] : side.device_fields) {
+    device.*option_of(costmodel::device_fields(), name).member = value;
+    device.provenance[name] = {costmodel::Origin::overridden, "explorer"};
+  }
+  if (!side.device_fields.empty()) device.name += ":" + listed(side.device_fields);
+  return device;
+}
+
+std::vector<std::int32_t> query_tiles() {
+  std::set<std::int32_t> tiles;
+  for (const costmodel::KernelConfig& kernel : costmodel::kernel_catalog()) {
+    if (kernel.name.starts_with("espalier_") && kernel.role == costmodel::KernelRole::attend) tiles.insert(kernel.query_tile);
+  }
+  return {tiles.begin(), tiles.end()};
+}
+
+std::string side_title(const Side& side) {
+  std::string title = side.strategy;
+  if (!side.options.empty()) title += ":" + listed(side.options);
+  if (!side.cost_model.empty()) title += fmt::format(" [{}]", side.cost_model);
+  if (side.query_tile > 0) title += fmt::format(", tile {}", side.query_tile);
+  if (side.kernels == scheduler::KernelSet::published) title += ", published kernels";
+  return title;
+}
+
+std::string command_of(const Settings& settings, SideId id, const Given& given) {
+  const Side& side = settings.side(id);
+  std::string command = "espalier plan";
+  const std::size_t snapshot = static_cast<std::size_t>(settings.snapshot);
+  if (!settings.family.empty()) {
+    const std::string options = listed(settings.family_options);
+    command += fmt::format(" --family {}{}{} --seed {}", settings.family, options.empty() ? "" : ":", options, settings.seed);
+  } else if (snapshot < given.forests.size()) {
+    command += fmt::format(" --forest '{}'", given.forests[snapshot]->name);
+  }
+  const std::string options = listed(side.options), fields = listed(side.device_fields);
+  command += settings.model.empty() ? fmt::format(" --heads {}", traces::heads_text(settings.heads)) : fmt::format(" --model {}", settings.model);
+  if (settings.heads.kv_dtype != traces::Dtype::bf16) command += fmt::format(" --dtype {}", traces::dtype_name(settings.heads.kv_dtype));
+  command += fmt::format(" --device {}{}{} --strategy {}{}{}", side.device, fields.empty() ? "" : ":", fields, side.strategy, options.empty() ? "" : ":", options);
+  if (!side.cost_model.empty()) command += fmt::format(" --cost-model {}", side.cost_model);
+  if (side.kernels == scheduler::KernelSet::published) command += " --kernels published";
+  return command + " -o plan.json";
+}
+
+void History::remember(const Settings& before, const Change& change, bool held) {
+  const bool same = open_ && held && change.knob == last_.knob && change.side == last_.side && change.name == last_.name;
+  open_ = true;
+  last_ = change;
+  if (same) return;
+  past_.push_back(before);
+  if (past_.size() > kMostSteps) past_.erase(past_.begin());
+  future_.clear();
+}
+
+bool History::undo(Settings& settings) {
+  if (past_.empty()) return false;
+  future_.push_back(std::move(settings));
+  settings = std::move(past_.back());
+  past_.pop_back();
+  open_ = false;
+  return true;
+}
+
+bool History::redo(Settings& settings) {
+  if (future_.empty()) return false;
+  past_.push_back(std::move(settings));
+  settings = std::move(future_.back());
+  future_.pop_back();
+  open_ = false;
+  return true;
+}
+
+}  // namespace espalier::viz

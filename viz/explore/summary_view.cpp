@@ -1,0 +1,117 @@
+// Figures of both sides, and where their SM time goes.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/text.h"
+#include "viz/explore/view_parts.h"
+#include "viz/model/axis.h"
+#include "viz/model/time_split.h"
+#include "viz/picture/drawing.h"
+
+namespace espalier::viz {
+namespace {
+
+struct Figure {
+  std::string name;
+  std::string (*text)(const SideOutcome&);
+  double (*value)(const SideOutcome&);
+  bool less_is_better;
+};
+
+std::string percent(double share) { return fmt::format("{:.0f} %", 100 * share); }
+
+double share_of_bound(const SideOutcome& s) { return s.us() > 0 ? s.bound.us / s.us() : 0; }
+
+const std::vector<Figure>& figures() {
+  static const std::vector<Figure> kFigures = {
+      {"Time a layer", [](const SideOutcome& s) { return value_text(s.us(), Unit::time_us); }, [](const SideOutcome& s) { return s.us(); }, true},
+      {"Of lower bound", [](const SideOutcome& s) { return percent(share_of_bound(s)); }, share_of_bound, false},
+      {"HBM traffic", [](const SideOutcome& s) { return value_text(static_cast<double>(s.explanation.result.hbm_bytes), Unit::bytes); },
+       [](const SideOutcome& s) { return static_cast<double>(s.explanation.result.hbm_bytes); }, true},
+      {"Tasks", [](const SideOutcome& s) { return core::count_text(s.statistics.tasks); }, [](const SideOutcome& s) { return static_cast<double>(s.statistics.tasks); },
+       true},
+      {"Partial rows", [](const SideOutcome& s) { return core::count_text(s.statistics.partial_rows); },
+       [](const SideOutcome& s) { return static_cast<double>(s.statistics.partial_rows); }, true},
+  };
+  return kFigures;
+}
+
+void bar(Scene& scene, double x, double y, double w, double most, Paint paint) {
+  scene.shapes.push_back(Rect{x, y, most, 5, Paint::panel});
+  if (w > 0) scene.shapes.push_back(Rect{x, y, std::max(1.0, w), 5, paint});
+}
+
+}  // namespace
+
+Scene summary_view(const Outcome& outcome, ViewSize size) {
+  Scene scene{size.width, size.height, "Figures of both sides", {}};
+  const SideOutcome &a = outcome.sides[0], &b = outcome.sides[1];
+  const auto n = static_cast<double>(figures().size());
+  const double column = size.width / n;
+  for (std::size_t i = 0; i < figures().size(); ++i) {
+    const Figure& figure = figures()[i];
+    const double x = static_cast<double>(i) * column;
+    if (i > 0) scene.shapes.push_back(Line{x - 8, 6, x - 8, size.height - 6, Paint::grid});
+    scene.shapes.push_back(Text{x + 6, 14, figure.name, Paint::muted, kSmall});
+    scene.shapes.push_back(Text{x + 6, 40, a.shown() ? figure.text(a) : "–", Paint::ink, 21, Anchor::start, true});
+    if (!outcome.settings.compare) continue;
+    side_badge(scene, SideId::b, x + 6, 58);
+    const std::string other = b.shown() ? figure.text(b) : "refused";
+    scene.shapes.push_back(Text{x + 27, 62, other, Paint::muted, kBody});
+  }
+  return scene;
+}
+
+Scene why_view(const Outcome& outcome, ViewSize size) {
+  Scene scene{size.width, size.height, "SM time by reason", {}};
+  const SideOutcome &a = outcome.sides[0], &b = outcome.sides[1];
+  const bool both = a.shown() && b.shown();
+  if (!a.shown() && !b.shown()) return scene;
+  const std::vector<SplitPart> of_a = time_split(a.explanation.sm_time), of_b = time_split(b.explanation.sm_time);
+  const double number = 48, bars = size.width - 2 * number - 8, row = std::min(34.0, (size.height - 22) / static_cast<double>(of_a.size()));
+  const double ax = size.width - number, bx = size.width;
+  scene.shapes.push_back(Text{0, 11, "share of SM time", Paint::muted, kSmall});
+  if (both) {
+    side_badge(scene, SideId::a, ax - 16, 7);
+    side_badge(scene, SideId::b, bx - 16, 7);
+  }
+  for (std::size_t i = 0; i < of_a.size(); ++i) {
+    const SplitPart& part = of_a[i];
+    const double y = 20 + static_cast<double>(i) * row;
+    scene.shapes.push_back(Rect{0, y + 3, 9, 9, part.paint});
+    scene.shapes.push_back(Text{15, y + 12, part.name, Paint::ink, kBody});
+    bar(scene, 0, y + 18, (a.shown() ? part.share : of_b[i].share) * bars, bars, part.paint);
+    const auto text = [](double share) { return share < 0.0005 ? std::string("–") : fmt::format("{:.1f} %", 100 * share); };
+    if (a.shown()) scene.shapes.push_back(Text{both ? ax : bx, y + 12, text(part.share), Paint::ink, kBody, Anchor::end});
+    if (b.shown()) scene.shapes.push_back(Text{bx, y + 12, text(of_b[i].share), both ? Paint::muted : Paint::ink, kBody, Anchor::end});
+    if (both && of_b[i].share >= 0.005) scene.shapes.push_back(Rect{std::round(of_b[i].share * bars), y + 17, 2, 7, Paint::latency});
+  }
+  return scene;
+}
+
+Scene helps_view(const Outcome& outcome, ViewSize size) {
+  Scene scene{size.width, size.height, "What would help", {}};
+  const SideOutcome* side = outcome.leading();
+  if (side == nullptr) return scene;
+  std::vector<sim::Sensitivity> all = side->explanation.sensitivities;
+  if (all.empty()) {
+    message(scene, "Simulating what a tenth more of each would buy …", {0, 0, size.width, 60});
+    return scene;
+  }
+  std::stable_sort(all.begin(), all.end(), [](const auto& l, const auto& r) { return l.gain > r.gain; });
+  const double row = std::min(34.0, (size.height - 22) / static_cast<double>(all.size()));
+  scene.shapes.push_back(Text{0, 11, fmt::format("time saved by {}", side->title), Paint::muted, kSmall});
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const sim::Sensitivity& s = all[i];
+    const double y = 20 + static_cast<double>(i) * row;
+    const std::string gain = !s.why_not.empty() ? "doesn't fit" : std::abs(s.gain) < 0.0005 ? "–" : fmt::format("{:+.1f} %", 100 * s.gain);
+    scene.shapes.push_back(Text{0, y + 12, fitted(s.change, kBody, size.width - 70), Paint::ink, kBody});
+    scene.shapes.push_back(Text{size.width, y + 12, gain, Paint::ink, kBody, Anchor::end});
+    bar(scene, 0, y + 18, std::min(1.0, std::max(0.0, s.gain) * 10) * size.width, size.width, Paint::merge);
+  }
+  return scene;
+}
+
+}  // namespace espalier::viz

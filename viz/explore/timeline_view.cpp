@@ -1,0 +1,210 @@
+// Both sides' SMs on one time axis, with bandwidth below and SM time above each.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "viz/explore/view_parts.h"
+#include "viz/model/cell_grid.h"
+#include "viz/model/time_split.h"
+#include "viz/picture/drawing.h"
+
+namespace espalier::viz {
+namespace {
+
+using scheduler::Span;
+using scheduler::SpanKind;
+
+constexpr double kLeft = 52, kRight = 2, kAxis = 20, kTitle = 20, kSplit = 12, kBandwidth = 26, kBetween = 10, kGap = 4;
+
+Axis time_axis(const Session& session, const TimelinePlaces& places, const Area& lanes) {
+  const Span1& shown = session.look.time;
+  return {shown.begin * places.end_us, shown.end * places.end_us, lanes.x, lanes.x + lanes.w, false, Unit::time_us};
+}
+
+TimelineWindow window_of(const Session& session, const TimelinePlaces& places, const Track& track, const TimelineIndex& index) {
+  TimelineWindow window;
+  window.begin_us = session.look.time.begin * places.end_us;
+  window.end_us = session.look.time.end * places.end_us;
+  window.lane_count = static_cast<std::int32_t>(index.lanes.size());
+  window.width_px = track.lanes.w;
+  window.height_px = track.lanes.h;
+  window.max_boxes = 25'000;
+  return window;
+}
+
+void draw_boxes(Scene& scene, const TimelineLayout& layout, const TimelineIndex& index, const Area& area, bool dimmed) {
+  const double gap = layout.row_px > 3 ? 0.5 : 0;
+  for (const TimelineBox& box : layout.boxes) {
+    Rect rect{area.x + static_cast<double>(box.x), area.y + box.row * layout.row_px + gap / 2, std::max(0.5, static_cast<double>(box.w) - (box.w > 3 ? 0.5 : 0)),
+              layout.row_px - gap, box.paint};
+    rect.alpha = dimmed ? kDimmed : level_alpha(box.level);
+    if (box.entry >= 0) rect.item = index.item[static_cast<std::size_t>(box.entry)];
+    scene.shapes.push_back(std::move(rect));
+  }
+}
+
+/// What is selected, over the dimmed rest: never folded away, at least a pixel and a half wide.
+void draw_lit(Scene& scene, const TimelineLayout& layout, const TimelineIndex& index, const Linked& linked, const Axis& axis, const Area& area) {
+  constexpr std::int64_t kMost = 20'000;
+  std::int64_t drawn = 0;
+  for (std::int32_t row = 0; row < layout.rows(); ++row) {
+    for (std::int32_t lane = layout.row_begin[static_cast<std::size_t>(row)]; lane < layout.row_begin[static_cast<std::size_t>(row) + 1]; ++lane) {
+      for (std::int32_t e = index.lane_begin[static_cast<std::size_t>(lane)]; e < index.lane_begin[static_cast<std::size_t>(lane) + 1]; ++e) {
+        const auto at = static_cast<std::size_t>(e);
+        if (!linked.has(index.item[at]) || drawn >= kMost) continue;
+        const double x0 = std::max(area.x, axis.to_pixel(index.begin_us[at])), x1 = std::min(area.x + area.w, axis.to_pixel(index.end_us[at]));
+        if (x1 <= area.x || x0 >= area.x + area.w) continue;
+        Rect rect{x0, area.y + row * layout.row_px, std::max(1.5, x1 - x0 - 0.5), std::max(1.5, layout.row_px - 0.5), index.paint[at]};
+        rect.item = index.item[at];
+        if (layout.row_px >= 4 && rect.w >= 4) rect.stroke = Paint::select;
+        scene.shapes.push_back(std::move(rect));
+        ++drawn;
+      }
+    }
+  }
+}
+
+void draw_gaps(Scene& scene, const TimelineIndex& index, const scheduler::Timeline& timeline, const Axis& axis, const Area& area) {
+  for (const std::int32_t g : index.gaps) {
+    const Span& span = timeline.spans[static_cast<std::size_t>(g)];
+    const double x0 = std::max(area.x, axis.to_pixel(span.begin_us)), x1 = std::min(area.x + area.w, axis.to_pixel(span.end_us));
+    if (x1 <= x0) continue;
+    Rect rect{x0, area.y, std::max(0.5, x1 - x0), area.h, Paint::few};
+    rect.alpha = 96;
+    scene.shapes.push_back(std::move(rect));
+  }
+}
+
+void draw_lane_names(Scene& scene, const TimelineIndex& index, const TimelineLayout& layout, const Area& area) {
+  constexpr double kRoom = 34;
+  const std::int32_t every = std::max(1, static_cast<std::int32_t>(std::ceil(kRoom / std::max(1e-6, layout.row_px))));
+  for (std::int32_t row = 0; row < layout.rows(); row += every) {
+    const std::int32_t sm = index.sm[static_cast<std::size_t>(layout.row_begin[static_cast<std::size_t>(row)])];
+    if (row * layout.row_px + 9 > area.h) break;
+    scene.shapes.push_back(Text{area.x - 6, area.y + row * layout.row_px + 9, fmt::format("SM {}", sm), Paint::muted, kSmall, Anchor::end});
+  }
+}
+
+void draw_bandwidth(Scene& scene, const SideOutcome& side, const Axis& axis, const Area& area) {
+  const std::vector<scheduler::CounterSeries>& counters = side.explanation.result.timeline.counters;
+  const auto series = std::find_if(counters.begin(), counters.end(), [](const auto& c) { return c.name == "HBM"; });
+  scene.shapes.push_back(Rect{area.x, area.y, area.w, area.h, Paint::panel});
+  scene.shapes.push_back(Text{area.x - 6, area.y + area.h / 2 + 4, "HBM", Paint::muted, kSmall, Anchor::end});
+  if (series == counters.end()) return;
+  const double most = side.device.hbm_gbps * side.device.hbm_read_fraction;
+  const auto columns = std::max(1, static_cast<std::int32_t>(area.w / 2));
+  const std::vector<double> values = counter_columns(*series, axis.low, axis.high, columns);
+  const auto height = [&](std::size_t c) { return std::round(std::min(1.0, values[c] / most) * area.h * 4) / 4; };
+  for (std::size_t c = 0; c < values.size();) {
+    std::size_t past = c + 1;
+    while (past < values.size() && height(past) == height(c)) ++past;
+    if (height(c) > 0) {
+      Rect rect{area.x + static_cast<double>(c) * area.w / columns, area.y + area.h - height(c), static_cast<double>(past - c) * area.w / columns, height(c), Paint::hbm};
+      rect.alpha = 150;
+      scene.shapes.push_back(std::move(rect));
+    }
+    c = past;
+  }
+}
+
+/// SM time as one bar, as long as the side takes on the whole axis.
+void draw_split(Scene& scene, const SideOutcome& side, const Track& track, double length) {
+  double x = track.lanes.x;
+  for (const SplitPart& part : time_split(side.explanation.sm_time)) {
+    const double w = part.share * length;
+    if (w <= 0) continue;
+    scene.shapes.push_back(Rect{x, track.split_y, w > 2 ? w - 1 : w, kSplit, part.paint});
+    x += w;
+  }
+}
+
+void draw_title(Scene& scene, const SideOutcome& side, const Track& track, bool badge) {
+  double x = track.lanes.x;
+  if (badge) {
+    side_badge(scene, track.side, x, track.title_y + kTitle / 2 - 1);
+    x += 22;
+  }
+  const double y = track.title_y + kTitle / 2 + 3, right = track.lanes.x + track.lanes.w;
+  const std::string time = value_text(side.us(), Unit::time_us);
+  const std::string name = fitted(side.title, kBody, right - x - 200);
+  scene.shapes.push_back(Text{x, y, name, Paint::ink, kBody, Anchor::start, true});
+  scene.shapes.push_back(Text{x + text_width(name, kBody) + 14, y, fmt::format("on {}", side.device.name), Paint::muted, kBody});
+  scene.shapes.push_back(Text{right, y, time, Paint::ink, kBody, Anchor::end, true});
+}
+
+void draw_track(Scene& scene, const Session& session, const Outcome& outcome, const TimelinePlaces& places, const Track& track) {
+  const SideOutcome& side = outcome.side(track.side);
+  const Area& area = track.lanes;
+  const Axis axis = time_axis(session, places, area);
+  draw_title(scene, side, track, places.tracks.size() > 1);
+  draw_split(scene, side, track, side.us() / places.end_us * area.w);
+  scene.shapes.push_back(Rect{area.x, area.y, area.w, area.h, Paint::panel});
+  const TimelineIndex& index = side.timeline(session.look.colour_by);
+  const TimelineWindow window = window_of(session, places, track, index);
+  const TimelineLayout layout = lay_out_timeline(index, window);
+  const Linked linked = linked_of(session, outcome, track.side);
+  const bool any = session.selection.kind != ItemKind::none;
+  draw_gaps(scene, index, side.explanation.result.timeline, axis, area);
+  draw_boxes(scene, layout, index, area, any);
+  if (any) draw_lit(scene, layout, index, linked, axis, area);
+  draw_lane_names(scene, index, layout, area);
+  draw_bandwidth(scene, side, axis, track.bandwidth);
+  const double end = axis.to_pixel(side.us());
+  if (end > area.x && end <= area.x + area.w + 1) {
+    scene.shapes.push_back(Line{end, area.y, end, track.bandwidth.y + track.bandwidth.h, side_paint(track.side), 1.5});
+  }
+}
+
+}  // namespace
+
+TimelinePlaces timeline_places(const Outcome& outcome, ViewSize size) {
+  TimelinePlaces places;
+  places.axis_y = size.height - kAxis;
+  places.end_us = 1e-3;
+  for (const SideId id : kSides) {
+    if (!outcome.side(id).shown()) continue;
+    places.tracks.push_back({id, 0, 0, {}, {}});
+    places.end_us = std::max(places.end_us, outcome.side(id).us());
+  }
+  const auto n = static_cast<double>(places.tracks.size());
+  const double each = (places.axis_y - kBetween * (n - 1)) / std::max(1.0, n), width = std::max(1.0, size.width - kLeft - kRight);
+  double y = 0;
+  for (Track& track : places.tracks) {
+    const double chrome = kTitle + kSplit + kGap + kGap + kBandwidth;
+    track.title_y = y;
+    track.split_y = y + kTitle;
+    track.lanes = {kLeft, y + kTitle + kSplit + kGap, width, std::max(8.0, each - chrome)};
+    track.bandwidth = {kLeft, track.lanes.y + track.lanes.h + kGap, width, kBandwidth};
+    y += each + kBetween;
+  }
+  return places;
+}
+
+Scene timeline_view(const Session& session, const Outcome& outcome, ViewSize size) {
+  Scene scene{size.width, size.height, "Timeline", {}};
+  const TimelinePlaces places = timeline_places(outcome, size);
+  if (places.tracks.empty()) {
+    const bool waiting = outcome.problem.empty() && outcome.sides[0].refusal.empty();
+    message(scene, waiting ? "Planning …" : outcome.problem.empty() ? outcome.sides[0].refusal : outcome.problem, {0, 0, size.width, size.height});
+    return scene;
+  }
+  bottom_axis(scene, time_axis(session, places, places.tracks.front().lanes), places.axis_y, places.axis_y);
+  for (const Track& track : places.tracks) draw_track(scene, session, outcome, places, track);
+  return scene;
+}
+
+TimelineHit timeline_item_at(const Session& session, const Outcome& outcome, ViewSize size, double x, double y) {
+  const TimelinePlaces places = timeline_places(outcome, size);
+  for (const Track& track : places.tracks) {
+    if (!track.lanes.has(x, y)) continue;
+    const TimelineIndex& index = outcome.side(track.side).timeline(session.look.colour_by);
+    const TimelineWindow window = window_of(session, places, track, index);
+    const std::int32_t entry = entry_at(index, window, lay_out_timeline(index, window), x - track.lanes.x, y - track.lanes.y);
+    if (entry < 0) return {{}, track.side, -1};
+    return {index.item[static_cast<std::size_t>(entry)], track.side, index.span[static_cast<std::size_t>(entry)]};
+  }
+  return {};
+}
+
+}  // namespace espalier::viz

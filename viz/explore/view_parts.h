@@ -1,0 +1,22 @@
+// What views share: dimming, numbers of both sides, messages.
+#pragma once
+
+#include <string>
+
+#include "viz/explore/views.h"
+
+namespace espalier::viz {
+
+inline constexpr std::uint8_t kDimmed = 56;
+inline constexpr double kSmall = 11, kBody = 12.5;
+
+/// A sentence in the middle, broken into lines.
+void message(Scene& scene, const std::string& text, Area area);
+/// `text` in lines of at most `width` pixels.
+std::vector<std::string> wrapped(const std::string& text, double size, double width);
+/// The paint that stands for a side.
+Paint side_paint(SideId side);
+/// A small plate with the side's letter, its left edge at x, centred on y.
+void side_badge(Scene& scene, SideId side, double x, double y);
+
+}  // namespace espalier::viz
