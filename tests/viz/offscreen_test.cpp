@@ -1,0 +1,154 @@
+// The real panels without a display: scripted clicks, keys and drags, and the pixels they leave.
+#include <gtest/gtest.h>
+
+#include "viz/ui/offscreen.h"
+
+namespace espalier::viz {
+namespace {
+
+Session small_session() {
+  Session session;
+  session.settings.family_options = {{"blocks", 3}, {"questions", 4}, {"root", 400}};
+  return session;
+}
+
+OffscreenOptions small_window() { return {1100, 700, 1, Face::builtin}; }
+
+TEST(Offscreen, EqualSessionsGiveEqualBytes) {
+  Image first;
+  for (int i = 0; i < 2; ++i) {
+    Offscreen window(small_session(), small_window());
+    window.settle();
+    const Image image = window.picture();
+    EXPECT_EQ(image.width, 1100);
+    if (i == 0) {
+      first = image;
+      continue;
+    }
+    EXPECT_TRUE(first == image);
+    EXPECT_EQ(write_png(first), write_png(image));
+  }
+}
+
+TEST(Offscreen, FramesSettle) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  const Image before = window.picture();
+  window.frame();
+  EXPECT_TRUE(before == window.picture());
+}
+
+TEST(Offscreen, ClickOnANodeSelectsIt) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  ASSERT_TRUE(window.click("forest picture", 0.5, 0.05));
+  EXPECT_EQ(window.explorer().session().selection, (Item{ItemKind::node, 0}));
+  EXPECT_FALSE(linked_of(window.explorer().session(), window.explorer().outcome(), SideId::a).tasks.empty());
+  window.control_key('\x1b');
+  EXPECT_EQ(window.explorer().session().selection.kind, ItemKind::none);
+}
+
+TEST(Offscreen, ClickOnATaskSelectsItOnItsSide) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  const Area picture = window.explorer().placements().find("timeline picture")->second;
+  const Area lanes = timeline_places(window.explorer().outcome(), {picture.w, picture.h}).tracks.at(1).lanes;
+  ASSERT_TRUE(window.click("timeline picture", (lanes.x + lanes.w * 0.4) / picture.w, (lanes.y + 2) / picture.h));
+  EXPECT_EQ(window.explorer().session().selection.kind, ItemKind::task);
+  EXPECT_EQ(window.explorer().session().selected_side, SideId::b);
+}
+
+TEST(Offscreen, DraggedSliderGivesANewSimulationThatUndoTakesBack) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  const double before = window.explorer().outcome().side(SideId::a).us();
+  ASSERT_TRUE(window.drag("HBM", 0.5, 0.05));
+  const double slower = window.explorer().outcome().side(SideId::a).us();
+  EXPECT_GT(slower, 1.5 * before);
+  EXPECT_LT(window.explorer().session().settings.a.device_fields.at("hbm_gbps"), 3350);
+  ASSERT_TRUE(window.click("Undo"));
+  EXPECT_EQ(window.explorer().outcome().side(SideId::a).us(), before) << "a drag is one step";
+  EXPECT_TRUE(window.explorer().session().settings.a.device_fields.empty());
+  window.control_key('y');
+  EXPECT_EQ(window.explorer().outcome().side(SideId::a).us(), slower);
+}
+
+TEST(Offscreen, ComboChoosesAnotherStrategy) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  ASSERT_TRUE(window.click("strategy"));
+  ASSERT_TRUE(window.click("strategy/flash_decoding"));
+  EXPECT_EQ(window.explorer().session().settings.a.strategy, "flash_decoding");
+  EXPECT_EQ(window.explorer().outcome().side(SideId::a).us(), window.explorer().outcome().side(SideId::b).us());
+}
+
+TEST(Offscreen, KeysReachEveryPanel) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  const auto& look = window.explorer().session().look;
+  window.type('2');
+  EXPECT_EQ(look.panel, Panel::tasks);
+  window.type('4');
+  EXPECT_EQ(look.panel, Panel::requests);
+  window.type('6');
+  EXPECT_EQ(look.insight, Insight::helps);
+  window.type('7');
+  EXPECT_EQ(look.insight, Insight::roofline);
+  window.type('t');
+  EXPECT_EQ(look.theme, Theme::light);
+  window.type('e');
+  EXPECT_EQ(look.edited, SideId::b);
+  window.type('1');
+  window.type('w');
+  EXPECT_LT(look.time.size(), 1);
+  window.type('f');
+  EXPECT_EQ(look.time.size(), 1);
+  window.type('?');
+  EXPECT_TRUE(look.help);
+  EXPECT_TRUE(window.explorer().placements().contains("Close"));
+  window.control_key('\x1b');
+  EXPECT_FALSE(look.help);
+}
+
+TEST(Offscreen, WheelZoomsTheTimeline) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  window.wheel("timeline picture", 1);
+  EXPECT_LT(window.explorer().session().look.time.size(), 1);
+  EXPECT_EQ(window.explorer().session().look.forest_requests.size(), 1);
+}
+
+TEST(Offscreen, RowsSelectAndHeadingsSort) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  ASSERT_TRUE(window.click("wide/Nodes"));
+  ASSERT_TRUE(window.click("row 1"));
+  EXPECT_EQ(window.explorer().session().selection, (Item{ItemKind::node, 1}));
+  ASSERT_TRUE(window.click("heading tokens"));
+  EXPECT_EQ(window.explorer().session().look.sort_column, 4);
+}
+
+TEST(Offscreen, ShowsProblemsInsteadOfStopping) {
+  Session session = small_session();
+  session.settings.family.clear();
+  Offscreen window(std::move(session), small_window());
+  window.settle();
+  EXPECT_FALSE(window.explorer().outcome().problem.empty());
+  window.click("forest picture");
+  window.type('3');
+  window.type('7');
+  EXPECT_EQ(window.picture().height, 700);
+}
+
+TEST(Offscreen, ScaleDoublesThePicture) {
+  OffscreenOptions options = small_window();
+  options.scale = 2;
+  Offscreen window(small_session(), options);
+  window.settle();
+  EXPECT_EQ(window.picture().width, 2200);
+  const Area& forest = window.explorer().placements().find("forest picture")->second;
+  EXPECT_GT(forest.w, 400);
+}
+
+}  // namespace
+}  // namespace espalier::viz

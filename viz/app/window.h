@@ -1,0 +1,23 @@
+// The explorer in a window of the desktop: GLFW, OpenGL 3.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "viz/soft/image.h"
+#include "viz/ui/offscreen.h"
+
+namespace espalier::viz {
+
+struct WindowOptions {
+  OffscreenOptions look;
+  /// Reads a file that was dropped on the window into the session; throws Error with a sentence that is then shown.
+  std::function<void(Session&, const std::string& path)> open;
+};
+
+/// Shows the window until it is closed. Throws Error (no device) without a display or OpenGL 3.
+void run_window(Session session, const WindowOptions& options);
+/// Draws the window unseen, with OpenGL, until it has settled.
+Image window_picture(Session session, const WindowOptions& options);
+
+}  // namespace espalier::viz

@@ -1,0 +1,47 @@
+// The explorer's whole window: reads the session and the outcome on show, turns clicks and keys into actions. Knows no files, threads or
+// window systems.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "viz/explore/sorted_table.h"
+#include "viz/ui/widgets.h"
+
+namespace espalier::viz {
+
+class Explorer {
+ public:
+  explicit Explorer(Session session);
+
+  /// Draws a frame between ImGui's NewFrame() and Render(), then performs what was done in it.
+  void frame(const Fonts& fonts, float scale);
+
+  /// Settings that nothing on show or under way answers; asking marks them as under way.
+  std::optional<Settings> wanted();
+  /// Puts an outcome on show. Settings that it is of may be older than the wanted ones.
+  void take(std::shared_ptr<const Outcome> outcome);
+  /// Goes on with another session, as if just started with it.
+  void restart(Session session);
+  /// Shows a sentence until the next action.
+  void say(std::string sentence) { message_ = std::move(sentence); }
+
+  const Session& session() const { return session_; }
+  const Outcome& outcome() const { return *outcome_; }
+  const Placements& placements() const { return placed_; }
+  void perform(const Action& action);
+
+ private:
+  Session session_;
+  std::shared_ptr<const Outcome> outcome_;
+  std::optional<Settings> asked_;
+  Placements placed_;
+  TableCache tables_;
+  std::vector<Action> actions_;
+  std::string message_;
+  bool drag_open_ = false;  ///< the control held now has changed something already
+};
+
+}  // namespace espalier::viz

@@ -1,0 +1,106 @@
+// The wide card: both timelines, or a table of tasks, nodes or requests.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "viz/ui/panels.h"
+
+namespace espalier::viz {
+namespace {
+
+void timeline_tab(const PanelContext& c, ViewSize size) {
+  Widgets& ui = c.ui;
+  const Outcome& o = c.outcome;
+  const Widgets::Pointer p = ui.picture("timeline picture", timeline_view(c.session, o, size));
+  const TimelineHit hit = p.over ? timeline_item_at(c.session, o, size, p.x, p.y) : TimelineHit{};
+  if (p.clicked) c.act(Select{hit.item, hit.side});
+  if (p.over && !p.dragged) ui.tooltip(facts_of(o, hit.side, hit.item), "click to select");
+  const TimelinePlaces places = timeline_places(o, size);
+  if (places.tracks.empty()) return;
+  const Area lanes = places.tracks.front().lanes;
+  if (p.wheel != 0) c.act(Zoom{Plane::time, p.wheel > 0 ? 0.8 : 1.25, std::clamp((p.x - lanes.x) / lanes.w, 0.0, 1.0), 0.5});
+  if (p.dragged && p.dx != 0) c.act(Pan{Plane::time, -p.dx / lanes.w, 0});
+  if (p.double_clicked) c.act(FitAll{});
+}
+
+ItemKind kind_of(Panel panel) {
+  return panel == Panel::tasks ? ItemKind::task : panel == Panel::nodes ? ItemKind::node : ItemKind::request;
+}
+
+/// A row is a click away from a selection; rows linked to it are lit.
+void table_row(const PanelContext& c, const SortedTable& table, std::int32_t row, const Linked& linked) {
+  const Item item{kind_of(c.session.look.panel), row};
+  const bool own = item.kind != ItemKind::task || c.session.selected_side == c.session.look.edited;
+  const bool selected = own && c.session.selection == item, lit = linked.has(item);
+  ImGui::TableNextRow();
+  const std::vector<std::string>& cells = table.data.rows[static_cast<std::size_t>(row)];
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    ImGui::TableNextColumn();
+    if (i == 0) {
+      const std::string id = fmt::format("##row{}", row);
+      if (ImGui::Selectable(id.c_str(), selected, ImGuiSelectableFlags_SpanAllColumns)) c.act(Select{item, c.session.look.edited});
+      c.ui.note(fmt::format("row {}", row));
+      ImGui::SameLine(0, 0);
+    }
+    const float free = ImGui::GetContentRegionAvail().x - ImGui::CalcTextSize(cells[i].c_str()).x;
+    if (table.numeric[i] && free > 0) ImGui::SetCursorPosX(ImGui::GetCursorPosX() + free);
+    c.ui.text(cells[i], lit ? Paint::select : Paint::ink, 12.5);
+  }
+}
+
+void table_tab(const PanelContext& c) {
+  const SideId side = c.session.look.edited;
+  const SortedTable& table = c.tables.get(c.held_outcome, side, c.session.look);
+  if (table.data.rows.empty()) {
+    c.ui.paragraph(c.outcome.side(side).shown() ? "No rows." : c.outcome.side(side).refusal, Paint::muted);
+    return;
+  }
+  const auto columns = static_cast<int>(table.data.headings.size());
+  constexpr ImGuiTableFlags kFlags = ImGuiTableFlags_ScrollX | ImGuiTableFlags_ScrollY | ImGuiTableFlags_BordersInnerH | ImGuiTableFlags_SizingFixedFit;
+  if (!ImGui::BeginTable("rows", columns, kFlags)) return;
+  ImGui::TableSetupScrollFreeze(1, 1);
+  for (std::size_t i = 0; i < table.titles.size(); ++i) {
+    ImGui::TableSetupColumn(table.titles[i].c_str(), ImGuiTableColumnFlags_WidthFixed, ImGui::CalcTextSize(table.widest[i].c_str()).x);
+  }
+  ImGui::TableNextRow(ImGuiTableRowFlags_Headers);
+  for (int i = 0; i < columns; ++i) {
+    ImGui::TableSetColumnIndex(i);
+    const bool by = c.session.look.sort_column == i;
+    const std::string name = fmt::format("{}{}##heading{}", table.titles[static_cast<std::size_t>(i)], !by ? "" : c.session.look.sort_down ? " ↓" : " ↑", i);
+    ImGui::PushStyleColor(ImGuiCol_Text, ImGui::GetStyle().Colors[ImGuiCol_TextDisabled]);
+    if (ImGui::Selectable(name.c_str())) c.act(SortBy{i});
+    c.ui.note("heading " + table.titles[static_cast<std::size_t>(i)]);
+    ImGui::PopStyleColor();
+  }
+  const Linked linked = linked_of(c.session, c.outcome, side);
+  ImGuiListClipper clipper;
+  clipper.Begin(static_cast<int>(table.order.size()));
+  while (clipper.Step()) {
+    for (int i = clipper.DisplayStart; i < clipper.DisplayEnd; ++i) table_row(c, table, table.order[static_cast<std::size_t>(i)], linked);
+  }
+  ImGui::EndTable();
+}
+
+}  // namespace
+
+void wide_panel(const PanelContext& c) {
+  Widgets& ui = c.ui;
+  ui.begin_card("wide", c.regions.wide, nullptr);
+  const std::vector<std::string> names = {"Timeline", "Tasks", "Nodes", "Requests"};
+  if (const auto picked = ui.segments("wide", names, static_cast<std::size_t>(c.session.look.panel))) c.act(ShowPanel{static_cast<Panel>(*picked)});
+  const double scale = static_cast<double>(ui.px(1));
+  if (c.session.look.panel == Panel::timeline) {
+    const float width = ImGui::CalcTextSize("queriesbound").x + 4 * ImGui::GetStyle().FramePadding.x + ui.px(3);
+    ImGui::SameLine(ui.px(c.regions.wide.w - 12) - width);
+    const bool by_bound = c.session.look.colour_by == ColourBy::bound;
+    if (const auto picked = ui.segments("colour", {"queries", "bound"}, by_bound ? 1 : 0)) c.act(SetColourBy{static_cast<ColourBy>(*picked)});
+    ImGui::Dummy({0, ui.px(0)});
+    const ImVec2 left = ImGui::GetContentRegionAvail();
+    timeline_tab(c, {static_cast<double>(left.x) / scale, std::max(60.0, static_cast<double>(left.y) / scale)});
+  } else {
+    table_tab(c);
+  }
+  ui.end_card();
+}
+
+}  // namespace espalier::viz

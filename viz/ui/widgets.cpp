@@ -1,0 +1,210 @@
+#include "viz/ui/widgets.h"
+
+#include <fmt/format.h>
+
+#include <imgui_internal.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "viz/picture/drawing.h"
+#include "viz/ui/draw_list_sink.h"
+
+namespace espalier::viz {
+namespace {
+
+constexpr double kLabel = 0.38;  ///< of a row's width
+
+
+}  // namespace
+
+void Widgets::note(std::string_view name) {
+  const ImVec2 low = ImGui::GetItemRectMin(), high = ImGui::GetItemRectMax();
+  placed_.insert_or_assign(std::string(name), Area{static_cast<double>(low.x), static_cast<double>(low.y), static_cast<double>(high.x - low.x), static_cast<double>(high.y - low.y)});
+}
+
+void Widgets::text(const std::string& text, Paint paint, double size, bool bold) {
+  ImGui::PushFont(font(size, bold));
+  ImGui::PushStyleColor(ImGuiCol_Text, packed(paint, theme_));
+  ImGui::TextUnformatted(text.c_str(), text.c_str() + text.size());
+  ImGui::PopStyleColor();
+  ImGui::PopFont();
+}
+
+void Widgets::paragraph(const std::string& text, Paint paint, double size) {
+  ImGui::PushTextWrapPos(0);
+  this->text(text, paint, size);
+  ImGui::PopTextWrapPos();
+}
+
+void Widgets::heading(const char* text) {
+  ImGui::Dummy({0, px(2)});
+  this->text(text, Paint::ink, 12.5, true);
+}
+
+void Widgets::begin_card(const char* name, const Area& area, const char* title, const std::string& remark) {
+  ImGui::SetCursorPos({px(area.x), px(area.y)});
+  ImGui::BeginChild(name, {px(area.w), px(area.h)}, true, ImGuiWindowFlags_AlwaysUseWindowPadding);
+  placed_.insert_or_assign(std::string("card ") + name, area);
+  if (title == nullptr) return;
+  text(title, Paint::ink, 12.5, true);
+  if (remark.empty()) return;
+  ImGui::SameLine(0, px(10));
+  text(remark, Paint::muted, 11);
+}
+
+void Widgets::end_card() { ImGui::EndChild(); }
+
+bool Widgets::button(const char* label, bool enabled) {
+  ImGui::PushFont(font(12.5, false));
+  ImGui::BeginDisabled(!enabled);
+  const bool pressed = ImGui::Button(label);
+  note(label);
+  ImGui::EndDisabled();
+  ImGui::PopFont();
+  return pressed;
+}
+
+std::optional<std::size_t> Widgets::segments(const char* name, const std::vector<std::string>& labels, std::size_t chosen) {
+  std::optional<std::size_t> picked;
+  ImGui::PushFont(font(12.5, false));
+  ImGui::PushID(name);
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    if (i > 0) ImGui::SameLine(0, px(3));
+    const bool on = i == chosen;
+    ImGui::PushStyleColor(ImGuiCol_Button, packed(on ? Paint::hbm : Paint::panel, theme_));
+    ImGui::PushStyleColor(ImGuiCol_ButtonHovered, packed(on ? Paint::hbm : Paint::grid, theme_));
+    ImGui::PushStyleColor(ImGuiCol_Text, packed(on ? Paint::page : Paint::muted, theme_));
+    if (ImGui::Button(labels[i].c_str()) && !on) picked = i;
+    ImGui::PopStyleColor(3);
+    note(fmt::format("{}/{}", name, labels[i]));
+  }
+  ImGui::PopID();
+  ImGui::PopFont();
+  return picked;
+}
+
+void Widgets::label(const char* text) {
+  const float width = ImGui::GetContentRegionAvail().x;
+  ImGui::AlignTextToFramePadding();
+  ImGui::PushStyleColor(ImGuiCol_Text, packed(Paint::muted, theme_));
+  ImGui::TextUnformatted(text);
+  ImGui::PopStyleColor();
+  ImGui::SameLine(ImGui::GetStyle().WindowPadding.x + width * static_cast<float>(kLabel));
+}
+
+void Widgets::chevron(const Area& box) {
+  const double x = box.x + box.w - 14, y = box.y + box.h / 2 - 2;
+  Scene scene;
+  scene.shapes = {Line{x - 4, y, x, y + 4, Paint::muted, 1.5}, Line{x, y + 4, x + 4, y, Paint::muted, 1.5}};
+  DrawListSink sink({ImGui::GetWindowDrawList(), {0, 0}, scale_, theme_, &fonts_});
+  draw(scene, sink);
+}
+
+std::optional<std::size_t> Widgets::combo(const char* label_text, const std::vector<std::string>& entries, std::size_t chosen) {
+  std::optional<std::size_t> picked;
+  ImGui::PushFont(font(12.5, false));
+  label(label_text);
+  ImGui::SetNextItemWidth(-1);
+  const ImVec2 corner = ImGui::GetCursorScreenPos();
+  const Area box{static_cast<double>(corner.x / scale_), static_cast<double>(corner.y / scale_), static_cast<double>(ImGui::GetContentRegionAvail().x / scale_),
+                 static_cast<double>(ImGui::GetFrameHeight() / scale_)};
+  const std::string shown = chosen < entries.size() ? fitted(entries[chosen], 12.5, box.w - 26) : "";
+  const bool open = ImGui::BeginCombo(fmt::format("##{}", label_text).c_str(), shown.c_str(),
+                                      ImGuiComboFlags_HeightLarge | ImGuiComboFlags_NoArrowButton);
+  if (open) {
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      if (ImGui::Selectable(entries[i].c_str(), i == chosen)) picked = i;
+      note(fmt::format("{}/{}", label_text, entries[i]));
+    }
+    ImGui::EndCombo();
+  }
+  placed_.insert_or_assign(label_text, Area{box.x * scale_, box.y * scale_, box.w * scale_, box.h * scale_});
+  chevron(box);
+  ImGui::PopFont();
+  return picked;
+}
+
+bool Widgets::slider(const char* label_text, double& value, const Range& range) {
+  ImGui::PushFont(font(12.5, false));
+  label(label_text);
+  const float row = ImGui::GetFrameHeight(), left = ImGui::GetCursorPosX(), top = ImGui::GetCursorPosY(), right = left + ImGui::GetContentRegionAvail().x;
+  const std::string id = fmt::format("##{}", label_text);
+  // The value stands beside the slider, except while it is typed.
+  const bool typed = ImGui::GetIO().WantTextInput && ImGui::GetActiveID() == ImGui::GetID(id.c_str());
+  std::array<char, 64> shown{};
+  ImFormatString(shown.data(), shown.size(), range.format, value);
+  ImGui::PushFont(font(11, false));
+  ImGui::PushStyleVar(ImGuiStyleVar_FramePadding, {px(2), 0});
+  ImGui::SetCursorPosY(top + (row - ImGui::GetFrameHeight()) / 2);
+  ImGui::SetNextItemWidth(typed ? right - left : (right - left) * 0.5F);
+  ImGuiSliderFlags flags = ImGuiSliderFlags_AlwaysClamp | ImGuiSliderFlags_NoRoundToFormat;
+  if (range.log) flags |= ImGuiSliderFlags_Logarithmic;
+  ImGui::PushStyleColor(ImGuiCol_Text, typed ? packed(Paint::ink, theme_) : 0U);
+  const bool changed = ImGui::SliderScalar(id.c_str(), ImGuiDataType_Double, &value, &range.low, &range.high, range.format, flags);
+  ImGui::PopStyleColor();
+  note(label_text);
+  if (changed && range.whole) value = std::round(value);
+  ImGui::PopStyleVar();
+  ImGui::PopFont();
+  if (!typed) {
+    ImGui::SameLine();
+    ImGui::SetCursorPos({right - ImGui::CalcTextSize(shown.data()).x, top});
+    ImGui::TextUnformatted(shown.data());
+  }
+  ImGui::SetCursorPosY(top + row + ImGui::GetStyle().ItemSpacing.y * 0.7F);
+  ImGui::PopFont();
+  return changed;
+}
+
+Widgets::Pointer Widgets::picture(const char* name, const Scene& scene) {
+  Pointer pointer;
+  const ImVec2 origin = ImGui::GetCursorScreenPos();
+  ImGui::InvisibleButton(name, {std::max(1.0F, px(scene.width)), std::max(1.0F, px(scene.height))});
+  note(name);
+  DrawListSink sink({ImGui::GetWindowDrawList(), origin, scale_, theme_, &fonts_});
+  draw(scene, sink);
+  const ImGuiIO& io = ImGui::GetIO();
+  pointer.over = ImGui::IsItemHovered();
+  pointer.x = static_cast<double>((io.MousePos.x - origin.x) / scale_);
+  pointer.y = static_cast<double>((io.MousePos.y - origin.y) / scale_);
+  if (ImGui::IsItemActive() && ImGui::IsMouseDragging(0, px(3))) {
+    pointer.dragged = true;
+    pointer.dx = static_cast<double>(io.MouseDelta.x / scale_);
+    pointer.dy = static_cast<double>(io.MouseDelta.y / scale_);
+  }
+  const ImVec2 moved = ImGui::GetMouseDragDelta(0, 0);
+  const bool still = std::abs(moved.x) + std::abs(moved.y) < px(4);
+  pointer.clicked = ImGui::IsItemDeactivated() && pointer.over && still;
+  pointer.double_clicked = pointer.over && ImGui::IsMouseDoubleClicked(0);
+  if (pointer.over) pointer.wheel = static_cast<double>(io.MouseWheel);
+  return pointer;
+}
+
+void Widgets::facts(const Facts& facts) {
+  const float left = ImGui::GetCursorPosX();
+  const float column = left + px(88);
+  ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, {px(8), px(3.5)});
+  for (const Fact& fact : facts.facts) {
+    text(fact.name, Paint::muted, 12.5);
+    ImGui::SameLine(column);
+    text(fact.value, Paint::ink, 12.5);
+  }
+  ImGui::PopStyleVar();
+}
+
+void Widgets::tooltip(const Facts& shown, const std::string& hint) {
+  if (shown.title.empty()) return;
+  ImGui::BeginTooltip();
+  text(shown.title, Paint::ink, 12.5, true);
+  for (const Fact& fact : shown.facts) {
+    text(fact.name, Paint::muted, 11);
+    ImGui::SameLine(px(108));
+    text(fact.value, Paint::ink, 11);
+  }
+  if (!hint.empty()) text(hint, Paint::muted, 11);
+  ImGui::EndTooltip();
+}
+
+}  // namespace espalier::viz

@@ -1,0 +1,68 @@
+// The explorer's controls: ImGui's, in our sizes, each noting where it stands under which name, so that tests click by name.
+#pragma once
+
+#include <imgui.h>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "viz/explore/views.h"
+#include "viz/ui/fonts.h"
+
+namespace espalier::viz {
+
+/// Where widgets stood in the last frame, by name, in pixels.
+using Placements = std::map<std::string, Area, std::less<>>;
+
+class Widgets {
+ public:
+  Widgets(const Fonts& fonts, float scale, Theme theme, Placements& placed) : fonts_(fonts), scale_(scale), theme_(theme), placed_(placed) {}
+
+  float px(double value) const { return static_cast<float>(value) * scale_; }
+  Theme theme() const { return theme_; }
+  ImFont* font(double size, bool bold) const { return fonts_.at(size, bold); }
+
+  /// A card with a title, its content beginning below; end_card() always follows.
+  void begin_card(const char* name, const Area& area, const char* title, const std::string& remark = {});
+  void end_card();
+  void heading(const char* text);
+  void text(const std::string& text, Paint paint, double size = 12.5, bool bold = false);
+  void paragraph(const std::string& text, Paint paint, double size = 12.5);
+
+  bool button(const char* label, bool enabled = true);
+  /// One of several, side by side; the one chosen by a click.
+  std::optional<std::size_t> segments(const char* name, const std::vector<std::string>& labels, std::size_t chosen);
+  /// A row with a name on the left.
+  std::optional<std::size_t> combo(const char* label, const std::vector<std::string>& entries, std::size_t chosen);
+  struct Range {
+    double low = 0, high = 1;
+    bool whole = false, log = false;
+    const char* format = "%.4g";
+  };
+  /// True while it changes `value`.
+  bool slider(const char* label, double& value, const Range& range);
+
+  /// What the mouse does over a picture; places are pixels at scale 1 from its corner.
+  struct Pointer {
+    bool over = false, clicked = false, dragged = false, double_clicked = false;
+    double x = 0, y = 0, dx = 0, dy = 0, wheel = 0;
+  };
+  Pointer picture(const char* name, const Scene& scene);
+  void tooltip(const Facts& facts, const std::string& hint);
+  void facts(const Facts& facts);
+  /// Remembers where the last item stands.
+  void note(std::string_view name);
+
+ private:
+  void label(const char* text);
+  void chevron(const Area& box);
+  const Fonts& fonts_;
+  float scale_;
+  Theme theme_;
+  Placements& placed_;
+};
+
+}  // namespace espalier::viz
