@@ -66,6 +66,23 @@ struct ExportCommand {
 };
 int run_export(const ExportCommand& command);
 
+struct ViewCommand {
+  std::string file;            ///< a plan or forests; empty: the inputs below, or the bundled example
+  InputOptions inputs;
+  HeadOptions heads;
+  std::vector<std::string> devices;  ///< of side A, of side B
+  std::string strategy;              ///< of side A, or of both: a,b
+  std::string render;                ///< PNG to write in place of a window
+  std::string size = "1280x800";
+  double scale = 1;
+  bool gl = false;  ///< render with OpenGL in a hidden window
+  std::string theme = "dark";
+  std::string font = "best";   ///< or builtin: the same picture on every machine
+  std::string select;          ///< node:3, request:7, task:12, merge:0
+  std::string panel, insight;  ///< tabs to open
+};
+int run_view(const ViewCommand& command);
+
 struct CompareCommand {
   InputOptions inputs;
   HeadOptions heads;

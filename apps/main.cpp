@@ -75,6 +75,7 @@ struct Commands {
   apps::PlanCommand plan;
   apps::PlanFileCommand check, sim, run;
   apps::ExportCommand exported;
+  apps::ViewCommand view;
   apps::CompareCommand compare;
   apps::CostTableCommand cost_table;
   apps::TuneCommand tune;
@@ -155,6 +156,25 @@ void add_export(CLI::App& app, Commands& c, int& code) {
   exported->add_option("--theme", c.exported.theme, "svg: light, dark, or auto (the reader's preference)")->capture_default_str();
   exported->add_option("-o,--output", c.exported.output, "file; - is stdout")->capture_default_str();
   exported->callback([&] { code = apps::run_export(c.exported); });
+}
+
+void add_view(CLI::App& app, Commands& c, int& code) {
+  CLI::App* view = app.add_subcommand("view", "explore a batch in a window: forest, plan and timeline, linked; or draw that window into a file");
+  view->add_option("file", c.view.file, "plan/1 file, forests, or a block table; an example when nothing is given");
+  add_inputs(*view, c.view.inputs);
+  add_heads(*view, c.view.heads);
+  view->add_option("--device", c.view.devices, "device of side A; given twice, of side A and of side B")->allow_extra_args(false);
+  view->add_option("--strategy", c.view.strategy, "of side A, or of both: a,b:option=value");
+  view->add_option("--render", c.view.render, "write the window as PNG, with no display needed; - is stdout");
+  view->add_flag("--gl", c.view.gl, "render with OpenGL in a hidden window, as the screen would show it");
+  view->add_option("--size", c.view.size, "window in pixels at scale 1")->capture_default_str();
+  view->add_option("--scale", c.view.scale, "size of everything")->check(CLI::Range(0.5, 4.0))->capture_default_str();
+  view->add_option("--theme", c.view.theme, "dark or light")->capture_default_str();
+  view->add_option("--font", c.view.font, "best (of those installed) or builtin (the same on every machine)")->capture_default_str();
+  view->add_option("--select", c.view.select, "node:N, request:N, task:N or merge:N");
+  view->add_option("--panel", c.view.panel, "timeline, tasks, nodes or requests");
+  view->add_option("--insight", c.view.insight, "why, helps or roofline");
+  view->callback([&] { code = apps::run_view(c.view); });
 }
 
 void add_compare(CLI::App& app, Commands& c, int& code) {
@@ -248,7 +268,7 @@ int parse_and_run(int argc, char** argv) {
   commands.compare.command_line = commands.tune.command_line = joined(argc, argv);
   int code = 0;
   if (const std::string first = argc > 1 ? argv[1] : "-"; !first.starts_with('-')) {
-    const std::vector<std::string> names = {"list", "trace", "plan", "check", "sim", "run", "export", "compare", "cost-table", "tune", "validate", "calibrate"};
+    const std::vector<std::string> names = {"list", "trace", "plan", "check", "sim", "run", "export", "view", "compare", "cost-table", "tune", "validate", "calibrate"};
     if (std::find(names.begin(), names.end(), first) == names.end()) {
       throw core::usage_error(core::unknown_name("command", first, names));
     }
@@ -258,6 +278,7 @@ int parse_and_run(int argc, char** argv) {
   add_plan(app, commands, code);
   add_plan_files(app, commands, code);
   add_export(app, commands, code);
+  add_view(app, commands, code);
   add_compare(app, commands, code);
   add_cost_table(app, commands, code);
   add_tune(app, commands, code);

@@ -145,6 +145,19 @@ TEST(Architecture, LibrariesNeitherPrintNorExit) {
   }
 }
 
+TEST(Architecture, OnlyTheWindowKnowsItsLibraries) {
+  for (const auto& [folder, allowed] : kAllowed) {
+    for (const fs::path& file : sources(folder)) {
+      const std::string place = fs::relative(file, ESPALIER_SOURCE_DIR).string();
+      const bool window = place.starts_with("viz/ui/") || place.starts_with("viz/soft/") || place.starts_with("viz/app/");
+      const std::string text = text_of(file);
+      for (const char* name : {"ImGui::", "<imgui", "<GLFW", "<GL/", "<png.h>"}) {
+        EXPECT_TRUE(window || text.find(name) == std::string::npos) << place << " uses " << name;
+      }
+    }
+  }
+}
+
 TEST(Architecture, CoreHasAtMostEightHeaders) {
   int headers = 0;
   for (const fs::path& file : sources("core")) headers += file.extension() == ".h";

@@ -1,0 +1,104 @@
+// `espalier view` from outside: files, exit codes, and the real window under Xvfb against the pixels made on the CPU.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <png.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "tests/apps/command.h"
+#include "viz/soft/image.h"
+
+namespace espalier::viz {
+namespace {
+
+class View : public apps::CommandTest {
+ protected:
+  /// Not the command itself, but something that calls it.
+  Result shell(const std::string& line) const {
+    const int status = std::system(fmt::format("cd '{}' && {} >stdout.txt 2>stderr.txt", folder_.string(), line).c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read("stdout.txt"), read("stderr.txt")};
+  }
+
+  Image picture(const std::string& name) const {
+    const std::string path = (folder_ / name).string();
+    png_image header;
+    std::memset(&header, 0, sizeof header);
+    header.version = PNG_IMAGE_VERSION;
+    Image image;
+    if (png_image_begin_read_from_file(&header, path.c_str()) == 0) return image;
+    header.format = PNG_FORMAT_RGB;
+    image.width = static_cast<std::int32_t>(header.width);
+    image.height = static_cast<std::int32_t>(header.height);
+    image.rgb.resize(PNG_IMAGE_SIZE(header));
+    if (png_image_finish_read(&header, nullptr, image.rgb.data(), 0, nullptr) == 0) image = {};
+    return image;
+  }
+};
+
+std::int64_t lines(const std::string& text) { return std::count(text.begin(), text.end(), '\n'); }
+
+/// Peak signal over noise, in dB.
+double likeness(const Image& a, const Image& b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.rgb.size(); ++i) sum += std::pow(1.0 * a.rgb[i] - b.rgb[i], 2);
+  return 10 * std::log10(255.0 * 255.0 / std::max(1e-9, sum / static_cast<double>(a.rgb.size())));
+}
+
+TEST_F(View, RendersTheSameBytesTwice) {
+  for (const char* name : {"a.png", "b.png"}) {
+    const Result r = run(fmt::format("view --family tot --select node:3 --size 1000x640 --render {}", name));
+    ASSERT_EQ(r.code, 0) << r.err;
+  }
+  EXPECT_EQ(read("a.png"), read("b.png"));
+  EXPECT_EQ(picture("a.png").width, 1000);
+  EXPECT_EQ(picture("a.png").height, 640);
+}
+
+TEST_F(View, OpensWhatThePlanCommandWrites) {
+  ASSERT_EQ(run("plan --family rag --strategy fasttree -o plan.json").code, 0);
+  const Result r = run("view plan.json --render plan.png");
+  EXPECT_EQ(r.code, 0) << r.err;
+  std::string text = read("plan.json");
+  char& digit = text.at(text.find_first_of("12345678", text.find("tokens")));
+  ++digit;
+  write("plan.json", text);
+  const Result changed = run("view plan.json --render changed.png");
+  EXPECT_EQ(changed.code, 2);
+  EXPECT_EQ(lines(changed.err), 1) << changed.err;
+}
+
+TEST_F(View, SaysWhatIsWrongInOneSentence) {
+  write("wrong.json", "{\"schema\": \"plan/9\"}");
+  write("empty.jsonl", "");
+  for (const char* call : {"wrong.json", "empty.jsonl", "missing.json", "--select leaf:1", "--theme grey", "--size 12x", "--strategy a,b,c", "--strategy codex"}) {
+    const Result r = run(fmt::format("view --render x.png {}", call));
+    EXPECT_EQ(r.code, 2) << call << r.err;
+    EXPECT_EQ(lines(r.err), 1) << r.err;
+    EXPECT_FALSE(exists("x.png")) << call;
+  }
+}
+
+TEST_F(View, NeedsADisplayOnlyForAWindow) {
+  const Result r = shell("env -u DISPLAY -u WAYLAND_DISPLAY '" ESPALIER_BINARY_DIR "/espalier' view");
+  EXPECT_EQ(r.code, 2);
+  EXPECT_NE(r.err.find("--render"), std::string::npos) << r.err;
+  EXPECT_EQ(lines(r.err), 1) << r.err;
+}
+
+TEST_F(View, WindowShowsWhatTheProcessorDraws) {
+  if (std::string(ESPALIER_XVFB_RUN).empty()) GTEST_SKIP() << "xvfb-run isn't installed";
+  // Mesa keeps some memory to itself.
+  const Result gl = shell("env ASAN_OPTIONS=detect_leaks=0 " ESPALIER_XVFB_RUN " -a -s '-screen 0 1280x800x24' '" ESPALIER_BINARY_DIR "/espalier' view --gl --render gl.png");
+  ASSERT_EQ(gl.code, 0) << gl.err;
+  const Result soft = run("view --render soft.png");
+  ASSERT_EQ(soft.code, 0) << soft.err;
+  const Image shown = picture("gl.png"), made = picture("soft.png");
+  ASSERT_EQ(shown.rgb.size(), made.rgb.size());
+  ASSERT_FALSE(made.rgb.empty());
+  EXPECT_GT(likeness(shown, made), 45);
+}
+
+}  // namespace
+}  // namespace espalier::viz
