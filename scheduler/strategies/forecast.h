@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 
 #include "scheduler/strategies/tile_kernel.h"
@@ -22,9 +23,9 @@ struct CtaClass {
 };
 
 struct Workload {
-  std::span<const CtaClass> classes;
+  std::span<const CtaClass> classes;  ///< kernels by rising tile, the classes of each by rising length
   bool merges_in_place = true;  ///< on arrival, in the launch of the tasks; else in a launch after them
-  bool in_step = false;          ///< CTAs are about equally long
+  double copies = 1;             ///< CTAs of a tile
   double requests = 0;
   double partial_rows = 0;  ///< of one head, over all requests
 };
@@ -60,7 +61,7 @@ struct LeastLoad {
 /// Neither forecast() nor forecast_shares() of any plan of such a cover is below this.
 double least_forecast_us(const PlanRequest& request, const LeastLoad& load);
 
-/// Kernels run side by side.
-Forecast forecast(const PlanRequest& request, const Workload& work);
+/// Kernels run side by side. A forecast that can't be below `limit_us` may stop at any total from there on that it is not below either.
+Forecast forecast(const PlanRequest& request, const Workload& work, double limit_us = std::numeric_limits<double>::infinity());
 
 }  // namespace espalier::scheduler::planning

@@ -28,6 +28,7 @@ std::vector<TileKernel> tile_kernels(const PlanRequest& request) {
     kernel.residents = costmodel::ctas_per_sm(config, request.heads, device);
     kernel.tile_us = costmodel::tile_cycles(shape, config, request.heads, device).total / device.clocks_per_us();
     const double ring = static_cast<double>(std::max(config.stages - 1, 1) * config.kv_tile * request.heads.kv_bytes_per_token_head());
+    kernel.ring_bytes = ring;
     kernel.bytes_per_us = std::min(ring / (device.hbm_latency_ns * 1e-3), device.sm_port_bytes_per_clk * device.clocks_per_us());
     kernels.push_back(kernel);
   }

@@ -13,6 +13,7 @@ struct TileKernel {
   std::int32_t queries = 1;    ///< requests of a full tile
   std::int32_t residents = 1;  ///< CTAs an SM holds
   double tile_us = 0;          ///< one KV tile of a full query tile, alone on its SM
+  double ring_bytes = 0;       ///< in flight
   double bytes_per_us = 0;     ///< most that one CTA reads: bytes in flight over latency, or the SM's port
 };
 

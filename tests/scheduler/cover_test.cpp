@@ -185,7 +185,7 @@ class ForecastLimits : public testing::Test {
   ForecastLimits() : request_{forest_, heads_, device_}, kernels_(tile_kernels(request_)) {}
   Forecast of(double tokens, double ctas, double cold = 1, double partial_rows = 0) {
     const CtaClass one{&kernels_[0], tokens, ctas, cold};
-    return forecast(request_, {std::span(&one, 1), true, true, 64, partial_rows});
+    return forecast(request_, {std::span(&one, 1), true, 8, 64, partial_rows});
   }
   traces::PrefixForest forest_ = traces::parse_tree("64|8192");
   traces::HeadConfig heads_ = traces::parse_heads("32/8/128");
@@ -233,7 +233,10 @@ Forecast forecast_uncut(const PlanRequest& request, const std::vector<TileKernel
                          static_cast<double>(cover.layers[h].unique) / static_cast<double>(read)});
     }
   }
-  return forecast(request, {classes, kernels.size() == 1, false, static_cast<double>(request.forest.request_count()),
+  std::stable_sort(classes.begin(), classes.end(), [](const CtaClass& a, const CtaClass& b) {
+    return std::pair(a.kernel, a.tokens) < std::pair(b.kernel, b.tokens);
+  });
+  return forecast(request, {classes, kernels.size() == 1, copies, static_cast<double>(request.forest.request_count()),
                             static_cast<double>(cover.partial_rows)});
 }
 

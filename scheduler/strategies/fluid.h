@@ -1,0 +1,45 @@
+// CTAs as a fluid: how long the device takes to work off CTAs that share HBM, L2 and the SMs' pipes.
+//
+// Classes of equal CTAs are dispatched in order onto the free slots; those that wait take the slots of those that leave. The CTAs of a
+// kernel progress at one rate, so only arrivals and departures are events. Waves drift apart on a device: what a CTA loses between its
+// predecessor's last byte and its own first one others fill, so it bounds the rate of later CTAs and isn't a pause.
+#pragma once
+
+#include <cstddef>
+#include <limits>
+#include <span>
+
+#include "costmodel/device_spec.h"
+
+namespace espalier::scheduler::planning {
+
+/// CTAs of one kernel, on KV of one reuse.
+struct FluidKernel {
+  double missed = 1;          ///< share of the KV bytes that comes from HBM
+  double cap = 0;             ///< bytes a microsecond of a CTA alone
+  double unloaded = 0;        ///< bytes a microsecond that its bytes in flight could sustain
+  double unloaded_hbm = 0;    ///< of these, from HBM
+  double sm_us_per_byte = 0;  ///< of an SM's pipes
+  double sms = 1;             ///< SMs a CTA takes: 1 over those resident
+  double fixed_us = 0;        ///< of a CTA, before its first byte and after its last
+  double opening_us = 0;      ///< HBM's time for the bytes that a CTA asks for at first
+};
+inline constexpr std::size_t kMaxFluidKernels = 4;
+
+/// Left uninitialised: planners keep arrays of them.
+struct FluidClass {
+  std::size_t kernel;
+  double ctas;
+  double bytes;  ///< of KV, a CTA
+};
+
+/// Bytes a microsecond that CTAs draw from a memory of `peak`, when what they have in flight could sustain `unloaded`: Little's law with the
+/// device's soft corner.
+double soft_corner(const costmodel::DeviceSpec& device, double unloaded, double peak);
+
+/// Microseconds from the first CTA's first byte to the last one's last, for classes in the order of their dispatch. Gives up, with a
+/// time above `limit_us`, once it can't be below that. At most kMaxFluidKernels kernels.
+double fluid_us(const costmodel::DeviceSpec& device, std::span<const FluidKernel> kernels, std::span<const FluidClass> classes,
+                double limit_us = std::numeric_limits<double>::infinity());
+
+}  // namespace espalier::scheduler::planning
