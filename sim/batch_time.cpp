@@ -47,9 +47,7 @@ class BatchTimer::Steps {
     if (ctas_ <= slots_) rates_ = together;
     lay_out(batch);
     const double us = drain() + (ctas_ <= slots_ ? 0 : std::max(0.0, lockstep - steady) / ctas_);
-    double arrival = 0;
-    for (const CtaRun& run : batch.arrivals) arrival = std::max(arrival, alone(run));
-    return us + arrival;
+    return us + arrivals_us(batch);
   }
 
  private:
@@ -186,6 +184,18 @@ class BatchTimer::Steps {
     if (kind.main_class >= 0) us += kind.main_bytes / rates_[place_of(kind.main_class)].bytes_per_us;
     if (kind.io_class >= 0) us += kind.io_bytes / rates_[place_of(kind.io_class)].bytes_per_us;
     return us;
+  }
+
+  /// Merges on arrival take the slots of the CTAs they follow: those of earlier waves before the next CTA does, those of the last one after it.
+  double arrivals_us(const CtaBatch& batch) const {
+    double all = 0, longest = 0;
+    for (const CtaRun& run : batch.arrivals) {
+      const double us = alone(run);
+      all += us * static_cast<double>(run.count);
+      longest = std::max(longest, us);
+    }
+    const double last = std::min(1.0, slots_ / ctas_);
+    return all * (1 - last) / slots_ + std::max(longest, all * last / slots_);
   }
 
   /// A CTA that nobody disturbs.

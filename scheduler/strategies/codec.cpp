@@ -238,7 +238,7 @@ class CodecBuild {
     if (rounds_) {
       merge_in_rounds(reduce, dtype, launches);
     } else {
-      merge_launch(builder_, reduce, builder_.finish_rows(dtype), Follow::graph, launches);
+      merge_rows(request_, builder_, {reduce, dtype, Follow::graph, launches});
     }
   }
 

@@ -37,7 +37,7 @@ class ReleaseBuild {
     const std::vector<LaunchId> launches = launch_boxes(builder_, kernels, items, {follow, !published_});
     const traces::Dtype dtype = kernels[0]->partial_dtype;
     if (published_) merge_in_rounds(builder_, reduce, tiles_by_level(items), runs_.levels, {dtype, follow, launches});
-    else merge_launch(builder_, reduce, builder_.finish_rows(dtype), follow, launches);
+    else merge_rows(request_, builder_, {reduce, dtype, follow, launches});
     Provenance from = provenance(info_, request_);
     from.graph_safe = !published_;
     from.why = {fmt::format("{} of up to {} tokens and {}, no balance but the hardware's", counted(static_cast<std::int64_t>(items.size()), "item"),

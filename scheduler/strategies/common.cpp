@@ -146,6 +146,13 @@ void merge_launch(PlanBuilder& builder, KernelId kernel, StepId begin, Follow fo
   builder.step_phase(kernel, begin);
 }
 
+void merge_rows(const PlanRequest& request, PlanBuilder& builder, StepId begin, const FinalMerge& merge) {
+  builder.finish_rows(merge.dtype);
+  const bool in_place = request.kernels == KernelSet::ours && builder.plan().launches.size() == 1;
+  if (!in_place) merge_launch(builder, merge.kernel, begin, merge.follow, merge.after);
+  else if (begin < builder.next_step()) builder.step_phase(merge.kernel, begin, PhaseStart::on_arrival);
+}
+
 Slot partial_slot(const Plan& plan, Interval queries, traces::Dtype dtype) {
   Slot slot;
   slot.queries = queries;

@@ -87,6 +87,20 @@ void emit_pieces(PlanBuilder& builder, KernelId kernel, std::span<const Route> r
 /// Opens a launch that runs the steps [begin, now) on `kernel`; nothing when there are none.
 void merge_launch(PlanBuilder& builder, KernelId kernel, StepId begin, Follow follow, std::span<const LaunchId> after = {});
 
+/// How a plan's partial rows become final ones.
+struct FinalMerge {
+  KernelId kernel;
+  traces::Dtype dtype;  ///< of partial rows
+  Follow follow;        ///< of a launch of merges
+  std::span<const LaunchId> after = {};
+};
+/// Finishes all rows and runs the steps from `begin` on: with our kernels, where one launch holds all tasks, on arrival in that launch;
+/// else in a launch that follows.
+void merge_rows(const PlanRequest& request, PlanBuilder& builder, StepId begin, const FinalMerge& merge);
+inline void merge_rows(const PlanRequest& request, PlanBuilder& builder, const FinalMerge& merge) {
+  merge_rows(request, builder, builder.next_step(), merge);
+}
+
 /// A slot of whole partial rows: all query heads of the group.
 Slot partial_slot(const Plan& plan, Interval queries, traces::Dtype dtype);
 

@@ -42,7 +42,7 @@ class DeftBuild {
     flatten();
     builder_.task_phase(kernel_, TaskId(0));
     if (rewrite_) walk_blocks();
-    merge_launch(builder_, reduce, builder_.finish_rows(builder_.plan().kernels[kernel_].partial_dtype), follow);
+    merge_rows(request_, builder_, {reduce, builder_.plan().kernels[kernel_].partial_dtype, follow});
     Provenance from = provenance(info_, request_);
     from.graph_safe = !published_;
     from.why = {fmt::format("{} of {} tokens, {}: each is read once a group of at most {}", counted(blocks_, "block"), block_,

@@ -39,7 +39,7 @@ Plan deft_node_plan(const PlanRequest& request, const StrategyInfo& info, std::i
   const KernelId reduce = builder.kernel(reduce_kernel(request, "deft_reduce"));
   const Follow follow = published ? Follow::stream : Follow::graph;
   const std::vector<LaunchId> launches = launch_boxes(builder, kernels, boxes, {follow, !published});
-  merge_launch(builder, reduce, builder.finish_rows(kernels[0]->partial_dtype), follow, launches);
+  merge_rows(request, builder, {reduce, kernels[0]->partial_dtype, follow, launches});
 
   Provenance from = provenance(info, request);
   from.graph_safe = !published;

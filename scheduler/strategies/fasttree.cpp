@@ -68,7 +68,7 @@ class FastTreeBuild {
     const Follow follow = published_ ? Follow::stream : Follow::graph;
     const KernelId reduce = builder_.kernel(reduce_kernel(request_, "fasttree_reduce"));
     const auto launches = launch_boxes(builder_, kernels_, boxes, {follow, !published_, 0, !published_});
-    merge_launch(builder_, reduce, builder_.finish_rows(kernels_[0]->partial_dtype), follow, launches);
+    merge_rows(request_, builder_, {reduce, kernels_[0]->partial_dtype, follow, launches});
     Provenance from = provenance(info_, request_);
     from.graph_safe = !published_;
     from.why = why(packs.size(), boxes.size());

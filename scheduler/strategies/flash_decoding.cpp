@@ -81,7 +81,7 @@ Plan flat_plan(const PlanRequest& request, const StrategyInfo& info, std::int64_
     builder.padding(static_cast<std::int32_t>((cut.splits - filled) * copies));
   }
   builder.task_phase(attend, TaskId(0));
-  merge_launch(builder, combine, builder.finish_rows(builder.plan().kernels[attend].partial_dtype), Follow::graph);
+  merge_rows(request, builder, {combine, builder.plan().kernels[attend].partial_dtype, Follow::graph});
 
   Provenance from = provenance(info, request);
   if (!why.empty()) from.why.push_back(why);

@@ -100,8 +100,7 @@ Plan flat_cuts_plan(const PlanRequest& request, const StrategyInfo& info, const 
   }
   builder.padding(static_cast<std::int32_t>(std::max<std::int64_t>(0, run.grid_items - pieces) * tasks.copies()));
   builder.task_phase(attend, first);
-  builder.finish_rows(run.attend.partial_dtype);
-  merge_launch(builder, reduce, steps, run.merge_follow);
+  merge_rows(request, builder, steps, {reduce, run.attend.partial_dtype, run.merge_follow});
 
   Provenance from = provenance(info, request);
   from.why = std::move(why);

@@ -41,10 +41,10 @@ class LayeredBuild {
       merge_launch(builder_, builder_.kernel(reduce_kernel(request_, method_.combine_kernel)), merges, follow(layers_[l]), launches);
     }
     const KernelId join = builder_.kernel(reduce_kernel(request_, method_.join_kernel));
-    StepId first = builder_.next_step();
-    if (published_) join_levels(builder_, rows);
-    else first = builder_.finish_rows(dtype_);
-    merge_launch(builder_, join, first, published_ ? method_.rest_follow : Follow::graph, launches);
+    if (!published_) return merge_rows(request_, builder_, {join, dtype_, Follow::graph, launches});
+    const StepId first = builder_.next_step();
+    join_levels(builder_, rows);
+    merge_launch(builder_, join, first, method_.rest_follow, launches);
   }
 
   Plan finish(Provenance&& from) {

@@ -140,7 +140,7 @@ class PatBuild {
     const Follow follow = published_ ? Follow::stream : Follow::graph;
     const KernelId reduce = builder_.kernel(reduce_kernel(request_, "pat_gather"));
     const auto launches = launch_boxes(builder_, kernels_, boxes, {follow, !published_, 0, true});
-    merge_launch(builder_, reduce, builder_.finish_rows(kernels_[0]->partial_dtype), follow, launches);
+    merge_rows(request_, builder_, {reduce, kernels_[0]->partial_dtype, follow, launches});
     Provenance from = provenance(info_, request_);
     from.graph_safe = !published_;
     from.why = {fmt::format("{} of {} absorbed where {}", packing_->absorbed(), counted(static_cast<std::int64_t>(forest_.node_count()), "node"),

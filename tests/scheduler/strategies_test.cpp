@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "core/error.h"
@@ -165,6 +166,27 @@ TEST(Strategies, AreGraphSafeExceptThosePublishedWithoutGraphs) {
       EXPECT_EQ(plan.provenance.graph_safe, safe) << strategy->info().name;
     }
   }
+}
+
+TEST(Strategies, MergeOnArrivalWithOurKernelsWhereOneLaunchHoldsAllTasks) {
+  int merging = 0;
+  for (const char* family : {"doc_qa:docs=2,questions=9", "few_shot", "tot", "no_share"}) {
+    const PrefixForest forest = traces::generate_family(family, 3);
+    for (const Strategy* strategy : strategies()) {
+      const PlanResult result = build(strategy->info().name, forest, traces::parse_heads("32/8/128"));
+      const Plan* plan = std::get_if<Plan>(&result);
+      if (plan == nullptr || plan->steps.empty()) continue;
+      const auto holds_tasks = [&](const Launch& launch) {
+        const auto first = plan->phases.begin() + launch.phases.begin, last = plan->phases.begin() + launch.phases.end;
+        return std::any_of(first, last, [](const Phase& phase) { return phase.kind == PhaseKind::tasks; });
+      };
+      const auto& launches = plan->launches.raw();
+      if (std::count_if(launches.begin(), launches.end(), holds_tasks) > 1) continue;
+      EXPECT_EQ(launches.size(), 1u) << strategy->info().name << " on " << family;
+      ++merging;
+    }
+  }
+  EXPECT_GT(merging, 30);
 }
 
 TEST(Strategies, StandInTheTablesOrder) {
