@@ -31,26 +31,37 @@ double spill_us_of(const costmodel::DeviceSpec& device, double partial_bytes) {
   return partial_bytes > device.l2_knee_mib * 0x1p20 / 2 ? partial_bytes / device.hbm_achievable_bytes_per_us() : 0;
 }
 
+/// Who merges has two rows or more.
 struct Merging {
   double requests, partial_rows;
+  double merged() const { return std::min(requests, partial_rows / 2); }
 };
 /// Of one merge: a request's partial rows, kRowsInFlight at a time.
 double merge_latency_us(const costmodel::DeviceSpec& device, const Merging& m) {
-  return m.partial_rows > 0 ? (1 + m.partial_rows / m.requests / kRowsInFlight) * device.l2_latency_ns * 1e-3 : 0;
+  return m.partial_rows > 0 ? (1 + m.partial_rows / m.merged() / kRowsInFlight) * device.l2_latency_ns * 1e-3 : 0;
 }
 /// CTA time of all merges in place.
 double merging_us(const PlanRequest& request, const Merging& m) {
   if (m.partial_rows <= 0) return 0;
-  const double merges = m.requests * request.heads.q_heads / costmodel::our_reduce_kernel().query_tile;
+  const double merges = m.merged() * request.heads.q_heads / costmodel::our_reduce_kernel().query_tile;
   return merges * (merge_latency_us(request.device, m) + request.device.cta_end_ns * 1e-3);
+}
+
+/// Queries and rows of all CTAs, through their ports. A row is partial, or final and its request's only one.
+double io_bytes(const traces::HeadConfig& heads, const Merging& m) {
+  const double rows = m.partial_rows + m.requests - (m.partial_rows > 0 ? m.merged() : 0), q_bytes = static_cast<double>(traces::dtype_bytes(heads.q_dtype));
+  const double row_bytes = heads.qk_dim * q_bytes, final_bytes = heads.v_dim * q_bytes;
+  return heads.q_heads * (rows * row_bytes + (rows - m.partial_rows) * final_bytes) + m.partial_rows * partial_row_bytes(heads);
 }
 
 class Forecaster {
  public:
   Forecaster(const PlanRequest& request, const Workload& work)
       : device_(request.device), work_(work), kv_bytes_(static_cast<double>(request.heads.kv_bytes_per_token_head())),
-        hbm_peak_(device_.hbm_achievable_bytes_per_us()), fixed_us_((device_.cta_start_ns + device_.cta_end_ns + device_.hbm_latency_ns) * 1e-3) {
+        hbm_peak_(device_.hbm_achievable_bytes_per_us()), port_(device_.sm_port_bytes_per_clk * device_.clocks_per_us()),
+        fixed_us_((device_.cta_start_ns + device_.cta_end_ns + device_.hbm_latency_ns) * 1e-3) {
     for (const CtaClass& c : work.classes) ctas_ += c.ctas;
+    io_us_ = io_bytes(request.heads, {work.requests, work.partial_rows}) / ctas_ / port_;
     set_device_times(request);
     set_merge_time(request);
   }
@@ -62,7 +73,7 @@ class Forecaster {
     const double around = device_.least_launch_gap_us() + forecast_.merge_us;
     const double least = std::max(forecast_.compute_us, fixed_us_ + std::max(forecast_.hbm_us, forecast_.l2_us));
     forecast_.total_us = around + least;
-    if (forecast_.total_us < limit_us) forecast_.total_us = around + std::max(least, fixed_us_ + flow_us(limit_us - around - fixed_us_));
+    if (forecast_.total_us < limit_us) forecast_.total_us = around + std::max(least, fixed_us_ + io_us_ + flow_us(limit_us - around - fixed_us_ - io_us_));
     return forecast_;
   }
 
@@ -94,7 +105,11 @@ class Forecaster {
     const double moved = std::max(partial_bytes_ / device_.l2_bytes_per_us(), spill_us_);
     const double shown = work_.merges_in_place ? kMergesBeside * moved : device_.launch_graph_us + fixed_us_ + moved;
     forecast_.merge_us = merge_latency_us(device_, merging) + shown;
-    if (work_.merges_in_place) merging_us_ = merging_us(request, merging) / ctas_;
+    if (!work_.merges_in_place) return;
+    // They take the slots of the CTAs they follow: those of earlier waves before the next CTA does, those of the last one after it.
+    const double all_us = merging_us(request, merging), slots = device_.sms * work_.classes[0].kernel->residents;
+    merging_us_ = all_us / ctas_;
+    forecast_.merge_us = std::max(forecast_.merge_us, all_us * std::min(1.0, slots / ctas_) / slots);
   }
 
   FluidKernel fluid_kernel(const CtaClass& c) const {
@@ -107,9 +122,9 @@ class Forecaster {
     out.unloaded = kernel.ring_bytes * (from_hbm + from_both);
     out.unloaded_hbm = kernel.ring_bytes * (from_hbm + from_both * merged);
     out.sm_us_per_byte = kernel.tile_us / (kernel.config->kv_tile * kv_bytes_);
-    out.cap = std::min({out.unloaded, device_.sm_port_bytes_per_clk * device_.clocks_per_us(), 1 / out.sm_us_per_byte});
+    out.cap = std::min({out.unloaded, port_, 1 / out.sm_us_per_byte});
     out.sms = 1.0 / kernel.residents;
-    out.fixed_us = (device_.cta_start_ns + device_.cta_end_ns) * 1e-3 + kernel.tile_us + merging_us_;
+    out.fixed_us = (device_.cta_start_ns + device_.cta_end_ns) * 1e-3 + kernel.tile_us + merging_us_ + io_us_;
     out.opening_us = kernel.ring_bytes * out.missed / hbm_peak_;
     return out;
   }
@@ -134,11 +149,12 @@ class Forecaster {
 
   const costmodel::DeviceSpec& device_;
   const Workload& work_;
-  double kv_bytes_, hbm_peak_;
+  double kv_bytes_, hbm_peak_, port_;
   double fixed_us_;         ///< of a CTA besides its bytes
   double ctas_ = 0;
   double partial_bytes_ = 0, spill_us_ = 0;
   double merging_us_ = 0;   ///< of the merges in place, a CTA
+  double io_us_ = 0;        ///< of its queries and rows, a CTA
   Forecast forecast_;
 };
 
@@ -152,8 +168,7 @@ Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load) {
   Forecast f = Forecaster(request, {std::span(&one, 1), true, 1, load.requests, load.partial_rows}).device_times();
   const double crowd = std::min<double>(load.kernel->residents, std::ceil(load.shares / device.sms));
   const double piece_us = device.cta_end_ns * 1e-3 + load.kernel->tile_us;  // the last tile has nothing to hide under
-  const double busy = load.share_tiles * load.kernel->tile_us * crowd + load.share_pieces * piece_us +
-                      merging_us(request, {load.requests, load.partial_rows}) / load.shares;
+  const double busy = load.share_tiles * load.kernel->tile_us * crowd + load.share_pieces * piece_us;
   const double start = device.least_launch_gap_us() + (device.cta_start_ns + device.hbm_latency_ns) * 1e-3;
   f.total_us = start + std::max({busy, f.hbm_us, f.l2_us}) + f.merge_us;
   return f;
