@@ -59,7 +59,7 @@ class Forecaster {
   Forecaster(const PlanRequest& request, const Workload& work)
       : device_(request.device), work_(work), kv_bytes_(static_cast<double>(request.heads.kv_bytes_per_token_head())),
         hbm_peak_(device_.hbm_achievable_bytes_per_us()), port_(device_.sm_port_bytes_per_clk * device_.clocks_per_us()),
-        fixed_us_((device_.cta_start_ns + device_.cta_end_ns + device_.hbm_latency_ns) * 1e-3) {
+        fixed_us_((device_.cta_start_ns + device_.cta_end_ns) * 1e-3) {
     for (const CtaClass& c : work.classes) ctas_ += c.ctas;
     io_us_ = io_bytes(request.heads, {work.requests, work.partial_rows}) / ctas_ / port_;
     set_device_times(request);
@@ -169,7 +169,7 @@ Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load) {
   const double crowd = std::min<double>(load.kernel->residents, std::ceil(load.shares / device.sms));
   const double piece_us = device.cta_end_ns * 1e-3 + load.kernel->tile_us;  // the last tile has nothing to hide under
   const double busy = load.share_tiles * load.kernel->tile_us * crowd + load.share_pieces * piece_us;
-  const double start = device.least_launch_gap_us() + (device.cta_start_ns + device.hbm_latency_ns) * 1e-3;
+  const double start = device.least_launch_gap_us() + device.cta_start_ns * 1e-3;
   f.total_us = start + std::max({busy, f.hbm_us, f.l2_us}) + f.merge_us;
   return f;
 }
@@ -184,7 +184,7 @@ double least_forecast_us(const PlanRequest& request, const LeastLoad& load) {
   const double hbm_rate = soft_corner(device, device.sms * load.bytes_per_us, device.hbm_achievable_bytes_per_us());
   const double hbm_us = (from_hbm + load.requests * io_row_bytes(heads)) / hbm_rate + spill_us;
   const double l2_us = (load.tokens * kv_bytes + partial_bytes) / device.l2_bytes_per_us();
-  const double start_us = (device.cta_start_ns + device.hbm_latency_ns) * 1e-3;
+  const double start_us = device.cta_start_ns * 1e-3;
   double us = device.least_launch_gap_us() + std::max(load.compute_us, start_us + std::max(hbm_us, l2_us));
   if (load.partial_rows > 0) {
     const double start = load.merges_in_place ? 0 : device.launch_graph_us + start_us + device.cta_end_ns * 1e-3;
