@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <string>
@@ -101,6 +102,14 @@ class HeightAssignment {
   std::vector<SubtreeCost<Heights>> costs_;
 };
 
+/// Where every border costs the same, as between equal leaves of one node: as few tiles as will do, the first one short.
+std::vector<std::int32_t> even_borders(std::int32_t end, std::int32_t longest) {
+  std::vector<std::int32_t> borders = {0};
+  borders.reserve(static_cast<std::size_t>(end / longest) + 2);
+  for (std::int32_t i = (end - 1) % longest + 1; i <= end; i += longest) borders.push_back(i);
+  return borders;
+}
+
 /// Borders with gaps of at most `longest` and the least sum of `shared[i]` + tile_tokens over borders i.
 std::vector<std::int32_t> place_borders(const std::vector<std::int64_t>& shared, std::int32_t longest, double tile_tokens) {
   struct Cheapest {
@@ -108,6 +117,7 @@ std::vector<std::int32_t> place_borders(const std::vector<std::int64_t>& shared,
     std::int32_t border;
   };
   const auto end = static_cast<std::int32_t>(shared.size()) - 1;
+  if (std::adjacent_find(shared.begin() + 1, shared.end() - 1, std::not_equal_to<>()) == shared.end() - 1) return even_borders(end, longest);
   const auto before = std::make_unique_for_overwrite<std::int32_t[]>(shared.size());
   const auto window = std::make_unique_for_overwrite<Cheapest[]>(shared.size());  // candidates for the border before, cost and place rising
   std::size_t head = 0, tail = 1;
