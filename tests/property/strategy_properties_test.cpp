@@ -1,12 +1,16 @@
 // Every strategy with both kernel sets: a valid plan or a listed refusal; the interpreter equals the oracle; a
 // request's output doesn't depend on its place; the same seed gives the same plan. ESPALIER_FULL=1 runs twenty times as
 // many random forests.
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <string>
 #include <vector>
 
+#include "core/rng.h"
 #include "forests.h"
 #include "plan_checks.h"
 #include "traces/families.h"
@@ -97,6 +101,55 @@ TEST(StrategyProperties, HoldOnStorageDtypes) {
     heads.kv_dtype = dtype;
     check_case(forest, heads, device_of(0));
   }
+}
+
+/// Each option its default or anything in its range, small values as likely as large ones.
+scheduler::StrategyChoice drawn_choice(const scheduler::Strategy& strategy, core::Rng& rng) {
+  scheduler::StrategyChoice choice{&strategy, {}};
+  for (const scheduler::StrategyOption& option : strategy.info().options) {
+    if (rng.chance(0.3)) continue;
+    const double value = option.low + std::expm1(rng.uniform() * std::log1p(option.high - option.low));
+    choice.options.emplace(option.name, std::clamp(std::round(value), option.low, option.high));
+  }
+  return choice;
+}
+
+TEST(StrategyProperties, HoldOnDrawnOptionsAndCostModels) {
+  const std::uint64_t forests = cases(40);
+  const kernels::TensorSource source{23};
+  std::size_t plans = 0;
+  for (std::uint64_t seed = 0; seed < forests && !::testing::Test::HasFailure(); ++seed) {
+    const PrefixForest forest = traces::make_forest(random_source(8000 + seed, 300));
+    const HeadConfig heads = traces::parse_heads(kSmallHeads[seed % kSmallHeads.size()]);
+    const kernels::AttentionOutput want = kernels::naive_attention(forest, heads, source);
+    core::Rng rng(seed);
+    for (const scheduler::Strategy* strategy : scheduler::strategies()) {
+      const scheduler::StrategyInfo& info = strategy->info();
+      if (info.options.empty() && !info.uses_cost_model) continue;
+      const scheduler::StrategyChoice choice = drawn_choice(*strategy, rng);
+      scheduler::PlanRequest request{.forest = forest, .heads = heads, .device = device_of(seed)};
+      request.kernels = rng.chance(0.3) ? scheduler::KernelSet::published : scheduler::KernelSet::ours;
+      const auto& models = costmodel::cost_model_names();
+      if (info.uses_cost_model && rng.chance(0.7)) request.cost_model = models[static_cast<std::size_t>(rng.integer(0, std::ssize(models) - 1))];
+      if (request.cost_model == "table") request.cost_model = "analytic";
+      std::string trace = fmt::format("{}, {}, model '{}'", forest.name, info.name, request.cost_model);
+      for (const auto& [name, value] : choice.options) trace += fmt::format(", {}={}", name, value);
+      SCOPED_TRACE(trace);
+      const scheduler::PlanResult result = scheduler::make_plan(choice, request);
+      if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
+        // Of options alone come too many pieces, or a tile that no kernel has.
+        const bool by_option = refusal->refusal == scheduler::RefusalClass::size || refusal->refusal == scheduler::RefusalClass::kernel;
+        EXPECT_TRUE(by_option || refusal_fault(info.name, request, result).empty()) << refusal->sentence;
+        continue;
+      }
+      const auto& plan = std::get<scheduler::Plan>(result);
+      const auto violations = scheduler::validate(plan, request.device);
+      ASSERT_TRUE(violations.empty()) << scheduler::violations_text(violations);
+      expect_exact(plan, source, want);
+      ++plans;
+    }
+  }
+  EXPECT_GT(plans, 5 * forests);
 }
 
 /// A small batch of each family. A family without a row here fails FamiliesAreAllTested.
