@@ -136,7 +136,13 @@ struct ValidateCommand {
 int run_validate(const ValidateCommand& command);
 
 struct CalibrateCommand {
-  std::string device = "host";
+  std::string device;               ///< "host": measure this machine; or
+  std::vector<std::string> from;    ///< measurement/1 files to fit, with
+  std::string base;                 ///< the device whose data-sheet numbers go with them; empty: the catalog's that fits
+  bool force = false;               ///< also of other devices, drivers, kernel builds
+  std::string synthesize;           ///< or a device to make measurements of, with
+  double noise = 0.02;
+  std::uint64_t seed = 1;
   std::string output = "-";
   std::int32_t repeats = 9;
 };

@@ -243,10 +243,16 @@ void add_validate(CLI::App& app, Commands& c, int& code) {
 }
 
 void add_calibrate(CLI::App& app, Commands& c, int& code) {
-  CLI::App* calibrate = app.add_subcommand("calibrate", "measure this machine and write it as a device");
-  calibrate->add_option("--device", c.calibrate.device, "host")->capture_default_str();
-  calibrate->add_option("--repeats", c.calibrate.repeats, "of each measurement; the fastest counts")->check(CLI::Range(2, 10000))->capture_default_str();
-  calibrate->add_option("-o,--output", c.calibrate.output, "device/1 file; - is stdout")->capture_default_str();
+  CLI::App* calibrate = app.add_subcommand("calibrate", "fit a device: from microbenchmark files, or by measuring this machine");
+  calibrate->add_option("--device", c.calibrate.device, "host: measure this machine [the default]");
+  calibrate->add_option("--repeats", c.calibrate.repeats, "host: of each measurement; the fastest counts")->check(CLI::Range(2, 10000))->capture_default_str();
+  CLI::Option* from = calibrate->add_option("--from", c.calibrate.from, "measurement/1 files of one device; - is stdin");
+  calibrate->add_option("--base", c.calibrate.base, "device whose numbers stay where the files can't tell; the catalog's that reports the same otherwise");
+  calibrate->add_flag("--force", c.calibrate.force, "take files of unlike devices, drivers or kernel builds")->needs(from);
+  CLI::Option* synthesize = calibrate->add_option("--synthesize", c.calibrate.synthesize, "device: write the measurements it would give if the model were right");
+  calibrate->add_option("--noise", c.calibrate.noise, "synthesize: relative standard deviation of a repeat")->needs(synthesize)->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  calibrate->add_option("--seed", c.calibrate.seed, "of noise and bootstrap draws")->check(CLI::Range(std::uint64_t{0}, kMostSeed))->capture_default_str();
+  calibrate->add_option("-o,--out,--output", c.calibrate.output, "device/1 file (synthesize: measurement/1); - is stdout")->capture_default_str();
   calibrate->callback([&] { code = apps::run_calibrate(c.calibrate); });
 }
 

@@ -1,8 +1,9 @@
-// espalier validate: predicted against measured. espalier calibrate: a device from measurements of this machine.
+// espalier validate: predicted against measured.
 
 #include <fmt/core.h>
 
 #include "apps/commands.h"
+#include "apps/host_calibration.h"
 #include "apps/host_validation.h"
 #include "apps/published.h"
 #include "core/error.h"
@@ -13,11 +14,6 @@ namespace espalier::apps {
 namespace {
 
 constexpr const char* kHostStrategies = "flash_decoding,cascade,deft_flatten,codec,fasttree,espalier";
-
-costmodel::HostFit calibrate_host(std::int32_t repeats) {
-  fmt::print(stderr, "measuring this machine: bandwidth, task and launch costs, kernel throughput\n");
-  return costmodel::fit_host(kernels::measure_host_samples({.repeats = repeats}));
-}
 
 int run_published(const ValidateCommand& command) {
   const PublishedFile file = read_published(core::read_file(command.published), command.published);
@@ -56,27 +52,17 @@ int run_host_validation(const ValidateCommand& command) {
 
 }  // namespace
 
+costmodel::HostFit calibrate_host(std::int32_t repeats) {
+  fmt::print(stderr, "measuring this machine: bandwidth, task and launch costs, kernel throughput\n");
+  return costmodel::fit_host(kernels::measure_host_samples({.repeats = repeats}));
+}
+
 int run_validate(const ValidateCommand& command) {
   if (command.published.empty() == command.devices.empty()) {
     throw core::usage_error("validate takes --published FILE, or --device host (or a device file that calibrate wrote) with inputs");
   }
   if (command.devices.size() > 1) throw core::usage_error("validate takes one device");
   return command.published.empty() ? run_host_validation(command) : run_published(command);
-}
-
-int run_calibrate(const CalibrateCommand& command) {
-  if (command.device != "host") {
-    throw core::Error(core::ErrorKind::no_device, fmt::format("--device {}: this build measures the host only", command.device));
-  }
-  const costmodel::HostFit fit = calibrate_host(command.repeats);
-  core::write_file(command.output, costmodel::write_device(fit.device));
-  if (command.output == "-") return 0;
-  for (const std::string& line : fit.residuals) fmt::print("{}\n", line);
-  std::size_t measured = 0;
-  for (const auto& [name, from] : fit.device.provenance) measured += from.origin == costmodel::Origin::measured ? 1 : 0;
-  fmt::print("{}: {} of {} parameters measured; `espalier list devices {}` says where each comes from\n", command.output, measured,
-             fit.device.provenance.size(), command.output);
-  return 0;
 }
 
 }  // namespace espalier::apps

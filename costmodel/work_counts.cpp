@@ -168,6 +168,12 @@ WorkCounts count_reduction(const ReductionShape& shape, const KernelConfig& kern
   return counts;
 }
 
+double overlapped_cycles(const TileCycles& pipes, double overlap) {
+  const double most = std::max({pipes.tensor, pipes.exp, pipes.fma, pipes.convert, pipes.smem});
+  const double sum = pipes.tensor + pipes.exp + pipes.fma + pipes.convert + pipes.smem;
+  return most + (1 - overlap) * (sum - most);
+}
+
 TileCycles tile_cycles(const TaskShape& shape, const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
   TaskShape tile = shape;
   tile.kv_tokens = kernel.kv_tile;
@@ -194,9 +200,7 @@ TileCycles tile_cycles(const TaskShape& shape, const KernelConfig& kernel, const
   cycles.fma = static_cast<double>(counts.fma_flops) / device.fma_flop_per_clk;
   cycles.convert = static_cast<double>(counts.conversions) / device.fp8_convert_per_clk;
   cycles.smem = static_cast<double>(staged) / device.smem_bytes_per_clk;
-  const double most = std::max({cycles.tensor, cycles.exp, cycles.fma, cycles.convert, cycles.smem});
-  const double sum = cycles.tensor + cycles.exp + cycles.fma + cycles.convert + cycles.smem;
-  cycles.total = (most + (1 - kernel.overlap) * (sum - most)) / kernel.efficiency;
+  cycles.total = overlapped_cycles(cycles, kernel.overlap) / kernel.efficiency;
   return cycles;
 }
 

@@ -67,6 +67,18 @@ double sm_port_bytes_per_us(const costmodel::DeviceSpec& device) {
   return device.sm_port_bytes_per_clk * device.clocks_per_us();
 }
 
+void limit_flow(FlowClass& flow, const costmodel::DeviceSpec& device) {
+  flow.cap_bytes_per_us = flow.in_flight_bytes / path_latency_us(flow.hbm_fraction, device);
+  flow.cap_bound = Bound::latency;
+  const auto lower = [&](double cap, Bound bound) {
+    if (cap > flow.cap_bytes_per_us * (1 + 1e-12)) return;
+    flow.cap_bytes_per_us = cap;
+    flow.cap_bound = bound;
+  };
+  if (flow.sm_cycles_per_byte > 0) lower(device.clocks_per_us() / flow.sm_cycles_per_byte, Bound::compute);
+  lower(sm_port_bytes_per_us(device), Bound::l2);
+}
+
 void share_bandwidth(std::span<const FlowClass> classes, const costmodel::DeviceSpec& device,
                      std::vector<FlowRate>& rates) {
   constexpr double kRising = -1;

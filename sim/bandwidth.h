@@ -27,6 +27,9 @@ struct FlowClass {
   double in_flight_bytes = 0;     ///< bytes one CTA keeps requested
 };
 
+/// Sets the cap of one CTA of the class: its bytes in flight over the path's latency, its pipes, its SM's port, whichever is least.
+void limit_flow(FlowClass& flow, const costmodel::DeviceSpec& device);
+
 /// Time (or shares) by bound.
 struct BoundTimes {
   double us[kBounds] = {};

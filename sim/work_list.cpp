@@ -284,15 +284,7 @@ class ListMaker {
     const auto key = std::tuple(flow.hbm_fraction, flow.sm_cycles_per_byte, flow.in_flight_bytes);
     const auto [at, fresh] = class_ids_.try_emplace(key, static_cast<std::int32_t>(list_.classes.size()));
     if (!fresh) return at->second;
-    flow.cap_bytes_per_us = flow.in_flight_bytes / path_latency_us(flow.hbm_fraction, device_);
-    flow.cap_bound = Bound::latency;
-    const auto lower = [&](double cap, Bound bound) {
-      if (cap > flow.cap_bytes_per_us * (1 + 1e-12)) return;
-      flow.cap_bytes_per_us = cap;
-      flow.cap_bound = bound;
-    };
-    if (flow.sm_cycles_per_byte > 0) lower(device_.clocks_per_us() / flow.sm_cycles_per_byte, Bound::compute);
-    lower(sm_port_bytes_per_us(device_), Bound::l2);
+    limit_flow(flow, device_);
     list_.classes.push_back(flow);
     return at->second;
   }

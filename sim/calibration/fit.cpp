@@ -1,0 +1,417 @@
+// Stages in order, the whole of them once for each bootstrap draw, so that what is frozen early passes its uncertainty on.
+#include "sim/calibration/fit.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "core/text.h"
+#include "costmodel/regression.h"
+#include "sim/calibration/microbenchmark_models.h"
+
+namespace espalier::sim {
+namespace {
+
+using costmodel::DeviceSpec;
+using costmodel::MeasuredFamily;
+using costmodel::MeasurementFile;
+
+/// An interval wider than this is no better than an assumption, whose width it is (sim/interval.h).
+constexpr double kWidest = 0.25;
+constexpr double kCollinear = 0.995;
+constexpr std::size_t kLeastSensitive = 3;
+/// A law that misses by more than this at the median, and by more than twice what repeats differ by, doesn't describe its points.
+constexpr double kWorstMedian = 0.10;
+/// No timer and no clock is better.
+constexpr double kLeastWidth = 1e-3;
+
+struct FitStage {
+  std::vector<std::string_view> families;
+  std::vector<std::string_view> parameters;
+  std::vector<std::string_view> nuisance = {};  ///< fitted along, judged by a later stage
+  bool curve = false;
+};
+
+const std::vector<FitStage>& fit_stages() {
+  static const std::vector<FitStage> stages = {
+      {{"C21", "C0"}, {"clock_ghz"}},
+      {{"C12"}, {"launch_stream_us", "launch_graph_us", "launch_pdl_us"}, {"cta_start_ns"}},
+      {{"C15"}, {"grid_sync_us"}},
+      {{"C1"}, {"hbm_read_fraction", "stream_latency_ns", "stream_exponent"}, {}, true},
+      {{"C3"}, {"hbm_latency_ns", "hbm_ramp_exponent"}, {}, true},
+      {{"C4"}, {"bulk_latency_ns"}, {}, true},
+      {{"C7"}, {"l2_latency_ns", "idle_latency_ns"}},
+      {{"C5"}, {"l2_bytes_per_clk", "l2_knee_mib", "l2_knee_exponent", "sm_port_bytes_per_clk"}, {}, true},
+      {{"C6"}, {"l2_merge_fraction"}, {}, true},
+      {{"C8"}, {"smem_bytes_per_clk"}},
+      {{"C9"}, {"mma_flop_per_clk", "wgmma_flop_per_clk", "fp8_rate_factor"}, {}, true},
+      {{"C10"}, {"ex2_per_clk", "fma_flop_per_clk", "fp8_convert_per_clk"}},
+      {{"C11"}, {"overlap"}, {}, true},
+      {{"C12", "C13"}, {"cta_start_ns", "cta_end_ns", "tile_efficiency"}},
+      {{"C2"}, {"write_gbps", "turnaround_ns_per_kib"}},
+      {{"C19"}, {"page_ns"}},
+  };
+  return stages;
+}
+
+struct Sample {
+  const MicrobenchmarkModel* model = nullptr;
+  std::vector<double> point;
+  double us = 0, spread = 0;
+};
+using Samples = std::map<std::string, std::vector<Sample>, std::less<>>;  ///< by family
+
+double predicted(const Sample& sample, const CalibrationSubject& subject) { return sample.model->predict_us(sample.point, subject); }
+
+/// What is known of a number while the stages run.
+struct Finding {
+  std::string family;
+  std::string why_not;
+  double scatter = 1;  ///< by how much draws are to be spread, for the degrees of freedom that the fit used up
+};
+using Findings = std::map<std::string, Finding, std::less<>>;
+
+class StageFit {
+ public:
+  StageFit(const FitStage& stage, const Samples& samples, const Findings& frozen, CalibrationSubject& subject)
+      : stage_(stage), frozen_(frozen), subject_(subject) {
+    for (const std::string_view id : stage.families) {
+      const auto found = samples.find(id);
+      if (found == samples.end()) continue;
+      samples_.insert(samples_.end(), found->second.begin(), found->second.end());
+      if (!family_.empty()) family_ += ", ";
+      family_ += id;
+      if (stage.families.front() == "C21") break;  // C0 only in its place
+    }
+  }
+
+  /// Fits what may be fitted into the subject. With `findings`, says of each number whether the points identify it.
+  void run(bool search, Findings* findings) {
+    choose(findings);
+    if (free_.empty()) return;
+    if (samples_.size() < free_.size() + 2) {
+      refuse_all(findings, fmt::format("too few points: {} for {} of {}", samples_.size(), core::counted(static_cast<std::int64_t>(free_.size()), "number"), family_));
+      return;
+    }
+    const CalibrationSubject before = subject_;
+    stage_.curve ? fit_curve(search) : fit_costs();
+    if (findings != nullptr) judge(*findings, before);
+  }
+
+ private:
+  bool is_nuisance(std::string_view name) const { return std::find(stage_.nuisance.begin(), stage_.nuisance.end(), name) != stage_.nuisance.end(); }
+
+  void refuse(Findings* findings, std::string_view name, std::string why) const {
+    if (findings == nullptr || is_nuisance(name)) return;
+    Finding& finding = (*findings)[std::string(name)];
+    finding.family = family_.empty() ? std::string(stage_.families.front()) : family_;
+    if (finding.why_not.empty()) finding.why_not = std::move(why);
+  }
+  void refuse_all(Findings* findings, const std::string& why) const {
+    for (const CalibrationParameter* p : free_) refuse(findings, p->name, why);
+  }
+
+  /// The parameters that the points can move at all.
+  void choose(Findings* findings) {
+    std::vector<std::string_view> names = stage_.parameters;
+    names.insert(names.end(), stage_.nuisance.begin(), stage_.nuisance.end());
+    for (const std::string_view name : names) {
+      const CalibrationParameter& p = calibration_parameter(name);
+      if (samples_.empty()) {
+        refuse(findings, name, fmt::format("no points of {}", stage_.families.front()));
+      } else if (p.get(subject_) == 0 && p.is_rate) {
+        refuse(findings, name, "the base device has none");
+      } else if (const auto found = frozen_.find(name); found == frozen_.end() || found->second.why_not.empty()) {
+        const auto moves = [&](const Sample& s) { return std::abs(slope(s, p, subject_)) > 1e-9; };
+        if (std::any_of(samples_.begin(), samples_.end(), moves)) {
+          free_.push_back(&p);
+        } else {
+          refuse(findings, name, fmt::format("no point of {} depends on it", family_));
+        }
+      }
+    }
+  }
+
+  /// d log time / d log parameter at `at`.
+  static double slope(const Sample& sample, const CalibrationParameter& p, const CalibrationSubject& at) {
+    constexpr double kStep = 1e-3;
+    CalibrationSubject moved = at;
+    const double value = p.get(at);
+    if (value == 0) {  // a cost that may be nothing: does a little of it show?
+      p.set(moved, p.high * 1e-3);
+      return std::log(predicted(sample, moved) / predicted(sample, at)) / std::log(2.0);
+    }
+    p.set(moved, value * (1 - kStep));
+    return std::log(predicted(sample, moved) / predicted(sample, at)) / std::log(1 - kStep);
+  }
+
+  void fit_curve(bool search) {
+    std::vector<costmodel::CurveParameter> parameters;
+    for (const CalibrationParameter* p : free_) {
+      parameters.push_back({p->get(subject_), p->logarithmic ? std::max(p->low, 1e-6 * p->high) : p->low, p->high, p->logarithmic});
+    }
+    std::vector<double> log_times;
+    for (const Sample& s : samples_) log_times.push_back(std::log(s.us));
+    CalibrationSubject tried = subject_;
+    const costmodel::PredictLog predict = [&](std::span<const double> values, std::size_t i) {
+      for (std::size_t k = 0; k < free_.size(); ++k) free_[k]->set(tried, values[k]);
+      return std::log(predicted(samples_[i], tried));
+    };
+    const std::vector<double> values = costmodel::fit_curve(parameters, log_times, predict, search);
+    for (std::size_t k = 0; k < free_.size(); ++k) free_[k]->set(subject_, values[k]);
+  }
+
+  /// Times are affine in the costs (a rate's cost is its inverse): the matrix is read off the predictions themselves.
+  void fit_costs() {
+    CalibrationSubject none = subject_;
+    std::vector<double> unit;
+    for (const CalibrationParameter* p : free_) {
+      const double value = p->get(subject_) != 0 ? p->get(subject_) : p->high * 1e-3;
+      unit.push_back(value);
+      p->set(none, p->is_rate ? INFINITY : 0);
+    }
+    costmodel::Rows rows;
+    std::vector<double> right;
+    for (const Sample& s : samples_) {
+      const double constant = predicted(s, none);
+      std::vector<double> row;
+      for (std::size_t k = 0; k < free_.size(); ++k) {
+        CalibrationSubject one = none;
+        free_[k]->set(one, unit[k]);
+        row.push_back((predicted(s, one) - constant) / s.us);
+      }
+      rows.push_back(std::move(row));
+      right.push_back(1 - constant / s.us);
+    }
+    const std::vector<double> share = costmodel::robust_nonnegative(rows, right);
+    for (std::size_t k = 0; k < free_.size(); ++k) {
+      const double value = free_[k]->is_rate ? unit[k] / share[k] : unit[k] * share[k];
+      free_[k]->set(subject_, std::clamp(value, free_[k]->low, free_[k]->high));
+    }
+  }
+
+  void judge(Findings& findings, const CalibrationSubject& before) {
+    // A number that ended at the edge of its range (often because another took its part) is looked at where it began.
+    CalibrationSubject inside = subject_;
+    for (const CalibrationParameter* p : free_) {
+      const double value = p->get(subject_);
+      if (value <= p->low || value >= p->high) p->set(inside, p->get(before));
+    }
+    std::vector<double> errors, spreads;
+    costmodel::Rows jacobian;
+    for (const Sample& s : samples_) {
+      errors.push_back(std::abs(std::log(predicted(s, subject_) / s.us)));
+      spreads.push_back(s.spread);
+      std::vector<double> row;
+      for (const CalibrationParameter* p : free_) row.push_back(slope(s, *p, inside));
+      jacobian.push_back(std::move(row));
+    }
+    const double error = costmodel::quantile(errors, 0.5);
+    if (error > std::max(kWorstMedian, 2 * costmodel::quantile(spreads, 0.5))) {
+      refuse_all(&findings, fmt::format("the law misses the points of {} by {:.0f} % at the median", family_, 100 * std::expm1(error)));
+      subject_ = before;
+      return;
+    }
+    const std::vector<costmodel::Identification> told = costmodel::identify(jacobian);
+    const auto n = static_cast<double>(samples_.size());
+    for (std::size_t k = 0; k < free_.size(); ++k) {
+      const CalibrationParameter& p = *free_[k];
+      if (is_nuisance(p.name)) continue;
+      Finding& finding = findings[std::string(p.name)];
+      finding.family = family_;
+      finding.scatter = std::sqrt(n / (n - static_cast<double>(free_.size())));
+      const double value = p.get(subject_);
+      if (told[k].sensitive < kLeastSensitive) {
+        refuse(&findings, p.name, fmt::format("only {} of {} points of {} depend on it", told[k].sensitive, samples_.size(), family_));
+      } else if (told[k].correlation > kCollinear) {
+        refuse(&findings, p.name, fmt::format("collinear with {}: the points of {} only fix the two together", free_[told[k].partner]->name, family_));
+      } else if (value <= p.low || value >= p.high) {
+        refuse(&findings, p.name, fmt::format("the fit ends at {:g}, the edge of its range", value));
+      }
+    }
+  }
+
+  const FitStage& stage_;
+  const Findings& frozen_;
+  CalibrationSubject& subject_;
+  std::vector<Sample> samples_;
+  std::vector<const CalibrationParameter*> free_;
+  std::string family_;
+};
+
+/// All stages from `subject` on; numbers with a reason in `frozen` stay as they are.
+void run_stages(const Samples& samples, const Findings& frozen, bool search, CalibrationSubject& subject, Findings* findings) {
+  for (const FitStage& stage : fit_stages()) StageFit(stage, samples, frozen, subject).run(search, findings);
+}
+
+Samples resampled(const Samples& samples, core::Rng& rng) {
+  Samples drawn;
+  for (const auto& [id, all] : samples) {
+    auto& out = drawn[id];
+    for (std::size_t i = 0; i < all.size(); ++i) out.push_back(all[static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(all.size()) - 1))]);
+  }
+  return drawn;
+}
+
+using Draws = std::map<std::string, std::vector<double>, std::less<>>;
+
+struct Spread {
+  double low = 0, high = 0;
+};
+
+Spread spread_of(const CalibrationParameter& p, double value, const Finding& finding, const Draws& draws) {
+  const auto found = draws.find(p.name);
+  if (found == draws.end() || found->second.empty()) return {value, value};
+  constexpr double kTail = 0.025;
+  const double below = std::max(0.0, value - costmodel::quantile(found->second, kTail)), above = std::max(0.0, costmodel::quantile(found->second, 1 - kTail) - value);
+  const double least = kLeastWidth * std::abs(value);
+  return {std::max(p.low, value - std::max(least, finding.scatter * below)), std::min(p.high, value + std::max(least, finding.scatter * above))};
+}
+
+Samples gather(std::span<const MeasurementFile> files, const CalibrationSubject& base, std::vector<FamilyResidual>& residuals) {
+  Samples samples;
+  for (const costmodel::MicrobenchmarkFamily& known : costmodel::microbenchmark_families()) {
+    const MicrobenchmarkModel* model = find_model(known.id);
+    FamilyResidual residual{.id = std::string(known.id), .modelled = model != nullptr};
+    for (const MeasurementFile& file : files) {
+      const auto of = [&](const MeasuredFamily& f) { return f.id == known.id; };
+      const auto family = std::find_if(file.families.begin(), file.families.end(), of);
+      if (family == file.families.end()) continue;
+      residual.points += family->points();
+      for (std::size_t i = 0; model != nullptr && i < family->points(); ++i) {
+        Sample sample{model, {}, family->median_us[i], family->spread[i]};
+        for (const std::vector<double>& column : family->parameters) sample.point.push_back(column[i]);
+        if (model->usable != nullptr && !model->usable(sample.point, base.device)) continue;
+        const double us = predicted(sample, base);
+        if (std::isfinite(us) && us > 0) samples[std::string(known.id)].push_back(std::move(sample));
+      }
+    }
+    if (residual.points > 0) residuals.push_back(std::move(residual));
+  }
+  return samples;
+}
+
+void score(const Samples& samples, const CalibrationSubject& subject, std::vector<FamilyResidual>& residuals) {
+  for (FamilyResidual& residual : residuals) {
+    const auto found = samples.find(residual.id);
+    if (found == samples.end()) continue;
+    std::vector<double> errors, spreads;
+    for (const Sample& s : found->second) {
+      errors.push_back(std::abs(std::log(predicted(s, subject) / s.us)));
+      spreads.push_back(s.spread);
+    }
+    residual.used = errors.size();
+    residual.median = costmodel::quantile(errors, 0.5);
+    residual.worst = *std::max_element(errors.begin(), errors.end());
+    residual.spread = costmodel::quantile(spreads, 0.5);
+  }
+}
+
+/// One pass: fit, draws, intervals; numbers whose interval is too wide get their reason.
+struct Pass {
+  CalibrationSubject subject;
+  Findings findings;
+  Draws draws;
+};
+
+Pass one_pass(const Samples& samples, const CalibrationSubject& base, const Findings& frozen, const CalibrationOptions& options) {
+  Pass pass{base, frozen, {}};
+  run_stages(samples, frozen, true, pass.subject, &pass.findings);
+  core::Rng rng(options.seed);
+  for (std::int32_t d = 0; d < options.draws; ++d) {
+    CalibrationSubject drawn = pass.subject;
+    run_stages(resampled(samples, rng), pass.findings, false, drawn, nullptr);
+    for (const auto& [name, finding] : pass.findings) pass.draws[name].push_back(calibration_parameter(name).get(drawn));
+  }
+  for (auto& [name, finding] : pass.findings) {
+    if (!finding.why_not.empty()) continue;
+    const CalibrationParameter& p = calibration_parameter(name);
+    const double value = p.get(pass.subject);
+    const Spread spread = spread_of(p, value, finding, pass.draws);
+    if (spread.high - spread.low <= 2 * kWidest * value) continue;
+    finding.why_not = fmt::format("its interval, {:.4g} to {:.4g}, is wider than +- {:.0f} %", spread.low, spread.high, 100 * kWidest);
+  }
+  return pass;
+}
+
+void take_reported(std::span<const MeasurementFile> files, DeviceSpec& device) {
+  for (const MeasurementFile& file : files) {
+    for (const auto& [name, value] : file.query) {
+      for (const costmodel::DeviceField& field : costmodel::device_fields()) {
+        if (field.name != name) continue;
+        const bool decides = name == "sms" || name == "compute_capability";
+        if (decides && device.*field.member != value) {
+          throw core::bad_input(fmt::format("base device {}", device.name), fmt::format("the {} that the measured device reports, {:g}", name, value),
+                                fmt::format("{:g}", device.*field.member));
+        }
+        device.*field.member = value;
+        device.provenance.insert_or_assign(name, costmodel::Provenance{costmodel::Origin::measured, "reported by the device"});
+      }
+    }
+  }
+}
+
+/// Numbers that others measured, on parts like it, are assumptions for this very card.
+void keep_as_assumed(DeviceSpec& device, const std::string& base, const CalibratedNumber& number) {
+  auto& provenance = device.provenance[number.name];
+  if (provenance.origin != costmodel::Origin::measured) {
+    provenance.source += fmt::format("; not measured: {}", number.why_not);
+    return;
+  }
+  provenance = {costmodel::Origin::assumed, fmt::format("as of {}: {}; not measured: {}", base, provenance.source, number.why_not)};
+}
+
+}  // namespace
+
+DeviceCalibration calibrate_device(std::span<const MeasurementFile> files, const DeviceSpec& base, const CalibrationOptions& options) {
+  DeviceCalibration out;
+  out.device = base;
+  take_reported(files, out.device);
+  CalibrationSubject start = usual_subject(out.device);
+  start.device.provenance.clear();  // copied for every prediction, needed by none
+  const Samples samples = gather(files, start, out.residuals);
+  if (samples.empty()) throw core::bad_input("measurements", "points of a microbenchmark that shows a number of the device", "none");
+  Pass pass = one_pass(samples, start, {}, options);
+  const auto refused = [](const Findings& findings) {
+    return std::count_if(findings.begin(), findings.end(), [](const auto& f) { return !f.second.why_not.empty(); });
+  };
+  // Once more with what can't be told left at the base's value, so that a wild guess bends nothing else; what was refused stays so.
+  constexpr int kPasses = 3;
+  for (int i = 1; i < kPasses && refused(pass.findings) > 0; ++i) {
+    const auto before = refused(pass.findings);
+    Pass next = one_pass(samples, start, pass.findings, options);
+    const bool settled = refused(next.findings) == before;
+    for (auto& [name, finding] : next.findings) {
+      if (!finding.why_not.empty() && !pass.findings[name].why_not.empty()) next.draws[name] = pass.draws[name];
+    }
+    pass = std::move(next);
+    if (settled) break;
+  }
+  score(samples, pass.subject, out.residuals);
+  for (const FitStage& stage : fit_stages()) {
+    for (const std::string_view name : stage.parameters) {
+      const CalibrationParameter& p = calibration_parameter(name);
+      const Finding& finding = pass.findings.at(std::string(name));
+      const double value = p.get(pass.subject);
+      const Spread spread = finding.why_not.empty() ? spread_of(p, value, finding, pass.draws) : Spread{value, value};
+      CalibratedNumber number{std::string(name), std::string(p.unit), p.field != nullptr, finding.family, p.get(start), value, spread.low, spread.high, finding.why_not};
+      if (number.in_device && number.measured()) {
+        out.device.*p.field = value;
+        out.device.provenance.insert_or_assign(number.name, costmodel::Provenance{costmodel::Origin::measured, fmt::format("{}: {:.4g} to {:.4g} in 95 % of draws, on {}, driver {}",
+                                               number.family, number.low, number.high, files.front().environment.device, files.front().environment.driver)});
+      } else if (number.in_device) {
+        keep_as_assumed(out.device, base.name, number);
+      }
+      out.numbers.push_back(std::move(number));
+    }
+  }
+  out.device.name = base.name + "-calibrated";
+  out.device.label = files.front().environment.device;
+  return out;
+}
+
+}  // namespace espalier::sim

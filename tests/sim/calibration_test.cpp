@@ -1,0 +1,283 @@
+#include "sim/calibration/fit.h"
+
+#include <fmt/core.h>
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <set>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "scheduler/plan_builder.h"
+#include "sim/calibration/microbenchmark_models.h"
+#include "sim/simulator.h"
+
+namespace espalier::sim {
+namespace {
+
+using costmodel::DeviceSpec;
+using costmodel::MeasurementFile;
+
+constexpr CalibrationOptions kQuick = {.draws = 50, .seed = 1};
+
+/// A device that differs from `base` in every number that benchmarks can show, by up to a fifth.
+CalibrationSubject disturbed(const DeviceSpec& base, std::uint64_t seed) {
+  core::Rng rng(seed);
+  CalibrationSubject truth = usual_subject(base);
+  for (const MicrobenchmarkModel& model : microbenchmark_models()) {
+    for (const std::string_view name : model.identifies) {
+      const CalibrationParameter& p = calibration_parameter(name);
+      const double factor = std::exp((rng.uniform() - 0.5) * 0.36);
+      if (p.field != nullptr && p.logarithmic) p.set(truth, std::clamp(p.get(truth) * factor, p.low, p.high));
+    }
+  }
+  truth.device.hbm_read_fraction = std::min(truth.device.hbm_read_fraction, 0.97);
+  return truth;
+}
+
+DeviceCalibration calibrated(const CalibrationSubject& truth, const DeviceSpec& base, const SynthesisOptions& noise) {
+  const MeasurementFile file = synthesize_measurement(truth, noise);
+  return calibrate_device(std::span(&file, 1), base, kQuick);
+}
+
+const CalibratedNumber& number_of(const DeviceCalibration& calibration, std::string_view name) {
+  const auto found = std::find_if(calibration.numbers.begin(), calibration.numbers.end(), [&](const CalibratedNumber& n) { return n.name == name; });
+  EXPECT_NE(found, calibration.numbers.end()) << name;
+  return *found;
+}
+
+/// The measurements without some families, or with some points only.
+template <class Keep>
+MeasurementFile reduced(MeasurementFile file, std::string_view id, Keep keep) {
+  for (costmodel::MeasuredFamily& family : file.families) {
+    if (family.id != id) continue;
+    costmodel::MeasuredFamily out;
+    out.id = family.id;
+    out.parameters.resize(family.parameters.size());
+    for (std::size_t i = 0; i < family.points(); ++i) {
+      std::vector<double> point;
+      for (const auto& column : family.parameters) point.push_back(column[i]);
+      if (!keep(point)) continue;
+      for (std::size_t p = 0; p < point.size(); ++p) out.parameters[p].push_back(point[p]);
+      out.repeats.push_back(family.repeats[i]);
+      out.median_us.push_back(family.median_us[i]);
+      out.spread.push_back(family.spread[i]);
+    }
+    family = out;
+  }
+  return file;
+}
+
+TEST(Calibration, FindsTheDeviceExactlyWithoutNoise) {
+  for (const char* name : {"h100-sxm", "a100-80", "l4"}) {
+    const DeviceSpec base = costmodel::find_device(name);
+    const CalibrationSubject truth = disturbed(base, 3);
+    const DeviceCalibration calibration = calibrated(truth, base, {.noise = 0});
+    for (const CalibratedNumber& n : calibration.numbers) {
+      if (!n.measured()) continue;
+      EXPECT_NEAR(n.fitted / calibration_parameter(n.name).get(truth), 1, 2e-3) << name << " " << n.name;
+    }
+    for (const FamilyResidual& r : calibration.residuals) EXPECT_LT(r.worst, 1e-3) << name << " " << r.id;
+  }
+}
+
+TEST(Calibration, RecoversNoisyDevicesWithinItsIntervals) {
+  std::size_t within = 0, all = 0, fields = 0;
+  for (const char* name : {"h100-sxm", "h200", "a100-80", "l40s"}) {
+    const DeviceSpec base = costmodel::find_device(name);
+    for (const std::uint64_t seed : {1, 2, 3}) {
+      const CalibrationSubject truth = disturbed(base, seed);
+      const DeviceCalibration calibration = calibrated(truth, base, {.noise = 0.02, .seed = seed});
+      for (const CalibratedNumber& n : calibration.numbers) {
+        if (!n.measured()) continue;
+        const double value = calibration_parameter(n.name).get(truth);
+        ++all;
+        fields += n.in_device ? 1 : 0;
+        const bool inside = value >= n.low * (1 - 1e-9) && value <= n.high * (1 + 1e-9);
+        within += inside ? 1 : 0;
+        const double reach = 3 * std::max(n.high - n.fitted, n.fitted - n.low) + 1e-9;
+        EXPECT_NEAR(n.fitted, value, reach) << name << " seed " << seed << " " << n.name;
+      }
+    }
+  }
+  const double coverage = static_cast<double>(within) / static_cast<double>(all);
+  fmt::print("{} numbers measured, {} of them of the device; {:.1f} % of truths within their 95 % intervals\n", all, fields, 100 * coverage);
+  EXPECT_GE(coverage, 0.88);
+  EXPECT_GE(fields, 12 * 19U) << "too little was identified";
+}
+
+TEST(Calibration, SameSeedSameDevice) {
+  const DeviceSpec base = costmodel::find_device("h100-sxm");
+  const CalibrationSubject truth = disturbed(base, 9);
+  const SynthesisOptions noise{.noise = 0.03, .seed = 4};
+  EXPECT_EQ(costmodel::write_device(calibrated(truth, base, noise).device), costmodel::write_device(calibrated(truth, base, noise).device));
+}
+
+TEST(Calibration, LeavesAnAssumptionWhereAFamilyIsMissing) {
+  const DeviceSpec base = costmodel::find_device("h100-sxm");
+  const MeasurementFile file = reduced(synthesize_measurement(disturbed(base, 1), {}), "C3", [](const auto&) { return false; });
+  const DeviceCalibration calibration = calibrate_device(std::span(&file, 1), base, kQuick);
+  const CalibratedNumber& latency = number_of(calibration, "hbm_latency_ns");
+  EXPECT_EQ(latency.why_not, "no points of C3");
+  EXPECT_EQ(calibration.device.hbm_latency_ns, base.hbm_latency_ns);
+  const auto& provenance = calibration.device.provenance.at("hbm_latency_ns");
+  EXPECT_EQ(provenance.origin, costmodel::Origin::assumed) << "what others measured elsewhere isn't measured here";
+  EXPECT_THAT(provenance.source, testing::HasSubstr("no points of C3"));
+  EXPECT_EQ(calibration.device.provenance.at("mma_flop_per_clk").origin, costmodel::Origin::measured);
+}
+
+TEST(Calibration, RefusesTooFewPoints) {
+  const DeviceSpec base = costmodel::find_device("h100-sxm");
+  int kept = 0;
+  const MeasurementFile file = reduced(synthesize_measurement(disturbed(base, 1), {}), "C3", [&](const auto&) { return kept++ < 3; });
+  const DeviceCalibration calibration = calibrate_device(std::span(&file, 1), base, kQuick);
+  EXPECT_THAT(number_of(calibration, "hbm_latency_ns").why_not, testing::HasSubstr("too few points: 3"));
+  EXPECT_THAT(number_of(calibration, "hbm_ramp_exponent").why_not, testing::HasSubstr("too few points"));
+}
+
+TEST(Calibration, RefusesNumbersThatOnlyShowTogether) {
+  // One item a CTA: its start and its end always come together.
+  const DeviceSpec base = costmodel::find_device("h100-sxm");
+  const MeasurementFile file = reduced(synthesize_measurement(disturbed(base, 1), {.noise = 0.002}), "C13", [](const auto& p) { return p[0] == 1; });
+  const DeviceCalibration calibration = calibrate_device(std::span(&file, 1), base, kQuick);
+  EXPECT_THAT(number_of(calibration, "cta_start_ns").why_not, testing::HasSubstr("collinear with cta_end_ns"));
+  EXPECT_THAT(number_of(calibration, "cta_end_ns").why_not, testing::HasSubstr("collinear with cta_start_ns"));
+  EXPECT_EQ(calibration.device.cta_end_ns, base.cta_end_ns);
+}
+
+TEST(Calibration, RefusesAnExponentThatNoPointShows) {
+  // Far below the corner the ramp is a line whatever its exponent.
+  const DeviceSpec base = costmodel::find_device("h100-sxm");
+  const CalibrationSubject truth = usual_subject(base);
+  MeasurementFile file = synthesize_measurement(truth, {});
+  for (costmodel::MeasuredFamily& family : file.families) {
+    if (family.id != "C3") continue;
+    family = {"C3", {{}, {}, {}, {}}, {}, {}, {}};
+    for (const double tile : {64, 128, 192, 256, 320, 384, 448, 512}) {
+      const std::vector<double> point = {base.sms, 2, tile, 1e8};
+      for (std::size_t p = 0; p < point.size(); ++p) family.parameters[p].push_back(point[p]);
+      family.repeats.push_back(9);
+      family.median_us.push_back(find_model("C3")->predict_us(point, truth));
+      family.spread.push_back(0.01);
+    }
+  }
+  const DeviceCalibration calibration = calibrate_device(std::span(&file, 1), base, kQuick);
+  EXPECT_THAT(number_of(calibration, "hbm_ramp_exponent").why_not, testing::HasSubstr("0 of 8 points of C3 depend on it"));
+  EXPECT_EQ(number_of(calibration, "hbm_latency_ns").why_not, "");
+}
+
+TEST(Calibration, RefusesIntervalsThatAreNoBetterThanAGuess) {
+  const DeviceSpec base = costmodel::find_device("h100-sxm");
+  const MeasurementFile file = synthesize_measurement(disturbed(base, 1), {.noise = 0.6, .repeats = 3});
+  const DeviceCalibration calibration = calibrate_device(std::span(&file, 1), base, kQuick);
+  std::size_t wide = 0;
+  for (const CalibratedNumber& n : calibration.numbers) wide += n.why_not.find("wider than") != std::string::npos ? 1 : 0;
+  EXPECT_GE(wide, 3U);
+}
+
+TEST(Calibration, RefusesALawThatMissesItsPoints) {
+  const DeviceSpec base = costmodel::find_device("h100-sxm");
+  MeasurementFile file = synthesize_measurement(usual_subject(base), {});
+  for (costmodel::MeasuredFamily& family : file.families) {
+    for (std::size_t i = 0; family.id == "C10" && i < family.points(); ++i) family.median_us[i] *= i % 2 != 0 ? 2 : 1;
+  }
+  const DeviceCalibration calibration = calibrate_device(std::span(&file, 1), base, kQuick);
+  EXPECT_THAT(number_of(calibration, "ex2_per_clk").why_not, testing::HasSubstr("the law misses the points of C10"));
+  EXPECT_EQ(calibration.device.ex2_per_clk, base.ex2_per_clk);
+}
+
+TEST(Calibration, RefusesABaseThatIsAnotherDevice) {
+  const MeasurementFile file = synthesize_measurement(usual_subject(costmodel::find_device("h100-sxm")), {});
+  try {
+    calibrate_device(std::span(&file, 1), costmodel::find_device("h100-pcie"), kQuick);
+    FAIL();
+  } catch (const core::Error& error) {
+    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("h100-pcie"), testing::HasSubstr("sms"), testing::HasSubstr("132")));
+  }
+}
+
+TEST(Calibration, FindsTheBaseByWhatTheDeviceReports) {
+  const MeasurementFile file = synthesize_measurement(usual_subject(costmodel::find_device("h200")), {});
+  EXPECT_EQ(base_device(std::span(&file, 1)).name, "h200");
+  MeasurementFile unknown = file;
+  unknown.query["sms"] = 131;
+  EXPECT_THROW(base_device(std::span(&unknown, 1)), core::Error);
+}
+
+TEST(MicrobenchmarkModels, AreOfKnownFamiliesAndTheirSweepsFillTheColumns) {
+  for (const MicrobenchmarkModel& model : microbenchmark_models()) {
+    const auto* family = costmodel::find_family(model.id);
+    ASSERT_NE(family, nullptr) << model.id;
+    for (const DeviceSpec& device : costmodel::device_catalog()) {
+      const CalibrationSubject subject = usual_subject(device);
+      for (const auto& point : model.sweep(device)) {
+        ASSERT_EQ(point.size(), family->parameters.size()) << model.id;
+        const double us = model.predict_us(point, subject);
+        EXPECT_TRUE(std::isfinite(us) && us > 0) << model.id << " on " << device.name;
+      }
+    }
+  }
+}
+
+/// `ctas` equal CTAs of `tokens` each in one launch, KV of their own.
+double simulated_us(std::int32_t ctas, std::int64_t tokens, const costmodel::KernelConfig& config, const DeviceSpec& device, std::int32_t workers) {
+  traces::ForestSource source;
+  source.name = "alike";
+  for (std::int32_t i = 0; i < ctas; ++i) {
+    source.parent.push_back(-1);
+    source.tokens.push_back(tokens);
+    source.leaf.push_back(i);
+  }
+  const traces::PrefixForest forest = traces::make_forest(source);
+  traces::HeadConfig heads;
+  heads.q_heads = heads.kv_heads = 1;
+  scheduler::PlanBuilder builder(forest, heads);
+  const auto kernel = builder.kernel(config);
+  builder.launch();
+  std::vector<std::vector<scheduler::QueueItem>> queues(static_cast<std::size_t>(workers));
+  for (std::int32_t i = 0; i < ctas; ++i) {
+    const scheduler::Segment segment = builder.segment(traces::NodeId(i), 0, tokens, 1);
+    const scheduler::TaskId task = builder.attend(kernel, std::span(&segment, 1), builder.queries(traces::RequestId(i), traces::RequestId(i + 1)));
+    if (workers > 0) queues[static_cast<std::size_t>(i % workers)].push_back({task, 0});
+  }
+  builder.task_phase(kernel, scheduler::TaskId(0));
+  if (workers > 0) builder.queues(queues);
+  builder.finish_rows(traces::Dtype::fp32);
+  return simulate(std::move(builder).finish({}), device).makespan_us;
+}
+
+costmodel::KernelConfig ring_kernel(std::int32_t stages) {
+  costmodel::KernelConfig config = costmodel::find_kernel("espalier_mma_m16");
+  config.stages = stages;
+  config.lookups = 0;
+  return config;
+}
+
+TEST(MicrobenchmarkModels, AgreeWithTheEventsOnRings) {
+  const CalibrationSubject subject = usual_subject(costmodel::find_device("h100-sxm"));
+  constexpr std::int64_t kTokens = 65536;
+  for (const std::int32_t stages : {2, 3}) {
+    const costmodel::KernelConfig config = ring_kernel(stages);
+    const double tile = config.kv_tile * 512.0, sms = subject.device.sms;
+    const std::vector<double> point = {sms, static_cast<double>(stages), tile, sms * kTokens * 512.0};
+    const double expected = find_model("C3")->predict_us(point, subject);
+    EXPECT_NEAR(simulated_us(static_cast<std::int32_t>(sms), kTokens, config, subject.device, 0) / expected, 1, 0.02) << stages;
+  }
+}
+
+TEST(MicrobenchmarkModels, AgreeWithTheEventsOnItemsOfAWorker) {
+  const CalibrationSubject subject = usual_subject(costmodel::find_device("h100-sxm"));
+  const costmodel::KernelConfig config = ring_kernel(2);
+  const double tile = config.kv_tile * 512.0;
+  for (const std::int32_t items : {1, 5}) {
+    for (const std::int32_t tiles : {1, 8}) {
+      const std::vector<double> point = {static_cast<double>(items), static_cast<double>(tiles), tile, tile, 0.0};
+      const double expected = find_model("C13")->predict_us(point, subject);
+      // Queries and rows, which the benchmark's model leaves to the intercept, are a few hundred bytes.
+      EXPECT_NEAR(simulated_us(items, std::int64_t{tiles} * config.kv_tile, config, subject.device, 1) / expected, 1, 0.03) << items << " x " << tiles;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace espalier::sim
