@@ -1,7 +1,7 @@
 // espalier calibrate from files, as typed.
 #include <gmock/gmock.h>
 
-#include "apps/command.h"
+#include "command.h"
 
 namespace espalier::apps {
 namespace {
