@@ -99,5 +99,22 @@ TEST(HostLoop, PredictsSignsAndTheOrderOfClearlyDifferentPlans) {
   EXPECT_GT(s.interval, 0);
 }
 
+TEST(HostLoop, OrdersPlansThatDifferClearly) {
+  // One request's context in pieces of 16 tokens or of 4,096, on one core: what tasks and merges cost is nearly all, or nearly nothing.
+  HostValidationOptions options;
+  options.heads = choose_heads({.heads = "1/1/64", .model = {}, .dtype = {}});
+  options.device = costmodel::fit_host(kernels::measure_host_samples({.threads = 1, .repeats = 3, .memory_bytes = 16 << 20})).device;
+  for (const char* strategy : {"deft_node_chunk:chunk=16", "deft_node_chunk:chunk=4096"}) options.strategies.push_back(scheduler::parse_strategy(strategy));
+  options.repeats = 9;
+  options.threads = 1;
+  std::vector<std::string> left_out;
+  const std::vector<HostPoint> points = validate_host({{"one", 0, traces::parse_tree("1,1|32768,8")}}, options, left_out);
+  ASSERT_EQ(points.size(), 2U);
+  EXPECT_GT(points[0].predicted_us, 1.2 * points[1].predicted_us);
+  const double noise = std::max(points[0].noise, points[1].noise);
+  if (noise > 2 * kMostNoise) GTEST_SKIP() << "inconclusive: the fastest of the even and the odd repeats differ by " << 100 * noise << " %";
+  EXPECT_GT(points[0].measured_us, points[1].measured_us * (1 + 2 * noise));
+}
+
 }  // namespace
 }  // namespace espalier::apps
