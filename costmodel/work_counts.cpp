@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/units.h"
+#include "costmodel/tile_overlap.h"
 
 namespace espalier::costmodel {
 

@@ -70,8 +70,6 @@ struct TileCycles {
   double tensor = 0, exp = 0, fma = 0, convert = 0, smem = 0;
   double total = 0;
 };
-/// Of pipes that overlap by `overlap`: the busiest, and what doesn't hide of the others.
-double overlapped_cycles(const TileCycles& pipes, double overlap);
 TileCycles tile_cycles(const TaskShape& shape, const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device);
 
 }  // namespace espalier::costmodel

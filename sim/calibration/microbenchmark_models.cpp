@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "costmodel/work_counts.h"
+#include "costmodel/tile_overlap.h"
 #include "sim/bandwidth.h"
 #include "sim/calibration/sweeps.h"
 #include "sim/reuse.h"
