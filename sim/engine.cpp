@@ -41,10 +41,16 @@ struct Cohort {
   std::int32_t count = 0;
   std::int32_t worker = -1;          ///< persistent worker, or -1
   Stage at = Stage::starting;
+  const CtaKind* kind = nullptr;
   double begin_us = 0;
-  BoundTimes mark;                   ///< of a fixed stage: its shares; of a flow: the class clocks at entry
+  BoundTimes mark;                   ///< of the opening stage: its shares; of a flow: the class clocks at entry
   BoundTimes spent;                  ///< time by bound so far
   std::vector<std::int32_t> lanes;   ///< only with a timeline
+};
+
+/// What a cohort waits for before its own latency: its way onto the SMs, and its turn at memory.
+struct Opening {
+  double dispatch_us = 0, turn_us = 0;
 };
 
 enum class TimerKind : std::int32_t { cohort, launch_ready, barrier_passed };
@@ -89,7 +95,7 @@ class Engine {
       sm_time_.pass(us, flows_.active(), flows_.rates());
       flows_.advance(us);
       now_us_ += us;
-      handle_events();
+      handle_events(flow_us - us);
     }
     return result();
   }
@@ -97,9 +103,10 @@ class Engine {
  private:
   static constexpr double kNever = std::numeric_limits<double>::infinity();
 
-  void handle_events() {
+  void handle_events(double flow_left_us) {
     due_.clear();
-    for (std::int32_t cohort = flows_.pop(kTieUs); cohort >= 0; cohort = flows_.pop(kTieUs)) due_.push_back(cohort);
+    // Well before the next cohort is through there is no need to look.
+    if (flow_left_us <= 4 * kTieUs) flows_.pop(kTieUs, due_);
     due_timers_.clear();
     while (!timers_.empty() && timers_.top().at_us <= now_us_ + kTieUs) {
       due_timers_.push_back(timers_.top());
@@ -120,12 +127,32 @@ class Engine {
   /// Opening requests that memory hasn't served yet, as time.
   double queue_us() const { return std::max(0.0, queue_us_ - (now_us_ - queued_at_us_)); }
 
+  std::int32_t take_place() {
+    if (free_cohorts_.empty()) {
+      cohorts_.emplace_back();
+      return static_cast<std::int32_t>(cohorts_.size()) - 1;
+    }
+    const std::int32_t index = free_cohorts_.back();
+    free_cohorts_.pop_back();
+    return index;
+  }
+
   /// `dispatch_us`: what it costs to bring the CTAs onto their SMs, and `turn_us` to have their first requests served; nothing when a
   /// resident CTA takes the work, whose ring goes on.
-  void start_cohort(Cohort cohort, double dispatch_us, double turn_us) {
-    const CtaKind& kind = kind_of(cohort);
+  void start_cohort(LaunchId launch, const Batch& batch, std::int32_t worker, const Opening& opening) {
+    const std::int32_t index = take_place();
+    Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
+    cohort.launch = launch.value;
+    cohort.phase = batch.phase;
+    cohort.work = batch.work;
+    cohort.copy = batch.copy;
+    cohort.count = batch.count;
+    cohort.worker = worker;
+    cohort.kind = &kind_of(batch.work);
     cohort.begin_us = now_us_;
     cohort.at = Stage::starting;
+    cohort.spent = {};
+    const CtaKind& kind = *cohort.kind;
     if (cohort.phase >= 0) {
       double& begin = phases_[static_cast<std::size_t>(cohort.phase)].begin_us;
       if (begin < 0) begin = now_us_;
@@ -137,20 +164,12 @@ class Engine {
     queue_us_ = queue_us() + cohort.count * kind.burst_us;
     queued_at_us_ = now_us_;
     sm_time_.resident(cohort.count, is_merge(cohort));
-    std::int32_t index = static_cast<std::int32_t>(cohorts_.size());
-    if (free_cohorts_.empty()) {
-      cohorts_.push_back(std::move(cohort));
-    } else {
-      index = free_cohorts_.back();
-      free_cohorts_.pop_back();
-      cohorts_[static_cast<std::size_t>(index)] = std::move(cohort);
-    }
     BoundTimes parts;
-    parts.us[static_cast<int>(Bound::fixed)] = dispatch_us;
+    parts.us[static_cast<int>(Bound::fixed)] = opening.dispatch_us;
     parts.us[static_cast<int>(Bound::latency)] = kind.exposed_us;
     if (kind.main_class >= 0) {
       const bool hits = list_.classes[static_cast<std::size_t>(kind.main_class)].hbm_fraction == 0;
-      parts.us[static_cast<int>(hits ? Bound::l2 : Bound::hbm)] = turn_us;
+      parts.us[static_cast<int>(hits ? Bound::l2 : Bound::hbm)] = opening.turn_us;
     }
     fixed_stage(index, parts);
   }
@@ -176,7 +195,7 @@ class Engine {
 
   void flow_done(std::int32_t index) {
     Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
-    const CtaKind& kind = kind_of(cohort);
+    const CtaKind& kind = *cohort.kind;
     const BoundTimes& now = flows_.bound_times(cohort.at == Stage::main ? kind.main_class : kind.io_class);
     for (int b = 0; b < kBounds; ++b) cohort.spent.us[b] += now.us[b] - cohort.mark.us[b];
     next_stage(index);
@@ -184,14 +203,18 @@ class Engine {
 
   void stage_done(std::int32_t index) {
     const Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
+    if (cohort.at == Stage::ending) {
+      sm_time_.leave_fixed(cohort.count);
+      return retire(index);
+    }
     sm_time_.leave_fixed(cohort.count, cohort.mark);
-    cohort.at == Stage::ending ? retire(index) : next_stage(index);
+    next_stage(index);
   }
 
   /// Moves on to the next stage that isn't empty.
   void next_stage(std::int32_t index) {
     Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
-    const CtaKind& kind = kind_of(cohort);
+    const CtaKind& kind = *cohort.kind;
     if (cohort.at == Stage::starting) {
       cohort.at = Stage::main;
       if (kind.main_class >= 0) return flow_stage(index, kind.main_class, kind.main_bytes);
@@ -202,28 +225,31 @@ class Engine {
     }
     cohort.at = Stage::ending;
     if (kind.end_us <= 0) return retire(index);
-    BoundTimes parts;
-    parts.us[static_cast<int>(Bound::fixed)] = kind.end_us;
-    fixed_stage(index, parts);
+    cohort.spent.us[static_cast<int>(Bound::fixed)] += kind.end_us;
+    sm_time_.enter_fixed(cohort.count);
+    timers_.push({now_us_ + kind.end_us, TimerKind::cohort, index});
   }
 
   void retire(std::int32_t index) {
-    Cohort cohort = std::move(cohorts_[static_cast<std::size_t>(index)]);
-    free_cohorts_.push_back(index);
+    Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
     sm_time_.resident(-std::int64_t{cohort.count}, is_merge(cohort));
     if (recorder_) recorder_->release(cohort.lanes);
     if (log_ != nullptr) log_->cohorts.push_back(record_of(cohort));
     if (cohort.work >= 0) finish_works(cohort);
+    cohort.lanes.clear();
+    // Its place may be taken by the worker's next cohort.
     const LaunchId launch(cohort.launch);
-    if (cohort.worker >= 0) {
-      feed_worker(launch, cohort.worker, 0, 0);
+    const std::int32_t phase = cohort.phase, count = cohort.count, worker = cohort.worker;
+    free_cohorts_.push_back(index);
+    if (worker >= 0) {
+      feed_worker(launch, worker, {});
     } else {
-      free_units_ += cohort.count * launches_.need(launch);
+      free_units_ += count * launches_.need(launch);
       may_dispatch_ = true;
     }
-    if (cohort.phase < 0) return;
-    phases_[static_cast<std::size_t>(cohort.phase)].end_us = now_us_;
-    if (launches_.ctas_done(launch, cohort.count)) phases_done(launch);
+    if (phase < 0) return;
+    phases_[static_cast<std::size_t>(phase)].end_us = now_us_;
+    if (launches_.ctas_done(launch, count)) phases_done(launch);
   }
 
   /// Every CTA of the open phases is through: a barrier opens the next ones, or the launch is over.
@@ -289,7 +315,7 @@ class Engine {
       if (list_.phases[static_cast<std::size_t>(p)].ctas == 0) phases_[static_cast<std::size_t>(p)].begin_us = now_us_;
     }
     if (launches_.ctas_done(launch, 0)) return phases_done(launch);
-    for (const std::int32_t worker : launches_.resume_workers(launch)) feed_worker(launch, worker, 0, 0);
+    for (const std::int32_t worker : launches_.resume_workers(launch)) feed_worker(launch, worker, {});
   }
 
   // Dispatch
@@ -311,46 +337,33 @@ class Engine {
       const double turn_us = kTurnShare * queue_us();
       if (const std::int32_t worker = launches_.take_worker(launch); worker >= 0) {
         free_units_ -= need;
-        feed_worker(launch, worker, device_.cta_start_ns * 1e-3, turn_us);
+        feed_worker(launch, worker, {device_.cta_start_ns * 1e-3, turn_us});
         continue;
       }
       const Batch batch = launches_.take(launch, room);
       free_units_ -= need * batch.count;
-      start_cohort(cohort_of(launch, batch, -1), batch.dispatched ? device_.cta_start_ns * 1e-3 : 0, turn_us);
+      start_cohort(launch, batch, -1, {batch.dispatched ? device_.cta_start_ns * 1e-3 : 0, turn_us});
     }
   }
 
   /// A resident worker takes a ready merge, else its next item, else any open work; it waits for a barrier or leaves.
-  void feed_worker(LaunchId launch, std::int32_t worker, double dispatch_us, double turn_us) {
+  void feed_worker(LaunchId launch, std::int32_t worker, const Opening& opening) {
     const Batch batch = launches_.worker_batch(launch, worker);
-    if (batch.count > 0) return start_cohort(cohort_of(launch, batch, worker), dispatch_us, turn_us);
+    if (batch.count > 0) return start_cohort(launch, batch, worker, opening);
     if (launches_.worker_waits(launch, worker)) return;
-    if (dispatch_us > 0) {
-      Cohort idle;
-      idle.launch = launch.value;
+    if (opening.dispatch_us > 0) {
+      Batch idle;
       idle.count = 1;
-      idle.worker = worker;
-      return start_cohort(std::move(idle), dispatch_us, 0);
+      return start_cohort(launch, idle, worker, {opening.dispatch_us, 0});
     }
     free_units_ += launches_.need(launch);
     may_dispatch_ = true;
   }
 
-  static Cohort cohort_of(LaunchId launch, const Batch& batch, std::int32_t worker) {
-    Cohort cohort;
-    cohort.launch = launch.value;
-    cohort.phase = batch.phase;
-    cohort.work = batch.work;
-    cohort.copy = batch.copy;
-    cohort.count = batch.count;
-    cohort.worker = worker;
-    return cohort;
-  }
-
-  const CtaKind& kind_of(const Cohort& cohort) const {
+  const CtaKind& kind_of(std::int32_t work) const {
     static const CtaKind kNothing;
-    if (cohort.work < 0) return kNothing;
-    return list_.kinds[static_cast<std::size_t>(list_.works[static_cast<std::size_t>(cohort.work)].kind)];
+    if (work < 0) return kNothing;
+    return list_.kinds[static_cast<std::size_t>(list_.works[static_cast<std::size_t>(work)].kind)];
   }
 
   bool is_merge(const Cohort& cohort) const {

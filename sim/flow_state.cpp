@@ -2,9 +2,6 @@
 #include "sim/flow_state.h"
 
 #include <algorithm>
-#include <limits>
-
-#include "core/error.h"
 
 namespace espalier::sim {
 namespace {
@@ -32,67 +29,55 @@ void FlowState::enter(std::int32_t id, std::int32_t cohort, std::int32_t count, 
   stale_ = true;
 }
 
-double FlowState::next_us() {
-  if (stale_) refresh_rates();
-  double next = std::numeric_limits<double>::infinity();
-  for (std::size_t i = 0; i < flows_.size(); ++i) {
-    const State& state = states_[static_cast<std::size_t>(ids_[i])];
-    next = std::min(next, (state.heap.front().through - state.clock) / rates_[i].bytes_per_us);
-  }
-  return std::max(0.0, next);
-}
-
 void FlowState::refresh_rates() {
   stale_ = false;
-  if (flows_.empty() || flows_.size() > kRemembered) return share_bandwidth(flows_, device_, rates_);
-  std::array<std::int32_t, 2 * kRemembered> key{};
+  const std::size_t flows = ids_.size();
+  if (flows == 0 || flows > kRemembered) return share_bandwidth(flows_, device_, rates_);
+  std::array<std::uint64_t, kRemembered> key{};
   std::uint32_t place = 0;
-  for (std::size_t i = 0; i < flows_.size(); ++i) {
-    key[2 * i] = ids_[i];
-    key[2 * i + 1] = static_cast<std::int32_t>(flows_[i].count);
-    place = (place * 31 + static_cast<std::uint32_t>(ids_[i])) * 251 + static_cast<std::uint32_t>(key[2 * i + 1]);
+  for (std::size_t i = 0; i < flows; ++i) {
+    const auto id = static_cast<std::uint32_t>(ids_[i]), count = static_cast<std::uint32_t>(static_cast<std::int32_t>(flows_[i].count));
+    key[i] = std::uint64_t{id} << 32 | count;
+    place = (place * 31 + id) * 251 + count;
   }
   Known& known = known_[place % kPlaces];
-  if (known.key != key) {
+  bool same = true;
+  for (std::size_t i = 0; i < kRemembered; ++i) same &= known.key[i] == key[i];
+  if (!same) {
     share_bandwidth(flows_, device_, rates_);
     known.key = key;
     std::copy(rates_.begin(), rates_.end(), known.rates.begin());
     return;
   }
-  rates_.assign(known.rates.begin(), known.rates.begin() + static_cast<std::ptrdiff_t>(flows_.size()));
+  rates_.resize(flows);
+  for (std::size_t i = 0; i < flows; ++i) rates_[i] = known.rates[i];
 }
 
-void FlowState::advance(double us) {
-  ESPALIER_CHECK(!stale_);
-  for (std::size_t i = 0; i < flows_.size(); ++i) {
+void FlowState::pop(double slack_us, std::vector<std::int32_t>& through) {
+  // A class that was entered since the rates were made has none yet, and nobody in it can be through.
+  for (std::size_t i = 0; i < rates_.size();) {
     State& state = states_[static_cast<std::size_t>(ids_[i])];
-    state.clock += rates_[i].bytes_per_us * us;
-    state.times.us[static_cast<int>(rates_[i].bound)] += us;
-  }
-}
-
-std::int32_t FlowState::pop(double slack_us) {
-  for (std::size_t i = 0; i < flows_.size(); ++i) {
-    // A class that was entered since the rates were made has none yet, and nobody in it can be through.
-    if (i >= rates_.size()) break;
-    State& state = states_[static_cast<std::size_t>(ids_[i])];
-    const Entry head = state.heap.front();
-    if (head.through - state.clock > rates_[i].bytes_per_us * slack_us) continue;
-    std::pop_heap(state.heap.begin(), state.heap.end());
-    state.heap.pop_back();
-    flows_[i].count -= head.count;
-    stale_ = true;
-    if (state.heap.empty()) {
-      state.position = -1;
-      // Order is kept, so that sums over classes don't depend on who left first.
-      flows_.erase(flows_.begin() + static_cast<std::ptrdiff_t>(i));
-      ids_.erase(ids_.begin() + static_cast<std::ptrdiff_t>(i));
-      rates_.erase(rates_.begin() + static_cast<std::ptrdiff_t>(i));
-      for (std::size_t j = i; j < ids_.size(); ++j) states_[static_cast<std::size_t>(ids_[j])].position = static_cast<std::int32_t>(j);
+    const double slack_bytes = rates_[i].bytes_per_us * slack_us;
+    while (!state.heap.empty() && !(state.heap.front().through - state.clock > slack_bytes)) {
+      const Entry head = state.heap.front();
+      std::pop_heap(state.heap.begin(), state.heap.end());
+      state.heap.pop_back();
+      flows_[i].count -= head.count;
+      stale_ = true;
+      through.push_back(head.cohort);
     }
-    return head.cohort;
+    state.heap.empty() ? leave(i) : static_cast<void>(++i);
   }
-  return -1;
+}
+
+/// The class at `position` is empty. Order is kept, so that sums over classes don't depend on who left first.
+void FlowState::leave(std::size_t position) {
+  states_[static_cast<std::size_t>(ids_[position])].position = -1;
+  const auto at = static_cast<std::ptrdiff_t>(position);
+  flows_.erase(flows_.begin() + at);
+  ids_.erase(ids_.begin() + at);
+  rates_.erase(rates_.begin() + at);
+  for (std::size_t j = position; j < ids_.size(); ++j) states_[static_cast<std::size_t>(ids_[j])].position = static_cast<std::int32_t>(j);
 }
 
 }  // namespace espalier::sim

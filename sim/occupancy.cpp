@@ -17,23 +17,6 @@ double TimeSplit::total() const {
   return sum;
 }
 
-void SmTime::resident(std::int64_t count, bool merging) {
-  resident_ += count;
-  if (merging) merging_ += count;
-  if (static_cast<double>(resident_) >= sms_) filled_ = true;
-}
-
-void SmTime::enter_fixed(std::int64_t count, const BoundTimes& shares) {
-  in_fixed_ += count;
-  for (int b = 0; b < kBounds; ++b) fixed_.us[b] += static_cast<double>(count) * shares.us[b];
-}
-
-void SmTime::leave_fixed(std::int64_t count, const BoundTimes& shares) {
-  in_fixed_ -= count;
-  for (int b = 0; b < kBounds; ++b) fixed_.us[b] -= static_cast<double>(count) * shares.us[b];
-  if (in_fixed_ == 0) fixed_ = {};  // rounding doesn't add up over the run
-}
-
 void SmTime::pass(double us, const std::vector<FlowClass>& active, const std::vector<FlowRate>& rates) {
   if (resident_ == 0) {
     split_.launch += us * sms_;

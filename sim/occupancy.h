@@ -13,10 +13,31 @@ class SmTime {
   explicit SmTime(double sms) : sms_(sms) {}
 
   /// CTAs that come to (or leave, negative) the device; `merging` ones belong to reduction phases.
-  void resident(std::int64_t count, bool merging);
+  void resident(std::int64_t count, bool merging) {
+    resident_ += count;
+    if (merging) merging_ += count;
+    if (static_cast<double>(resident_) >= sms_) filled_ = true;
+  }
   /// CTAs that begin (or end) a stage of fixed length, of which `shares` (sum 1) are due to each bound.
-  void enter_fixed(std::int64_t count, const BoundTimes& shares);
-  void leave_fixed(std::int64_t count, const BoundTimes& shares);
+  void enter_fixed(std::int64_t count, const BoundTimes& shares) {
+    in_fixed_ += count;
+    for (int b = 0; b < kBounds; ++b) fixed_.us[b] += static_cast<double>(count) * shares.us[b];
+  }
+  void leave_fixed(std::int64_t count, const BoundTimes& shares) {
+    in_fixed_ -= count;
+    for (int b = 0; b < kBounds; ++b) fixed_.us[b] -= static_cast<double>(count) * shares.us[b];
+    if (in_fixed_ == 0) fixed_ = {};  // rounding doesn't add up over the run
+  }
+  /// The same for stages that are due to Bound::fixed alone.
+  void enter_fixed(std::int64_t count) {
+    in_fixed_ += count;
+    fixed_.us[static_cast<int>(Bound::fixed)] += static_cast<double>(count);
+  }
+  void leave_fixed(std::int64_t count) {
+    in_fixed_ -= count;
+    fixed_.us[static_cast<int>(Bound::fixed)] -= static_cast<double>(count);
+    if (in_fixed_ == 0) fixed_ = {};
+  }
   std::int64_t resident() const { return resident_; }
   std::int64_t merging() const { return merging_; }
   /// Books an interval in which nothing changed. CTAs spread over as many SMs as there are; SMs that stay empty are idle for the
