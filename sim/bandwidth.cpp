@@ -29,6 +29,7 @@ struct Pool {
 double weight_of(const FlowClass& flow, int resource) {
   switch (resource) {
     case kHbm: return flow.count * flow.hbm_fraction;
+    case kL2: return flow.count * flow.l2_fraction;
     case kPipe: return flow.count * flow.sm_cycles_per_byte;
     default: return flow.count;
   }
@@ -37,9 +38,9 @@ double weight_of(const FlowClass& flow, int resource) {
 std::array<Pool, kResources> make_pools(std::span<const FlowClass> classes, const costmodel::DeviceSpec& device) {
   double active = 0, unloaded = 0, unloaded_hbm = 0;
   for (const FlowClass& flow : classes) {
-    const double rate = flow.count * flow.in_flight_bytes / path_latency_us(flow.hbm_fraction, device);
+    const double rate = flow.count * flow.in_flight_bytes / path_latency_us(flow, device);
     active += flow.count;
-    unloaded += rate;
+    unloaded += rate * flow.l2_fraction;
     unloaded_hbm += rate * flow.hbm_fraction;
   }
   const double sms = std::min(device.sms, active);
@@ -63,12 +64,17 @@ double path_latency_us(double hbm_fraction, const costmodel::DeviceSpec& device)
   return (hbm_fraction * device.hbm_latency_ns + (1.0 - hbm_fraction) * device.l2_latency_ns) * 1e-3;
 }
 
+double path_latency_us(const FlowClass& flow, const costmodel::DeviceSpec& device) {
+  // Of what is loaded; that it arrives at several CTAs makes it no faster.
+  return path_latency_us(std::min(1.0, flow.hbm_fraction / flow.l2_fraction), device);
+}
+
 double sm_port_bytes_per_us(const costmodel::DeviceSpec& device) {
   return device.sm_port_bytes_per_clk * device.clocks_per_us();
 }
 
 void limit_flow(FlowClass& flow, const costmodel::DeviceSpec& device) {
-  flow.cap_bytes_per_us = flow.in_flight_bytes / path_latency_us(flow.hbm_fraction, device);
+  flow.cap_bytes_per_us = flow.in_flight_bytes / path_latency_us(flow, device);
   flow.cap_bound = Bound::latency;
   const auto lower = [&](double cap, Bound bound) {
     if (cap > flow.cap_bytes_per_us * (1 + 1e-12)) return;

@@ -15,6 +15,8 @@ double supply_rate(double in_flight_bytes, double latency_us, double peak_bytes_
 
 /// Unloaded latency of a byte of which `hbm_fraction` misses L2.
 double path_latency_us(double hbm_fraction, const costmodel::DeviceSpec& device);
+struct FlowClass;
+double path_latency_us(const FlowClass& flow, const costmodel::DeviceSpec& device);
 double sm_port_bytes_per_us(const costmodel::DeviceSpec& device);
 
 /// CTAs that behave alike: same bytes per unit of work, same limits.
@@ -23,6 +25,7 @@ struct FlowClass {
   double cap_bytes_per_us = 0;    ///< most one CTA can take: the least of its own limits
   Bound cap_bound = Bound::latency;
   double hbm_fraction = 1;        ///< share of its bytes that miss L2
+  double l2_fraction = 1;         ///< share of its bytes that L2 sends for it alone; a cluster's multicast serves several CTAs at once
   double sm_cycles_per_byte = 0;  ///< SM pipe time its work needs
   double in_flight_bytes = 0;     ///< bytes one CTA keeps requested
 };

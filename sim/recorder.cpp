@@ -111,7 +111,7 @@ void Recorder::sample(double now_us, std::int64_t resident, const std::vector<Fl
   for (std::size_t i = 0; i < active.size(); ++i) {
     const double rate = active[i].count * rates[i].bytes_per_us * 1e-3;  // bytes/us -> GB/s
     hbm += rate * active[i].hbm_fraction;
-    l2 += rate;
+    l2 += rate * active[i].l2_fraction;
   }
   put(kHbm, now_us, hbm);
   put(kL2, now_us, l2);

@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/units.h"
+#include "sim/multicast.h"
 #include "sim/reuse.h"
 
 namespace espalier::sim {
@@ -53,12 +54,13 @@ struct TaskKey {
   std::int32_t kernel = 0;
   TaskShape shape;
   double miss = 0;
+  std::int32_t mates = 1;  ///< CTAs that share each load of the KV, this one counted
   friend bool operator==(const TaskKey&, const TaskKey&) = default;
 };
 
 struct TaskKeyHash {
   std::size_t operator()(const TaskKey& key) const {
-    auto h = static_cast<std::uint64_t>(key.miss * kMissSteps);
+    auto h = static_cast<std::uint64_t>(key.miss * kMissSteps * key.mates);
     for (std::int64_t field : {std::int64_t{key.kernel}, static_cast<std::int64_t>(key.shape.role),
                                std::int64_t{key.shape.queries}, std::int64_t{key.shape.heads}, key.shape.kv_tokens,
                                key.shape.visible_pairs, std::int64_t{key.shape.segments},
@@ -90,6 +92,7 @@ class ListMaker {
  public:
   ListMaker(const Plan& plan, const costmodel::DeviceSpec& device, bool warm_l2) : plan_(plan), device_(device) {
     hits_ = kv_hit_fractions(plan, device, warm_l2);
+    share_loads();
     count_occupancy();
     decide_residency();
   }
@@ -115,6 +118,19 @@ class ListMaker {
                               costmodel::unfit_reason(kernel, plan_.heads, device_));
       }
       list_.sm_units = std::lcm(list_.sm_units, std::int64_t{ctas});
+    }
+  }
+
+  /// A cluster's CTAs load together what its first task alone would: of what misses, each has its part.
+  void share_loads() {
+    const std::vector<Multicast> found = multicasts(plan_);
+    if (!found.empty()) mates_ = core::Column<TaskId, std::int32_t>(plan_.tasks.size(), 1);
+    for (const Multicast& cluster : found) {
+      const double hit = 1 - (1 - hits_[cluster.first]) / cluster.count;
+      for (TaskId t = cluster.first; t.value < cluster.first.value + cluster.count; ++t.value) {
+        mates_[t] = cluster.count;
+        hits_[t] = hit;
+      }
     }
   }
 
@@ -165,7 +181,9 @@ class ListMaker {
     const scheduler::Task& task = plan_.tasks[t];
     if (task.copies < 1) throw core::bad_input(fmt::format("task {}", t.value), "1 copy or more", fmt::format("{}", task.copies));
     if (task.kind == TaskKind::padding) return {kind_id(CtaKind{}), task.copies, t.value, 0};
-    const TaskKey key{kernel.value, task_shape(plan_, task), round_miss(1.0 - hits_[t])};
+    const std::int32_t mates = mates_.empty() ? 1 : mates_[t];
+    // Rounded as the part of the shared load that misses, so that a cluster's parts add up to it.
+    const TaskKey key{kernel.value, task_shape(plan_, task), round_miss((1.0 - hits_[t]) * mates) / mates, mates};
     const auto [at, fresh] = priced_.try_emplace(key);
     if (fresh) at->second = price_task(key, plan_.kernels[kernel]);
     const WorkCounts& counts = at->second.counts;
@@ -173,6 +191,7 @@ class ListMaker {
     const double kv_bytes = static_cast<double>(counts.kv_bytes) * task.copies;
     kv_hit_bytes_ += kv_bytes * hits_[t];
     list_.hbm_bytes += std::llround(kv_bytes * (1.0 - hits_[t]));
+    if (mates > 1) multicast_bytes_ += std::llround(kv_bytes * (mates - 1) / mates);
     return {at->second.kind, task.copies, t.value, 0};
   }
 
@@ -202,9 +221,10 @@ class ListMaker {
     const double tile_bytes =
         static_cast<double>(counts.kv_bytes) / static_cast<double>(key.shape.kv_tokens) * kernel.kv_tile;
     const double cycles = costmodel::tile_cycles(key.shape, kernel, plan_.heads, device_).total;
-    const double latency = path_latency_us(key.miss, device_);
     FlowClass flow;
     flow.hbm_fraction = key.miss;
+    flow.l2_fraction = 1.0 / key.mates;
+    const double latency = path_latency_us(flow, device_);
     flow.sm_cycles_per_byte = cycles / tile_bytes;
     // A ring of S stages has S-1 tiles requested while one is consumed.
     flow.in_flight_bytes = std::max(kernel.stages - 1, 1) * tile_bytes;
@@ -277,11 +297,11 @@ class ListMaker {
     kind.main_bytes = bytes;
     const double opening = std::min(flow.in_flight_bytes, bytes);
     kind.burst_us = std::max(opening * flow.hbm_fraction / device_.hbm_achievable_bytes_per_us(),
-                             opening / device_.l2_bytes_per_us());
+                             opening * flow.l2_fraction / device_.l2_bytes_per_us());
   }
 
   std::int32_t class_id(FlowClass flow) {
-    const auto key = std::tuple(flow.hbm_fraction, flow.sm_cycles_per_byte, flow.in_flight_bytes);
+    const auto key = std::tuple(flow.hbm_fraction, flow.l2_fraction, flow.sm_cycles_per_byte, flow.in_flight_bytes);
     const auto [at, fresh] = class_ids_.try_emplace(key, static_cast<std::int32_t>(list_.classes.size()));
     if (!fresh) return at->second;
     limit_flow(flow, device_);
@@ -300,7 +320,7 @@ class ListMaker {
     list_.hbm_bytes += std::llround(static_cast<double>(counts.query_bytes) * query_miss_) + counts.output_bytes;
     if (partial_miss_ > 0) list_.hbm_bytes += counts.partial_read_bytes + counts.partial_write_bytes;
     if (score_miss_ > 0) list_.hbm_bytes += counts.score_read_bytes + counts.score_write_bytes;
-    list_.l2_bytes = core::checked_add(counts.read_bytes(), counts.write_bytes());
+    list_.l2_bytes = core::checked_add(counts.read_bytes(), counts.write_bytes()) - multicast_bytes_;
     list_.l2_hit_fraction = counts.kv_bytes > 0 ? kv_hit_bytes_ / static_cast<double>(counts.kv_bytes) : 0;
   }
 
@@ -310,8 +330,10 @@ class ListMaker {
   std::vector<std::int32_t> per_sm_;  ///< resident CTAs an SM, by kernel
   double partial_miss_ = 0, score_miss_ = 0, query_miss_ = 1;
   double kv_hit_bytes_ = 0;
+  core::Column<TaskId, std::int32_t> mates_;  ///< CTAs that share a task's loads; empty: no clusters
+  std::int64_t multicast_bytes_ = 0;          ///< that arrived without L2 sending them again
   std::unordered_map<TaskKey, Priced, TaskKeyHash> priced_;
-  std::map<std::tuple<double, double, double>, std::int32_t> class_ids_;
+  std::map<std::tuple<double, double, double, double>, std::int32_t> class_ids_;
   std::unordered_map<CtaKind, std::int32_t, KindHash> kind_ids_;
   WorkList list_;
 };
