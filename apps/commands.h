@@ -125,6 +125,8 @@ int run_tune(const TuneCommand& command);
 
 struct ValidateCommand {
   std::string published;             ///< published/1 file; or
+  std::vector<std::string> from;     ///< measurement/1 files with plans, on one device; or
+  bool force = false;                ///< also of other drivers and kernel builds
   std::vector<std::string> devices;  ///< "host", or the file of a calibrated one, with
   InputOptions inputs;
   HeadOptions heads;

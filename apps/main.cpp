@@ -231,12 +231,14 @@ void add_tune(CLI::App& app, Commands& c, int& code) {
 void add_validate(CLI::App& app, Commands& c, int& code) {
   CLI::App* validate = app.add_subcommand("validate", "predicted against measured");
   validate->add_option("--published", c.validate.published, "published/1 file: ratios between methods, read off a paper");
+  validate->add_option("--from", c.validate.from, "measurement/1 files with plans that ran on a GPU; --device is its calibrated one");
+  validate->add_flag("--force", c.validate.force, "from: take files of unlike devices, drivers or kernel builds");
   add_device(*validate, c.validate.devices);
   add_inputs(*validate, c.validate.inputs);
   add_heads(*validate, c.validate.heads);
   validate->add_option("--strategy", c.validate.strategy, "host: strategies to run; six that differ otherwise");
   validate->add_option("--repeats", c.validate.repeats, "host: timed runs of each plan")->check(CLI::Range(2, 10000))->capture_default_str();
-  validate->add_option("--svg", c.validate.svg, "host: scatter plot of predicted against measured");
+  validate->add_option("--svg", c.validate.svg, "host, from: scatter plot of predicted against measured");
   validate->add_option("--json", c.validate.json, "write the scores; - is stdout");
   validate->add_option("--jobs", c.validate.jobs, "threads; 0 is one a core")->check(CLI::Range(0, 1024))->capture_default_str();
   validate->callback([&] { code = apps::run_validate(c.validate); });

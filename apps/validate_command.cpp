@@ -5,10 +5,12 @@
 #include "apps/commands.h"
 #include "apps/host_calibration.h"
 #include "apps/host_validation.h"
+#include "apps/measured_plans.h"
 #include "apps/published.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "kernels/host_model.h"
+#include "sim/calibration/fit.h"
 
 namespace espalier::apps {
 namespace {
@@ -50,6 +52,26 @@ int run_host_validation(const ValidateCommand& command) {
   return 0;
 }
 
+int run_measured(const ValidateCommand& command) {
+  if (command.devices.size() != 1) throw core::usage_error("validate --from takes one --device: the calibrated one of these measurements");
+  const costmodel::DeviceSpec device = costmodel::find_device(command.devices.front());
+  std::vector<costmodel::MeasurementFile> files;
+  for (const std::string& name : command.from) files.push_back(costmodel::read_measurement(core::read_file(name), name));
+  if (!command.force) sim::check_environments(files, command.from);
+  std::vector<MeasuredPoint> points;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const auto some = simulate_measured(files[i], command.from[i], device);
+    points.insert(points.end(), some.begin(), some.end());
+  }
+  if (points.empty()) throw core::bad_input(command.from.front(), "plans that ran (key \"plans\")", "none");
+  std::vector<HostPoint> times;
+  for (const MeasuredPoint& p : points) times.push_back(p.times);
+  if (!command.json.empty()) core::write_file(command.json, write_measured(points, device.name));
+  if (!command.svg.empty()) core::write_file(command.svg, scatter_svg(times));
+  if (command.json != "-" && command.svg != "-") fmt::print("{}", render_measured(points, device.name));
+  return 0;
+}
+
 }  // namespace
 
 costmodel::HostFit calibrate_host(std::int32_t repeats) {
@@ -58,8 +80,13 @@ costmodel::HostFit calibrate_host(std::int32_t repeats) {
 }
 
 int run_validate(const ValidateCommand& command) {
+  if (command.force && command.from.empty()) throw core::usage_error("validate: --force goes with --from");
+  if (!command.from.empty()) {
+    if (!command.published.empty()) throw core::usage_error("validate takes --published or --from, not both");
+    return run_measured(command);
+  }
   if (command.published.empty() == command.devices.empty()) {
-    throw core::usage_error("validate takes --published FILE, or --device host (or a device file that calibrate wrote) with inputs");
+    throw core::usage_error("validate takes --published FILE, --from FILE… with --device, or --device host (or a device file that calibrate wrote) with inputs");
   }
   if (command.devices.size() > 1) throw core::usage_error("validate takes one device");
   return command.published.empty() ? run_host_validation(command) : run_published(command);

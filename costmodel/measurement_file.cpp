@@ -92,10 +92,48 @@ std::map<std::string, double, std::less<>> read_query(const JsonView& view) {
   return query;
 }
 
+std::vector<std::string> texts(const JsonView& view, std::size_t rows) {
+  const std::vector<std::string> all = view.strings();
+  if (all.size() != rows) throw bad_input(view.where(), fmt::format("{} values, as many as median_us has", rows), fmt::format("{}", all.size()));
+  return all;
+}
+
+std::vector<MeasuredPlan> read_plans(const JsonView& view) {
+  view.allow_only({"file", "hash", "input", "strategy", "repeats", "median_us", "spread"});
+  const std::size_t rows = view.at("median_us").size();
+  const std::vector<double> median = finite_column(view.at("median_us"), rows, true), spread = finite_column(view.at("spread"), rows, false);
+  const auto files = texts(view.at("file"), rows), hashes = texts(view.at("hash"), rows);
+  const auto inputs = texts(view.at("input"), rows), strategies = texts(view.at("strategy"), rows);
+  const std::vector<std::int32_t> repeats = view.at("repeats").integers32(1);
+  if (repeats.size() != rows) {
+    throw bad_input(view.at("repeats").where(), fmt::format("{} values, as many as median_us has", rows), fmt::format("{}", repeats.size()));
+  }
+  std::vector<MeasuredPlan> plans;
+  for (std::size_t i = 0; i < rows; ++i) plans.push_back({files[i], hashes[i], inputs[i], strategies[i], repeats[i], median[i], spread[i]});
+  return plans;
+}
+
 std::string text_of(const JsonView& view) {
   const std::string text = view.string();
   if (text.empty()) throw bad_input(view.where(), "a name", "an empty string");
   return text;
+}
+
+void write_plans(const std::vector<MeasuredPlan>& plans, core::JsonWriter& writer) {
+  const auto column = [&](std::string_view name, auto member) {
+    writer.key(name).begin_array();
+    for (const MeasuredPlan& plan : plans) writer.value(plan.*member);
+    writer.end_array();
+  };
+  writer.key("plans").begin_object();
+  column("file", &MeasuredPlan::file);
+  column("hash", &MeasuredPlan::hash);
+  column("input", &MeasuredPlan::input);
+  column("strategy", &MeasuredPlan::strategy);
+  column("repeats", &MeasuredPlan::repeats);
+  column("median_us", &MeasuredPlan::median_us);
+  column("spread", &MeasuredPlan::spread);
+  writer.end_object();
 }
 
 }  // namespace
@@ -146,20 +184,22 @@ MeasurementFile read_measurement(std::string_view text, const std::string& file)
   const auto document = core::JsonDocument::parse(text, file);
   const JsonView root = document.root();
   root.require_schema("measurement/1");
-  root.allow_only({"schema", "environment", "query", "families"});
+  root.allow_only({"schema", "environment", "query", "families", "plans"});
   MeasurementFile out;
   const JsonView environment = root.at("environment");
   environment.allow_only({"device", "driver", "kernels"});
   out.environment = {text_of(environment.at("device")), text_of(environment.at("driver")), text_of(environment.at("kernels"))};
   if (const auto query = root.find("query")) out.query = read_query(*query);
-  const JsonView families = root.at("families");
-  for (std::size_t i = 0; i < families.size(); ++i) {
-    out.families.push_back(read_family(families.at(i)));
-    const auto twice = [&](const MeasuredFamily& f) { return f.id == out.families.back().id; };
-    if (std::count_if(out.families.begin(), out.families.end(), twice) > 1) {
-      throw bad_input(families.at(i).at("id").where(), "each id once", fmt::format("\"{}\" again", out.families.back().id));
+  if (const auto families = root.find("families")) {
+    for (std::size_t i = 0; i < families->size(); ++i) {
+      out.families.push_back(read_family(families->at(i)));
+      const auto twice = [&](const MeasuredFamily& f) { return f.id == out.families.back().id; };
+      if (std::count_if(out.families.begin(), out.families.end(), twice) > 1) {
+        throw bad_input(families->at(i).at("id").where(), "each id once", fmt::format("\"{}\" again", out.families.back().id));
+      }
     }
   }
+  if (const auto plans = root.find("plans")) out.plans = read_plans(*plans);
   return out;
 }
 
@@ -182,7 +222,9 @@ std::string write_measurement(const MeasurementFile& m) {
     writer.end_object();
     writer.field("repeats", family.repeats).field("median_us", family.median_us).field("spread", family.spread).end_object();
   }
-  return writer.end_array().end_object().finish();
+  writer.end_array();
+  if (!m.plans.empty()) write_plans(m.plans, writer);
+  return writer.end_object().finish();
 }
 
 std::string environment_difference(const MeasurementEnvironment& a, const MeasurementEnvironment& b) {

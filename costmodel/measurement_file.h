@@ -44,10 +44,22 @@ struct MeasuredFamily {
   std::size_t points() const { return median_us.size(); }
 };
 
+/// A plan that ran on the device.
+struct MeasuredPlan {
+  std::string file;      ///< plan/1, from where the measurement stands
+  std::string hash;      ///< of that plan when it ran
+  std::string input;     ///< plans of one input are compared with each other
+  std::string strategy;
+  std::int32_t repeats = 1;
+  double median_us = 0;
+  double spread = 0;
+};
+
 struct MeasurementFile {
   MeasurementEnvironment environment;
   std::map<std::string, double, std::less<>> query;  ///< device fields that the device reports itself, by name
   std::vector<MeasuredFamily> families;              ///< each id at most once
+  std::vector<MeasuredPlan> plans;
 };
 
 /// Strict: unknown ids, parameters and keys, columns of unlike length, times that aren't finite and above 0 are errors.
