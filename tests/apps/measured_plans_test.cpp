@@ -18,7 +18,7 @@ using testing::HasSubstr;
 MeasuredPoint point(const std::string& input, double predicted, double measured, sim::Bound regime) {
   MeasuredPoint p;
   p.times.input = input;
-  p.times.strategy = "x";
+  p.times.strategy = fmt::format("x");
   p.times.predicted_us = predicted;
   p.times.measured_us = p.times.median_us = measured;
   p.times.noise = 0.01;
@@ -31,7 +31,7 @@ TEST(RegimeIntervals, CoverWhatTheySay) {
   std::vector<MeasuredPoint> points;
   for (int i = 0; i < 2000; ++i) {
     // Launch-bound plans are foretold thrice as badly, and 20 % too long.
-    const bool fixed = i % 4 == 0;
+    const bool fixed = rng.chance(0.25);
     points.push_back(point(fmt::format("input {:04}", i), 100 * std::exp((fixed ? 0.3 : 0.1) * rng.normal() + (fixed ? 0.18 : 0)), 100, fixed ? sim::Bound::fixed : sim::Bound::hbm));
   }
   const auto intervals = regime_intervals(points);
@@ -41,7 +41,7 @@ TEST(RegimeIntervals, CoverWhatTheySay) {
   EXPECT_EQ(intervals[2].regime, "all");
   for (const RegimeInterval& r : intervals) {
     ASSERT_TRUE(r.interval && r.coverage) << r.regime;
-    EXPECT_NEAR(*r.coverage, 0.9, 0.04) << r.regime;
+    EXPECT_NEAR(*r.coverage, 0.9, 0.05) << r.regime;
   }
   EXPECT_NEAR(*intervals[0].interval, 1.645 * 0.1, 0.02);
   EXPECT_GT(*intervals[1].interval, 2 * *intervals[0].interval);
@@ -50,9 +50,9 @@ TEST(RegimeIntervals, CoverWhatTheySay) {
 
 TEST(RegimeIntervals, FewPlansHaveNone) {
   std::vector<MeasuredPoint> points;
-  for (int i = 0; i < 16; ++i) points.push_back(point(fmt::format("{:02}", i), 100 + i, 100, sim::Bound::l2));
+  for (int i = 0; i < 16; ++i) points.push_back(point(fmt::format("input {:02}", i), 100 + i, 100, sim::Bound::l2));
   EXPECT_FALSE(regime_intervals(points)[0].interval.has_value()) << "eight can't hold 90 % of others";
-  points.push_back(point("99", 100, 100, sim::Bound::l2));
+  points.push_back(point("input 99", 100, 100, sim::Bound::l2));
   EXPECT_TRUE(regime_intervals(points)[0].interval.has_value());
 }
 
@@ -70,7 +70,15 @@ class ValidateFrom : public CommandTest {
         ASSERT_EQ(simulated.code, 0) << simulated.err;
         const auto sim = core::JsonDocument::parse(simulated.out, "sim");
         const auto plan = core::JsonDocument::parse(read(name), name);
-        file.plans.push_back({name, plan.root().at("hash").string(), tree, strategy, 9, factor * sim.root().at("makespan_us").number(), 0.01});
+        costmodel::MeasuredPlan measured;
+        measured.file = name;
+        measured.hash = plan.root().at("hash").string();
+        measured.input = tree;
+        measured.strategy = strategy;
+        measured.repeats = 9;
+        measured.median_us = factor * sim.root().at("makespan_us").number();
+        measured.spread = 0.01;
+        file.plans.push_back(measured);
       }
     }
     write("m.json", costmodel::write_measurement(file));
@@ -98,9 +106,9 @@ TEST_F(ValidateFrom, RefusesPlansAndBuildsThatWereNotMeasured) {
   EXPECT_EQ(result.code, 3);
   EXPECT_THAT(result.err, testing::AllOf(HasSubstr("espalier1.json"), HasSubstr("m.json measured")));
   EXPECT_FALSE(exists("scores.json"));
-  std::string text = read("m.json");
-  const auto at = text.find("\"kernels\": \"");
-  write("m.json", text.insert(at + 12, "0"));
+  auto other = costmodel::read_measurement(read("m.json"), "m.json");
+  other.environment.kernels = "another";
+  write("m.json", costmodel::write_measurement(other));
   result = run("validate --from m.json --device h100-sxm");
   EXPECT_EQ(result.code, 3);
   EXPECT_THAT(result.err, HasSubstr("kernel build"));
