@@ -14,15 +14,17 @@
 namespace espalier::apps {
 namespace {
 
-void list_strategies() {
-  for (const scheduler::Strategy* strategy : scheduler::strategies()) {
-    const scheduler::StrategyInfo& info = strategy->info();
-    fmt::print("{}\n    {}\n    source: {}\n    limits: {}\n", info.name, info.summary, info.source, info.needs);
-    if (info.uses_cost_model) fmt::print("    cost model: {}, or any other\n", info.own_cost_model.empty() ? "none" : info.own_cost_model);
-    for (const scheduler::StrategyOption& o : info.options) {
-      fmt::print("    option {} = {} ({} to {}): {}\n", o.name, o.fallback, o.low, o.high, o.meaning);
-    }
+void show_strategy(const scheduler::StrategyInfo& info) {
+  fmt::print("{}\n    {}\n    source: {}\n    limits: {}\n", info.name, info.summary, info.source, info.needs);
+  if (info.uses_cost_model) fmt::print("    cost model: {}, or any other\n", info.own_cost_model.empty() ? "none" : info.own_cost_model);
+  for (const scheduler::StrategyOption& o : info.options) {
+    fmt::print("    option {} = {} ({} to {}): {}\n", o.name, o.fallback, o.low, o.high, o.meaning);
   }
+}
+
+void list_strategies(const std::string& only) {
+  if (!only.empty()) return show_strategy(scheduler::find_strategy(only).info());
+  for (const scheduler::Strategy* strategy : scheduler::strategies()) show_strategy(strategy->info());
 }
 
 void list_cost_models() {
@@ -121,8 +123,10 @@ void list_heads() {
 }  // namespace
 
 int run_list(const ListCommand& command) {
+  const bool takes_name = command.what == "strategies" || command.what == "devices" || command.what == "suites";
+  if (!takes_name && !command.name.empty()) throw core::usage_error(fmt::format("list {}: takes no name, got '{}'", command.what, command.name));
   if (command.what == "strategies") {
-    list_strategies();
+    list_strategies(command.name);
   } else if (command.what == "cost-models") {
     list_cost_models();
   } else if (command.what == "devices") {

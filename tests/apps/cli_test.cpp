@@ -18,6 +18,9 @@ class Cli : public CommandTest {};
 
 TEST_F(Cli, ListsWhatItKnows) {
   EXPECT_THAT(run("list strategies").out, HasSubstr("flash_decoding"));
+  EXPECT_THAT(run("list strategies pat").out, AllOf(::testing::StartsWith("pat\n"), HasSubstr("option planner"), Not(HasSubstr("fasttree\n"))));
+  EXPECT_THAT(run("list strategies codek").err, HasSubstr("codec"));
+  EXPECT_EQ(run("list kernels codec").code, 2);
   EXPECT_THAT(run("list devices").out, HasSubstr("h100-sxm"));
   EXPECT_THAT(run("list devices a100-80").out, HasSubstr("hbm_read_fraction"));
   EXPECT_THAT(run("list kernels").out, HasSubstr("espalier_"));
