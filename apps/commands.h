@@ -57,11 +57,13 @@ int run_execute(const PlanFileCommand& command);
 
 struct ExportCommand {
   PlanFileCommand file;  ///< a plan; svg and csv take a forest, too
-  std::string format;    ///< svg, csv, perfetto, dot
+  std::string format;    ///< of export_formats()
   HeadOptions heads;     ///< of a forest; a plan has its own
   std::optional<std::int64_t> snapshot;
   std::string table;     ///< csv: tasks, nodes, requests; empty: tasks of a plan, nodes of a forest
-  std::string theme = "auto";  ///< svg: light, dark, auto (the reader's preference)
+  std::string theme = "auto";  ///< svg, png: light, dark, auto (the reader's preference; png: light)
+  double scale = 2;            ///< png
+  std::string font = "best";   ///< png: or builtin
   std::string output = "-";
 };
 int run_export(const ExportCommand& command);

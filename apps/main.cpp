@@ -147,13 +147,15 @@ void add_plan_files(CLI::App& app, Commands& c, int& code) {
 
 void add_export(CLI::App& app, Commands& c, int& code) {
   CLI::App* exported = app.add_subcommand("export", "draw or tabulate a plan or a forest, with no display needed");
-  exported->add_option("format", c.exported.format, "svg (picture), csv (table), perfetto (timeline), dot (graph)")->required();
-  exported->add_option("file", c.exported.file.plan, "plan/1 file; svg and csv: or a forest; - is stdin")->required();
+  exported->add_option("format", c.exported.format, "svg or png (picture), html (page), csv (table), perfetto (timeline), dot (graph)")->required();
+  exported->add_option("file", c.exported.file.plan, "plan/1 file; svg, png and csv: or a forest; - is stdin")->required();
   add_device(*exported, c.exported.file.devices);
   add_heads(*exported, c.exported.heads);
   exported->add_option("--snapshot", c.exported.snapshot, "the one of a forest file with several");
   exported->add_option("--table", c.exported.table, "csv: tasks, nodes or requests");
-  exported->add_option("--theme", c.exported.theme, "svg: light, dark, or auto (the reader's preference)")->capture_default_str();
+  exported->add_option("--theme", c.exported.theme, "svg, png: light, dark, or auto (the reader's preference; png: light)")->capture_default_str();
+  exported->add_option("--scale", c.exported.scale, "png: pixels of a unit")->check(CLI::Range(0.5, 4.0))->capture_default_str();
+  exported->add_option("--font", c.exported.font, "png: best (of those installed) or builtin (the same on every machine)")->capture_default_str();
   exported->add_option("-o,--output", c.exported.output, "file; - is stdout")->capture_default_str();
   exported->callback([&] { code = apps::run_export(c.exported); });
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "apps/exports.h"
 #include "apps/plan_files.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -37,7 +38,9 @@ void open_file(Session& session, const ViewCommand& command) {
     scheduler::Plan plan = scheduler::read_plan(text, command.file);
     session.settings.heads = plan.heads;
     session.settings.model.clear();
-    session.settings.a.strategy = plan.provenance.strategy;
+    const auto& all = scheduler::strategies();
+    const auto same = [&](const scheduler::Strategy* s) { return s->info().name == plan.provenance.strategy; };
+    if (std::any_of(all.begin(), all.end(), same)) session.settings.a.strategy = plan.provenance.strategy;
     session.settings.a.device = plan.provenance.device;
     session.settings.given_plan = true;
     give_forest(session.given, plan.forest);
@@ -192,6 +195,15 @@ viz::WindowOptions window_options(const ViewCommand& command) {
             open_file(fresh, dropped);
             choose_sides(fresh, dropped);
             session = std::move(fresh);
+          },
+          [](const Session& session, const viz::Outcome& outcome, const std::string& format) {
+            const viz::SideOutcome& side = outcome.side(session.look.edited);
+            if (!side.shown()) throw core::usage_error("there is no plan to write");
+            ExportOptions options;
+            options.format = format;
+            const std::string name = fmt::format("espalier.{}", format == "perfetto" ? "trace.json" : format == "plan" ? "plan.json" : format);
+            core::write_file(name, export_plan(*side.plan, side.device, options));
+            return fmt::format("{} is written to {}", side.title, name);
           }};
 }
 

@@ -69,6 +69,26 @@ TEST_F(View, OpensWhatThePlanCommandWrites) {
   EXPECT_EQ(lines(changed.err), 1) << changed.err;
 }
 
+TEST_F(View, ExportsPicturesAndPages) {
+  ASSERT_EQ(run("plan --family few_shot:blocks=3 --strategy espalier -o plan.json").code, 0);
+  for (const char* name : {"a.png", "b.png"}) {
+    const Result r = run(fmt::format("export png plan.json --font builtin --scale 1 -o {}", name));
+    ASSERT_EQ(r.code, 0) << r.err;
+  }
+  EXPECT_EQ(read("a.png"), read("b.png"));
+  EXPECT_EQ(picture("a.png").width, 1200);
+  ASSERT_EQ(run("export png plan.json --theme dark -o dark.png").code, 0);
+  EXPECT_EQ(picture("dark.png").width, 2400);
+  EXPECT_LT(picture("dark.png").rgb.at(0), 64);
+  ASSERT_EQ(run("export html plan.json -o page.html").code, 0);
+  const std::string page = read("page.html");
+  EXPECT_EQ(page.find("http"), page.find("http://www.w3.org/2000/svg")) << "nothing from outside";
+  EXPECT_EQ(page.find("<script"), std::string::npos);
+  EXPECT_NE(page.find("espalier takes"), std::string::npos);
+  EXPECT_EQ(run("export png plan.json --font comic -o c.png").code, 2);
+  EXPECT_EQ(run("export html wrong.json -o d.html").code, 3);
+}
+
 TEST_F(View, SaysWhatIsWrongInOneSentence) {
   write("wrong.json", "{\"schema\": \"plan/9\"}");
   write("empty.jsonl", "");

@@ -82,6 +82,34 @@ TEST(Offscreen, ComboChoosesAnotherStrategy) {
   EXPECT_EQ(window.explorer().outcome().side(SideId::a).us(), window.explorer().outcome().side(SideId::b).us());
 }
 
+TEST(Offscreen, SplittingATaskSimulatesAnotherPlan) {
+  Session session = small_session();
+  session.selection = {ItemKind::task, 0};
+  Offscreen window(std::move(session), small_window());
+  window.settle();
+  const auto before = window.explorer().outcome().side(SideId::a).plan;
+  ASSERT_TRUE(window.click("Split"));
+  const SideOutcome& side = window.explorer().outcome().side(SideId::a);
+  EXPECT_EQ(side.plan->tasks.size(), before->tasks.size() + 1);
+  EXPECT_EQ(side.title, "espalier, 1 edit");
+  EXPECT_GT(side.unedited_us, 0);
+  EXPECT_EQ(window.explorer().session().selection, (Item{ItemKind::task, 0})) << "its first half";
+  window.control_key('z');
+  EXPECT_EQ(window.explorer().outcome().side(SideId::a).plan->hash, before->hash);
+}
+
+TEST(Offscreen, ExportMenuAsksForAFormat) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  ASSERT_TRUE(window.click("Export"));
+  ASSERT_TRUE(window.click("Export/Page (HTML)"));
+  EXPECT_EQ(window.explorer().take_exports(), std::vector<std::string>{"html"});
+  EXPECT_TRUE(window.explorer().take_exports().empty());
+  ASSERT_TRUE(window.click("Export"));
+  ASSERT_TRUE(window.click("Export/Copy the command"));
+  EXPECT_NE(window.clipboard().find("espalier plan --family few_shot"), std::string::npos);
+}
+
 TEST(Offscreen, KeysReachEveryPanel) {
   Offscreen window(small_session(), small_window());
   window.settle();

@@ -71,6 +71,31 @@ TEST(Settings, CommandMakesTheSamePlan) {
             "--strategy espalier -o plan.json");
 }
 
+TEST(Settings, EditsGoWhenThePlanBeneathThemDoes) {
+  Settings settings = small_settings();
+  const Change split{Knob::edit, SideId::a, "split", 0};
+  for (const Change& other : {Change{Knob::strategy, SideId::a, "codec", 0}, Change{Knob::decode_step, SideId::a, {}, 3}, Change{Knob::device_field, SideId::a, "sms", 70}}) {
+    apply(settings, split, {});
+    ASSERT_EQ(settings.a.edits.size(), 1U);
+    apply(settings, {Knob::device, SideId::b, "l40s", 0}, {});
+    EXPECT_EQ(settings.a.edits.size(), 1U) << "the other side is another plan";
+    apply(settings, other, {});
+    EXPECT_TRUE(settings.a.edits.empty());
+  }
+  EXPECT_THROW(apply(settings, {Knob::edit, SideId::a, "spilt", 0}, {}), core::Error);
+}
+
+TEST(Outcome, TellsWhatEditsChangedAndWhichCantBe) {
+  Settings settings = small_settings();
+  apply(settings, {Knob::edit, SideId::a, "split", 0}, {});
+  apply(settings, {Knob::edit, SideId::a, "split", 5000}, {});
+  const Outcome outcome = compute(settings, {});
+  const SideOutcome& side = outcome.side(SideId::a);
+  ASSERT_TRUE(side.shown()) << side.refusal;
+  EXPECT_EQ(side.unedited_us, compute(small_settings(), {}).side(SideId::a).us());
+  EXPECT_EQ(side.edit_problem, "split task 5000: the plan has no such task");
+}
+
 TEST(History, JoinsTheStepsOfADrag) {
   Session session = small_session();
   const Outcome none;

@@ -125,6 +125,16 @@ void open_dropped(Dropped& dropped, Explorer& explorer, const WindowOptions& opt
   }
 }
 
+void save_wanted(Explorer& explorer, const WindowOptions& options) {
+  for (const std::string& format : explorer.take_exports()) {
+    try {
+      explorer.say(options.save(explorer.session(), explorer.outcome(), format));
+    } catch (const core::Error& e) {
+      explorer.say(e.what());
+    }
+  }
+}
+
 }  // namespace
 
 void run_window(Session session, const WindowOptions& options) {
@@ -158,6 +168,7 @@ void run_window(Session session, const WindowOptions& options) {
     if (frames < 0) continue;
     open_dropped(dropped, explorer, options);
     canvas.frame(explorer);
+    save_wanted(explorer, options);
     glfwSwapBuffers(desktop.window());
   }
 }

@@ -100,6 +100,22 @@ void simulate_side(SideOutcome& out) {
   out.by_bound = index_timeline(out.explanation.result, plan, ColourBy::bound);
 }
 
+/// Up to the first that can't be; what comes of it must be right like any other plan.
+void apply_edits(SideOutcome& out, const Side& side) {
+  if (side.edits.empty()) return;
+  out.unedited_us = sim::simulate(*out.plan, out.device).makespan_us;
+  for (const PlanEdit& edit : side.edits) {
+    std::variant<scheduler::Plan, std::string> changed = edit_plan(*out.plan, out.device, edit);
+    if (const auto* why = std::get_if<std::string>(&changed)) {
+      out.edit_problem = *why;
+      break;
+    }
+    out.plan = std::make_shared<const scheduler::Plan>(std::get<scheduler::Plan>(std::move(changed)));
+  }
+  out.violations = scheduler::validate(*out.plan, out.device);
+  if (!out.violations.empty()) throw core::Error(core::ErrorKind::check_failed, "the edited plan isn't right: " + scheduler::violations_text(out.violations));
+}
+
 SideOutcome compute_side(const Settings& settings, SideId id, const PrefixForest& forest, const Given& given) {
   SideOutcome out;
   const Side& side = settings.side(id);
@@ -109,6 +125,7 @@ SideOutcome compute_side(const Settings& settings, SideId id, const PrefixForest
     if (id == SideId::a && settings.given_plan && given.plan != nullptr) {
       out.plan = given.plan;
       out.title = given.plan->provenance.strategy;
+      if (!side.edits.empty()) out.title += ", " + core::counted(static_cast<std::int64_t>(side.edits.size()), "edit");
       out.violations = scheduler::validate(*out.plan, out.device);
       if (!out.violations.empty()) {
         out.refusal = "this plan isn't right: " + scheduler::violations_text(out.violations);
@@ -123,6 +140,7 @@ SideOutcome compute_side(const Settings& settings, SideId id, const PrefixForest
       }
       out.plan = std::make_shared<const scheduler::Plan>(std::get<scheduler::Plan>(std::move(result)));
     }
+    apply_edits(out, side);
     simulate_side(out);
   } catch (const core::Error& e) {
     out.plan = nullptr;
@@ -198,6 +216,13 @@ std::vector<std::string> verdict_of(const Outcome& outcome) {
     }
   } else {
     lines.push_back(fmt::format("{} takes {} on {}.", a.title, at, a.device.name));
+  }
+  for (const SideOutcome& side : outcome.sides) {
+    if (!side.edit_problem.empty()) lines.push_back(fmt::format("Can't be: {}.", side.edit_problem));
+    if (side.shown() && side.unedited_us > 0 && side.us() > 0) {
+      lines.push_back(fmt::format("By hand: {} instead of {} of the strategy's own plan, {:.3f}x.", value_text(side.us(), Unit::time_us),
+                                  value_text(side.unedited_us, Unit::time_us), side.unedited_us / side.us()));
+    }
   }
   if (a.us() > 0) {
     const std::string where = largest_parts(a.explanation.sm_time);

@@ -20,6 +20,8 @@ namespace espalier::viz {
 struct SideOutcome {
   std::string title;              ///< strategy with its options
   costmodel::DeviceSpec device;
+  std::string edit_problem;       ///< why the edits end before the last one
+  double unedited_us = 0;         ///< of the plan before edits; 0: none
   std::string refusal;            ///< why there is no plan; then nothing below is set
   std::shared_ptr<const scheduler::Plan> plan;
   sim::Explanation explanation;   ///< with a timeline; sensitivities only after add_sensitivities()

@@ -108,6 +108,7 @@ struct Performer {
     fit_time(session, outcome, linked);
     fit_forest(session, outcome, linked);
   }
+  void operator()(const Export& wanted) const { session.exports.push_back(wanted.format); }
   void operator()(Undo) const { step(true); }
   void operator()(Redo) const { step(false); }
 
@@ -115,12 +116,20 @@ struct Performer {
     Settings next = session.settings;
     if (back ? session.history.undo(next) : session.history.redo(next)) take(std::move(next));
   }
+  /// Splitting, joining and another tile leave the task, or its first half, in its place.
+  bool stays(const Settings& next) const {
+    const std::vector<PlanEdit>& edits = next.side(session.selected_side).edits;
+    Settings before = next;
+    if (edits.empty()) return false;
+    before.side(session.selected_side).edits.pop_back();
+    return before == session.settings && edits.back().kind <= EditKind::join;
+  }
   /// Ids of another batch or plan mean something else.
   void take(Settings next) const {
     if (!same_batch(next, session.settings)) {
       forget_places(session);
     } else if (session.selection.kind == ItemKind::task || session.selection.kind == ItemKind::merge) {
-      session.selection = {};
+      if (!stays(next)) session.selection = {};
     }
     session.settings = std::move(next);
     if (!session.settings.compare) session.look.edited = SideId::a;

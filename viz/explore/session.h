@@ -42,6 +42,7 @@ struct Session {
   Selection selection;
   SideId selected_side = SideId::a;  ///< whose plan a selected task or merge is of
   History history;
+  std::vector<std::string> exports;  ///< formats asked for; who shows the session writes them
 };
 
 // What can be done. Every one of them has a control or a key.
@@ -87,9 +88,13 @@ struct Pan {
 };
 struct FitAll {};
 struct FitSelection {};
+/// Writes what is shown: png, svg, html, csv, perfetto, or the edited side's plan.
+struct Export {
+  std::string format;
+};
 struct Undo {};
 struct Redo {};
-using Action = std::variant<Choose, Select, ShowPanel, ShowInsight, EditSide, SetColourBy, SetTheme, ShowHelp, SortBy, Zoom, Pan, FitAll, FitSelection, Undo, Redo>;
+using Action = std::variant<Choose, Select, ShowPanel, ShowInsight, EditSide, SetColourBy, SetTheme, ShowHelp, SortBy, Zoom, Pan, FitAll, FitSelection, Export, Undo, Redo>;
 
 /// Throws Error (usage) where a Choose names something unknown; the session is unchanged then. `outcome` is what is on show.
 void perform(Session& session, const Action& action, const Outcome& outcome);

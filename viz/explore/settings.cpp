@@ -81,7 +81,16 @@ void set_heads(Settings& settings, const Change& change) {
   settings.heads = heads;
 }
 
+void edit(Side& side, const Change& change) {
+  for (int k = 0; k < kEditKinds; ++k) {
+    const auto kind = static_cast<EditKind>(k);
+    if (edit_name(kind) == change.name && change.value >= 0) return side.edits.push_back({kind, static_cast<std::int32_t>(change.value)});
+  }
+  throw core::usage_error(fmt::format("unknown edit '{}'", change.name));
+}
+
 void apply_to_side(Side& side, const Change& change, const Given& given) {
+  if (change.knob != Knob::edit) side.edits.clear();
   switch (change.knob) {
     case Knob::strategy:
       side.strategy = scheduler::find_strategy(change.name).info().name;
@@ -109,8 +118,17 @@ void apply_to_side(Side& side, const Change& change, const Given& given) {
     case Knob::device_reset: side.device_fields.clear(); break;
     case Knob::query_tile: side.query_tile = static_cast<std::int32_t>(std::clamp(change.value, 0.0, 1024.0)); break;
     case Knob::kernels: side.kernels = change.value > 0 ? scheduler::KernelSet::published : scheduler::KernelSet::ours; break;
+    case Knob::edit: edit(side, change); break;
     default: break;
   }
+}
+
+/// Whether a change asks for other plans on both sides.
+bool is_shared(Knob knob) { return knob <= Knob::kv_dtype; }
+
+/// Whether a given plan stays: another device times it, edits change it.
+bool keeps_plan(Knob knob) {
+  return knob == Knob::device || knob == Knob::device_field || knob == Knob::device_reset || knob == Knob::edit || knob == Knob::edit_reset;
 }
 
 }  // namespace
@@ -127,6 +145,10 @@ Settings bundled_settings() {
 }
 
 void apply(Settings& settings, const Change& change, const Given& given) {
+  if (is_shared(change.knob)) {
+    settings.a.edits.clear();
+    settings.b.edits.clear();
+  }
   switch (change.knob) {
     case Knob::family:
       settings.family = change.name.empty() ? std::string() : std::string(family_of(change.name).name);
@@ -158,10 +180,7 @@ void apply(Settings& settings, const Change& change, const Given& given) {
     case Knob::swap: std::swap(settings.a, settings.b), settings.given_plan = false; break;
     default:
       apply_to_side(settings.side(change.side), change, given);
-      // Another device times the given plan; everything else asks for another plan.
-      if (change.side == SideId::a && change.knob != Knob::device && change.knob != Knob::device_field && change.knob != Knob::device_reset) {
-        settings.given_plan = false;
-      }
+      if (change.side == SideId::a && !keeps_plan(change.knob)) settings.given_plan = false;
   }
 }
 
@@ -190,6 +209,7 @@ std::string side_title(const Side& side) {
   if (!side.cost_model.empty()) title += fmt::format(" [{}]", side.cost_model);
   if (side.query_tile > 0) title += fmt::format(", tile {}", side.query_tile);
   if (side.kernels == scheduler::KernelSet::published) title += ", published kernels";
+  if (!side.edits.empty()) title += ", " + core::counted(static_cast<std::int64_t>(side.edits.size()), "edit");
   return title;
 }
 

@@ -12,6 +12,7 @@
 #include "scheduler/strategy.h"
 #include "traces/head_config.h"
 #include "traces/prefix_forest.h"
+#include "viz/explore/plan_edit.h"
 
 namespace espalier::viz {
 
@@ -31,6 +32,7 @@ struct Side {
   Numbers device_fields = {};          ///< that differ from the device
   std::int32_t query_tile = 0;         ///< rows of the only kernels it may use; 0: all
   scheduler::KernelSet kernels = scheduler::KernelSet::ours;
+  std::vector<PlanEdit> edits = {};    ///< by hand, of the plan that all of the above leads to; gone when that changes
   friend bool operator==(const Side&, const Side&) = default;
 };
 
@@ -66,6 +68,7 @@ enum class Knob : std::uint8_t {
   family, family_option, snapshot, decode_step, seed,                                      // the batch
   model, q_heads, kv_heads, kv_dtype,                                                      // the heads
   strategy, option, cost_model, device, device_field, device_reset, query_tile, kernels,  // a side
+  edit, edit_reset,                                                                        // its plan: `name` of the edit, task
   compare, swap,
 };
 struct Change {

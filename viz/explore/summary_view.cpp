@@ -82,7 +82,8 @@ Scene why_view(const Outcome& outcome, ViewSize size) {
     const double y = 20 + static_cast<double>(i) * row;
     scene.shapes.push_back(Rect{0, y + 3, 9, 9, part.paint});
     scene.shapes.push_back(Text{15, y + 12, part.name, Paint::ink, kBody});
-    bar(scene, 0, y + 18, (a.shown() ? part.share : of_b[i].share) * bars, bars, part.paint);
+    const double first = a.shown() ? part.share : of_b[i].share;
+    bar(scene, 0, y + 18, first < 0.0005 ? 0 : first * bars, bars, part.paint);
     const auto text = [](double share) { return share < 0.0005 ? std::string("–") : fmt::format("{:.1f} %", 100 * share); };
     if (a.shown()) scene.shapes.push_back(Text{both ? ax : bx, y + 12, text(part.share), Paint::ink, kBody, Anchor::end});
     if (b.shown()) scene.shapes.push_back(Text{bx, y + 12, text(of_b[i].share), both ? Paint::muted : Paint::ink, kBody, Anchor::end});

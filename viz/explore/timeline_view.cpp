@@ -34,7 +34,7 @@ TimelineWindow window_of(const Session& session, const TimelinePlaces& places, c
 }
 
 void draw_boxes(Scene& scene, const TimelineLayout& layout, const TimelineIndex& index, const Area& area, bool dimmed) {
-  const double gap = layout.row_px > 3 ? 0.5 : 0;
+  const double gap = layout.row_px >= 6 ? 1 : 0;  // a pixel, where rows have several
   for (const TimelineBox& box : layout.boxes) {
     Rect rect{area.x + static_cast<double>(box.x), area.y + box.row * layout.row_px + gap / 2, std::max(0.5, static_cast<double>(box.w) - (box.w > 3 ? 0.5 : 0)),
               layout.row_px - gap, box.paint};

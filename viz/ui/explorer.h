@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "viz/explore/sorted_table.h"
@@ -23,6 +24,8 @@ class Explorer {
   std::optional<Settings> wanted();
   /// Puts an outcome on show. Settings that it is of may be older than the wanted ones.
   void take(std::shared_ptr<const Outcome> outcome);
+  /// Formats to be written, once.
+  std::vector<std::string> take_exports() { return std::exchange(session_.exports, {}); }
   /// Goes on with another session, as if just started with it.
   void restart(Session session);
   /// Shows a sentence until the next action.

@@ -127,6 +127,11 @@ void Offscreen::control_key(char letter) {
   frame();
 }
 
+std::string Offscreen::clipboard() const {
+  const char* text = ImGui::GetClipboardText();
+  return text == nullptr ? "" : text;
+}
+
 Image Offscreen::picture() const {
   unsigned char* pixels = nullptr;
   int width = 0, height = 0;

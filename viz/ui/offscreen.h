@@ -39,6 +39,7 @@ class Offscreen {
   void wheel(std::string_view name, double by);
   void type(char sign);
   void control_key(char letter);
+  std::string clipboard() const;
   Image picture() const;
 
  private:

@@ -42,6 +42,17 @@ void move_plane(const PanelContext& c, const Widgets::Pointer& p, Plane plane, A
   if (p.double_clicked) c.act(FitAll{});
 }
 
+/// What can be done to a task.
+void edit_buttons(const PanelContext& c, Item item) {
+  constexpr const char* kLabels[kEditKinds] = {"Split", "Split requests", "Join", "First", "Last", "Taller", "Lower"};
+  for (int k = 0; k < kEditKinds; ++k) {
+    const auto kind = static_cast<EditKind>(k);
+    if (k != 0 && kind != EditKind::first) ImGui::SameLine(0, c.ui.px(5));
+    const std::string name(edit_name(kind));
+    if (c.ui.button(kLabels[k])) c.act(Choose{{Knob::edit, c.session.selected_side, name, static_cast<double>(item.index)}, false});
+  }
+}
+
 }  // namespace
 
 void PanelContext::change(Knob knob, std::string name, double value) const {
@@ -68,12 +79,24 @@ void header_panel(const PanelContext& c) {
       {dark ? "Light" : "Dark", true, SetTheme{dark ? Theme::light : Theme::dark}},
       {"?", true, ShowHelp{!c.session.look.help}},
   };
-  float width = 0;
+  float width = ImGui::CalcTextSize("Export").x + 2 * ImGui::GetStyle().FramePadding.x + ui.px(6);
   for (const auto& button : kButtons) width += ImGui::CalcTextSize(button.label).x + 2 * ImGui::GetStyle().FramePadding.x + ui.px(6);
   ImGui::SetCursorPos({ui.px(area.w - 10) - width + ui.px(6), ui.px(12)});
   for (const auto& button : kButtons) {
     if (ui.button(button.label, button.enabled)) c.act(button.action);
     ImGui::SameLine(0, ui.px(6));
+  }
+  static const std::vector<std::pair<const char*, const char*>> kFormats = {{"Picture (PNG)", "png"}, {"Picture (SVG)", "svg"}, {"Page (HTML)", "html"}, {"Tasks (CSV)", "csv"},
+                                                                          {"Trace (Perfetto)", "perfetto"}, {"Plan", "plan"}};
+  std::vector<std::string> names;
+  for (const auto& [name, format] : kFormats) names.emplace_back(name);
+  names.emplace_back("Copy the command");
+  const auto picked = ui.menu("Export", names);
+  if (!picked) return;
+  if (*picked < kFormats.size()) {
+    c.act(Export{kFormats[*picked].second});
+  } else {
+    ImGui::SetClipboardText(command_of(c.session.settings, c.session.look.edited, c.session.given).c_str());
   }
 }
 
@@ -134,6 +157,7 @@ void facts_panel(const PanelContext& c) {
     const auto counted = [](const auto& ids, const char* noun) { return core::counted(static_cast<std::int64_t>(ids.size()), noun); };
     ui.text(core::join({counted(linked.nodes, "node"), counted(linked.requests, "request"), counted(linked.tasks, "task"), counted(linked.merges, "merge")}, " · "),
             Paint::muted, 11);
+    if (item.kind == ItemKind::task) edit_buttons(c, item);
     ui.end_card();
     return;
   }

@@ -126,6 +126,21 @@ std::optional<std::size_t> Widgets::combo(const char* label_text, const std::vec
   return picked;
 }
 
+std::optional<std::size_t> Widgets::menu(const char* label, const std::vector<std::string>& entries) {
+  std::optional<std::size_t> picked;
+  if (button(label)) ImGui::OpenPopup(label);
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, {px(12), px(10)});
+  if (ImGui::BeginPopup(label)) {
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      if (ImGui::Selectable(entries[i].c_str())) picked = i;
+      note(fmt::format("{}/{}", label, entries[i]));
+    }
+    ImGui::EndPopup();
+  }
+  ImGui::PopStyleVar();
+  return picked;
+}
+
 bool Widgets::slider(const char* label_text, double& value, const Range& range) {
   ImGui::PushFont(font(12.5, false));
   label(label_text);

@@ -42,6 +42,8 @@ class Widgets {
     bool whole = false, log = false;
     const char* format = "%.4g";
   };
+  /// A button that opens a list.
+  std::optional<std::size_t> menu(const char* label, const std::vector<std::string>& entries);
   /// True while it changes `value`.
   bool slider(const char* label, double& value, const Range& range);
 

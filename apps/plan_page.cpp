@@ -1,0 +1,75 @@
+#include "apps/plan_page.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "apps/html_text.h"
+#include "core/hash.h"
+#include "core/text.h"
+#include "scheduler/plan_statistics.h"
+#include "viz/model/time_split.h"
+#include "viz/picture/pictures.h"
+#include "viz/scene/svg.h"
+
+namespace espalier::apps {
+namespace {
+
+constexpr double kWidth = 1072;
+constexpr std::int64_t kMostBoxes = 6000;
+
+std::string figures_html(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const sim::SimResult& result) {
+  const double bound_us = scheduler::lower_bound(plan.forest, plan.heads, device).us;
+  const scheduler::PlanStatistics statistics = scheduler::statistics(plan);
+  std::string out = fmt::format("<p class=\"verdict\">{} takes {} on {}{}.</p>\n<ul class=\"reasons\">", html_text(plan.provenance.strategy), html_time(result.makespan_us),
+                                html_text(device.name), result.makespan_us > 0 ? fmt::format(", {:.0f} % of the lower bound", 100 * bound_us / result.makespan_us) : "");
+  for (const std::string& why : plan.provenance.why) out += "<li>" + html_text(why) + "</li>";
+  out += fmt::format("<li>{} tasks, {} partial rows a head, {} HBM traffic</li>", core::count_text(statistics.tasks), core::count_text(statistics.partial_rows),
+                     core::bytes_text(result.hbm_bytes));
+  return out + "</ul>\n";
+}
+
+std::string pictures_html(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const sim::Explanation& explanation) {
+  const sim::SimResult& result = explanation.result;
+  const std::int64_t bytes = plan.heads.kv_bytes_per_token();
+  const double end_us = std::max(result.makespan_us, 1e-3);
+  const viz::PictureSize plane{kWidth, 220, false, true, kMostBoxes};
+  std::string out = "<h3>Forest</h3><p class=\"remark\">across: requests; down: tokens</p>\n" + viz::html_fragment(viz::forest_picture(plan.forest, bytes, plane));
+  out += html_legend("KV bytes that reading once saves:", viz::saving_scale(plan.forest, bytes).legend());
+  out += "<h3>Who reads what</h3><p class=\"remark\">each box a task's share of the forest</p>\n" + viz::html_fragment(viz::cover_picture(plan, plane));
+  out += "<h3>Timeline</h3><p class=\"remark\">SMs over time; below: HBM bandwidth</p>\n" +
+         viz::html_fragment(viz::timeline_picture(plan, result, end_us, {kWidth, 220, false, true, kMostBoxes}));
+  out += viz::html_fragment(viz::bandwidth_picture(result, end_us, device, {kWidth, 56, false, false}));
+  out += html_legend("queries served by one read:", viz::timeline_legend(plan, result));
+  out += "<h3>Where SM time goes</h3>\n" + viz::html_fragment(viz::split_picture(explanation.sm_time, {kWidth, 0, false, true}));
+  out += "<table class=\"list\">";
+  for (const viz::SplitPart& part : viz::time_split(explanation.sm_time)) {
+    if (part.share >= 0.0005) out += fmt::format("<tr><td>{}</td><td>{}</td><td class=\"n\">{:.1f} %</td></tr>\n", part.name, part.note, 100 * part.share);
+  }
+  return out + "</table>\n";
+}
+
+std::string helps_html(const sim::Explanation& explanation) {
+  std::vector<sim::Sensitivity> all = explanation.sensitivities;
+  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.gain > b.gain; });
+  std::string out = "<h3>What would help</h3><p class=\"remark\">the same plan simulated with one thing changed</p><table class=\"list\">";
+  for (const sim::Sensitivity& s : all) {
+    if (!s.why_not.empty() || std::abs(s.gain) < 0.0005) continue;
+    out += fmt::format("<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{:+.1f} %</td></tr>\n", html_text(s.change), html_time(s.makespan_us), 100 * s.gain);
+  }
+  return out + "</table>\n";
+}
+
+}  // namespace
+
+std::string plan_page(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const sim::Explanation& explanation) {
+  const std::string title = plan.provenance.strategy + " on " + device.name;
+  std::string out = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" +
+                    html_text(title) + " · Espalier</title>\n<style>" + page_css() + "</style></head>\n<body>\n<h1>" + html_text(title) + "</h1>\n<section class=\"only\">\n";
+  out += figures_html(plan, device, explanation.result) + pictures_html(plan, device, explanation) + helps_html(explanation);
+  return out + fmt::format("</section>\n<footer><p class=\"remark\">{}; heads {}; plan {}. All times are simulated, none is measured.</p></footer>\n</body></html>\n",
+                           html_text(plan.forest.name), html_text(traces::heads_text(plan.heads)), core::hash_text(plan.hash));
+}
+
+}  // namespace espalier::apps

@@ -1,0 +1,53 @@
+// Frames of the explorer's panels, without drawing their pixels, and of what follows a change of settings.
+#include <benchmark/benchmark.h>
+#include <imgui.h>
+
+#include "viz/ui/offscreen.h"
+
+namespace {
+
+using namespace espalier;
+
+viz::Session session_of(std::int64_t requests) {
+  viz::Session session;
+  viz::apply(session.settings, {viz::Knob::family, viz::SideId::a, "no_share", 0}, {});
+  session.settings.family_options = {{"requests", static_cast<double>(requests)}, {"context", 300}};
+  session.settings.a.strategy = "fa3_dynamic";
+  return session;
+}
+
+std::int64_t rectangles() {
+  std::int64_t indices = 0;
+  const ImDrawData& data = *ImGui::GetDrawData();
+  for (int i = 0; i < data.CmdListsCount; ++i) indices += data.CmdLists[i]->IdxBuffer.Size;
+  return indices / 6;
+}
+
+/// A frame in which nothing changed, and one in which the timeline was zoomed.
+void BM_Frame(benchmark::State& state) {
+  viz::Offscreen window(session_of(state.range(0)), {});
+  window.settle();
+  for (auto _ : state) {
+    if (state.range(1) != 0) window.explorer().perform(viz::Zoom{viz::Plane::time, 0.9, 0.4, 0.5});
+    if (state.range(1) != 0 && window.explorer().session().look.time.size() < 0.01) window.explorer().perform(viz::FitAll{});
+    window.frame();
+  }
+  if (rectangles() >= 60'000) state.SkipWithError("more than 60,000 rectangles");
+  state.counters["tasks"] = static_cast<double>(window.explorer().outcome().side(viz::SideId::a).statistics.tasks);
+  state.counters["rectangles"] = static_cast<double>(rectangles());
+}
+BENCHMARK(BM_Frame)->ArgNames({"requests", "zooming"})->ArgsProduct({{1250, 12500}, {0, 1}})->Unit(benchmark::kMillisecond);
+
+/// Planning, simulating and indexing both sides, without sensitivities.
+void BM_Outcome(benchmark::State& state) {
+  const viz::Session session = session_of(state.range(0));
+  double tasks = 0;
+  for (auto _ : state) {
+    const viz::Outcome outcome = viz::compute(session.settings, {});
+    tasks = static_cast<double>(outcome.side(viz::SideId::a).statistics.tasks);
+  }
+  state.counters["tasks"] = tasks;
+}
+BENCHMARK(BM_Outcome)->Arg(1250)->Unit(benchmark::kMillisecond);
+
+}  // namespace

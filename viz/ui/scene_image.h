@@ -1,0 +1,12 @@
+// A scene as pixels, with no window: the same shapes as in its SVG.
+#pragma once
+
+#include "viz/scene/scene.h"
+#include "viz/soft/image.h"
+#include "viz/ui/fonts.h"
+
+namespace espalier::viz {
+
+Image scene_image(const Scene& scene, Theme theme, double scale, Face face);
+
+}  // namespace espalier::viz
