@@ -156,6 +156,31 @@ TEST(Offscreen, RowsSelectAndHeadingsSort) {
   EXPECT_EQ(window.explorer().session().look.sort_column, 4);
 }
 
+TEST(Offscreen, TypedFilterPicksRows) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  window.type('3');
+  ASSERT_TRUE(window.click("find"));
+  for (const char sign : std::string_view("tokens<300")) window.type(sign);
+  EXPECT_EQ(window.explorer().session().look.filter, "tokens<300");
+  EXPECT_FALSE(window.explorer().placements().contains("row 0")) << "the root has 400";
+  EXPECT_EQ(window.explorer().session().look.time.size(), 1) << "typing is no key";
+}
+
+TEST(Offscreen, PlayingGrowsTheForest) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  const auto tokens = [&] { return traces::unique_tokens(*window.explorer().outcome().forest); };
+  const std::int64_t before = tokens();
+  window.type('p');
+  for (int i = 0; i < 6; ++i) window.frame();
+  window.type('p');
+  EXPECT_GT(tokens(), before);
+  const std::int64_t stopped = tokens();
+  window.settle();
+  EXPECT_EQ(tokens(), stopped);
+}
+
 TEST(Offscreen, ShowsProblemsInsteadOfStopping) {
   Session session = small_session();
   session.settings.family.clear();

@@ -7,6 +7,7 @@
 #include "core/rng.h"
 #include "traces/families.h"
 #include "viz/explore/regions.h"
+#include "viz/explore/row_filter.h"
 #include "viz/explore/sorted_table.h"
 #include "viz/explore/views.h"
 #include "viz/model/time_split.h"
@@ -341,6 +342,73 @@ TEST(SortedTable, SortsNumbersBySizeAndKeepsTies) {
   EXPECT_EQ(sort_table(data, 2, false).order, (std::vector<std::int32_t>{1, 2, 0}));
   EXPECT_EQ(sort_table(data, -1, true).order, (std::vector<std::int32_t>{0, 1, 2}));
   EXPECT_FALSE(sort_table(data, 0, true).numeric[2]);
+}
+
+TEST(RowFilter, ComparesNumbersAndFindsWords) {
+  const DataTable data{{"task", "kind", "kv_tokens", "first_node"}, {{"0", "attend", "64", "3"}, {"1", "attend", "4096", "12"}, {"2", "padding", "0", ""}}};
+  const auto ids = [&](std::string_view filter) {
+    std::string out;
+    const std::vector<bool> matching = matching_rows(data, filter);
+    for (std::size_t i = 0; i < matching.size(); ++i) out += matching[i] ? std::to_string(i) : "";
+    return out;
+  };
+  EXPECT_EQ(ids(""), "012");
+  EXPECT_EQ(ids("kv>64"), "1");
+  EXPECT_EQ(ids("kv>=64 kind=attend"), "01");
+  EXPECT_EQ(ids("node:12"), "1");
+  EXPECT_EQ(ids("kind!=attend"), "2");
+  EXPECT_EQ(ids("pad"), "2");
+  EXPECT_EQ(ids("tokens<=64.0"), "02");
+  EXPECT_EQ(ids("nothing=3"), "");
+  EXPECT_EQ(ids("kv>"), "");
+  EXPECT_EQ(sort_table(data, 2, true, "kind=attend").order, (std::vector<std::int32_t>{1, 0}));
+}
+
+TEST(Views, PartialRowsPointToTheirMerges) {
+  Session session = small_session();
+  const Outcome outcome = compute(session.settings, {});
+  const SideOutcome& side = outcome.side(SideId::a);
+  ASSERT_GT(side.plan->steps.size(), 0U);
+  session.selection = {ItemKind::merge, 0};
+  const Linked linked = linked_of(session, outcome, SideId::a);
+  const auto lines = [](const Scene& scene) {
+    return std::count_if(scene.shapes.begin(), scene.shapes.end(), [](const Shape& s) {
+      const auto* line = std::get_if<Line>(&s);
+      return line != nullptr && line->paint == Paint::select;
+    });
+  };
+  EXPECT_EQ(lines(timeline_view(session, outcome, {900, 900})), static_cast<std::ptrdiff_t>(linked.tasks.size()));
+  session.selection = {};
+  EXPECT_EQ(lines(timeline_view(session, outcome, {900, 900})), 0);
+}
+
+TEST(Views, RooflinePointsAreTasks) {
+  Session session = small_session();
+  const Outcome outcome = compute(session.settings, {});
+  const Scene scene = roofline_view(session, outcome, {300, 300});
+  const auto point = std::find_if(scene.shapes.begin(), scene.shapes.end(), [](const Shape& s) {
+    const auto* rect = std::get_if<Rect>(&s);
+    return rect != nullptr && rect->item.kind == ItemKind::task;
+  });
+  ASSERT_NE(point, scene.shapes.end());
+  const Rect& rect = std::get<Rect>(*point);
+  EXPECT_EQ(item_near(scene, rect.x + 1, rect.y - 2, 4).kind, ItemKind::task);
+  EXPECT_EQ(item_near(scene, 5, 5, 4).kind, ItemKind::none);
+}
+
+TEST(Session, PlayingDecodesInOneUndoStepAndEnds) {
+  Session session = small_session();
+  const Outcome none;
+  perform(session, Play{true}, none);
+  for (int i = 0; i < 5; ++i) perform(session, Decode{4}, none);
+  EXPECT_EQ(session.settings.decode_step, 20);
+  perform(session, Undo{}, none);
+  EXPECT_EQ(session.settings.decode_step, 0);
+  perform(session, Decode{-16}, none);
+  EXPECT_EQ(session.settings.decode_step, 0);
+  EXPECT_TRUE(session.look.playing);
+  perform(session, Decode{1'000'000}, none);
+  EXPECT_FALSE(session.look.playing) << "there is an end";
 }
 
 TEST(Regions, NeverOverlapAndStayInside) {

@@ -165,6 +165,7 @@ void run_window(Session session, const WindowOptions& options) {
       explorer.take(std::move(outcome));
       frames = kFramesAfterEvent;
     }
+    if (explorer.session().look.playing && frames <= 0) frames = 1;
     if (frames < 0) continue;
     open_dropped(dropped, explorer, options);
     canvas.frame(explorer);

@@ -73,7 +73,10 @@ struct Performer {
     session.selected_side = select.side;
   }
   void operator()(const ShowPanel& show) const {
-    if (session.look.panel != show.panel) session.look.sort_column = -1;
+    if (session.look.panel != show.panel) {
+      session.look.sort_column = -1;
+      session.look.filter.clear();
+    }
     session.look.panel = show.panel;
   }
   void operator()(const ShowInsight& show) const { session.look.insight = show.insight; }
@@ -84,6 +87,13 @@ struct Performer {
   void operator()(const SortBy& sort) const {
     session.look.sort_down = session.look.sort_column == sort.column ? !session.look.sort_down : true;
     session.look.sort_column = sort.column;
+  }
+  void operator()(const Filter& filter) const { session.look.filter = filter.text; }
+  void operator()(const Play& play) const { session.look.playing = play.on; }
+  void operator()(const Decode& decode) const {
+    const double step = session.settings.decode_step + decode.tokens;
+    (*this)(Choose{{Knob::decode_step, SideId::a, {}, step}, session.look.playing});
+    if (session.settings.decode_step < step) session.look.playing = false;  // the end
   }
   void operator()(const Zoom& zoom) const {
     if (zoom.plane == Plane::time) {

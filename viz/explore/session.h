@@ -31,6 +31,8 @@ struct Look {
   Span1 forest_requests, forest_tokens;
   std::int32_t sort_column = -1;    ///< of the table that is shown; -1: by id
   bool sort_down = true;
+  std::string filter;               ///< of the table's rows
+  bool playing = false;             ///< requests go on decoding
   bool help = false;
   friend bool operator==(const Look&, const Look&) = default;
 };
@@ -75,6 +77,16 @@ struct ShowHelp {
 struct SortBy {
   std::int32_t column;
 };
+struct Filter {
+  std::string text;
+};
+/// Whether requests go on decoding by themselves; and by how many tokens they do so now.
+struct Play {
+  bool on;
+};
+struct Decode {
+  std::int32_t tokens;
+};
 enum class Plane : std::uint8_t { time, forest };
 /// Wheel over a picture: `factor` < 1 shows less; the point at `at` (and `at_y` in the forest), shares of what is shown, stays where it is.
 struct Zoom {
@@ -94,7 +106,7 @@ struct Export {
 };
 struct Undo {};
 struct Redo {};
-using Action = std::variant<Choose, Select, ShowPanel, ShowInsight, EditSide, SetColourBy, SetTheme, ShowHelp, SortBy, Zoom, Pan, FitAll, FitSelection, Export, Undo, Redo>;
+using Action = std::variant<Choose, Select, ShowPanel, ShowInsight, EditSide, SetColourBy, SetTheme, ShowHelp, SortBy, Filter, Play, Decode, Zoom, Pan, FitAll, FitSelection, Export, Undo, Redo>;
 
 /// Throws Error (usage) where a Choose names something unknown; the session is unchanged then. `outcome` is what is on show.
 void perform(Session& session, const Action& action, const Outcome& outcome);

@@ -1,10 +1,10 @@
 #include "viz/explore/sorted_table.h"
 
 #include <algorithm>
-#include <numeric>
 #include <optional>
 
 #include "core/text.h"
+#include "viz/explore/row_filter.h"
 
 namespace espalier::viz {
 namespace {
@@ -26,7 +26,7 @@ std::string title_of(std::string heading) {
 
 }  // namespace
 
-SortedTable sort_table(DataTable data, std::int32_t column, bool down) {
+SortedTable sort_table(DataTable data, std::int32_t column, bool down, std::string_view filter) {
   SortedTable table;
   table.data = std::move(data);
   for (std::size_t c = 0; c < table.data.headings.size(); ++c) {
@@ -35,8 +35,10 @@ SortedTable sort_table(DataTable data, std::int32_t column, bool down) {
     std::string& widest = table.widest.emplace_back(table.titles.back() + " ↓");
     for (const auto& row : table.data.rows) widest = row[c].size() > widest.size() ? row[c] : widest;
   }
-  table.order.resize(table.data.rows.size());
-  std::iota(table.order.begin(), table.order.end(), 0);
+  const std::vector<bool> matching = matching_rows(table.data, filter);
+  for (std::size_t row = 0; row < matching.size(); ++row) {
+    if (matching[row]) table.order.push_back(static_cast<std::int32_t>(row));
+  }
   if (column < 0 || static_cast<std::size_t>(column) >= table.numeric.size()) return table;
   const auto c = static_cast<std::size_t>(column);
   const auto cell = [&](std::int32_t row) -> const std::string& { return table.data.rows[static_cast<std::size_t>(row)][c]; };
@@ -52,14 +54,15 @@ SortedTable sort_table(DataTable data, std::int32_t column, bool down) {
 }
 
 const SortedTable& TableCache::get(const std::shared_ptr<const Outcome>& outcome, SideId side, const Look& look) {
-  const bool same = outcome == outcome_ && side == side_ && look.panel == panel_ && look.sort_column == column_ && look.sort_down == down_;
+  const bool same = outcome == outcome_ && side == side_ && look.panel == panel_ && look.sort_column == column_ && look.sort_down == down_ && look.filter == filter_;
   if (same) return table_;
   outcome_ = outcome;
   side_ = side;
   panel_ = look.panel;
   column_ = look.sort_column;
   down_ = look.sort_down;
-  table_ = sort_table(table_of(*outcome, side, panel_), column_, down_);
+  filter_ = look.filter;
+  table_ = sort_table(table_of(*outcome, side, panel_), column_, down_, filter_);
   return table_;
 }
 

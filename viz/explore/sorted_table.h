@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "viz/explore/session.h"
@@ -16,13 +18,14 @@ struct SortedTable {
   std::vector<bool> numeric;        ///< by column: numbers, aligned right
   std::vector<std::int32_t> order;  ///< ids in the order shown
 };
-/// By id for column -1. Numbers by size, texts by bytes; equal ones by id.
-SortedTable sort_table(DataTable data, std::int32_t column, bool down);
+/// By id for column -1. Numbers by size, texts by bytes; equal ones by id. Only rows that match the filter.
+SortedTable sort_table(DataTable data, std::int32_t column, bool down, std::string_view filter = {});
 
 /// Keeps the table that was shown last.
 class TableCache {
  public:
   const SortedTable& get(const std::shared_ptr<const Outcome>& outcome, SideId side, const Look& look);
+  Item scrolled_to;  ///< what was brought into view last
 
  private:
   std::shared_ptr<const Outcome> outcome_;
@@ -30,6 +33,7 @@ class TableCache {
   Panel panel_ = Panel::timeline;
   std::int32_t column_ = -1;
   bool down_ = true;
+  std::string filter_;
   SortedTable table_;
 };
 

@@ -44,8 +44,15 @@ void draw_boxes(Scene& scene, const TimelineLayout& layout, const TimelineIndex&
   }
 }
 
+/// Where the first copy of a lit task or merge stands.
+struct LitPlace {
+  Item item;
+  double begin = 0, end = 0, y = 0;
+};
+
 /// What is selected, over the dimmed rest: never folded away, at least a pixel and a half wide.
-void draw_lit(Scene& scene, const TimelineLayout& layout, const TimelineIndex& index, const Linked& linked, const Axis& axis, const Area& area) {
+std::vector<LitPlace> draw_lit(Scene& scene, const TimelineLayout& layout, const TimelineIndex& index, const Linked& linked, const Axis& axis, const Area& area) {
+  std::vector<LitPlace> places;
   constexpr std::int64_t kMost = 20'000;
   std::int64_t drawn = 0;
   for (std::int32_t row = 0; row < layout.rows(); ++row) {
@@ -58,9 +65,29 @@ void draw_lit(Scene& scene, const TimelineLayout& layout, const TimelineIndex& i
         Rect rect{x0, area.y + row * layout.row_px, std::max(1.5, x1 - x0 - 0.5), std::max(1.5, layout.row_px - 0.5), index.paint[at]};
         rect.item = index.item[at];
         if (layout.row_px >= 4 && rect.w >= 4) rect.stroke = Paint::select;
+        places.push_back({rect.item, rect.x, rect.x + rect.w, rect.y + rect.h / 2});
         scene.shapes.push_back(std::move(rect));
         ++drawn;
       }
+    }
+  }
+  return places;
+}
+
+/// From where partial rows are written to where they are merged, of the first copies in view.
+void draw_merges(Scene& scene, const SideOutcome& side, const Linked& linked, const std::vector<LitPlace>& places) {
+  constexpr std::size_t kMost = 24;  // merges: more lines than can be told apart
+  if (linked.merges.empty() || linked.merges.size() > kMost) return;
+  const auto find = [&](Item item) { return std::find_if(places.begin(), places.end(), [&](const LitPlace& p) { return p.item == item; }); };
+  const scheduler::Plan& plan = *side.plan;
+  for (const std::int32_t merge : linked.merges) {
+    const auto to = find({ItemKind::merge, merge});
+    if (to == places.end()) continue;
+    const scheduler::Interval inputs = plan.steps[scheduler::StepId(merge)].inputs;
+    for (std::int32_t i = inputs.begin; i < inputs.end; ++i) {
+      const std::int32_t writer = side.links.writer_of_slot[plan.reduction_inputs[static_cast<std::size_t>(i)].slot.index()];
+      const auto from = find({ItemKind::task, writer});
+      if (writer >= 0 && from != places.end()) scene.shapes.push_back(Line{from->end, from->y, to->begin, to->y, Paint::select, 1});
     }
   }
 }
@@ -147,7 +174,7 @@ void draw_track(Scene& scene, const Session& session, const Outcome& outcome, co
   const bool any = session.selection.kind != ItemKind::none;
   draw_gaps(scene, index, side.explanation.result.timeline, axis, area);
   draw_boxes(scene, layout, index, area, any);
-  if (any) draw_lit(scene, layout, index, linked, axis, area);
+  if (any) draw_merges(scene, side, linked, draw_lit(scene, layout, index, linked, axis, area));
   draw_lane_names(scene, index, layout, area);
   draw_bandwidth(scene, side, axis, track.bandwidth);
   const double end = axis.to_pixel(side.us());

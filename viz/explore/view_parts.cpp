@@ -31,6 +31,15 @@ void message(Scene& scene, const std::string& text, Area area) {
   }
 }
 
+Item item_near(const Scene& scene, double x, double y, double slack) {
+  for (auto shape = scene.shapes.rbegin(); shape != scene.shapes.rend(); ++shape) {
+    const auto* rect = std::get_if<Rect>(&*shape);
+    if (rect == nullptr || rect->item.kind == ItemKind::none) continue;
+    if (Area{rect->x - slack, rect->y - slack, rect->w + 2 * slack, rect->h + 2 * slack}.has(x, y)) return rect->item;
+  }
+  return {};
+}
+
 Scene step_legend(const std::string& name, const std::vector<LegendEntry>& entries, double width) {
   constexpr double kSwatch = 14, kHigh = 10, kBaseline = 13;
   Scene scene{width, 18, "Legend", {}};

@@ -56,6 +56,9 @@ Scene why_view(const Outcome& outcome, ViewSize size);
 Scene helps_view(const Outcome& outcome, ViewSize size);
 Scene roofline_view(const Session& session, const Outcome& outcome, ViewSize size);
 
+/// Item of the last box within `slack` pixels of a point; none.
+Item item_near(const Scene& scene, double x, double y, double slack);
+
 /// A legend in one row: steps of one sequence side by side between the labels of the first and the last, other entries behind them.
 Scene step_legend(const std::string& name, const std::vector<LegendEntry>& entries, double width);
 

@@ -118,6 +118,7 @@ void batch_controls(const PanelContext& c) {
   const auto snapshots = static_cast<double>(c.session.given.forests.size());
   if (settings.family.empty() && snapshots > 1) number(c, "snapshot", settings.snapshot, {0, snapshots - 1, true, false, "%.0f"}, Knob::snapshot);
   double step = settings.decode_step;
+  if (c.ui.button(c.session.look.playing ? "Stop" : "Decode on")) c.act(Play{!c.session.look.playing});
   if (c.ui.slider("decoded", step, {0, 1024, true, false, "+%.0f tokens"})) c.change(Knob::decode_step, "", step);
 }
 

@@ -7,7 +7,10 @@
 namespace espalier::viz {
 namespace {
 
+constexpr std::int32_t kPlayedTokens = 4;  ///< a frame whose plans are ready
+
 void add_key(std::vector<Action>& actions, unsigned sign, const Session& session) {
+  constexpr std::int32_t kDecodeStep = 16;
   constexpr double kCloser = 0.8, kStep = 0.1;
   switch (sign) {
     case 'w': actions.push_back(Zoom{Plane::time, kCloser, 0.5, 0.5}); break;
@@ -21,6 +24,9 @@ void add_key(std::vector<Action>& actions, unsigned sign, const Session& session
     case 'b': actions.push_back(Choose{{Knob::compare, SideId::a, {}, session.settings.compare ? 0.0 : 1.0}, false}); break;
     case 'x': actions.push_back(Choose{{Knob::swap, SideId::a, {}, 0}, false}); break;
     case 'e': actions.push_back(EditSide{session.look.edited == SideId::a && session.settings.compare ? SideId::b : SideId::a}); break;
+    case '.': actions.push_back(Decode{kDecodeStep}); break;
+    case ',': actions.push_back(Decode{-kDecodeStep}); break;
+    case 'p': actions.push_back(Play{!session.look.playing}); break;
     case '1': actions.push_back(ShowPanel{Panel::timeline}); break;
     case '2': actions.push_back(ShowPanel{Panel::tasks}); break;
     case '3': actions.push_back(ShowPanel{Panel::nodes}); break;
@@ -98,6 +104,7 @@ void Explorer::frame(const Fonts& fonts, float scale) {
   help_panel(context);
   ImGui::PopFont();
   add_keys(actions_, session_);
+  if (session_.look.playing && !planning) actions_.push_back(Decode{kPlayedTokens});
   if (!ImGui::IsAnyItemActive()) drag_open_ = false;
   for (Action& action : actions_) {
     if (auto* choose = std::get_if<Choose>(&action)) {

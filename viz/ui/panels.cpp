@@ -180,7 +180,15 @@ void insight_panel(const PanelContext& c) {
   switch (c.session.look.insight) {
     case Insight::why: ui.picture("why picture", why_view(c.outcome, size)); break;
     case Insight::helps: ui.picture("helps picture", helps_view(c.outcome, size)); break;
-    case Insight::roofline: ui.picture("roofline picture", roofline_view(c.session, c.outcome, size)); break;
+    case Insight::roofline: {
+      const Scene scene = roofline_view(c.session, c.outcome, size);
+      const SideId side = c.session.look.edited;
+      const Widgets::Pointer p = ui.picture("roofline picture", scene);
+      const Item item = p.over ? item_near(scene, p.x, p.y, 4) : Item{};
+      if (p.clicked) c.act(Select{item, side});
+      if (p.over) ui.tooltip(facts_of(c.outcome, side, item), "click to select");
+      break;
+    }
   }
   ui.end_card();
 }
@@ -191,7 +199,7 @@ void help_panel(const PanelContext& c) {
   static const std::vector<std::pair<const char*, const char*>> kKeys = {
       {"wheel, W S", "zoom"}, {"drag, A D", "move"}, {"F", "show all"}, {"G", "show the selection"}, {"Esc", "select nothing"},
       {"Ctrl Z, Ctrl Y", "undo, redo"}, {"B", "compare or one side"}, {"X", "swap the sides"}, {"E", "edit the other side"}, {"C", "colour by queries or bound"},
-      {"1 2 3 4", "timeline, tasks, nodes, requests"}, {"5 6 7", "why, what helps, roofline"}, {"T", "dark or light"}, {"Tab, arrows", "from control to control"},
+      {"1 2 3 4", "timeline, tasks, nodes, requests"}, {"5 6 7", "why, what helps, roofline"}, {"P", "decode on, or stop"}, {". ,", "16 tokens on, back"}, {"T", "dark or light"}, {"Tab, arrows", "from control to control"},
       {"Ctrl click", "type a slider's value"}, {"?", "these keys"},
   };
   const ImVec2 size = ImGui::GetIO().DisplaySize;

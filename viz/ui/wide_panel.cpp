@@ -48,9 +48,24 @@ void table_row(const PanelContext& c, const SortedTable& table, std::int32_t row
   }
 }
 
+/// A new selection is scrolled into view once.
+void show_selected(const PanelContext& c, const SortedTable& table) {
+  const Item item = c.session.selection;
+  if (item == c.tables.scrolled_to) return;
+  c.tables.scrolled_to = item;
+  const auto at = std::find(table.order.begin(), table.order.end(), item.index);
+  if (item.kind != kind_of(c.session.look.panel) || at == table.order.end()) return;
+  const float row = ImGui::GetTextLineHeight() + 2 * ImGui::GetStyle().CellPadding.y;
+  ImGui::SetScrollY(std::max(0.0F, static_cast<float>(at - table.order.begin() - 3) * row));
+}
+
 void table_tab(const PanelContext& c) {
   const SideId side = c.session.look.edited;
   const SortedTable& table = c.tables.get(c.held_outcome, side, c.session.look);
+  if (table.order.empty() && !c.session.look.filter.empty()) {
+    c.ui.paragraph("No row matches.", Paint::muted);
+    return;
+  }
   if (table.data.rows.empty()) {
     c.ui.paragraph(c.outcome.side(side).shown() ? "No rows." : c.outcome.side(side).refusal, Paint::muted);
     return;
@@ -73,6 +88,7 @@ void table_tab(const PanelContext& c) {
     ImGui::PopStyleColor();
   }
   const Linked linked = linked_of(c.session, c.outcome, side);
+  show_selected(c, table);
   ImGuiListClipper clipper;
   clipper.Begin(static_cast<int>(table.order.size()));
   while (clipper.Step()) {
@@ -98,6 +114,8 @@ void wide_panel(const PanelContext& c) {
     const ImVec2 left = ImGui::GetContentRegionAvail();
     timeline_tab(c, {static_cast<double>(left.x) / scale, std::max(60.0, static_cast<double>(left.y) / scale)});
   } else {
+    ImGui::SameLine(ui.px(c.regions.wide.w - 12 - 210));
+    if (const auto text = ui.input("find", "find: kv>4096 kind=attend", c.session.look.filter, 210)) c.act(Filter{*text});
     table_tab(c);
   }
   ui.end_card();

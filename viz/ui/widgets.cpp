@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <imgui_internal.h>
+#include <imgui_stdlib.h>
 
 #include <algorithm>
 #include <array>
@@ -139,6 +140,16 @@ std::optional<std::size_t> Widgets::menu(const char* label, const std::vector<st
   }
   ImGui::PopStyleVar();
   return picked;
+}
+
+std::optional<std::string> Widgets::input(const char* name, const char* hint, const std::string& text, double width) {
+  std::string typed = text;
+  ImGui::PushFont(font(12.5, false));
+  ImGui::SetNextItemWidth(px(width));
+  const bool changed = ImGui::InputTextWithHint(fmt::format("##{}", name).c_str(), hint, &typed);
+  note(name);
+  ImGui::PopFont();
+  return changed ? std::optional(typed) : std::nullopt;
 }
 
 bool Widgets::slider(const char* label_text, double& value, const Range& range) {

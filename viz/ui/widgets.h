@@ -44,6 +44,8 @@ class Widgets {
   };
   /// A button that opens a list.
   std::optional<std::size_t> menu(const char* label, const std::vector<std::string>& entries);
+  /// A line of text; the new one while it is typed.
+  std::optional<std::string> input(const char* name, const char* hint, const std::string& text, double width);
   /// True while it changes `value`.
   bool slider(const char* label, double& value, const Range& range);
 
