@@ -29,8 +29,9 @@ TEST(NonnegativeLeastSquares, MeetsTheOptimalityConditionsOnRandomProblems) {
     Rows a(points, std::vector<double>(columns));
     std::vector<double> b(points);
     for (std::size_t r = 0; r < points; ++r) {
-      for (double& entry : a[r]) entry = rng.normal();
-      b[r] = rng.normal();
+      const double common = rng.normal();  // like columns, so that one coefficient's gain is another's loss
+      for (double& entry : a[r]) entry = common + 0.3 * rng.normal();
+      b[r] = common + rng.normal();
     }
     const std::vector<double> x = nonnegative_least_squares(a, b);
     for (std::size_t c = 0; c < columns; ++c) {
