@@ -5,8 +5,10 @@
 
 #include <cstring>
 
+#include "core/hash.h"
 #include "core/rng.h"
 #include "viz/soft/raster.h"
+#include "viz/ui/scene_image.h"
 
 namespace espalier::viz {
 namespace {
@@ -64,6 +66,21 @@ TEST(Raster, ClipsToTheCommandsRectangle) {
   const Image image = drawn({{-5, -5}, {50, -5}, {-5, 50}}, IM_COL32(9, 0, 0, 255), 8);
   EXPECT_EQ(red(image, 0, 0), 9);
   EXPECT_EQ(red(image, 7, 7), 9);
+}
+
+std::string hash_of(const Image& image) {
+  core::Hasher hasher;
+  hasher.value(image.width);
+  hasher.column(image.rgb);
+  return core::hash_text(hasher.digest());
+}
+
+TEST(SceneImage, IsTheSameInEveryBuild) {
+  Scene scene{120, 60, "sample", {}};
+  scene.shapes = {Rect{10, 10, 50.4, 20.6, Paint::hbm}, Rect{70, 10, 30, 20, Paint::step2, Paint::select, 128}, Line{5, 40, 115, 40, Paint::grid},
+                  Line{5, 45, 115, 55, Paint::merge, 1.5}, Line{10, 5, 110, 5, Paint::muted, 1, true}, Text{60, 25, "97 % of 53.6 µs", Paint::ink, 12, Anchor::middle}};
+  EXPECT_EQ(hash_of(scene_image(scene, Theme::light, 1, Face::builtin)), "c4fe34dcd96a337b");
+  EXPECT_EQ(hash_of(scene_image(scene, Theme::dark, 2, Face::builtin)), "f68f6c76f10190da");
 }
 
 TEST(Png, ReadsBackAsWritten) {

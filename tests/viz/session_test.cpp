@@ -156,6 +156,7 @@ TEST(Outcome, TellsRefusalsAndProblemsInASentence) {
   EXPECT_FALSE(refused.side(SideId::b).shown());
   EXPECT_NE(refused.side(SideId::b).refusal.find("one root"), std::string::npos);
   EXPECT_TRUE(refused.side(SideId::a).shown());
+  EXPECT_EQ(verdict_of(refused).at(1), refused.side(SideId::b).refusal + ".");
   settings.family.clear();
   const Outcome empty = compute(settings, {});
   EXPECT_EQ(empty.forest, nullptr);

@@ -217,6 +217,7 @@ std::vector<std::string> verdict_of(const Outcome& outcome) {
   } else {
     lines.push_back(fmt::format("{} takes {} on {}.", a.title, at, a.device.name));
   }
+  if (!b.refusal.empty()) lines.push_back(fmt::format("{}.", b.refusal));
   for (const SideOutcome& side : outcome.sides) {
     if (!side.edit_problem.empty()) lines.push_back(fmt::format("Can't be: {}.", side.edit_problem));
     if (side.shown() && side.unedited_us > 0 && side.us() > 0) {

@@ -110,7 +110,7 @@ Scene helps_view(const Outcome& outcome, ViewSize size) {
     const std::string gain = !s.why_not.empty() ? "doesn't fit" : std::abs(s.gain) < 0.0005 ? "–" : fmt::format("{:+.1f} %", 100 * s.gain);
     scene.shapes.push_back(Text{0, y + 12, fitted(s.change, kBody, size.width - 70), Paint::ink, kBody});
     scene.shapes.push_back(Text{size.width, y + 12, gain, Paint::ink, kBody, Anchor::end});
-    bar(scene, 0, y + 18, std::min(1.0, std::max(0.0, s.gain) * 10) * size.width, size.width, Paint::merge);
+    bar(scene, 0, y + 18, s.gain < 0.0005 ? 0 : std::min(1.0, s.gain * 10) * size.width, size.width, Paint::merge);
   }
   return scene;
 }
