@@ -40,6 +40,12 @@ TEST(PlanEdit, SplitsTokensInHalvesOfWholeTiles) {
   EXPECT_EQ(split.provenance.why.back(), "by hand: split task 0");
 }
 
+TEST(PlanEdit, HalvesLongTasks) {
+  const scheduler::Plan split = edited(plan_of("flash_decoding:splits=1", "1|6400"), EditKind::split_tokens, 0);
+  ASSERT_EQ(split.tasks.size(), 2U);
+  EXPECT_EQ(tokens_of(split, 0), 3200);
+}
+
 TEST(PlanEdit, JoinTakesBackASplit) {
   const scheduler::Plan plan = plan_of("espalier", "1,8|4096,200");
   const scheduler::Plan split = edited(plan, EditKind::split_tokens, 0);

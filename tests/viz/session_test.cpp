@@ -187,11 +187,18 @@ TEST(Outcome, DecodesForestsWhoseRequestsEndAnywhere) {
     settings.family_options = {{"nodes", 20}, {"requests", 15}};
     settings.seed = seed;
     settings.compare = false;
+    const Outcome before = compute(settings, {});
     settings.decode_step = 5;
     const Outcome outcome = compute(settings, {});
     ASSERT_NE(outcome.forest, nullptr) << outcome.problem;
     ASSERT_NO_THROW(traces::check_forest(*outcome.forest)) << seed;
     ASSERT_TRUE(outcome.side(SideId::a).shown()) << outcome.side(SideId::a).refusal;
+    const auto contexts = [](const traces::PrefixForest& forest) {
+      std::int64_t sum = 0;
+      for (std::size_t r = 0; r < forest.request_count(); ++r) sum += forest.context_tokens(traces::RequestId(r));
+      return sum;
+    };
+    EXPECT_EQ(contexts(*outcome.forest), contexts(*before.forest) + 5 * static_cast<std::int64_t>(before.forest->request_count())) << seed;
   }
 }
 
