@@ -31,7 +31,6 @@ ESPALIER_KERNEL(C::kThreads, 1) attend_kernel(ESPALIER_PARAMETER AttendParams pa
   Loader<C> loader(params, items);
   Attention<C> attention(params);
   Arrivals<C> arrivals(params);
-  loader.top_up(0);
   int stage = 0;
   for (std::int32_t item = items.begin; item < items.end; ++item) {
     const scheduler::QueueItem at = load_global(params.items + item);
@@ -40,15 +39,17 @@ ESPALIER_KERNEL(C::kThreads, 1) attend_kernel(ESPALIER_PARAMETER AttendParams pa
     attention.begin_task();
     int used = stage;
     for (int tile = 0; tile * C::kTokens < facts.tokens; ++tile) {
-      if (loader.ahead() == 0) {
+      // Nothing under way: fill the ring, and come again. One place that fills it, as it is much code.
+      for (bool taken = false; !taken;) {
+        taken = loader.ahead() > 0;
+        if (taken) wait_for_tile<C>(loader.ahead());
         block_sync<C::kThreads>();
-        loader.top_up(done);
+        if (taken) {
+          if (tile == 0) attention.take_queries();
+          loader.took();
+        }
+        loader.top_up(C::kQueriesInRegisters && tile > 0 ? done + 1 : done);
       }
-      wait_for_tile<C>(loader.ahead());
-      block_sync<C::kThreads>();
-      if (tile == 0) attention.take_queries();
-      loader.took();
-      loader.top_up(C::kQueriesInRegisters && tile > 0 ? done + 1 : done);
       attention.add_tile(facts, tile, stage);
       used = stage;
       stage = stage + 1 == C::kStages ? 0 : stage + 1;

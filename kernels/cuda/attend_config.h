@@ -40,6 +40,7 @@ struct AttendConfig : Heads, Grid {
   static constexpr int kWarpColumns = Heads::kVDim / Grid::kColumnGroups;
   static constexpr int kColumnTiles = kWarpColumns / 8;
   static constexpr int kLoadTokens = kTokens / kWarps;  ///< of a tile, loaded by one warp
+  static constexpr int kLoadRows = kRows / kWarps;      ///< of the queries, likewise
 
   /// Query fragments stay in registers where that leaves room for the output.
   static constexpr bool kQueriesInRegisters = kRowTiles * (Heads::kQkDim / 4 + kWarpColumns / 2) <= 112;
@@ -63,7 +64,7 @@ struct AttendConfig : Heads, Grid {
   static constexpr int kChores = 8;
   static constexpr int kSharedBytes = kChoresAt + 16 + kChores * 8;
 
-  static_assert(kRows % (16 * Grid::kRowGroups) == 0 && kTokens % kWarps == 0 && kLoadTokens <= 32);
+  static_assert(kRows % (16 * Grid::kRowGroups) == 0 && kTokens % kWarps == 0 && kLoadTokens <= 32 && kRows % kWarps == 0 && kLoadRows <= 32);
   static_assert(Grid::kTokenGroups == 1 || Grid::kColumnGroups == 1);
   static_assert(kWarpTokens % (Grid::kColumnGroups > 1 ? 8 : 16) == 0 && kWarpColumns % 16 == 0);
   static_assert(Heads::kQkDim % 32 == 0 && kStages >= 2);

@@ -8,8 +8,8 @@ using Heads = HeadShape<Dtype::bf16, Dtype::bf16, 576, 512, true>;
 
 const AttendInstance kInstances[] = {
     instance<AttendConfig<Heads, 16, 64, 2, WarpGrid<1, 1, 4>>>("attend_latent_bf16_m16"),
-    instance<AttendConfig<Heads, 32, 32, 2, WarpGrid<2, 1, 2>>>("attend_latent_bf16_m32"),
-    instance<AttendConfig<Heads, 64, 32, 2, WarpGrid<4, 1, 2>>>("attend_latent_bf16_m64"),
+    instance<AttendConfig<Heads, 32, 32, 2, WarpGrid<2, 1, 4>>>("attend_latent_bf16_m32"),
+    instance<AttendConfig<Heads, 64, 32, 2, WarpGrid<2, 1, 4>>>("attend_latent_bf16_m64"),
 };
 
 }  // namespace

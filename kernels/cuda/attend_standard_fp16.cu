@@ -10,7 +10,7 @@ const AttendInstance kInstances[] = {
     instance<AttendConfig<Heads, 16, 64, 3, WarpGrid<1, 4, 1>>>("attend_d128_fp16_m16"),
     instance<AttendConfig<Heads, 32, 64, 3, WarpGrid<2, 2, 1>>>("attend_d128_fp16_m32"),
     instance<AttendConfig<Heads, 64, 64, 3, WarpGrid<4, 1, 1>>>("attend_d128_fp16_m64"),
-    instance<AttendConfig<Heads, 128, 64, 2, WarpGrid<4, 2, 1>>>("attend_d128_fp16_m128"),
+    instance<AttendConfig<Heads, 128, 64, 2, WarpGrid<4, 1, 2>>>("attend_d128_fp16_m128"),
 };
 
 }  // namespace

@@ -56,10 +56,12 @@ class Attention {
       softmax();
     }
     const SharedAddress values = C::kVInK ? keys : keys + C::kKeyTileBytes;
-    if constexpr (C::kQueryDtype == Dtype::bf16) {
-      if (both_parts()) return add_values<true>(values);
+    // A loop rather than two calls: the second product takes no registers of its own.
+    ESPALIER_KEEP_LOOP
+    for (int part = 0; part < (both_parts() ? 2 : 1); ++part) {
+      if (part > 0) keep_rest();
+      add_values(values, part);
     }
-    add_values<false>(values);
   }
 
   /// Brings together what the block's warps hold of the task, folds slots in, writes the rows. `scratch` is the ring's free stage.
@@ -84,7 +86,8 @@ class Attention {
   static constexpr int kSteps = C::kQkDim / 16;  ///< of the score product
   static constexpr int kScoreTiles = C::kWarpTokens / 8;
   static constexpr int kSlots = C::kQueriesInRegisters ? kSteps : 1;
-  static_assert(C::kWarpTokens % 16 == 0);
+  static constexpr int kSpanTiles = kScoreTiles > 1 ? 2 : 1;  ///< tiles of 8 tokens whose keys come together
+  static_assert(kScoreTiles % kSpanTiles == 0 && (kSpanTiles == 2 || !C::kFp8));
 
   ESPALIER_DEVICE int group() const { return lane_ / 4; }
   ESPALIER_DEVICE int pair() const { return lane_ % 4; }
@@ -100,8 +103,8 @@ class Attention {
     if constexpr (C::kFp8) {
       ESPALIER_UNROLL
       for (int half = 0; half < 2; ++half) {
-        const SharedAddress at = swizzled<C::kQueryRowBytes>(first + half * 8 + group(), 2 * k + pair() / 2) + static_cast<SharedAddress>(pair() % 2 * 8);
-        const Words two = load_shared<Words>(at);
+        const SharedAddress row = swizzled<C::kQueryRowBytes>(first + half * 8 + group(), pair() / 2) + static_cast<SharedAddress>(pair() % 2 * 8);
+        const Words two = load_shared<Words>(along<C::kQueryRowBytes>(row, 2 * k));
         a[half] = two.low;
         a[2 + half] = two.high;
       }
@@ -114,10 +117,24 @@ class Attention {
     std::uint32_t low, high;
   };
 
-  /// Keys of 16 tokens for steps k and k + 1: b[step][8 tokens][2]. `first` is this lane's place for the warp's first tokens and step.
-  ESPALIER_DEVICE void key_fragments(std::uint32_t (&b)[2][2][2], SharedAddress first, int token, int k) const {
+  /// This lane's place in the keys for the warp's first tokens and step.
+  ESPALIER_DEVICE SharedAddress key_place() const {
+    if constexpr (kSpanTiles == 1) {
+      return swizzled<C::kKeyRowBytes>(score_token() + lane_ % 8, lane_ / 8);
+    } else {
+      return swizzled<C::kKeyRowBytes>(score_token() + lane_ % 8 + lane_ / 16 * 8, lane_ / 8 % 2);
+    }
+  }
+
+  /// Keys of 8 or 16 tokens for steps k and k + 1: b[step][8 tokens][2].
+  ESPALIER_DEVICE void key_fragments(std::uint32_t (&b)[2][kSpanTiles][2], SharedAddress first, int token, int k) const {
     const SharedAddress row = first + static_cast<SharedAddress>(token * C::kKeyRowBytes);
-    if constexpr (C::kFp8) {
+    if constexpr (kSpanTiles == 1) {
+      std::uint32_t four[4];
+      load_matrices(four, along<C::kKeyRowBytes>(row, 2 * k));
+      ESPALIER_UNROLL
+      for (int i = 0; i < 4; ++i) b[i / 2][0][i % 2] = four[i];
+    } else if constexpr (C::kFp8) {
       std::uint32_t four[4];
       load_matrices(four, along<C::kKeyRowBytes>(row, k));
       ESPALIER_UNROLL
@@ -142,7 +159,7 @@ class Attention {
         for (int i = 0; i < 4; ++i) scores_[r][n][i] = 0.0F;
       }
     }
-    const SharedAddress first = keys + swizzled<C::kKeyRowBytes>(score_token() + lane_ % 8 + lane_ / 16 * 8, lane_ / 8 % 2);
+    const SharedAddress first = keys + key_place();
     ESPALIER_UNROLL
     for (int k = 0; k < kSteps; k += 2) {
       std::uint32_t fresh[C::kRowTiles][2][4];
@@ -154,15 +171,15 @@ class Attention {
         }
       }
       ESPALIER_UNROLL
-      for (int n = 0; n < kScoreTiles; n += 2) {
-        std::uint32_t b[2][2][2];
+      for (int n = 0; n < kScoreTiles; n += kSpanTiles) {
+        std::uint32_t b[2][kSpanTiles][2];
         key_fragments(b, first, n * 8, k);
         ESPALIER_UNROLL
         for (int step = 0; step < 2; ++step) {
           ESPALIER_UNROLL
           for (int r = 0; r < C::kRowTiles; ++r) {
             ESPALIER_UNROLL
-            for (int half = 0; half < 2; ++half) {
+            for (int half = 0; half < kSpanTiles; ++half) {
               if constexpr (C::kQueriesInRegisters) {
                 mma<C::kQueryDtype>(scores_[r][n + half], queries_[r][k + step], b[step][half][0], b[step][half][1]);
               } else {
@@ -234,8 +251,10 @@ class Attention {
   ESPALIER_DEVICE SharedAddress maximum_at(int column_group, int r, int half) const {
     return static_cast<SharedAddress>(C::kExchangeAt + (column_group * C::kRows + row(r, half)) * 4);
   }
-  ESPALIER_DEVICE SharedAddress probability_at(int row, int token) const {
-    return static_cast<SharedAddress>(C::kProbabilitiesAt) + swizzled<C::kProbabilityRowBytes>(row, token / 8) + static_cast<SharedAddress>(token % 8 * 2);
+  /// Place of this lane's pair of the warp's n-th 8 tokens.
+  ESPALIER_DEVICE SharedAddress probability_at(int row, int n) const {
+    const SharedAddress first = swizzled<C::kProbabilityRowBytes>(row, score_token() / 8) + static_cast<SharedAddress>(pair() * 4);
+    return static_cast<SharedAddress>(C::kProbabilitiesAt) + along<C::kProbabilityRowBytes>(first, n);
   }
 
   /// Column groups: each warp has the scores of some tokens and needs the probabilities of all.
@@ -259,10 +278,13 @@ class Attention {
         raise(r, half, most);
         ESPALIER_UNROLL
         for (int n = 0; n < kScoreTiles; ++n) {
-          const Parts two = rounded(scores_[r][n][2 * half], scores_[r][n][2 * half + 1]);
-          const SharedAddress at = probability_at(row(r, half), score_token() + n * 8 + pair() * 2);
-          store_shared(at, two.nearest);
-          if (both_parts()) store_shared(at + C::kProbabilityBytes, two.rest);
+          const float low = scores_[r][n][2 * half], high = scores_[r][n][2 * half + 1];
+          const SharedAddress at = probability_at(row(r, half), n);
+          store_shared(at, pack<C::kQueryDtype>(low, high));
+          if (both_parts()) {
+            const Pair rest = rest_of(low, high);
+            store_shared(at + C::kProbabilityBytes, pack<C::kQueryDtype>(rest.low, rest.high));
+          }
         }
       }
     }
@@ -271,32 +293,41 @@ class Attention {
 
   /// Probabilities enter the product with the values in 16 bits. One bf16 number is off by up to 2^-8 of itself, which leaves 1.7e-3 of a
   /// long row and up to 4e-3 of one of few tokens: fine for rows that are rounded to bf16 themselves. Who asks for fp32 rows gets the
-  /// rest as a second bf16 number and product, with the values already in registers.
+  /// rest as a second bf16 number, in a second product.
   ESPALIER_DEVICE bool both_parts() const { return C::kQueryDtype == Dtype::bf16 && params_.tensors.row_dtype == Dtype::fp32; }
-  struct Parts {
-    std::uint32_t nearest, rest;  ///< of a pair of probabilities
-  };
-  ESPALIER_DEVICE Parts rounded(float low, float high) const {
-    const std::uint32_t nearest = pack<C::kQueryDtype>(low, high);
-    const Pair back = unpack<C::kQueryDtype>(nearest);
-    return {nearest, pack<C::kQueryDtype>(low - back.low, high - back.high)};
+
+  /// What rounding a pair of probabilities to 16 bits leaves.
+  ESPALIER_DEVICE Pair rest_of(float low, float high) const {
+    const Pair nearest = unpack<C::kQueryDtype>(pack<C::kQueryDtype>(low, high));
+    return {low - nearest.low, high - nearest.high};
+  }
+  ESPALIER_DEVICE void keep_rest() {
+    if constexpr (C::kColumnGroups == 1) {
+      ESPALIER_UNROLL
+      for (int r = 0; r < C::kRowTiles; ++r) {
+        ESPALIER_UNROLL
+        for (int n = 0; n < kScoreTiles; ++n) {
+          ESPALIER_UNROLL
+          for (int i = 0; i < 4; i += 2) {
+            const Pair rest = rest_of(scores_[r][n][i], scores_[r][n][i + 1]);
+            scores_[r][n][i] = rest.low;
+            scores_[r][n][i + 1] = rest.high;
+          }
+        }
+      }
+    }
   }
 
   /// Probabilities of 16 rows and 16 tokens, as the left factor.
-  template <bool kBothParts>
-  ESPALIER_DEVICE void probability_fragment(std::uint32_t (&nearest)[4], std::uint32_t (&rest)[4], int r, int block) const {
+  ESPALIER_DEVICE void probability_fragment(std::uint32_t (&a)[4], int r, int block, int part) const {
     if constexpr (C::kColumnGroups > 1) {
-      const SharedAddress at = static_cast<SharedAddress>(C::kProbabilitiesAt) +
-                               along<C::kProbabilityRowBytes>(swizzled<C::kProbabilityRowBytes>(row_group_ * C::kWarpRows + r * 16 + lane_ % 16, lane_ / 16), 2 * block);
-      load_matrices(nearest, at);
-      if constexpr (kBothParts) load_matrices(rest, at + C::kProbabilityBytes);
+      load_matrices(a, static_cast<SharedAddress>(C::kProbabilitiesAt + part * C::kProbabilityBytes) +
+                           along<C::kProbabilityRowBytes>(swizzled<C::kProbabilityRowBytes>(row_group_ * C::kWarpRows + r * 16 + lane_ % 16, lane_ / 16), 2 * block));
     } else {
       ESPALIER_UNROLL
       for (int i = 0; i < 4; ++i) {
         const float(&four)[4] = scores_[r][2 * block + i / 2];
-        const Parts two = rounded(four[2 * (i % 2)], four[2 * (i % 2) + 1]);
-        nearest[i] = two.nearest;
-        rest[i] = two.rest;
+        a[i] = pack<C::kQueryDtype>(four[2 * (i % 2)], four[2 * (i % 2) + 1]);
       }
     }
   }
@@ -323,14 +354,13 @@ class Attention {
     }
   }
 
-  template <bool kBothParts>
-  ESPALIER_DEVICE void add_values(SharedAddress values) {
+  ESPALIER_DEVICE void add_values(SharedAddress values, int part) {
     const SharedAddress first = values + swizzled<kValueRowPitch>(value_token() + lane_ % 16, column_group_ * C::kWarpColumns * C::kKvBytes / 16 + lane_ / 16);
     ESPALIER_UNROLL
     for (int block = 0; block < C::kValueTokens / 16; ++block) {
-      std::uint32_t a[C::kRowTiles][4], rest[C::kRowTiles][4];
+      std::uint32_t a[C::kRowTiles][4];
       ESPALIER_UNROLL
-      for (int r = 0; r < C::kRowTiles; ++r) probability_fragment<kBothParts>(a[r], rest[r], r, block);
+      for (int r = 0; r < C::kRowTiles; ++r) probability_fragment(a[r], r, block, part);
       ESPALIER_UNROLL
       for (int n = 0; n < C::kColumnTiles; n += kSpan) {
         std::uint32_t b[kSpan][2];
@@ -338,10 +368,7 @@ class Attention {
         ESPALIER_UNROLL
         for (int r = 0; r < C::kRowTiles; ++r) {
           ESPALIER_UNROLL
-          for (int i = 0; i < kSpan; ++i) {
-            mma<C::kQueryDtype>(out_[r][n + i], a[r], b[i][0], b[i][1]);
-            if constexpr (kBothParts) mma<C::kQueryDtype>(out_[r][n + i], rest[r], b[i][0], b[i][1]);
-          }
+          for (int i = 0; i < kSpan; ++i) mma<C::kQueryDtype>(out_[r][n + i], a[r], b[i][0], b[i][1]);
         }
       }
     }

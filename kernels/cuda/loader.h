@@ -111,47 +111,77 @@ class Loader {
 
   template <int kRowBytes>
   ESPALIER_DEVICE void load_rows(const PagedRows& rows, SharedAddress tile) {
+    constexpr int kChunks = kRowBytes / 16;
+    if constexpr (32 % kChunks == 0) {
+      load_short_rows<kRowBytes>(rows, tile);
+    } else {
+      load_long_rows<kRowBytes>(rows, tile);
+    }
+  }
+
+  /// One or several rows at once.
+  template <int kRowBytes>
+  ESPALIER_DEVICE void load_short_rows(const PagedRows& rows, SharedAddress tile) {
     constexpr int kChunks = kRowBytes / 16, kCopies = C::kLoadTokens * kChunks;
+    static_assert(kCopies % 32 == 0);
     const SharedAddress start = tile + swizzled<kRowBytes>(warp_ * C::kLoadTokens + lane_ / kChunks, lane_ % kChunks);
-    const char* head = static_cast<const char*>(rows.base) + kv_head_ * rows.head_stride;
+    const char* from = static_cast<const char*>(rows.base) + kv_head_ * rows.head_stride + lane_ % kChunks * 16;
     ESPALIER_UNROLL
     for (int first = 0; first < kCopies; first += 32) {
-      const int copy = first + lane_;
-      const int token = copy / kChunks, chunk = copy % kChunks;
-      const std::int32_t page = shuffle(next_.page, token & 31), offset = shuffle(next_.offset, token & 31);
-      if (kCopies % 32 != 0 && copy >= kCopies) continue;
       // Rows of a warp begin at a multiple of their number, so the next rows differ from the first by bits of their own.
-      SharedAddress to;
-      if constexpr (32 % kChunks == 0) {
-        const int below = first / kChunks;
-        to = along<kRowBytes>(start, spread_of<kRowBytes>(below)) + static_cast<SharedAddress>(below * kRowBytes);
-      } else {
-        to = tile + swizzled<kRowBytes>(warp_ * C::kLoadTokens + token, chunk);
+      const int below = first / kChunks;
+      copy_row(along<kRowBytes>(start, spread_of<kRowBytes>(below)) + static_cast<SharedAddress>(below * kRowBytes), rows, from, below + lane_ / kChunks);
+    }
+  }
+
+  /// Rows of more chunks than lanes, one after another. Unrolled, a compiler would keep each copy's place in a register of its own.
+  template <int kRowBytes>
+  ESPALIER_DEVICE void load_long_rows(const PagedRows& rows, SharedAddress tile) {
+    constexpr int kChunks = kRowBytes / 16;
+    const char* from = static_cast<const char*>(rows.base) + kv_head_ * rows.head_stride + lane_ * 16;
+    ESPALIER_KEEP_LOOP
+    for (int token = 0; token < C::kLoadTokens; ++token) {
+      const SharedAddress start = tile + swizzled<kRowBytes>(warp_ * C::kLoadTokens + token, lane_);
+      ESPALIER_UNROLL
+      for (int first = 0; first < kChunks; first += 32) {
+        copy_row(start + static_cast<SharedAddress>(first * 16), rows, from + first * 16, token, kChunks - first);
       }
-      if (page >= 0) {
-        copy_async(to, head + page * rows.page_stride + offset * rows.token_stride + chunk * 16);
-      } else {
-        clear_async(to);  // zeros: whatever weight 0 multiplies must not be NaN
-      }
+    }
+  }
+
+  /// A chunk of the row of this warp's token `token`; lanes from `lanes` on have none.
+  ESPALIER_DEVICE void copy_row(SharedAddress to, const PagedRows& rows, const char* from, int token, int lanes = 32) {
+    const std::int32_t page = shuffle(next_.page, token), offset = shuffle(next_.offset, token);
+    if (lane_ >= lanes) return;
+    if (page >= 0) {
+      copy_async(to, from + page * rows.page_stride + offset * rows.token_stride);
+    } else {
+      clear_async(to);  // zeros: whatever weight 0 multiplies must not be NaN
     }
   }
 
   ESPALIER_DEVICE void load_queries() {
     const Work work = read_work(params_.plan, params_.tensors, load_global(params_.items + item_));
-    constexpr int kChunks = C::kQueryRowBytes / 16;
-    ESPALIER_KEEP_LOOP  // once a task, while the output fills the registers
-    for (int first = 0; first < C::kRows * kChunks; first += C::kThreads) {
-      const int copy = first + static_cast<int>(thread_index());
-      if (C::kRows * kChunks % C::kThreads != 0 && copy >= C::kRows * kChunks) break;
+    constexpr int kChunks = C::kQueryRowBytes / 16, kCopies = C::kLoadRows * kChunks;
+    // A lane finds a row, once; all lanes copy it.
+    std::int32_t found = -1;
+    const int mine = warp_ * C::kLoadRows + lane_;
+    if (lane_ < C::kLoadRows && mine < work.rows) {
+      const std::int32_t request = load_global(params_.plan.query_rows + work.queries.begin + mine / work.head_count);
+      found = request * params_.tensors.q_heads + work.head_begin + mine % work.head_count;
+    }
+    ESPALIER_KEEP_LOOP
+    for (int first = 0; first < kCopies; first += 32) {
+      const int copy = first + lane_;
       const int row = copy / kChunks, chunk = copy % kChunks;
-      const SharedAddress to = swizzled<C::kQueryRowBytes>(row, chunk);
-      if (row >= work.rows) {
+      const std::int64_t from = shuffle(found, row & 31);
+      if (kCopies % 32 != 0 && copy >= kCopies) continue;
+      const SharedAddress to = swizzled<C::kQueryRowBytes>(warp_ * C::kLoadRows + row, chunk);
+      if (from >= 0) {
+        copy_async(to, static_cast<const char*>(params_.tensors.queries) + from * C::kQueryRowBytes + chunk * 16);
+      } else {
         clear_async(to);
-        continue;
       }
-      const int query = row / work.head_count, head = work.head_begin + row % work.head_count;
-      const std::int64_t request = load_global(params_.plan.query_rows + work.queries.begin + query);
-      copy_async(to, static_cast<const char*>(params_.tensors.queries) + (request * params_.tensors.q_heads + head) * C::kQueryRowBytes + chunk * 16);
     }
   }
 

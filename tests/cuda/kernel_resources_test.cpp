@@ -1,0 +1,46 @@
+// The committed figures of the compiled kernels (script/kernels writes and checks them) are those of the kernels that there are.
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+#include <utility>
+
+#include "core/file.h"
+#include "core/json.h"
+#include "kernels/emulate.h"
+
+namespace espalier::kernels {
+namespace {
+
+core::JsonDocument resources() {
+  const std::string path = ESPALIER_SOURCE_DIR "/kernels/cuda/resources.json";
+  return core::JsonDocument::parse(core::read_file(path), path);
+}
+
+TEST(KernelResources, NameEveryKernelForEveryArchitecture) {
+  const core::JsonDocument document = resources();
+  std::set<std::pair<std::string, std::string>> have, want;
+  const core::JsonView rows = document.root().at("kernels");
+  for (std::size_t i = 0; i < rows.size(); ++i) have.emplace(rows.at(i).at("name").string(), rows.at(i).at("arch").string());
+  for (const std::string& arch : document.root().at("architectures").strings()) {
+    for (const AttendInstance& kernel : host_kernels().attend) want.emplace(kernel.name, arch);
+    for (const ReduceInstance& kernel : host_kernels().reduce) want.emplace(kernel.name, arch);
+  }
+  EXPECT_EQ(have, want);
+  EXPECT_GE(document.root().at("architectures").size(), 3U);
+}
+
+TEST(KernelResources, KeepEveryKernelInRegistersUnlessTheySayWhyNot) {
+  const core::JsonDocument document = resources();
+  const core::JsonView rows = document.root().at("kernels"), tolerated = document.root().at("tolerated");
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const std::string name = rows.at(i).at("name").string();
+    EXPECT_LE(rows.at(i).at("registers").integer(), 255) << name;
+    if (tolerated.find(name)) continue;
+    EXPECT_EQ(rows.at(i).at("stack_bytes").integer(), 0) << name;
+    EXPECT_EQ(rows.at(i).at("spill_store_bytes").integer() + rows.at(i).at("spill_load_bytes").integer(), 0) << name;
+  }
+}
+
+}  // namespace
+}  // namespace espalier::kernels
