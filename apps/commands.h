@@ -47,7 +47,8 @@ struct PlanFileCommand {
   std::string json;
   std::string perfetto;
   std::uint64_t seed = 1;
-  std::int32_t repeats = 5;  ///< host backend: timed runs
+  std::int32_t repeats = 5;  ///< host and cuda backends: timed runs
+  bool no_check = false;     ///< cuda backend
   bool force = false;
   bool explain = false;  ///< sim
 };

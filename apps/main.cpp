@@ -137,9 +137,11 @@ void add_plan_files(CLI::App& app, Commands& c, int& code) {
   sim->callback([&] { code = apps::run_sim(c.sim); });
 
   CLI::App* run = common(app.add_subcommand("run", "execute a plan and compare it with the oracle"), c.run);
-  run->add_option("--backend", c.run.backend, "interpret (fp64, exact), emulate (the GPU kernels' source on the host) or host (this machine's cores, timed)")->capture_default_str();
+  run->add_option("--backend", c.run.backend, "interpret (fp64, exact), emulate (the GPU kernels' source on the host), host (this machine's cores, timed) or cuda (timed)")->capture_default_str();
   run->add_option("--seed", c.run.seed, "seed of queries and KV")->check(CLI::Range(std::uint64_t{0}, kMostSeed))->capture_default_str();
-  run->add_option("--repeats", c.run.repeats, "host: timed runs")->check(CLI::Range(1, 10000))->capture_default_str();
+  run->add_option("--repeats", c.run.repeats, "host, cuda: timed runs (cuda: at least 20)")->check(CLI::Range(1, 10000))->capture_default_str();
+  run->add_option("--json", c.run.json, "cuda: write the measurement as measurement/1");
+  run->add_flag("--no-check", c.run.no_check, "cuda: random tensors made on the spot, not compared with the oracle");
   run->add_option("--perfetto", c.run.perfetto, "host: write the fastest run's timeline as trace events");
   run->add_flag("--force", c.run.force, "run even if it takes many minutes");
   run->callback([&] { code = apps::run_execute(c.run); });

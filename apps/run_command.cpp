@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
+#include "kernels/cuda_executor.h"
 #include "kernels/emulate.h"
 #include "kernels/host_executor.h"
 #include "kernels/oracle.h"
@@ -98,6 +99,12 @@ void print_counters(const kernels::emulator::Counters& c) {
              core::count_text(c.shared_writes.conflicts()));
 }
 
+void require_close(const kernels::RowError& error, double tolerance) {
+  if (error.worst <= tolerance) return;
+  throw core::Error(core::ErrorKind::check_failed, fmt::format("the kernels' result differs from the oracle by {:.3e} of the row's size at request {}, head {}",
+                                                               error.worst, error.request, error.head));
+}
+
 /// Compares what the GPU kernels' source makes of the plan, run by the host emulator.
 int run_emulator(const PlanFileCommand& command, const scheduler::Plan& plan) {
   const double cost = kernels::emulation_cost(plan);
@@ -116,23 +123,52 @@ int run_emulator(const PlanFileCommand& command, const scheduler::Plan& plan) {
   fmt::print("emulated: {} final rows of {} in {} against the oracle, worst error of a row {:.2e} (limit {:.0e})\n",
              static_cast<std::int64_t>(want.requests) * want.q_heads, want.v_dim, traces::dtype_name(options.row_dtype), error.worst, tolerance);
   print_counters(emulation.counters);
-  if (error.worst <= tolerance) return 0;
-  throw core::Error(core::ErrorKind::check_failed, fmt::format("the kernels' result differs from the oracle by {:.3e} of the row's size at request {}, head {}",
-                                                               error.worst, error.request, error.head));
+  require_close(error, tolerance);
+  return 0;
+}
+
+/// Bytes that no plan can do without, a second.
+double unique_gbps(const scheduler::Plan& plan, double us) {
+  std::int64_t tokens = 0;
+  for (const std::int64_t n : plan.forest.tokens) tokens += n;
+  return static_cast<double>(tokens) * static_cast<double>(plan.heads.kv_bytes_per_token_head()) * plan.heads.kv_heads / (us * 1e3);
+}
+
+int run_on_cuda(const PlanFileCommand& command, const scheduler::Plan& plan) {
+  constexpr std::int32_t kLeastRepeats = 20;
+  const kernels::TensorSource source{command.seed};
+  const bool checked = !command.no_check && (kernels::interpret_cost(plan) <= kInterpretLimit || command.force);
+  kernels::CudaOptions options;
+  options.row_dtype = plan.heads.q_dtype;
+  options.repeats = std::max(command.repeats, kLeastRepeats);
+  options.source = checked ? &source : nullptr;
+  kernels::CudaRun run = kernels::run_on_cuda(plan, options);
+  kernels::RowError error;
+  if (checked) error = kernels::row_error(run.output, kernels::naive_attention(plan.forest, plan.heads, source));
+  run.measurement.max_error = checked ? error.worst : -1;
+  if (!command.json.empty()) core::write_file(command.json, scheduler::write_measurement(run.measurement, plan));
+  if (command.json != "-") {
+    const double us = scheduler::median_us(run.measurement);
+    print_statistics(plan);
+    fmt::print("ran on {}: median {} of {} ({:.0f} GB/s of unique KV), {} of device memory\n", run.measurement.environment.front(), core::time_text(us),
+               run.measurement.repeats_us.size(), unique_gbps(plan, us), core::bytes_text(run.device_bytes));
+    if (checked) fmt::print("  all final rows against the oracle: worst error of a row {:.2e}\n", error.worst);
+    else fmt::print("  not checked against the oracle\n");
+  }
+  if (checked) require_close(error, kernels::row_tolerance(plan, options.row_dtype));
+  return 0;
 }
 
 }  // namespace
 
 int run_execute(const PlanFileCommand& command) {
   const scheduler::Plan plan = load_plan(command.plan);
-  if (command.backend == "cuda") {
-    throw core::Error(core::ErrorKind::no_device, "--backend cuda: this build has no CUDA executor; use --backend emulate or interpret");
-  }
-  if (command.backend != "interpret" && command.backend != "emulate" && command.backend != "host") {
+  if (command.backend != "interpret" && command.backend != "emulate" && command.backend != "host" && command.backend != "cuda") {
     throw core::usage_error(core::unknown_name("backend", command.backend, {"interpret", "emulate", "host", "cuda"}));
   }
   require_valid(plan, device_for(command, plan));
   if (command.backend == "host") return run_on_host(command, plan);
+  if (command.backend == "cuda") return run_on_cuda(command, plan);
   if (command.backend == "emulate") return run_emulator(command, plan);
   return run_interpreter(command, plan);
 }

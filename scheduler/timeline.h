@@ -43,10 +43,15 @@ struct Measurement {
   std::uint64_t plan_hash = 0;
   std::string backend;
   std::vector<double> repeats_us;
-  double max_error = 0;  ///< against the oracle
+  double max_error = 0;  ///< against the oracle; negative: not compared
   std::vector<std::string> environment;
   Timeline timeline;
 };
+
+double median_us(const Measurement& measurement);
+
+/// measurement/1, one JSON object. The measurement is of this plan.
+std::string write_measurement(const Measurement& measurement, const Plan& plan);
 
 /// Chrome trace-event JSON, readable by Perfetto. Lanes are threads, launches a process of their own, counters counters. CHECKs
 /// that the timeline is of this plan.

@@ -27,7 +27,7 @@ Piece& GlobalMemory::add(std::string name, MemoryKind kind, std::size_t bytes) {
   return pieces_.back();
 }
 
-const void* GlobalMemory::copy(std::string name, MemoryKind kind, const void* from, std::size_t bytes) {
+const void* GlobalMemory::upload_bytes(std::string name, MemoryKind kind, const void* from, std::size_t bytes) {
   Piece& piece = add(std::move(name), kind, bytes);
   if (bytes > 0) std::memcpy(piece.begin, from, bytes);
   return piece.begin;

@@ -29,8 +29,9 @@ class GlobalMemory {
   /// Read by kernels only.
   template <class T>
   const T* upload(std::string name, MemoryKind kind, const std::vector<T>& values) {
-    return static_cast<const T*>(copy(std::move(name), kind, values.data(), values.size() * sizeof(T)));
+    return static_cast<const T*>(upload_bytes(std::move(name), kind, values.data(), values.size() * sizeof(T)));
   }
+  const void* upload_bytes(std::string name, MemoryKind kind, const void* from, std::size_t bytes);
   /// Written by kernels; reading a word that nothing was stored into is an error.
   void* allocate(std::string name, MemoryKind kind, std::size_t bytes);
   void* allocate_zeroed(std::string name, MemoryKind kind, std::size_t bytes);
@@ -44,7 +45,6 @@ class GlobalMemory {
   const std::vector<Piece>& pieces() const { return pieces_; }
 
  private:
-  const void* copy(std::string name, MemoryKind kind, const void* from, std::size_t bytes);
   Piece& add(std::string name, MemoryKind kind, std::size_t bytes);
   Piece* find(const std::byte* address);
 

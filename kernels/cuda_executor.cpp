@@ -1,0 +1,268 @@
+// CUDA runtime calls, each checked. The kernels themselves are compiled by nvcc; this file needs only the runtime's header.
+#include "kernels/cuda_executor.h"
+
+#include <cuda_runtime_api.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <memory>
+#include <span>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "core/text.h"
+#include "kernels/device_image.h"
+#include "kernels/device_tensors.h"
+#include "kernels/emulator/numerics.h"
+
+namespace espalier::kernels {
+namespace {
+
+using emulator::MemoryKind;
+using scheduler::Plan;
+using traces::Dtype;
+
+void check(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  throw core::Error(core::ErrorKind::check_failed, fmt::format("CUDA: {}: {} ({})", what, cudaGetErrorString(status), cudaGetErrorName(status)));
+}
+
+[[noreturn]] void refuse(const std::string& sentence) { throw core::Error(core::ErrorKind::check_failed, "--backend cuda: " + sentence); }
+
+cudaDeviceProp first_device() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status != cudaSuccess || count == 0) {
+    throw core::Error(core::ErrorKind::no_device, fmt::format("--backend cuda: no CUDA device on this machine ({}); use --backend emulate, interpret or host",
+                                                              status == cudaSuccess ? "none found" : cudaGetErrorString(status)));
+  }
+  check(cudaSetDevice(0), "choosing the first device");
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, 0), "asking for the device's properties");
+  if (properties.major < 8) refuse(fmt::format("{} is of compute capability {}.{}, the kernels need 8.0", properties.name, properties.major, properties.minor));
+  return properties;
+}
+
+const KernelSet& cuda_kernels() {
+  static const KernelSet kernels = [] {
+    KernelSet set;
+    for (const auto list : {on_cuda::attend_narrow(), on_cuda::attend_standard(), on_cuda::attend_standard_fp16(), on_cuda::attend_standard_fp8(),
+                            on_cuda::attend_wide(), on_cuda::attend_latent()}) {
+      set.attend.insert(set.attend.end(), list.begin(), list.end());
+    }
+    const auto reduce = on_cuda::reduce_instances();
+    set.reduce.assign(reduce.begin(), reduce.end());
+    return set;
+  }();
+  return kernels;
+}
+
+struct FreeDevice {
+  void operator()(void* p) const { cudaFree(p); }
+};
+struct DestroyEvent {
+  void operator()(cudaEvent_t e) const { cudaEventDestroy(e); }
+};
+struct DestroyStream {
+  void operator()(cudaStream_t s) const { cudaStreamDestroy(s); }
+};
+struct DestroyGraph {
+  void operator()(cudaGraph_t g) const { cudaGraphDestroy(g); }
+  void operator()(cudaGraphExec_t g) const { cudaGraphExecDestroy(g); }
+};
+using DeviceBuffer = std::unique_ptr<void, FreeDevice>;
+using Event = std::unique_ptr<CUevent_st, DestroyEvent>;
+using Stream = std::unique_ptr<CUstream_st, DestroyStream>;
+using Graph = std::unique_ptr<CUgraph_st, DestroyGraph>;
+using RunnableGraph = std::unique_ptr<CUgraphExec_st, DestroyGraph>;
+
+DeviceBuffer allocate(std::size_t bytes) {
+  void* p = nullptr;
+  check(cudaMalloc(&p, std::max<std::size_t>(bytes, 1)), "allocating device memory");
+  return DeviceBuffer(p);
+}
+
+/// Numbers in (-1, 1), over and over: timing must not see zeros, and needs no more.
+void fill_random(void* to, std::size_t bytes, Dtype dtype) {
+  const std::size_t chunk = std::min<std::size_t>(bytes, std::size_t{32} << 20);
+  const auto size = static_cast<std::size_t>(traces::dtype_bytes(dtype));
+  std::vector<std::byte> numbers(chunk);
+  core::Rng rng(1);
+  for (std::size_t i = 0; i + size <= chunk; i += size) store_number(numbers.data() + i, dtype, static_cast<double>(rng.integer(-255, 255)) / 256.0);
+  for (std::size_t done = 0; done < bytes; done += chunk) {
+    check(cudaMemcpy(static_cast<std::byte*>(to) + done, numbers.data(), std::min(chunk, bytes - done), cudaMemcpyHostToDevice), "filling a tensor");
+  }
+}
+
+class Execution {
+ public:
+  Execution(const Plan& plan, const CudaOptions& options)
+      : plan_(plan), options_(options), device_(first_device()), lowered_(lower_plan(plan, cuda_kernels())) {
+    require_fit();
+    cudaStream_t stream = nullptr;
+    check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
+    stream_.reset(stream);
+    fill();
+    capture();
+  }
+
+  CudaRun run() {
+    CudaRun result;
+    result.device_bytes = bytes_;
+    result.measurement = {.device = device_.name, .plan_hash = plan_.hash, .backend = "cuda", .repeats_us = time(), .max_error = 0,
+                          .environment = environment(), .timeline = {}};
+    if (options_.source != nullptr) result.output = read_back();
+    return result;
+  }
+
+ private:
+  /// Every reason to refuse, before anything is allocated or launched.
+  void require_fit() {
+    bytes_ = device_bytes(plan_, lowered_, options_.row_dtype);
+    std::size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "asking for free memory");
+    flush_bytes_ = options_.cold ? 3 * static_cast<std::size_t>(device_.l2CacheSize) : 0;
+    if (static_cast<std::size_t>(bytes_) + flush_bytes_ > free) {
+      refuse(fmt::format("the plan needs {} of device memory, {} has {} free", core::bytes_text(bytes_ + static_cast<std::int64_t>(flush_bytes_)),
+                         device_.name, core::bytes_text(static_cast<std::int64_t>(free))));
+    }
+    for (const DeviceLaunch& launch : lowered_.launches) {
+      if (launch.attend == nullptr) continue;
+      const auto* kernel = reinterpret_cast<const void*>(launch.attend->kernel);
+      if (launch.attend->shared_bytes > device_.sharedMemPerBlockOptin) {
+        refuse(fmt::format("kernel {} takes {} of shared memory, a block on {} at most {}", launch.attend->name,
+                           core::bytes_text(launch.attend->shared_bytes), device_.name, core::bytes_text(static_cast<std::int64_t>(device_.sharedMemPerBlockOptin))));
+      }
+      check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(launch.attend->shared_bytes)), "asking for shared memory");
+      if (!launch.cooperative()) continue;
+      int resident = 0;
+      check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, static_cast<int>(launch.attend->threads), launch.attend->shared_bytes),
+            "asking for the occupancy");
+      if (resident * device_.multiProcessorCount < launch.blocks) {
+        refuse(fmt::format("{} blocks of {} wait for each other, {} holds {} at once", launch.blocks, launch.attend->name, device_.name,
+                           resident * device_.multiProcessorCount));
+      }
+    }
+  }
+
+  void* place(const DevicePiece& piece) {
+    buffers_.push_back(allocate(piece.bytes));
+    void* to = buffers_.back().get();
+    if (piece.bytes == 0) return to;
+    if (piece.from != nullptr) check(cudaMemcpy(to, piece.from, piece.bytes, cudaMemcpyHostToDevice), piece.name);
+    else if (piece.kind == MemoryKind::query) fill_random(to, piece.bytes, plan_.heads.q_dtype);
+    else if (piece.kind == MemoryKind::kv) fill_random(to, piece.bytes, plan_.heads.kv_dtype);
+    else check(cudaMemset(to, piece.zeroed ? 0 : 0xFF, piece.bytes), piece.name);  // NaN until written
+    return to;
+  }
+
+  void fill() {
+    constexpr std::int64_t kMostHostBytes = std::int64_t{16} << 30;
+    const DevicePlacer placer = [this](const DevicePiece& piece) { return place(piece); };
+    if (options_.source != nullptr) {
+      const CacheBytes cache = make_cache(plan_, *options_.source, kMostHostBytes);
+      const std::vector<std::byte> queries = make_queries(plan_, *options_.source);
+      image_ = place_on_device(plan_, lowered_, {queries.data(), cache.keys.data(), cache.values.data()}, options_.row_dtype, placer);
+    } else {
+      image_ = place_on_device(plan_, lowered_, {}, options_.row_dtype, placer);
+    }
+    if (flush_bytes_ > 0) flush_ = allocate(flush_bytes_);
+  }
+
+  template <class Params>
+  void launch(void (*kernel)(Params), Params params, const DeviceLaunch& launch, std::uint32_t threads, std::uint32_t shared_bytes) {
+    void* arguments[] = {&params};
+    const dim3 grid(static_cast<unsigned>(launch.blocks)), block(threads);
+    const auto* function = reinterpret_cast<const void*>(kernel);
+    if (launch.cooperative()) check(cudaLaunchCooperativeKernel(function, grid, block, arguments, shared_bytes, stream_.get()), "a cooperative launch");
+    else check(cudaLaunchKernel(function, grid, block, arguments, shared_bytes, stream_.get()), "a launch");
+    check(cudaGetLastError(), "a launch");
+  }
+
+  void launch_all() {
+    for (std::size_t i = 0; i < lowered_.launches.size(); ++i) {
+      const DeviceLaunch& l = lowered_.launches[i];
+      if (l.attend != nullptr) launch(l.attend->kernel, attend_params(image_, lowered_, i), l, l.attend->threads, l.attend->shared_bytes);
+      else launch(l.reduce->kernel, reduce_params(image_, lowered_, i), l, l.reduce->threads, 0U);
+    }
+  }
+
+  void capture() {
+    check(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal), "beginning a capture");
+    launch_all();
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamEndCapture(stream_.get(), &graph), "ending a capture");
+    graph_.reset(graph);
+    cudaGraphExec_t runnable = nullptr;
+    check(cudaGraphInstantiate(&runnable, graph, 0), "making a graph of the launches");
+    runnable_.reset(runnable);
+  }
+
+  std::vector<double> time() {
+    const auto event = [] {
+      cudaEvent_t e = nullptr;
+      check(cudaEventCreate(&e), "making an event");
+      return Event(e);
+    };
+    const Event begin = event(), end = event();
+    std::vector<double> us;
+    for (std::int32_t i = -options_.warm_ups; i < options_.repeats; ++i) {
+      // The flush also keeps the device busy while the graph is handed over, so that no gap of the host's is timed.
+      if (flush_ != nullptr) check(cudaMemsetAsync(flush_.get(), i & 0xFF, flush_bytes_, stream_.get()), "overwriting the L2 cache");
+      check(cudaEventRecord(begin.get(), stream_.get()), "recording an event");
+      check(cudaGraphLaunch(runnable_.get(), stream_.get()), "launching the graph");
+      check(cudaEventRecord(end.get(), stream_.get()), "recording an event");
+      check(cudaEventSynchronize(end.get()), "running the plan");
+      float ms = 0;
+      check(cudaEventElapsedTime(&ms, begin.get(), end.get()), "reading an event");
+      if (i >= 0) us.push_back(static_cast<double>(ms) * 1e3);
+    }
+    return us;
+  }
+
+  AttentionOutput read_back() const {
+    const auto rows = static_cast<std::size_t>(plan_.forest.request_count()) * static_cast<std::size_t>(plan_.heads.q_heads);
+    std::vector<std::byte> values(rows * static_cast<std::size_t>(plan_.heads.v_dim * traces::dtype_bytes(options_.row_dtype)));
+    std::vector<float> lse(rows);
+    check(cudaMemcpy(values.data(), image_.tensors.rows, values.size(), cudaMemcpyDeviceToHost), "reading rows back");
+    check(cudaMemcpy(lse.data(), image_.tensors.lse, lse.size() * sizeof(float), cudaMemcpyDeviceToHost), "reading log-sum-exps back");
+    return read_rows(plan_, options_.row_dtype, values.data(), lse.data());
+  }
+
+  std::vector<std::string> environment() const {
+    int driver = 0, runtime = 0, clock_khz = 0;
+    check(cudaDriverGetVersion(&driver), "asking for the driver's version");
+    check(cudaRuntimeGetVersion(&runtime), "asking for the runtime's version");
+    check(cudaDeviceGetAttribute(&clock_khz, cudaDevAttrClockRate, 0), "asking for the clock");
+    const auto version = [](int v) { return fmt::format("{}.{}", v / 1000, v % 1000 / 10); };
+    return {fmt::format("{}, {} SMs, compute capability {}.{}", device_.name, device_.multiProcessorCount, device_.major, device_.minor),
+            fmt::format("at most {} MHz, L2 {}, memory {}", clock_khz / 1000, core::bytes_text(device_.l2CacheSize),
+                        core::bytes_text(static_cast<std::int64_t>(device_.totalGlobalMem))),
+            fmt::format("CUDA driver {}, runtime {}", version(driver), version(runtime)),
+            fmt::format("build {}, compiler {}", ESPALIER_BUILD, __VERSION__),
+            fmt::format("{} L2, {} warm-ups, graph of {}", options_.cold ? "cold" : "warm", options_.warm_ups,
+                        core::counted(static_cast<std::int64_t>(lowered_.launches.size()), "kernel"))};
+  }
+
+  const Plan& plan_;
+  const CudaOptions& options_;
+  cudaDeviceProp device_;
+  DevicePlan lowered_;
+  std::int64_t bytes_ = 0;
+  std::size_t flush_bytes_ = 0;
+  std::vector<DeviceBuffer> buffers_;
+  DeviceBuffer flush_;
+  DeviceImage image_;
+  Stream stream_;
+  Graph graph_;
+  RunnableGraph runnable_;
+};
+
+}  // namespace
+
+CudaRun run_on_cuda(const Plan& plan, const CudaOptions& options) {
+  traces::check_heads(plan.heads, "plan: heads");
+  return Execution(plan, options).run();
+}
+
+}  // namespace espalier::kernels

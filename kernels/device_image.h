@@ -1,0 +1,53 @@
+// A lowered plan and its tensors in the memory of a device: what every launch is told.
+//
+// Places come from a function of the caller's, so that a GPU and the emulator are filled alike.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "kernels/device_plan.h"
+#include "kernels/emulator/counters.h"
+
+namespace espalier::kernels {
+
+/// A piece of device memory: copied from the host, zeroed, or left as it is.
+struct DevicePiece {
+  const char* name = "";
+  emulator::MemoryKind kind = emulator::MemoryKind::other;
+  std::size_t bytes = 0;
+  const void* from = nullptr;  ///< null: nothing to copy
+  bool zeroed = false;
+};
+using DevicePlacer = std::function<void*(const DevicePiece&)>;
+
+/// Host memory of the tensors that a run reads; null: the device's memory is filled by the caller, in the place that DeviceImage names.
+struct DeviceInputs {
+  const void* queries = nullptr;
+  const void* keys = nullptr;
+  const void* values = nullptr;
+};
+
+struct DeviceImage {
+  PlanColumns columns{};
+  Tensors tensors{};
+  const scheduler::Interval* task_arrivals = nullptr;
+  const scheduler::QueueItem *items = nullptr, *queue_items = nullptr;
+  const scheduler::Interval* queues = nullptr;
+  std::uint32_t* counters = nullptr;
+  std::int32_t arrival_counters = 0;
+  std::vector<const StepRows*> merge_steps;  ///< by launch; null: it merges nothing
+};
+
+DeviceImage place_on_device(const scheduler::Plan& plan, const DevicePlan& lowered, const DeviceInputs& inputs, traces::Dtype row_dtype,
+                            const DevicePlacer& place);
+
+/// Bytes that place_on_device() asks for in all: a pure function, so a caller can refuse before anything is allocated.
+std::int64_t device_bytes(const scheduler::Plan& plan, const DevicePlan& lowered, traces::Dtype row_dtype);
+
+/// Parameters of launch `index` of the lowered plan.
+AttendParams attend_params(const DeviceImage& image, const DevicePlan& lowered, std::size_t index);
+ReduceParams reduce_params(const DeviceImage& image, const DevicePlan& lowered, std::size_t index);
+
+}  // namespace espalier::kernels
