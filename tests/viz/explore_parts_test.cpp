@@ -1,0 +1,60 @@
+// Tables in order, expressions that pick rows, and where cards stand.
+#include <gtest/gtest.h>
+
+#include "viz/explore/regions.h"
+#include "viz/explore/row_filter.h"
+#include "viz/explore/sorted_table.h"
+
+namespace espalier::viz {
+namespace {
+
+TEST(SortedTable, SortsNumbersBySizeAndKeepsTies) {
+  DataTable data{{"id", "tokens", "kind"}, {{"0", "9", "b"}, {"1", "100", "a"}, {"2", "9", "a"}}};
+  EXPECT_EQ(sort_table(data, 1, true).order, (std::vector<std::int32_t>{1, 0, 2}));
+  EXPECT_EQ(sort_table(data, 1, false).order, (std::vector<std::int32_t>{0, 2, 1}));
+  EXPECT_EQ(sort_table(data, 2, false).order, (std::vector<std::int32_t>{1, 2, 0}));
+  EXPECT_EQ(sort_table(data, -1, true).order, (std::vector<std::int32_t>{0, 1, 2}));
+  EXPECT_FALSE(sort_table(data, 0, true).numeric[2]);
+}
+
+TEST(RowFilter, ComparesNumbersAndFindsWords) {
+  const DataTable data{{"task", "kind", "kv_tokens", "first_node"}, {{"0", "attend", "64", "3"}, {"1", "attend", "4096", "12"}, {"2", "padding", "0", ""}}};
+  const auto ids = [&](std::string_view filter) {
+    std::string out;
+    const std::vector<bool> matching = matching_rows(data, filter);
+    for (std::size_t i = 0; i < matching.size(); ++i) out += matching[i] ? std::to_string(i) : "";
+    return out;
+  };
+  EXPECT_EQ(ids(""), "012");
+  EXPECT_EQ(ids("kv>64"), "1");
+  EXPECT_EQ(ids("kv>=64 kind=attend"), "01");
+  EXPECT_EQ(ids("node:12"), "1");
+  EXPECT_EQ(ids("kind!=attend"), "2");
+  EXPECT_EQ(ids("pad"), "2");
+  EXPECT_EQ(ids("tokens<=64.0"), "02");
+  EXPECT_EQ(ids("nothing=3"), "");
+  EXPECT_EQ(ids("kv>"), "");
+  EXPECT_EQ(sort_table(data, 2, true, "kind=attend").order, (std::vector<std::int32_t>{1, 0}));
+}
+
+TEST(Regions, NeverOverlapAndStayInside) {
+  for (double w = 960; w < 3000; w += 170) {
+    for (double h = 600; h < 2000; h += 130) {
+      const Regions r = regions_of({w, h});
+      const Area all[] = {r.header, r.controls, r.summary, r.forest, r.cover, r.wide, r.facts, r.insight};
+      for (const Area& a : all) {
+        ASSERT_GT(a.w, 100);
+        ASSERT_GT(a.h, 40);
+        ASSERT_LE(a.x + a.w, w + 1e-9);
+        ASSERT_LE(a.y + a.h, h + 1e-9);
+        for (const Area& b : all) {
+          if (&a == &b) continue;
+          ASSERT_TRUE(a.x + a.w <= b.x + 1e-9 || b.x + b.w <= a.x + 1e-9 || a.y + a.h <= b.y + 1e-9 || b.y + b.h <= a.y + 1e-9) << w << "x" << h;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace espalier::viz
