@@ -277,9 +277,7 @@ class EspalierBuild {
   }
 
   /// What a better plan than the best so far is forecast below.
-  double limit_us(const Candidate& candidate) const {
-    return best_ ? std::min(best_->forecast.total_us, candidate.forecast.total_us) : candidate.forecast.total_us;
-  }
+  double limit_us(const Candidate& c) const { return best_ ? std::min(best_->forecast.total_us, c.forecast.total_us) : c.forecast.total_us; }
 
   /// Pieces of about `goal` microseconds, kept when they are forecast to be done sooner.
   void try_cut(Candidate& candidate, double goal) {
@@ -310,23 +308,12 @@ class EspalierBuild {
       by_length_.add(run.tokens - (pieces - 1) * piece_tokens, run.tiles);
       if (pieces == 1) continue;
       by_length_.add(piece_tokens, (pieces - 1) * run.tiles);
-      partial_rows += run.tiles * rows_of(run, static_cast<double>(pieces), static_cast<double>(piece_tokens));
+      partial_rows += run.tiles * cut_rows(run, pieces, piece_tokens);
     }
     const double cold = fresh_copies_ * static_cast<double>(layer.unique) / read;
     by_length_.drain([&](double tokens, double count, double longest) {
       classes_.push_back({&kernel, tokens / count, count * copies_, cold, longest});
     });
-  }
-
-  /// Partial rows of a tile cut into pieces, as if its requests shared one prefix and then had tails of one length, side by side: a
-  /// piece has a row of each request that sees its first token, and of each whose tail begins in it.
-  static double rows_of(const TileRun& run, double pieces, double piece_tokens) {
-    if (run.requests == 1) return pieces;
-    const double requests = run.requests, context = static_cast<double>(run.logical) / requests;
-    const double tail = (static_cast<double>(run.tokens) - context) / (requests - 1), prefix = context - tail;
-    const double shared = std::min(pieces, std::ceil(prefix / piece_tokens));
-    const double begun = tail > 0 ? (shared * piece_tokens - prefix) / tail : requests;
-    return requests * shared + (pieces - shared) + std::max(0.0, requests - 1 - begun);
   }
 
   void emit_shares(PlanBuilder& builder) {

@@ -1,6 +1,7 @@
 #include "scheduler/strategies/tiling.h"
 
 #include <algorithm>
+#include <cmath>
 #include <tuple>
 #include <utility>
 
@@ -161,6 +162,16 @@ TilePieces cut_shares(const PrefixForest& forest, const Cover& cover, std::int32
     }
   }
   return std::move(cutter.out);
+}
+
+double cut_rows(const TileRun& run, std::int64_t pieces, std::int64_t piece_tokens) {
+  const double all = static_cast<double>(pieces), length = static_cast<double>(piece_tokens);
+  if (run.requests == 1) return all;
+  const double requests = run.requests, context = static_cast<double>(run.logical) / requests;
+  const double tail = (static_cast<double>(run.tokens) - context) / (requests - 1), prefix = context - tail;
+  const double shared = std::min(all, std::ceil(prefix / length));
+  const double begun = tail > 0 ? (shared * length - prefix) / tail : requests;
+  return requests * shared + (all - shared) + std::max(0.0, requests - 1 - begun);
 }
 
 std::vector<std::uint32_t> dispatch_order(const TilePieces& cut, bool in_step) {

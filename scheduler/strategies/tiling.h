@@ -40,6 +40,10 @@ std::vector<std::uint32_t> dispatch_order(const TilePieces& cut, bool in_step);
 /// Pieces that cut_tiles() makes of a tile.
 std::int64_t piece_count(std::int64_t tokens, std::int64_t piece_tokens);
 
+/// About how many partial rows a tile cut into pieces leaves, as if its requests shared one prefix and then had tails of one length, side
+/// by side: a piece has a row of each request that sees its first token, and of each whose tail begins in it.
+double cut_rows(const TileRun& run, std::int64_t pieces, std::int64_t piece_tokens);
+
 /// Queues of the last launch: the pieces of a lane are tasks side by side from `first` on, and each copy of a lane is a worker.
 void queue_lanes(PlanBuilder& builder, TaskId first, const std::vector<std::int32_t>& lane_of, std::int32_t copies);
 
