@@ -39,6 +39,8 @@ struct AttendConfig : Heads, Grid {
   static constexpr int kValueTokens = kTokens / Grid::kTokenGroups;                         ///< whose values a warp adds
   static constexpr int kWarpColumns = Heads::kVDim / Grid::kColumnGroups;
   static constexpr int kColumnTiles = kWarpColumns / 8;
+  static constexpr int kSteps = Heads::kQkDim / 16;     ///< of the score product
+  static constexpr int kScoreTiles = kWarpTokens / 8;   ///< of 8 tokens
   static constexpr int kLoadTokens = kTokens / kWarps;  ///< of a tile, loaded by one warp
   static constexpr int kLoadRows = kRows / kWarps;      ///< of the queries, likewise
 

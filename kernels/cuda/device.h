@@ -12,6 +12,7 @@
 //   commit_copies() wait_copies<N>()        closes a group of copies; waits until at most N groups are under way
 //   block_sync() warp_sync()
 //   keep_order()                            to the compiler: don't load ahead across here, registers are scarce
+//   forget(x)                               to the compiler: x may have changed, keep nothing that followed from it
 //   load_matrices(r, at) load_matrices_transposed(r, at)     ldmatrix.x4: lane 8i+j gives row j of matrix i
 //   mma<D>(c, a, b0, b1)                    c += a b, m16n8k16, 16-bit inputs of type D, fp32 sums
 //   shuffle(v, lane) shuffle_xor(v, mask) warp_any(b)        all 32 lanes take part

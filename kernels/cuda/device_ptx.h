@@ -80,6 +80,7 @@ ESPALIER_WORD void block_sync() {
   __syncthreads();
 }
 ESPALIER_WORD void warp_sync() { __syncwarp(); }
+ESPALIER_WORD void forget(int& x) { asm volatile("" : "+r"(x)); }
 ESPALIER_WORD void keep_order() { asm volatile("" ::: "memory"); }
 
 ESPALIER_WORD void load_matrices(std::uint32_t (&r)[4], SharedAddress row_at) {

@@ -90,6 +90,8 @@ class Loader {
   }
 
   ESPALIER_DEVICE void load_tile() {
+    forget(lane_);  // or its copies' places stay in registers for the whole launch
+    forget(warp_);
     if (tile_ == 0) load_queries();
     const auto ring = static_cast<SharedAddress>(C::kRingAt + stage_ * C::kStageBytes);
     load_rows<C::kKeyRowBytes>(params_.tensors.keys, ring);

@@ -63,6 +63,7 @@ ESPALIER_WORD void block_sync() {
   emulator::block_barrier(0, kThreads);
 }
 ESPALIER_WORD void warp_sync() { emulator::warp_barrier(); }
+ESPALIER_WORD void forget(int&) {}
 ESPALIER_WORD void keep_order() {}
 
 ESPALIER_WORD void load_matrices(std::uint32_t (&r)[4], SharedAddress row_at) { emulator::load_matrices(r, row_at, false); }

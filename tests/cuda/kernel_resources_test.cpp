@@ -30,13 +30,12 @@ TEST(KernelResources, NameEveryKernelForEveryArchitecture) {
   EXPECT_GE(document.root().at("architectures").size(), 3U);
 }
 
-TEST(KernelResources, KeepEveryKernelInRegistersUnlessTheySayWhyNot) {
+TEST(KernelResources, KeepEveryKernelInRegisters) {
   const core::JsonDocument document = resources();
-  const core::JsonView rows = document.root().at("kernels"), tolerated = document.root().at("tolerated");
+  const core::JsonView rows = document.root().at("kernels");
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const std::string name = rows.at(i).at("name").string();
     EXPECT_LE(rows.at(i).at("registers").integer(), 255) << name;
-    if (tolerated.find(name)) continue;
     EXPECT_EQ(rows.at(i).at("stack_bytes").integer(), 0) << name;
     EXPECT_EQ(rows.at(i).at("spill_store_bytes").integer() + rows.at(i).at("spill_load_bytes").integer(), 0) << name;
   }
