@@ -66,7 +66,8 @@ std::vector<std::string> types_of(std::istream& text) {
     if (line.starts_with("namespace ") && line != "namespace {") space = line.substr(10, line.find(" {") - 10);
     for (const std::string kind : {"struct ", "class ", "enum class "}) {
       if (unnamed || !line.starts_with(kind) || line.ends_with(";")) continue;
-      const std::string rest = line.substr(kind.size());
+      std::string rest = line.substr(kind.size());
+      if (rest.starts_with("alignas(")) rest = rest.substr(rest.find(") ") + 2);
       types.push_back(space + "::" + rest.substr(0, rest.find_first_of(" {<")));
     }
   }
