@@ -43,20 +43,6 @@ cudaDeviceProp first_device() {
   return properties;
 }
 
-const KernelSet& cuda_kernels() {
-  static const KernelSet kernels = [] {
-    KernelSet set;
-    for (const auto list : {on_cuda::attend_narrow(), on_cuda::attend_standard(), on_cuda::attend_standard_fp16(), on_cuda::attend_standard_fp8(),
-                            on_cuda::attend_wide(), on_cuda::attend_latent()}) {
-      set.attend.insert(set.attend.end(), list.begin(), list.end());
-    }
-    const auto reduce = on_cuda::reduce_instances();
-    set.reduce.assign(reduce.begin(), reduce.end());
-    return set;
-  }();
-  return kernels;
-}
-
 struct FreeDevice {
   void operator()(void* p) const { cudaFree(p); }
 };
@@ -259,6 +245,20 @@ class Execution {
 };
 
 }  // namespace
+
+const KernelSet& cuda_kernels() {
+  static const KernelSet kernels = [] {
+    KernelSet set;
+    for (const auto list : {on_cuda::attend_narrow(), on_cuda::attend_standard(), on_cuda::attend_standard_fp16(), on_cuda::attend_standard_fp8(),
+                            on_cuda::attend_wide(), on_cuda::attend_latent()}) {
+      set.attend.insert(set.attend.end(), list.begin(), list.end());
+    }
+    const auto reduce = on_cuda::reduce_instances();
+    set.reduce.assign(reduce.begin(), reduce.end());
+    return set;
+  }();
+  return kernels;
+}
 
 CudaRun run_on_cuda(const Plan& plan, const CudaOptions& options) {
   traces::check_heads(plan.heads, "plan: heads");

@@ -11,6 +11,10 @@
 
 namespace espalier::kernels {
 
+struct KernelSet;
+/// All kernels, compiled for GPUs. Only in builds that have them.
+const KernelSet& cuda_kernels();
+
 struct CudaOptions {
   traces::Dtype row_dtype = traces::Dtype::fp32;  ///< of final rows
   std::int32_t warm_ups = 5;

@@ -4,10 +4,12 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/file.h"
 #include "core/json.h"
 #include "kernels/emulate.h"
+#include "kernels/probe_plan.h"
 
 namespace espalier::kernels {
 namespace {
@@ -15,6 +17,14 @@ namespace {
 core::JsonDocument resources() {
   const std::string path = ESPALIER_SOURCE_DIR "/kernels/cuda/resources.json";
   return core::JsonDocument::parse(core::read_file(path), path);
+}
+
+std::vector<std::string> all_probes() {
+  std::vector<std::string> names = device_only_probes();
+  for (const auto list : {on_host::stream_probes(), on_host::ring_probes(), on_host::pipe_probes(), on_host::launch_probes()}) {
+    for (const ProbeInstance& probe : list) names.emplace_back(probe.name);
+  }
+  return names;
 }
 
 TEST(KernelResources, NameEveryKernelForEveryArchitecture) {
@@ -25,6 +35,7 @@ TEST(KernelResources, NameEveryKernelForEveryArchitecture) {
   for (const std::string& arch : document.root().at("architectures").strings()) {
     for (const AttendInstance& kernel : host_kernels().attend) want.emplace(kernel.name, arch);
     for (const ReduceInstance& kernel : host_kernels().reduce) want.emplace(kernel.name, arch);
+    for (const std::string& probe : all_probes()) want.emplace(probe, arch);
   }
   EXPECT_EQ(have, want);
   EXPECT_GE(document.root().at("architectures").size(), 3U);

@@ -1,0 +1,67 @@
+// Owners of what the CUDA runtime hands out, and the check of its answers. For sources that are built with nvcc's headers only.
+#pragma once
+
+#include <cuda_runtime_api.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+
+#include "core/error.h"
+
+namespace espalier::kernels::cuda {
+
+inline void check(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  throw core::Error(core::ErrorKind::check_failed, fmt::format("CUDA: {}: {} ({})", what, cudaGetErrorString(status), cudaGetErrorName(status)));
+}
+
+struct Release {
+  void operator()(void* p) const { cudaFree(p); }
+  void operator()(cudaEvent_t e) const { cudaEventDestroy(e); }
+  void operator()(cudaStream_t s) const { cudaStreamDestroy(s); }
+  void operator()(cudaGraph_t g) const { cudaGraphDestroy(g); }
+  void operator()(cudaGraphExec_t g) const { cudaGraphExecDestroy(g); }
+};
+using Buffer = std::unique_ptr<void, Release>;
+using Event = std::unique_ptr<CUevent_st, Release>;
+using Stream = std::unique_ptr<CUstream_st, Release>;
+using Graph = std::unique_ptr<CUgraph_st, Release>;
+using RunnableGraph = std::unique_ptr<CUgraphExec_st, Release>;
+
+inline Buffer allocate(std::size_t bytes) {
+  void* p = nullptr;
+  check(cudaMalloc(&p, std::max<std::size_t>(bytes, 1)), "allocating device memory");
+  return Buffer(p);
+}
+inline Event make_event() {
+  cudaEvent_t e = nullptr;
+  check(cudaEventCreate(&e), "making an event");
+  return Event(e);
+}
+inline Stream make_stream() {
+  cudaStream_t s = nullptr;
+  check(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "making a stream");
+  return Stream(s);
+}
+
+/// The first device, if it can run our kernels. Throws Error: no device; check failed for one that is too old. `who` begins the sentence.
+inline cudaDeviceProp first_device(const char* who) {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status != cudaSuccess || count == 0) {
+    throw core::Error(core::ErrorKind::no_device, fmt::format("{}: no CUDA device on this machine ({})", who,
+                                                              status == cudaSuccess ? "none found" : cudaGetErrorString(status)));
+  }
+  check(cudaSetDevice(0), "choosing the first device");
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, 0), "asking for the device's properties");
+  if (properties.major < 8) {
+    throw core::Error(core::ErrorKind::check_failed, fmt::format("{}: {} is of compute capability {}.{}, the kernels need 8.0", who, properties.name,
+                                                                 properties.major, properties.minor));
+  }
+  return properties;
+}
+
+}  // namespace espalier::kernels::cuda

@@ -1,0 +1,282 @@
+// Memory, launches and events of the probes. The kernels are compiled by nvcc; this file needs only the runtime's header.
+#include "kernels/cuda_probes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <functional>
+#include <span>
+
+#include "core/file.h"
+#include "core/rng.h"
+#include "kernels/cuda_executor.h"
+#include "kernels/cuda_handles.h"
+#include "kernels/device_image.h"
+
+namespace espalier::kernels {
+namespace {
+
+using cuda::check;
+using emulator::MemoryKind;
+
+constexpr std::int32_t kWarmUps = 3;
+constexpr std::size_t kWordBytes = 4096;
+
+std::string driver_text() {
+  const char* file = "/proc/driver/nvidia/version";
+  std::error_code missing;
+  if (std::filesystem::exists(file, missing)) {
+    const std::string version = driver_version(core::read_file(file));
+    if (!version.empty()) return version;
+  }
+  int version = 0;
+  check(cudaDriverGetVersion(&version), "asking for the driver's version");
+  return fmt::format("CUDA {}.{}", version / 1000, version % 1000 / 10);
+}
+
+ProbeTarget describe(const cudaDeviceProp& p) {
+  ProbeTarget target;
+  target.device = p.name;
+  target.driver = driver_text();
+  const auto warps = p.maxThreadsPerMultiProcessor / 32;
+  target.query = {{"sms", p.multiProcessorCount},
+                  {"compute_capability", p.major + p.minor / 10.0},
+                  // The driver keeps some; cards are named by the whole.
+                  {"hbm_gib", std::ceil(static_cast<double>(p.totalGlobalMem) / 1073741824.0)},
+                  {"l2_mib", static_cast<double>(p.l2CacheSize) / 1048576.0},
+                  {"smem_kib_per_sm", static_cast<double>(p.sharedMemPerMultiprocessor) / 1024.0},
+                  {"smem_kib_per_cta", static_cast<double>(p.sharedMemPerBlockOptin) / 1024.0},
+                  {"registers_per_sm", p.regsPerMultiprocessor},
+                  {"warps_per_sm", warps},
+                  {"ctas_per_sm", p.maxBlocksPerMultiProcessor}};
+  return target;
+}
+
+void (*find_probe(const std::string& name))(ProbeParams) {
+  for (const auto list : {on_cuda::stream_probes(), on_cuda::ring_probes(), on_cuda::pipe_probes(), on_cuda::launch_probes(), on_cuda::clock_probes(),
+                          on_cuda::hopper_probes()}) {
+    for (const ProbeInstance& probe : list) {
+      if (name == probe.name) return probe.kernel;
+    }
+  }
+  ESPALIER_CHECK(false);
+}
+
+/// One kernel launch, all but its parameters.
+struct Grid {
+  const void* kernel = nullptr;
+  std::uint32_t blocks = 1, threads = 32, shared_bytes = 0, cluster = 1;
+  bool cooperative = false, programmatic = false;
+};
+
+void launch(const Grid& grid, void* params, cudaStream_t stream) {
+  cudaLaunchAttribute attributes[3];
+  unsigned count = 0;
+  if (grid.cooperative) {
+    attributes[count].id = cudaLaunchAttributeCooperative;
+    attributes[count++].val.cooperative = 1;
+  }
+  if (grid.programmatic) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (grid.cluster > 1) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count].val.clusterDim.x = grid.cluster;
+    attributes[count].val.clusterDim.y = attributes[count].val.clusterDim.z = 1;
+    ++count;
+  }
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(grid.blocks);
+  config.blockDim = dim3(grid.threads);
+  config.dynamicSmemBytes = grid.shared_bytes;
+  config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = count;
+  void* arguments[] = {params};
+  check(cudaLaunchKernelExC(&config, grid.kernel, arguments), "launching a probe");
+}
+
+}  // namespace
+
+class CudaProbes::State {
+ public:
+  State() : device_(cuda::first_device("calibrate --device cuda")), target_(describe(device_)), stream_(cuda::make_stream()) {
+    source_ = cuda::allocate(static_cast<std::size_t>(memory_.source_bytes));
+    sink_ = cuda::allocate(static_cast<std::size_t>(memory_.sink_bytes));
+    words_ = cuda::allocate(kWordBytes);
+    flush_bytes_ = 3 * static_cast<std::size_t>(device_.l2CacheSize);
+    flush_ = cuda::allocate(flush_bytes_);
+    fill_source();
+  }
+
+  const ProbeTarget& target() const { return target_; }
+
+  std::vector<double> microseconds(const ProbePoint& point) {
+    if (point.plan != nullptr) return plan_times(point);
+    Grid grid = {reinterpret_cast<const void*>(find_probe(point.kernel)), point.blocks, point.threads, point.shared_bytes, point.cluster,
+                 point.cooperative, point.timer == ProbeTimer::programmatic};
+    if (!fits(grid, point.resident)) return {};
+    prepare_table(point);
+    check(cudaMemset(words_.get(), 0, kWordBytes), "clearing the probe's words");
+    ProbeParams params;
+    params.shape = point.shape;
+    params.source = static_cast<const Chunk*>(source_.get());
+    params.sink = static_cast<Chunk*>(sink_.get());
+    params.table = static_cast<const std::uint32_t*>(table_.get());
+    params.words = static_cast<std::uint32_t*>(words_.get());
+    const std::int64_t tile_bytes = std::int64_t{128} * std::max(point.shape.threads, 1);
+    params.sink_tiles = std::max<std::int64_t>(1, memory_.sink_bytes / tile_bytes);
+    if (point.timer == ProbeTimer::clock) return clock_times(point, grid, params);
+    return timed(point, [&](std::int32_t execution) {
+      ProbeParams mine = params;
+      mine.shape.first_tile += execution * point.next_first_tile;
+      launch(grid, &mine, stream_.get());
+    });
+  }
+
+ private:
+  /// Numbers between 1/2 and 1 of either sign, whatever 16-bit type they are taken for.
+  void fill_source() {
+    constexpr std::size_t kChunk = std::size_t{16} << 20;
+    std::vector<std::uint64_t> numbers(kChunk / sizeof(std::uint64_t));
+    core::Rng rng(1);
+    for (std::uint64_t& n : numbers) n = (rng.bits() & 0x807F807F807F807FULL) | 0x3F003F003F003F00ULL;
+    const auto bytes = static_cast<std::size_t>(memory_.source_bytes);
+    auto* to = static_cast<std::byte*>(source_.get());
+    check(cudaMemcpy(to, numbers.data(), kChunk, cudaMemcpyHostToDevice), "filling memory");
+    for (std::size_t done = kChunk; done < bytes; done *= 2) check(cudaMemcpy(to + done, to, std::min(done, bytes - done), cudaMemcpyDeviceToDevice), "filling memory");
+    check(cudaMemset(sink_.get(), 0, static_cast<std::size_t>(memory_.sink_bytes)), "clearing memory");
+  }
+
+  bool fits(const Grid& grid, bool resident) {
+    if (grid.shared_bytes > device_.sharedMemPerBlockOptin) return false;
+    if (grid.shared_bytes > 48 * 1024) {
+      check(cudaFuncSetAttribute(grid.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.shared_bytes)), "asking for shared memory");
+    }
+    if (!resident && !grid.cooperative) return true;
+    int blocks = 0;
+    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, grid.kernel, static_cast<int>(grid.threads), grid.shared_bytes), "asking for the occupancy");
+    return static_cast<std::int64_t>(blocks) * device_.multiProcessorCount >= grid.blocks;
+  }
+
+  void prepare_table(const ProbePoint& point) {
+    if (point.table == ProbeTable::none || (point.table == table_kind_ && point.table_entries == table_entries_)) return;
+    table_.reset();
+    const bool pages = point.table == ProbeTable::pages;
+    const std::vector<std::uint32_t> numbers = pages ? random_order(point.table_entries, 7) : random_cycle(point.table_entries, 7);
+    const std::size_t pitch = pages ? sizeof(std::uint32_t) : 128;
+    table_ = cuda::allocate(numbers.size() * pitch);
+    if (pages) {
+      check(cudaMemcpy(table_.get(), numbers.data(), numbers.size() * sizeof(std::uint32_t), cudaMemcpyHostToDevice), "placing page ids");
+    } else {
+      // Spread over lines here: a copy of millions of rows of four bytes takes seconds.
+      std::vector<std::uint32_t> lines(numbers.size() * 32, 0);
+      for (std::size_t i = 0; i < numbers.size(); ++i) lines[i * 32] = numbers[i];
+      check(cudaMemcpy(table_.get(), lines.data(), lines.size() * sizeof(std::uint32_t), cudaMemcpyHostToDevice), "placing lines");
+    }
+    table_kind_ = point.table;
+    table_entries_ = point.table_entries;
+  }
+
+  std::vector<double> timed(const ProbePoint& point, const std::function<void(std::int32_t)>& execute) {
+    const auto all = [&] {
+      for (std::int32_t e = 0; e < point.executions; ++e) execute(e);
+    };
+    cuda::RunnableGraph graph;
+    if (point.timer != ProbeTimer::stream) {
+      check(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal), "beginning a capture");
+      all();
+      cudaGraph_t captured = nullptr;
+      check(cudaStreamEndCapture(stream_.get(), &captured), "ending a capture");
+      const cuda::Graph owner(captured);
+      cudaGraphExec_t runnable = nullptr;
+      check(cudaGraphInstantiate(&runnable, captured, 0), "making a graph");
+      graph.reset(runnable);
+    }
+    std::vector<double> us;
+    for (std::int32_t i = -kWarmUps; i < point.repeats; ++i) {
+      if (point.cold) check(cudaMemsetAsync(flush_.get(), i & 0xFF, flush_bytes_, stream_.get()), "overwriting the L2 cache");
+      check(cudaEventRecord(begin_.get(), stream_.get()), "recording an event");
+      if (graph != nullptr) check(cudaGraphLaunch(graph.get(), stream_.get()), "launching a graph");
+      else all();
+      check(cudaEventRecord(end_.get(), stream_.get()), "recording an event");
+      check(cudaEventSynchronize(end_.get()), "running a probe");
+      float ms = 0;
+      check(cudaEventElapsedTime(&ms, begin_.get(), end_.get()), "reading an event");
+      if (i >= 0) us.push_back(static_cast<double>(ms) * 1e3 / point.executions);
+    }
+    return us;
+  }
+
+  std::vector<double> clock_times(const ProbePoint& point, const Grid& grid, ProbeParams params) {
+    std::vector<double> us;
+    for (std::int32_t i = -kWarmUps; i < point.repeats; ++i) {
+      launch(grid, &params, stream_.get());
+      check(cudaStreamSynchronize(stream_.get()), "running a clock");
+      std::uint64_t read[2] = {};
+      check(cudaMemcpy(read, words_.get(), sizeof read, cudaMemcpyDeviceToHost), "reading clocks");
+      if (read[0] == 0 || read[1] == 0) throw core::Error(core::ErrorKind::check_failed, "CUDA: a clock stood still");
+      if (i >= 0) us.push_back(static_cast<double>(read[1]) * 1e-3 * static_cast<double>(point.shape.rounds) / static_cast<double>(read[0]));
+    }
+    return us;
+  }
+
+  /// The plan's keys and values are the source's two halves; each execution reads on, so that none finds what another left in L2.
+  std::vector<double> plan_times(const ProbePoint& point) {
+    const DevicePlan lowered = lower_plan(*point.plan, cuda_kernels());
+    std::vector<cuda::Buffer> buffers;
+    const std::int64_t half = memory_.source_bytes / 2;
+    std::int64_t kv_bytes = 0;
+    int tensors = 0;
+    const DeviceImage image = place_on_device(*point.plan, lowered, {}, traces::Dtype::fp32, [&](const DevicePiece& piece) -> void* {
+      auto* source = static_cast<std::byte*>(source_.get());
+      if (piece.kind == MemoryKind::query) return source;
+      if (piece.kind == MemoryKind::kv) {
+        kv_bytes = (static_cast<std::int64_t>(piece.bytes) + 255) / 256 * 256;
+        return source + (tensors++ == 0 ? 0 : half);
+      }
+      buffers.push_back(cuda::allocate(piece.bytes));
+      if (piece.from != nullptr && piece.bytes > 0) check(cudaMemcpy(buffers.back().get(), piece.from, piece.bytes, cudaMemcpyHostToDevice), piece.name);
+      if (piece.zeroed) check(cudaMemset(buffers.back().get(), 0, piece.bytes), piece.name);
+      return buffers.back().get();
+    });
+    if (kv_bytes * point.executions > half) return {};
+    const auto run = [&](std::size_t index, std::int64_t offset) {
+      const DeviceLaunch& l = lowered.launches[index];
+      if (l.attend == nullptr) {
+        ReduceParams params = reduce_params(image, lowered, index);
+        launch({reinterpret_cast<const void*>(l.reduce->kernel), static_cast<std::uint32_t>(l.blocks), l.reduce->threads}, &params, stream_.get());
+        return;
+      }
+      AttendParams params = attend_params(image, lowered, index);
+      params.tensors.keys.base = static_cast<const std::byte*>(params.tensors.keys.base) + offset;
+      params.tensors.values.base = static_cast<const std::byte*>(params.tensors.values.base) + offset;
+      launch({reinterpret_cast<const void*>(l.attend->kernel), static_cast<std::uint32_t>(l.blocks), l.attend->threads, l.attend->shared_bytes, 1, l.cooperative()},
+             &params, stream_.get());
+    };
+    for (const DeviceLaunch& l : lowered.launches) {
+      if (l.attend != nullptr && !fits({reinterpret_cast<const void*>(l.attend->kernel), 1, l.attend->threads, l.attend->shared_bytes}, false)) return {};
+    }
+    for (std::size_t l = 0; l < lowered.launches.size(); ++l) run(l, 0);
+    check(cudaStreamSynchronize(stream_.get()), "running a plan once");
+    return timed(point, [&](std::int32_t execution) { run(point.launch, execution * kv_bytes); });
+  }
+
+  cudaDeviceProp device_;
+  ProbeTarget target_;
+  ProbeMemory memory_;
+  cuda::Stream stream_;
+  cuda::Event begin_ = cuda::make_event(), end_ = cuda::make_event();
+  cuda::Buffer source_, sink_, words_, flush_, table_;
+  std::size_t flush_bytes_ = 0;
+  ProbeTable table_kind_ = ProbeTable::none;
+  std::int64_t table_entries_ = 0;
+};
+
+CudaProbes::CudaProbes() : state_(std::make_unique<State>()) {}
+CudaProbes::~CudaProbes() = default;
+const ProbeTarget& CudaProbes::target() const { return state_->target(); }
+std::vector<double> CudaProbes::microseconds(const ProbePoint& point) { return state_->microseconds(point); }
+
+}  // namespace espalier::kernels
