@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "apps/commands.h"
+#include "apps/cuda_calibration.h"
 #include "apps/host_calibration.h"
 #include "apps/terminal.h"
 #include "core/error.h"
@@ -21,7 +22,7 @@ using costmodel::MeasurementFile;
 
 int run_host_calibration(const CalibrateCommand& command) {
   if (command.device != "host") {
-    throw core::Error(core::ErrorKind::no_device, fmt::format("--device {}: this build measures the host only", command.device));
+    throw core::Error(core::ErrorKind::no_device, fmt::format("--device {}: calibrate measures the host or cuda, the first GPU", command.device));
   }
   const costmodel::HostFit fit = calibrate_host(command.repeats);
   core::write_file(command.output, costmodel::write_device(fit.device));
@@ -58,10 +59,7 @@ std::string render(const sim::DeviceCalibration& calibration) {
   return text + numbers.finish();
 }
 
-int run_fit(const CalibrateCommand& command) {
-  std::vector<MeasurementFile> files;
-  for (const std::string& name : command.from) files.push_back(costmodel::read_measurement(core::read_file(name), name));
-  if (!command.force) sim::check_environments(files, command.from);
+int fit(const CalibrateCommand& command, const std::vector<MeasurementFile>& files) {
   const DeviceSpec base = command.base.empty() ? sim::base_device(files) : costmodel::find_device(command.base);
   const sim::DeviceCalibration calibration = sim::calibrate_device(files, base, {.seed = command.seed});
   const std::string text = costmodel::write_device(calibration.device);
@@ -80,6 +78,25 @@ int run_fit(const CalibrateCommand& command) {
   return 0;
 }
 
+int run_fit(const CalibrateCommand& command) {
+  std::vector<MeasurementFile> files;
+  for (const std::string& name : command.from) files.push_back(costmodel::read_measurement(core::read_file(name), name));
+  if (!command.force) sim::check_environments(files, command.from);
+  return fit(command, files);
+}
+
+/// Times first, and written at once: a fit that fails loses nothing.
+int run_cuda_calibration(const CalibrateCommand& command) {
+  if (command.json.empty()) throw core::usage_error("calibrate --device cuda: takes --json FILE for the times");
+  kernels::CudaProbes probes;
+  const auto run = [&](std::string_view, const kernels::ProbePoint& point) { return probes.microseconds(point); };
+  fmt::print(stderr, "measuring {}, driver {}\n", probes.target().device, probes.target().driver);
+  const CudaCalibration measured = measure_device(probes.target(), run, {.quick = command.quick, .seconds = command.seconds});
+  core::write_file(command.json, costmodel::write_measurement(measured.file));
+  for (const std::string& line : measured.left_out) fmt::print(stderr, "left out {}\n", line);
+  return command.output == "-" ? 0 : fit(command, {measured.file});
+}
+
 int run_synthesis(const CalibrateCommand& command) {
   const DeviceSpec truth = costmodel::find_device(command.synthesize);
   const MeasurementFile file = sim::synthesize_measurement(sim::usual_subject(truth), {.noise = command.noise, .seed = command.seed});
@@ -91,8 +108,11 @@ int run_synthesis(const CalibrateCommand& command) {
 
 int run_calibrate(const CalibrateCommand& command) {
   const int ways = !command.from.empty() + !command.synthesize.empty() + !command.device.empty();
-  if (ways > 1) throw core::usage_error("calibrate takes one of --device host, --from FILE… and --synthesize DEVICE");
+  if (ways > 1) throw core::usage_error("calibrate takes one of --device host, --device cuda, --from FILE… and --synthesize DEVICE");
   if (!command.base.empty() && command.from.empty()) throw core::usage_error("calibrate: --base goes with --from");
+  const bool cuda = command.device == "cuda";
+  if (!cuda && (!command.json.empty() || command.quick || command.seconds > 0)) throw core::usage_error("calibrate: --json, --quick and --seconds go with --device cuda");
+  if (cuda) return run_cuda_calibration(command);
   if (!command.from.empty()) return run_fit(command);
   if (!command.synthesize.empty()) return run_synthesis(command);
   CalibrateCommand host = command;

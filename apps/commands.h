@@ -141,13 +141,16 @@ struct ValidateCommand {
 int run_validate(const ValidateCommand& command);
 
 struct CalibrateCommand {
-  std::string device;               ///< "host": measure this machine; or
+  std::string device;               ///< "host": measure this machine; "cuda": its GPU; or
   std::vector<std::string> from;    ///< measurement/1 files to fit, with
   std::string base;                 ///< the device whose data-sheet numbers go with them; empty: the catalog's that fits
   bool force = false;               ///< also of other devices, drivers, kernel builds
   std::string synthesize;           ///< or a device to make measurements of, with
   double noise = 0.02;
   std::uint64_t seed = 1;
+  std::string json;                 ///< cuda: measurement/1 file; the fit, too, where there is an output
+  bool quick = false;
+  double seconds = 0;
   std::string output = "-";
   std::int32_t repeats = 9;
 };

@@ -250,8 +250,11 @@ void add_validate(CLI::App& app, Commands& c, int& code) {
 
 void add_calibrate(CLI::App& app, Commands& c, int& code) {
   CLI::App* calibrate = app.add_subcommand("calibrate", "fit a device: from microbenchmark files, or by measuring this machine");
-  calibrate->add_option("--device", c.calibrate.device, "host: measure this machine [the default]");
+  calibrate->add_option("--device", c.calibrate.device, "host: measure this machine [the default]; cuda: its GPU");
   calibrate->add_option("--repeats", c.calibrate.repeats, "host: of each measurement; the fastest counts")->check(CLI::Range(2, 10000))->capture_default_str();
+  calibrate->add_option("--json", c.calibrate.json, "cuda: write the times, a measurement/1 file; - is stdout");
+  calibrate->add_flag("--quick", c.calibrate.quick, "cuda: only what numbers of the model show in, no long loads");
+  calibrate->add_option("--seconds", c.calibrate.seconds, "cuda: begin no benchmark later; the most telling come first")->check(CLI::NonNegativeNumber);
   CLI::Option* from = calibrate->add_option("--from", c.calibrate.from, "measurement/1 files of one device; - is stdin");
   calibrate->add_option("--base", c.calibrate.base, "device whose numbers stay where the files can't tell; the catalog's that reports the same otherwise");
   calibrate->add_flag("--force", c.calibrate.force, "take files of unlike devices, drivers or kernel builds")->needs(from);
