@@ -126,6 +126,20 @@ struct TuneCommand {
 };
 int run_tune(const TuneCommand& command);
 
+struct MeasureCommand {
+  InputOptions inputs;
+  HeadOptions heads;
+  std::vector<std::string> devices;
+  std::string strategy = "all";  ///< most important first
+  std::string folder;            ///< results.csv, results.md, measurement.json, plans
+  bool check = false;            ///< rows against the oracle, times aside
+  bool dry_run = false;          ///< plans and predictions only; needs no GPU
+  double seconds = 0;
+  std::int32_t repeats = 20;
+  std::int32_t jobs = 0;
+};
+int run_measure(const MeasureCommand& command);
+
 struct ValidateCommand {
   std::string published;             ///< published/1 file; or
   std::vector<std::string> from;     ///< measurement/1 files with plans, on one device; or

@@ -81,6 +81,7 @@ struct Commands {
   apps::TuneCommand tune;
   apps::ValidateCommand validate;
   apps::CalibrateCommand calibrate;
+  apps::MeasureCommand measure;
 };
 
 void add_list(CLI::App& app, Commands& c, int& code) {
@@ -248,6 +249,21 @@ void add_validate(CLI::App& app, Commands& c, int& code) {
   validate->callback([&] { code = apps::run_validate(c.validate); });
 }
 
+void add_measure(CLI::App& app, Commands& c, int& code) {
+  CLI::App* measure = app.add_subcommand("measure", "plan and run on this machine's GPU: many inputs by many strategies");
+  add_inputs(*measure, c.measure.inputs);
+  add_heads(*measure, c.measure.heads);
+  add_device(*measure, c.measure.devices);
+  measure->add_option("--strategy", c.measure.strategy, "strategies, most important first: each runs on all inputs before the next")->capture_default_str();
+  measure->add_option("-o,--out", c.measure.folder, "folder for results.csv, results.md, measurement.json and the plans")->required();
+  measure->add_flag("--check", c.measure.check, "compare rows with the oracle (small inputs); keeps no times");
+  measure->add_flag("--dry-run", c.measure.dry_run, "plan, predict, see what fits memory; needs no GPU");
+  measure->add_option("--seconds", c.measure.seconds, "begin no plan later")->check(CLI::NonNegativeNumber);
+  measure->add_option("--repeats", c.measure.repeats, "timed runs of each plan, 20 at least")->check(CLI::Range(20, 10000))->capture_default_str();
+  measure->add_option("--jobs", c.measure.jobs, "threads that plan; 0 is one a core")->check(CLI::Range(0, 1024))->capture_default_str();
+  measure->callback([&] { code = apps::run_measure(c.measure); });
+}
+
 void add_calibrate(CLI::App& app, Commands& c, int& code) {
   CLI::App* calibrate = app.add_subcommand("calibrate", "fit a device: from microbenchmark files, or by measuring this machine");
   calibrate->add_option("--device", c.calibrate.device, "host: measure this machine [the default]; cuda: its GPU");
@@ -283,7 +299,7 @@ int parse_and_run(int argc, char** argv) {
   commands.compare.command_line = commands.tune.command_line = joined(argc, argv);
   int code = 0;
   if (const std::string first = argc > 1 ? argv[1] : "-"; !first.starts_with('-')) {
-    const std::vector<std::string> names = {"list", "trace", "plan", "check", "sim", "run", "export", "view", "compare", "cost-table", "tune", "validate", "calibrate"};
+    const std::vector<std::string> names = {"list", "trace", "plan", "check", "sim", "run", "export", "view", "compare", "cost-table", "tune", "validate", "calibrate", "measure"};
     if (std::find(names.begin(), names.end(), first) == names.end()) {
       throw core::usage_error(core::unknown_name("command", first, names));
     }
@@ -298,6 +314,7 @@ int parse_and_run(int argc, char** argv) {
   add_cost_table(app, commands, code);
   add_tune(app, commands, code);
   add_validate(app, commands, code);
+  add_measure(app, commands, code);
   add_calibrate(app, commands, code);
   try {
     app.parse(argc, argv);

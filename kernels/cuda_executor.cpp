@@ -75,8 +75,10 @@ void fill_random(void* to, std::size_t bytes, Dtype dtype) {
   std::vector<std::byte> numbers(chunk);
   core::Rng rng(1);
   for (std::size_t i = 0; i + size <= chunk; i += size) store_number(numbers.data() + i, dtype, static_cast<double>(rng.integer(-255, 255)) / 256.0);
-  for (std::size_t done = 0; done < bytes; done += chunk) {
-    check(cudaMemcpy(static_cast<std::byte*>(to) + done, numbers.data(), std::min(chunk, bytes - done), cudaMemcpyHostToDevice), "filling a tensor");
+  check(cudaMemcpy(to, numbers.data(), chunk, cudaMemcpyHostToDevice), "filling a tensor");
+  // Tens of GiB at the device's own pace.
+  for (std::size_t done = chunk; done < bytes; done *= 2) {
+    check(cudaMemcpy(static_cast<std::byte*>(to) + done, to, std::min(done, bytes - done), cudaMemcpyDeviceToDevice), "filling a tensor");
   }
 }
 

@@ -274,6 +274,8 @@ class CudaProbes::State {
   std::int64_t table_entries_ = 0;
 };
 
+ProbeTarget cuda_target() { return describe(cuda::first_device("calibrate --device cuda and measure")); }
+
 CudaProbes::CudaProbes() : state_(std::make_unique<State>()) {}
 CudaProbes::~CudaProbes() = default;
 const ProbeTarget& CudaProbes::target() const { return state_->target(); }

@@ -19,6 +19,9 @@ struct ProbeTarget {
   std::map<std::string, double, std::less<>> query;  ///< device fields, as measurement/1 names them
 };
 
+/// Throws Error: no device (or no CUDA in this build).
+ProbeTarget cuda_target();
+
 class CudaProbes {
  public:
   /// Throws Error: no device (or no CUDA in this build).

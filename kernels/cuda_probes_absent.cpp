@@ -6,9 +6,10 @@ namespace espalier::kernels {
 
 class CudaProbes::State {};
 
-CudaProbes::CudaProbes() {
-  throw core::Error(core::ErrorKind::no_device, "calibrate --device cuda: this build has no CUDA probes (configure with nvcc and -DESPALIER_CUDA=ON)");
+ProbeTarget cuda_target() {
+  throw core::Error(core::ErrorKind::no_device, "calibrate --device cuda and measure: this build has no CUDA (configure with nvcc and -DESPALIER_CUDA=ON)");
 }
+CudaProbes::CudaProbes() { cuda_target(); }
 CudaProbes::~CudaProbes() = default;
 const ProbeTarget& CudaProbes::target() const { ESPALIER_CHECK(false); }
 std::vector<double> CudaProbes::microseconds(const ProbePoint&) { ESPALIER_CHECK(false); }

@@ -1,0 +1,82 @@
+// espalier measure: many plans on this machine's GPU.
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "apps/commands.h"
+#include "apps/measure.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "kernels/cuda_executor.h"
+#include "kernels/cuda_probes.h"
+#include "kernels/row_error.h"
+
+namespace espalier::apps {
+namespace {
+
+/// What the driver and the flushing of L2 leave of a card's memory.
+constexpr double kMemoryShare = 0.96;
+constexpr double kMostChecked = 2e11;  ///< multiply-adds of the oracle
+
+PlanTimes run_plan_on_cuda(const scheduler::Plan& plan, const MeasureCommand& command) {
+  const kernels::TensorSource source{1};
+  kernels::CudaOptions options;
+  options.row_dtype = plan.heads.q_dtype;
+  options.repeats = command.check ? 3 : std::max(command.repeats, 20);
+  options.source = command.check ? &source : nullptr;
+  if (command.check && kernels::interpret_cost(plan) > kMostChecked) throw core::Error(core::ErrorKind::check_failed, "too large for the oracle");
+  const kernels::CudaRun run = kernels::run_on_cuda(plan, options);
+  PlanTimes times{run.measurement.repeats_us, std::nullopt};
+  if (!command.check) return times;
+  const kernels::AttentionOutput want = kernels::naive_attention(plan.forest, plan.heads, source);
+  times.error = kernels::row_error(run.output, want).worst / kernels::row_tolerance(plan, options.row_dtype);
+  return times;
+}
+
+int count(const std::vector<MeasureRow>& rows, MeasureStatus status) {
+  return static_cast<int>(std::count_if(rows.begin(), rows.end(), [&](const MeasureRow& r) { return r.status == status; }));
+}
+
+}  // namespace
+
+int run_measure(const MeasureCommand& command) {
+  MeasureOptions options;
+  options.plans.heads = choose_heads(command.heads);
+  options.plans.strategies = choose_strategies(command.strategy);
+  options.plans.strategy_text = command.strategy;
+  options.plans.devices = choose_devices(command.devices);
+  options.plans.jobs = command.jobs;
+  options.seconds = command.seconds;
+  if (options.plans.devices.size() != 1) throw core::usage_error("measure takes one device: the one that plans are made for");
+  options.memory_bytes = static_cast<std::int64_t>(options.plans.devices.front().hbm_gib * 1073741824.0 * kMemoryShare);
+  kernels::ProbeTarget target;
+  if (!command.dry_run) target = kernels::cuda_target();
+  const std::vector<Input> inputs = load_inputs(command.inputs);
+  std::filesystem::create_directories(command.folder);
+  if (!command.dry_run && !command.check) options.plan_folder = command.folder;
+  PlanRunner run;
+  if (!command.dry_run) run = [&](const scheduler::Plan& plan) { return run_plan_on_cuda(plan, command); };
+  const std::vector<MeasureRow> rows = measure_plans(inputs, options, run);
+  core::write_file(command.folder + "/results.csv", measure_csv(rows));
+  core::write_file(command.folder + "/results.md", measure_markdown(rows));
+  if (!command.dry_run && !command.check) {
+    costmodel::MeasurementFile file;
+    file.environment = {target.device, target.driver, costmodel::kernel_build_hash()};
+    file.query = target.query;
+    file.plans = measured_plans(rows);
+    core::write_file(command.folder + "/measurement.json", costmodel::write_measurement(file));
+  }
+  fmt::print("{}: {} timed, {} planned only, {} refused, {} n/a: memory, {} wrong, {} failed, {} out of time\n", command.folder, count(rows, MeasureStatus::ok),
+             count(rows, MeasureStatus::planned), count(rows, MeasureStatus::refused), count(rows, MeasureStatus::memory), count(rows, MeasureStatus::wrong),
+             count(rows, MeasureStatus::failed), count(rows, MeasureStatus::skipped));
+  for (const MeasureRow& row : rows) {
+    if (row.status == MeasureStatus::wrong) fmt::print("  wrong: {} {} {}: error {:.2g} times what rounding explains\n", row.input, row.heads, row.strategy, row.error.value_or(NAN));
+    if (row.status == MeasureStatus::failed) fmt::print("  failed: {} {} {}: {}\n", row.input, row.heads, row.strategy, row.note);
+  }
+  return count(rows, MeasureStatus::wrong) > 0 ? 1 : 0;
+}
+
+}  // namespace espalier::apps
