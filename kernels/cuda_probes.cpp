@@ -40,7 +40,7 @@ ProbeTarget describe(const cudaDeviceProp& p) {
   target.driver = driver_text();
   const auto warps = p.maxThreadsPerMultiProcessor / 32;
   target.query = {{"sms", p.multiProcessorCount},
-                  {"compute_capability", p.major + p.minor / 10.0},
+                  {"compute_capability", (10 * p.major + p.minor) / 10.0},
                   // The driver keeps some; cards are named by the whole.
                   {"hbm_gib", std::ceil(static_cast<double>(p.totalGlobalMem) / 1073741824.0)},
                   {"l2_mib", static_cast<double>(p.l2CacheSize) / 1048576.0},
@@ -128,6 +128,13 @@ class CudaProbes::State {
     const std::int64_t tile_bytes = std::int64_t{128} * std::max(point.shape.threads, 1);
     params.sink_tiles = std::max<std::int64_t>(1, memory_.sink_bytes / tile_bytes);
     if (point.timer == ProbeTimer::clock) return clock_times(point, grid, params);
+    if (point.table == ProbeTable::lines && point.table_entries * 128 <= device_.l2CacheSize) {
+      // Once round, so that what fits L2 is in it.
+      ProbeParams round = params;
+      round.shape.rounds = point.table_entries;
+      launch(grid, &round, stream_.get());
+      check(cudaStreamSynchronize(stream_.get()), "warming the L2 cache");
+    }
     return timed(point, [&](std::int32_t execution) {
       ProbeParams mine = params;
       mine.shape.first_tile += execution * point.next_first_tile;
