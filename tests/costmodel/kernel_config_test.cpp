@@ -122,7 +122,7 @@ TEST(KernelCatalog, HoldsOurFamilyAndThePublishedKernels) {
   std::set<std::string> names;
   for (const KernelConfig& kernel : kernel_catalog()) {
     EXPECT_TRUE(names.insert(kernel.name).second) << kernel.name;
-    EXPECT_FALSE(kernel.implemented) << kernel.name;
+    EXPECT_TRUE(!kernel.implemented || kernel.name.starts_with("espalier_")) << kernel.name;
     EXPECT_THAT(kernel.origin, HasSubstr("assumed")) << kernel.name;
     EXPECT_NO_THROW(check_kernel(kernel, kernel.name));
     EXPECT_EQ(&find_kernel(kernel.name), &kernel);

@@ -1,6 +1,7 @@
 // The committed figures of the compiled kernels (script/kernels writes and checks them) are those of the kernels that there are.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <utility>
@@ -8,6 +9,7 @@
 
 #include "core/file.h"
 #include "core/json.h"
+#include "costmodel/kernel_config.h"
 #include "kernels/emulate.h"
 #include "kernels/probe_plan.h"
 
@@ -49,6 +51,37 @@ TEST(KernelResources, KeepEveryKernelInRegisters) {
     EXPECT_LE(rows.at(i).at("registers").integer(), 255) << name;
     EXPECT_EQ(rows.at(i).at("stack_bytes").integer(), 0) << name;
     EXPECT_EQ(rows.at(i).at("spill_store_bytes").integer() + rows.at(i).at("spill_load_bytes").integer(), 0) << name;
+  }
+}
+
+/// What the catalog calls implemented is compiled: an instance of the same tiles and stages, whatever its heads.
+TEST(KernelCatalogOfInstances, ClaimsNoKernelThatIsNotThere) {
+  std::size_t implemented = 0;
+  for (const costmodel::KernelConfig& k : costmodel::kernel_catalog()) {
+    if (!k.implemented) continue;
+    ++implemented;
+    if (k.role == costmodel::KernelRole::reduce) {
+      EXPECT_TRUE(std::any_of(host_kernels().reduce.begin(), host_kernels().reduce.end(),
+                              [&](const ReduceInstance& i) { return i.threads == 32U * static_cast<unsigned>(k.warps); }))
+          << k.name;
+      continue;
+    }
+    const auto matches = [&](const AttendInstance& i) { return i.query_tile == k.query_tile && i.kv_tile == k.kv_tile && i.stages == k.stages; };
+    EXPECT_TRUE(std::any_of(host_kernels().attend.begin(), host_kernels().attend.end(), matches)) << k.name;
+  }
+  EXPECT_GE(implemented, 9U);
+}
+
+/// And what most plans run by is in it, as implemented.
+TEST(KernelCatalogOfInstances, HoldsTheDeepestKernelOfEveryTile) {
+  for (const std::int32_t tile : {16, 32, 64, 128}) {
+    const costmodel::KernelConfig& k = costmodel::find_kernel("espalier_mma_m" + std::to_string(tile));
+    EXPECT_TRUE(k.implemented) << k.name;
+    for (const AttendInstance& i : host_kernels().attend) {
+      if (i.query_tile == tile && i.qk_dim == 128 && i.kv_dtype == traces::Dtype::bf16) {
+        EXPECT_LE(i.stages, k.stages) << i.name;
+      }
+    }
   }
 }
 
