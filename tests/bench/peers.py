@@ -14,6 +14,7 @@ import csv
 import importlib
 import json
 import math
+import signal
 import statistics
 import sys
 import time
@@ -26,6 +27,14 @@ TOLERANCE = 2e-2
 
 
 # --- forests, page tables, bytes ---------------------------------------------------------------------------------------------------------
+
+class OutOfTime(BaseException):
+    """The caller ended us: what was measured is still printed. Packages that catch every Exception don't catch this one."""
+
+
+def end_early(*_):
+    raise OutOfTime
+
 
 class Forest:
     """Requests in depth-first order; each reads the tokens of its leaf's path from the root."""
@@ -298,7 +307,11 @@ def measure(torch, forests, packages, options):
             continue
         try:
             case = Case(torch, forest, options.heads, options.dtype, PageTable(forest, options.page_size))
-            rows.extend(run_case(torch, case, packages, flush))
+            for row in run_case(torch, case, packages, flush):
+                rows.append(row)
+        except OutOfTime:
+            rows.append({"input": forest.name, "peer": "the rest", "note": "out of time"})
+            return rows
         except MemoryError:
             rows.append({"input": forest.name, "peer": "all", "note": "n/a: memory"})
         except ValueError as error:
@@ -330,6 +343,7 @@ def main(arguments):
         with open(path) as file:
             forests.append(read_forests(path, file.read()))
     torch = packages["torch"]
+    signal.signal(signal.SIGTERM, end_early)
     if torch is not None and not torch.cuda.is_available():
         print("peers.py: torch sees no CUDA device", file=sys.stderr)
         return 4

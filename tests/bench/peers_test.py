@@ -113,7 +113,27 @@ class Tables(unittest.TestCase):
             self.assertEqual(peers.read_ours(path, "2/1/64"), {"1,2|8,4": 7.5})
 
 
+class Cuda:
+    """As much of torch.cuda as is asked before a peer runs."""
+    empty_cache = staticmethod(lambda: None)
+    get_device_properties = staticmethod(lambda _: type("Properties", (), {"L2_cache_size": 1}))
+
+
 class Commands(unittest.TestCase):
+    def test_what_was_measured_before_the_end_is_kept(self):
+        def one_row_then_the_end(*_):
+            yield {"input": "tree", "peer": "a", "us": 1.0}
+            peers.end_early()
+
+        torch = type("Torch", (), {"cuda": Cuda, "int8": None, "empty": staticmethod(lambda *_, **__: None)})
+        options = type("Options", (), {"seconds": 0, "heads": None, "dtype": "bf16", "page_size": 1})
+        peers.Case, case, peers.run_case, run = (lambda *_: None), peers.Case, one_row_then_the_end, peers.run_case
+        try:
+            rows = peers.measure(torch, [tree(), tree()], {}, options)
+        finally:
+            peers.Case, peers.run_case = case, run
+        self.assertEqual([r.get("note", "ran") for r in rows], ["ran", "out of time"])
+
     def test_what_is_missing_is_listed(self):
         peers.import_or_none, kept = (lambda name: None), peers.import_or_none
         out = io.StringIO()
