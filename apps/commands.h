@@ -71,6 +71,7 @@ int run_export(const ExportCommand& command);
 
 struct ViewCommand {
   std::string file;            ///< a plan or forests; empty: the inputs below, or the bundled example
+  std::string measured;        ///< measurement/1 of that plan: side B
   InputOptions inputs;
   HeadOptions heads;
   std::vector<std::string> devices;  ///< of side A, of side B

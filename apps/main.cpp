@@ -141,7 +141,7 @@ void add_plan_files(CLI::App& app, Commands& c, int& code) {
   run->add_option("--backend", c.run.backend, "interpret (fp64, exact), emulate (the GPU kernels' source on the host), host (this machine's cores, timed) or cuda (timed)")->capture_default_str();
   run->add_option("--seed", c.run.seed, "seed of queries and KV")->check(CLI::Range(std::uint64_t{0}, kMostSeed))->capture_default_str();
   run->add_option("--repeats", c.run.repeats, "host, cuda: timed runs (cuda: at least 20)")->check(CLI::Range(1, 10000))->capture_default_str();
-  run->add_option("--json", c.run.json, "cuda: write the measurement as measurement/1");
+  run->add_option("--json", c.run.json, "host, cuda: write the measurement as measurement/1; host: with its timeline, for view --measured");
   run->add_flag("--no-check", c.run.no_check, "cuda: random tensors made on the spot, not compared with the oracle");
   run->add_option("--perfetto", c.run.perfetto, "host: write the fastest run's timeline as trace events");
   run->add_flag("--force", c.run.force, "run even if it takes many minutes");
@@ -166,6 +166,7 @@ void add_export(CLI::App& app, Commands& c, int& code) {
 void add_view(CLI::App& app, Commands& c, int& code) {
   CLI::App* view = app.add_subcommand("view", "explore a batch in a window: forest, plan and timeline, linked; or draw that window into a file");
   view->add_option("file", c.view.file, "plan/1 file, forests, or a block table; an example when nothing is given");
+  view->add_option("--measured", c.view.measured, "measurement/1 of the plan, as run --json writes it: side B, beside the plan's simulation; of this machine's cores: with --device host");
   add_inputs(*view, c.view.inputs);
   add_heads(*view, c.view.heads);
   view->add_option("--device", c.view.devices, "device of side A; given twice, of side A and of side B")->allow_extra_args(false);
@@ -178,7 +179,7 @@ void add_view(CLI::App& app, Commands& c, int& code) {
   view->add_option("--font", c.view.font, "best (of those installed) or builtin (the same on every machine)")->capture_default_str();
   view->add_option("--select", c.view.select, "node:N, request:N, task:N or merge:N");
   view->add_option("--panel", c.view.panel, "timeline, tasks, nodes or requests");
-  view->add_option("--insight", c.view.insight, "why, helps or roofline");
+  view->add_option("--insight", c.view.insight, "why, helps, roofline or fit");
   view->callback([&] { code = apps::run_view(c.view); });
 }
 

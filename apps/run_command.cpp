@@ -50,11 +50,18 @@ int run_on_host(const PlanFileCommand& command, const scheduler::Plan& plan) {
   fmt::print("ran on {} ({}), cold caches, {} repeats: fastest {}, median {}\n", measured.measurement.environment[0],
              measured.measurement.environment[1], us.size(), core::time_text(us.front()), core::time_text(us[us.size() / 2]));
   if (!command.perfetto.empty()) core::write_file(command.perfetto, scheduler::write_trace_events(measured.measurement.timeline, plan));
+  measured.measurement.max_error = -1;
+  const auto write_json = [&] {
+    if (!command.json.empty()) core::write_file(command.json, scheduler::write_measurement(measured.measurement, plan));
+  };
   if (cost > kInterpretLimit && !command.force) {
+    write_json();
     fmt::print("not checked against the oracle: it would need {:.1g} multiply-adds (limit {:.1g}); --force checks\n", cost, kInterpretLimit);
     return 0;
   }
   const kernels::Difference difference = kernels::compare(executor.output(), kernels::naive_attention(plan.forest, plan.heads, source));
+  measured.measurement.max_error = difference.worst;
+  write_json();
   if (!difference.within(kHostTolerance)) fail_difference(difference);
   fmt::print("  all final rows against the oracle: worst difference {:.2e}\n", difference.worst);
   return 0;

@@ -5,10 +5,12 @@
 #include <cmath>
 
 #include "apps/exports.h"
+#include "apps/host_calibration.h"
 #include "apps/plan_files.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
+#include "kernels/host_model.h"
 #include "traces/families.h"
 #include "traces/import.h"
 #include "viz/explore/session.h"
@@ -31,9 +33,27 @@ bool begins_with_schema(std::string_view text, std::string_view schema) {
 
 void give_forest(viz::Given& given, traces::PrefixForest forest) { given.forests.push_back(std::make_shared<const traces::PrefixForest>(std::move(forest))); }
 
-/// A plan, a block table, or forests: whatever the file says it is.
+/// Side B becomes a run of the plan on show. What ran on this machine's cores is simulated in the form in which they run it.
+void open_measurement(Session& session, const std::string& text, const std::string& file) {
+  if (session.given.plan == nullptr) throw core::usage_error(fmt::format("{} is a measurement: open the plan that was measured first", file));
+  auto measurement = std::make_shared<scheduler::Measurement>(scheduler::read_measurement(text, file, *session.given.plan));
+  if (measurement->timeline.spans.empty()) throw core::bad_input(file, "a measurement with a timeline, as run --backend host writes it", "none");
+  if (measurement->backend == "host") {
+    const costmodel::DeviceSpec device = viz::device_of(session.settings.a, session.given);
+    if (device.name == session.given.plan->provenance.device) {
+      throw core::usage_error(fmt::format("{} was measured on this machine's cores: give --device host, or the file that calibrate wrote for them", file));
+    }
+    session.given.plan = std::make_shared<const scheduler::Plan>(kernels::as_host_plan(*session.given.plan));
+  }
+  measurement->timeline.plan_hash = session.given.plan->hash;
+  session.given.measurement = std::move(measurement);
+  session.settings.measured = session.settings.given_plan = session.settings.compare = true;
+}
+
+/// A plan, a block table, or forests: whatever the file says it is. A measurement joins the plan that is there.
 void open_file(Session& session, const ViewCommand& command) {
   const std::string text = core::read_file(command.file);
+  if (begins_with_schema(text, "\"measurement/")) return open_measurement(session, text, command.file);
   if (begins_with_schema(text, "\"plan/")) {
     scheduler::Plan plan = scheduler::read_plan(text, command.file);
     session.settings.heads = plan.heads;
@@ -93,9 +113,10 @@ void choose_batch(Session& session, const ViewCommand& command) {
   }
 }
 
-/// A device of the catalog with what was changed of it; of a file as it is.
+/// A device of the catalog with what was changed of it; of a file as it is; "host" is measured now.
 void choose_device(viz::Side& side, viz::Given& given, const std::string& spec) {
-  costmodel::DeviceSpec device = costmodel::find_device(spec);
+  constexpr std::int32_t kRepeats = 5;
+  costmodel::DeviceSpec device = spec == "host" ? calibrate_host(kRepeats).device : costmodel::find_device(spec);
   const std::string base = spec.substr(0, spec.find(':'));
   side.device_fields.clear();
   for (const costmodel::DeviceSpec& known : costmodel::device_catalog()) {
@@ -160,9 +181,14 @@ Session session_of(const ViewCommand& command) {
   }
   session.settings.seed = command.inputs.seed;
   choose_sides(session, command);
+  if (!command.measured.empty()) {
+    if (!session.settings.given_plan) throw core::usage_error("--measured goes with the plan that was measured: espalier view plan.json --measured FILE");
+    open_measurement(session, core::read_file(command.measured), command.measured);
+    session.look.insight = viz::Insight::fit;
+  }
   session.look.theme = one_of<viz::Theme>("theme", command.theme, {"light", "dark"});
   if (!command.panel.empty()) session.look.panel = one_of<viz::Panel>("panel", command.panel, {"timeline", "tasks", "nodes", "requests"});
-  if (!command.insight.empty()) session.look.insight = one_of<viz::Insight>("insight", command.insight, {"why", "helps", "roofline"});
+  if (!command.insight.empty()) session.look.insight = one_of<viz::Insight>("insight", command.insight, {"why", "helps", "roofline", "fit"});
   if (!command.select.empty()) session.selection = item_of(command.select);
   return session;
 }
@@ -188,6 +214,11 @@ viz::OffscreenOptions offscreen_options(const ViewCommand& command) {
 #ifdef ESPALIER_HAS_WINDOW
 viz::WindowOptions window_options(const ViewCommand& command) {
   return {offscreen_options(command), [](Session& session, const std::string& path) {
+            if (session.given.plan != nullptr && begins_with_schema(core::read_file(path), "\"measurement/")) {
+              ViewCommand measured;
+              measured.file = path;
+              return open_file(session, measured);
+            }
             Session fresh;
             fresh.look.theme = session.look.theme;
             ViewCommand dropped;

@@ -50,8 +50,10 @@ struct Measurement {
 
 double median_us(const Measurement& measurement);
 
-/// measurement/1, one JSON object. The measurement is of this plan.
+/// measurement/1, one JSON object; its timeline if it has one. The measurement is of this plan.
 std::string write_measurement(const Measurement& measurement, const Plan& plan);
+/// Strict. Throws Error (bad input) for a measurement of another plan, or whose timeline speaks of what the plan doesn't have.
+Measurement read_measurement(std::string_view text, const std::string& file, const Plan& plan);
 
 /// Chrome trace-event JSON, readable by Perfetto. Lanes are threads, launches a process of their own, counters counters. CHECKs
 /// that the timeline is of this plan.

@@ -2,7 +2,13 @@
 #include <benchmark/benchmark.h>
 #include <imgui.h>
 
+#include <algorithm>
+
 #include "viz/ui/offscreen.h"
+#ifdef ESPALIER_HAS_WINDOW
+#include "core/error.h"
+#include "viz/app/window.h"
+#endif
 
 namespace {
 
@@ -37,6 +43,29 @@ void BM_Frame(benchmark::State& state) {
   state.counters["rectangles"] = static_cast<double>(rectangles());
 }
 BENCHMARK(BM_Frame)->ArgNames({"requests", "zooming"})->ArgsProduct({{1250, 12500}, {0, 1}})->Unit(benchmark::kMillisecond);
+
+#ifdef ESPALIER_HAS_WINDOW
+/// The same with OpenGL, down to the last pixel of a window of 1280 x 800: llvmpipe's time under Xvfb. Needs a display.
+void BM_WindowFrame(benchmark::State& state) {
+  constexpr int kFrames = 20;
+  const bool zooms = state.range(1) != 0;
+  const auto before = [&](viz::Explorer& explorer) {
+    if (!zooms) return;
+    explorer.perform(viz::Zoom{viz::Plane::time, 0.9, 0.4, 0.5});
+    if (explorer.session().look.time.size() < 0.01) explorer.perform(viz::FitAll{});
+  };
+  try {
+    for (auto _ : state) {
+      std::vector<double> ms = viz::window_frame_times(session_of(state.range(0)), {}, kFrames, before);
+      std::sort(ms.begin(), ms.end());
+      state.SetIterationTime(ms[kFrames / 2] / 1e3);
+    }
+  } catch (const espalier::core::Error& e) {
+    state.SkipWithError(e.what());
+  }
+}
+BENCHMARK(BM_WindowFrame)->ArgNames({"requests", "zooming"})->ArgsProduct({{1250}, {0, 1}})->Iterations(3)->UseManualTime()->Unit(benchmark::kMillisecond);
+#endif
 
 /// Planning, simulating and indexing both sides, without sensitivities.
 void BM_Outcome(benchmark::State& state) {

@@ -14,7 +14,7 @@ constexpr double kWidth = 1280, kHeight = 800;
 /// The whole device at a zoom into time; arguments: lanes, zoom.
 void timeline(benchmark::State& state) {
   const viz::MadeUpRun run = viz::made_up_run(100'000, static_cast<std::int32_t>(state.range(0)), 1);
-  const viz::TimelineIndex index = viz::index_timeline(run.result, run.plan, viz::ColourBy::queries);
+  const viz::TimelineIndex index = viz::index_timeline(run.result, run.plan);
   viz::TimelineWindow window;
   window.begin_us = index.makespan_us * 0.3;
   window.end_us = window.begin_us + index.makespan_us / static_cast<double>(state.range(1));

@@ -9,6 +9,7 @@
 
 #include "tests/apps/command.h"
 #include "viz/soft/image.h"
+#include "viz/ui/offscreen.h"
 
 namespace espalier::viz {
 namespace {
@@ -119,6 +120,34 @@ TEST_F(View, WindowShowsWhatTheProcessorDraws) {
   ASSERT_FALSE(made.rgb.empty());
   EXPECT_GT(likeness(shown, made), 45);
 }
+
+#ifdef ESPALIER_WINDOW_DRIVER
+/// The middle of what is named, in the window as it is drawn without one.
+std::string middle(Offscreen& window, const std::string& name) {
+  const auto& placed = window.explorer().placements();
+  const auto at = placed.find(name);
+  return at == placed.end() ? "0 0" : fmt::format("{:.0f} {:.0f}", at->second.x + at->second.w / 2, at->second.y + at->second.h / 2);
+}
+
+/// Opened, clicked, typed at and closed like any window; what it wrote is the edited plan.
+TEST_F(View, LiveWindowIsUsedAndClosed) {
+  if (std::string(ESPALIER_XVFB_RUN).empty()) GTEST_SKIP() << "xvfb-run isn't installed";
+  Offscreen window(Session{}, {});
+  window.settle();
+  window.explorer().perform(Select{{ItemKind::task, 3}, SideId::a});
+  window.settle();
+  const std::string split = middle(window, "Split"), menu = middle(window, "Export");
+  ASSERT_TRUE(window.click("Export"));
+  const std::string plan = middle(window, "Export/Plan");
+  ASSERT_NE(plan, "0 0");
+  const std::string steps = fmt::format("sleep 1500 type t sleep 300 click {} sleep 1500 click {} click {} await espalier.plan.json close", split, menu, plan);
+  const Result r = shell(fmt::format("env ASAN_OPTIONS=detect_leaks=0 {} -a -s '-screen 0 1280x800x24' '{}' '{}/espalier' view --select task:3 -- {}", ESPALIER_XVFB_RUN,
+                                     ESPALIER_WINDOW_DRIVER, ESPALIER_BINARY_DIR, steps));
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_EQ(run("check espalier.plan.json").code, 0);
+  EXPECT_NE(read("espalier.plan.json").find("split task 3"), std::string::npos) << "the click on Split counts";
+}
+#endif
 
 }  // namespace
 }  // namespace espalier::viz

@@ -1,5 +1,6 @@
 // The real panels without a display: scripted clicks, keys and drags, and the pixels they leave.
 #include <gtest/gtest.h>
+#include <imgui.h>
 
 #include "viz/ui/offscreen.h"
 
@@ -201,6 +202,36 @@ TEST(Offscreen, ScaleDoublesThePicture) {
   EXPECT_EQ(window.picture().width, 2200);
   const Area& forest = window.explorer().placements().find("forest picture")->second;
   EXPECT_GT(forest.w, 400);
+}
+
+TEST(Offscreen, ShiftAndDragMeasuresARange) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  const Span1 shown = window.explorer().session().look.time;
+  ImGui::GetIO().KeyShift = true;
+  ImGui::GetIO().KeyMods = ImGuiKeyModFlags_Shift;
+  ASSERT_TRUE(window.drag("timeline picture", 0.3, 0.6));
+  ImGui::GetIO().KeyShift = false;
+  ImGui::GetIO().KeyMods = ImGuiKeyModFlags_None;
+  EXPECT_EQ(window.explorer().session().look.time, shown) << "not moved";
+  ASSERT_TRUE(window.explorer().session().look.range);
+  EXPECT_NEAR(window.explorer().session().look.range->size(), 0.3, 0.05);
+  window.type('m');
+  EXPECT_FALSE(window.explorer().session().look.range);
+}
+
+TEST(Offscreen, LegendIsolatesAColour) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  ASSERT_TRUE(window.click("colour"));
+  ASSERT_TRUE(window.click("colour/depth"));
+  EXPECT_EQ(window.explorer().session().look.colour_by, ColourBy::depth);
+  const Area legend = window.explorer().placements().find("plan legend")->second;
+  const SideOutcome& side = window.explorer().outcome().side(SideId::a);
+  const StepLegend drawn = step_legend("depth", colour_legend(*side.plan, side.explanation.result, ColourBy::depth), legend.w);
+  const StepLegend::Swatch second = drawn.swatches.at(1);
+  ASSERT_TRUE(window.click("plan legend", (second.area.x + 4) / legend.w, 0.5));
+  EXPECT_EQ(window.explorer().session().look.isolated, second.paint);
 }
 
 }  // namespace

@@ -286,7 +286,7 @@ TEST(Views, BothSidesShareOneTimeAxis) {
   EXPECT_EQ(places.end_us, std::max(outcome.side(SideId::a).us(), outcome.side(SideId::b).us()));
   EXPECT_EQ(places.tracks[0].lanes.x, places.tracks[1].lanes.x);
   EXPECT_EQ(places.tracks[0].lanes.w, places.tracks[1].lanes.w);
-  EXPECT_LT(places.tracks[0].bandwidth.y + places.tracks[0].bandwidth.h, places.tracks[1].title_y);
+  EXPECT_LT(places.tracks[0].counters.back().y + places.tracks[0].counters.back().h, places.tracks[1].title_y);
 }
 
 TEST(Views, FitSelectionShowsAllItsSpans) {

@@ -24,7 +24,7 @@ TEST(Timeline, LanesStandBySmThenSlot) {
   sim::SimResult result;
   result.timeline.plan_hash = 3;
   result.timeline.lanes = {"launches", "SM 10 slot 0", "SM 2 slot 1", "SM 2 slot 0"};
-  const TimelineIndex index = index_timeline(result, plan, ColourBy::queries);
+  const TimelineIndex index = index_timeline(result, plan);
   EXPECT_EQ(index.lanes, (std::vector<std::int32_t>{3, 2, 1}));
   EXPECT_EQ(index.sm, (std::vector<std::int32_t>{2, 2, 10}));
 }
@@ -32,14 +32,14 @@ TEST(Timeline, LanesStandBySmThenSlot) {
 TEST(Timeline, EverySpanIsInTheIndexOnce) {
   const scheduler::Plan plan = plan_of("cascade", "1,4,64|2048,512,128");
   const sim::SimResult result = timeline_of(plan);
-  const TimelineIndex index = index_timeline(result, plan, ColourBy::bound);
+  const TimelineIndex index = index_timeline(result, plan);
   EXPECT_EQ(index.span.size() + index.gaps.size(), result.timeline.spans.size());
   EXPECT_GT(index.gaps.size(), 0U);
 }
 
 TEST(Timeline, BoxesOfARowStandApartAndInside) {
   const MadeUpRun run = made_up_run(5000, 40, 1);
-  const TimelineIndex index = index_timeline(run.result, run.plan, ColourBy::queries);
+  const TimelineIndex index = index_timeline(run.result, run.plan);
   const TimelineLayout layout = lay_out_timeline(index, whole(index, 1000, 400));
   EXPECT_EQ(layout.rows(), 40);
   std::int64_t spans = 0;
@@ -66,7 +66,7 @@ TEST(Timeline, BoxesOfARowStandApartAndInside) {
 
 TEST(Timeline, LanesShareRowsWhereThereIsNoRoom) {
   const MadeUpRun run = made_up_run(20'000, 1000, 2);
-  const TimelineIndex index = index_timeline(run.result, run.plan, ColourBy::queries);
+  const TimelineIndex index = index_timeline(run.result, run.plan);
   const TimelineLayout layout = lay_out_timeline(index, whole(index, 900, 200));
   ASSERT_EQ(layout.rows(), 63);  // four SMs of four slots each
   EXPECT_EQ(layout.row_begin[1], 16);
@@ -79,7 +79,7 @@ TEST(Timeline, LanesShareRowsWhereThereIsNoRoom) {
 
 TEST(Timeline, NeverMoreThanSixtyThousandBoxesAtAnyZoom) {
   const MadeUpRun run = made_up_run(100'000, 1056, 3);
-  const TimelineIndex index = index_timeline(run.result, run.plan, ColourBy::queries);
+  const TimelineIndex index = index_timeline(run.result, run.plan);
   for (const double height : {200.0, 800.0, 4000.0}) {
     for (double zoom = 1; zoom <= 1e4; zoom *= 10) {
       TimelineWindow window = whole(index, 1280, height);
@@ -93,7 +93,7 @@ TEST(Timeline, NeverMoreThanSixtyThousandBoxesAtAnyZoom) {
 
 TEST(Timeline, EntryUnderAPointIsTheSpanThere) {
   const MadeUpRun run = made_up_run(3000, 30, 4);
-  const TimelineIndex index = index_timeline(run.result, run.plan, ColourBy::queries);
+  const TimelineIndex index = index_timeline(run.result, run.plan);
   for (const double height : {300.0, 30.0}) {  // one lane a row, an SM a row
     const TimelineWindow window = whole(index, 1000, height);
     const TimelineLayout layout = lay_out_timeline(index, window);

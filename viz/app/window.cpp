@@ -174,21 +174,48 @@ void run_window(Session session, const WindowOptions& options) {
   }
 }
 
-Image window_picture(Session session, const WindowOptions& options) {
-  constexpr int kFrames = 6;
-  Desktop desktop(options.look, false);
-  Explorer explorer(std::move(session));
-  Canvas canvas(desktop, options.look);
-  for (int i = 0; i < kFrames; ++i) {
-    glfwPollEvents();
-    canvas.frame(explorer);
-    if (const std::optional<Settings> wanted = explorer.wanted()) {
-      auto outcome = std::make_shared<Outcome>(compute(*wanted, explorer.session().given));
-      add_sensitivities(*outcome);
-      explorer.take(std::move(outcome));
+namespace {
+
+/// An unseen window whose session is planned and drawn before it is used.
+class HiddenWindow {
+ public:
+  HiddenWindow(Session session, const WindowOptions& options) : desktop_(options.look, false), explorer_(std::move(session)), canvas_(desktop_, options.look) {
+    constexpr int kFrames = 6;
+    for (int i = 0; i < kFrames; ++i) {
+      glfwPollEvents();
+      frame();
+      if (const std::optional<Settings> wanted = explorer_.wanted()) {
+        auto outcome = std::make_shared<Outcome>(compute(*wanted, explorer_.session().given));
+        add_sensitivities(*outcome);
+        explorer_.take(std::move(outcome));
+      }
     }
   }
-  return canvas.picture();
+  void frame() { canvas_.frame(explorer_); }
+  Explorer& explorer() { return explorer_; }
+  const Canvas& canvas() const { return canvas_; }
+
+ private:
+  Desktop desktop_;
+  Explorer explorer_;
+  Canvas canvas_;
+};
+
+}  // namespace
+
+Image window_picture(Session session, const WindowOptions& options) { return HiddenWindow(std::move(session), options).canvas().picture(); }
+
+std::vector<double> window_frame_times(Session session, const WindowOptions& options, int frames, const std::function<void(Explorer&)>& before) {
+  HiddenWindow window(std::move(session), options);
+  std::vector<double> ms;
+  for (int i = 0; i < frames; ++i) {
+    if (before) before(window.explorer());
+    const double begin = glfwGetTime();
+    window.frame();
+    glFinish();
+    ms.push_back((glfwGetTime() - begin) * 1e3);
+  }
+  return ms;
 }
 
 }  // namespace espalier::viz

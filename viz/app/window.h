@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "viz/soft/image.h"
 #include "viz/ui/offscreen.h"
@@ -21,5 +22,8 @@ struct WindowOptions {
 void run_window(Session session, const WindowOptions& options);
 /// Draws the window unseen, with OpenGL, until it has settled.
 Image window_picture(Session session, const WindowOptions& options);
+
+/// Milliseconds of each of `frames` frames of such a window, from its panels to the last pixel; `before` each of them something may be done.
+std::vector<double> window_frame_times(Session session, const WindowOptions& options, int frames, const std::function<void(Explorer&)>& before);
 
 }  // namespace espalier::viz

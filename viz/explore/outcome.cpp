@@ -88,6 +88,27 @@ scheduler::PlanResult plan_of(const Settings& settings, const Side& side, const 
   return scheduler::make_plan(choice, request);
 }
 
+std::vector<TaskWork> work_of(const scheduler::Plan& plan) {
+  const auto kernels = scheduler::task_kernels(plan);
+  std::vector<TaskWork> work(plan.tasks.size());
+  for (std::size_t t = 0; t < work.size(); ++t) {
+    const scheduler::TaskId id(t);
+    if (!kernels[id].valid()) continue;
+    const costmodel::WorkCounts counts = costmodel::count_task(scheduler::task_shape(plan, plan.tasks[id]), plan.kernels[kernels[id]], plan.heads);
+    work[t] = {static_cast<double>(counts.kv_bytes), static_cast<double>(counts.logical_flops)};
+  }
+  return work;
+}
+
+/// What views look things up in.
+void index_side(SideOutcome& out) {
+  const scheduler::Plan& plan = *out.plan;
+  out.links = link(plan);
+  out.work = work_of(plan);
+  for (std::size_t c = 0; c < out.paints.size(); ++c) out.paints[c] = task_paints(plan, out.explanation.result, static_cast<ColourBy>(c));
+  out.timeline = index_timeline(out.explanation.result, out.paints);
+}
+
 void simulate_side(SideOutcome& out) {
   const scheduler::Plan& plan = *out.plan;
   sim::SimOptions options;
@@ -95,9 +116,27 @@ void simulate_side(SideOutcome& out) {
   out.explanation = sim::explain_run(plan, out.device, options);
   out.bound = scheduler::lower_bound(plan.forest, plan.heads, out.device);
   out.statistics = scheduler::statistics(plan);
-  out.links = link(plan);
-  out.by_queries = index_timeline(out.explanation.result, plan, ColourBy::queries);
-  out.by_bound = index_timeline(out.explanation.result, plan, ColourBy::bound);
+  index_side(out);
+}
+
+/// A run of the given plan. What limits a task can't be measured: it is what the simulation says.
+SideOutcome measured_side(const Settings& settings, const SideOutcome& foretold, const Given& given) {
+  SideOutcome out;
+  out.measurement = given.measurement;
+  out.plan = given.plan;
+  out.title = fmt::format("measured on {}", given.measurement->device);
+  out.device = device_of(settings.a, given);
+  sim::SimResult& result = out.explanation.result;
+  result.device = given.measurement->device;
+  result.plan_hash = out.plan->hash;
+  result.timeline = given.measurement->timeline;
+  result.makespan_us = *std::min_element(given.measurement->repeats_us.begin(), given.measurement->repeats_us.end());
+  for (const scheduler::Span& span : result.timeline.spans) result.makespan_us = std::max(result.makespan_us, span.end_us);
+  result.task_bound = foretold.plan == out.plan ? foretold.explanation.result.task_bound : sim::simulate(*out.plan, out.device).task_bound;
+  out.bound = scheduler::lower_bound(out.plan->forest, out.plan->heads, out.device);
+  out.statistics = scheduler::statistics(*out.plan);
+  index_side(out);
+  return out;
 }
 
 /// Up to the first that can't be; what comes of it must be right like any other plan.
@@ -163,6 +202,15 @@ std::string largest_parts(const sim::SmTimeReasons& reasons) {
   return core::join(texts, ", ");
 }
 
+/// How well the simulation foretold the run, and how sure the run is of itself.
+std::vector<std::string> measured_verdict(const SideOutcome& foretold, const SideOutcome& measured) {
+  const double error = measured.us() > 0 ? foretold.us() / measured.us() - 1 : 0;
+  const scheduler::Measurement& run = *measured.measurement;
+  return {fmt::format("{} is foretold, {} was measured: {:+.1f} %.", value_text(foretold.us(), Unit::time_us), value_text(measured.us(), Unit::time_us), 100 * error),
+          fmt::format("Simulated on {}; fastest of {} by {}, median {}.", foretold.device.name, core::counted(static_cast<std::int64_t>(run.repeats_us.size()), "run"), run.backend,
+                      value_text(scheduler::median_us(run), Unit::time_us))};
+}
+
 }  // namespace
 
 const SideOutcome* Outcome::leading() const {
@@ -181,7 +229,9 @@ Outcome compute(const Settings& settings, const Given& given) {
     out.forest = own ? std::make_shared<const PrefixForest>(given.plan->forest) : batch_of(settings, given);
     out.forest_index = index_forest(*out.forest, settings.heads.kv_bytes_per_token());
     out.sides[0] = compute_side(settings, SideId::a, *out.forest, given);
-    if (settings.compare) out.sides[1] = compute_side(settings, SideId::b, *out.forest, given);
+    if (settings.compare) {
+      out.sides[1] = shows_measurement(settings, given) ? measured_side(settings, out.sides[0], given) : compute_side(settings, SideId::b, *out.forest, given);
+    }
   } catch (const core::Error& e) {
     out.problem = e.what();
   } catch (const std::bad_alloc&) {
@@ -192,7 +242,7 @@ Outcome compute(const Settings& settings, const Given& given) {
 
 void add_sensitivities(Outcome& outcome) {
   for (SideOutcome& side : outcome.sides) {
-    if (side.shown()) side.explanation.sensitivities = sim::sensitivities(*side.plan, side.device, side.us());
+    if (side.shown() && side.measurement == nullptr) side.explanation.sensitivities = sim::sensitivities(*side.plan, side.device, side.us());
   }
 }
 
@@ -200,6 +250,7 @@ std::vector<std::string> verdict_of(const Outcome& outcome) {
   const SideOutcome &a = outcome.sides[0], &b = outcome.sides[1];
   if (!outcome.problem.empty()) return {outcome.problem};
   if (!a.shown()) return {a.refusal};
+  if (b.measurement != nullptr) return measured_verdict(a, b);
   std::vector<std::string> lines;
   const std::string at = value_text(a.us(), Unit::time_us);
   const bool devices_differ = a.device.name != b.device.name;

@@ -17,6 +17,11 @@
 
 namespace espalier::viz {
 
+/// What one copy of a task does.
+struct TaskWork {
+  double kv_bytes = 0, flops = 0;
+};
+
 struct SideOutcome {
   std::string title;              ///< strategy with its options
   costmodel::DeviceSpec device;
@@ -29,8 +34,11 @@ struct SideOutcome {
   scheduler::PlanStatistics statistics;
   std::vector<scheduler::Violation> violations;  ///< of plans that came from elsewhere
   PlanLinks links;
-  TimelineIndex by_queries, by_bound;
-  const TimelineIndex& timeline(ColourBy colour_by) const { return colour_by == ColourBy::queries ? by_queries : by_bound; }
+  std::vector<TaskWork> work;     ///< by task id
+  TaskPaints paints;
+  TimelineIndex timeline;
+  const std::vector<Paint>& paint_by(ColourBy colour_by) const { return paints[static_cast<std::size_t>(colour_by)]; }
+  std::shared_ptr<const scheduler::Measurement> measurement;  ///< the result is a measured run: no counters, bytes or reasons, and `device` is what was foretold for
   bool shown() const { return plan != nullptr; }
   double us() const { return explanation.result.makespan_us; }
 };

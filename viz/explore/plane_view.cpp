@@ -52,6 +52,11 @@ void label(Scene& scene, const Rect& rect, const std::string& text) {
   scene.shapes.push_back(Text{rect.x + rect.w / 2, rect.y + rect.h / 2 + 4, text, text_on(rect.fill), kSmall, Anchor::middle});
 }
 
+/// By queries a box has the colour of what it serves itself, which may be less than its task does.
+const std::vector<Paint>* cover_paints(const Session& session, const SideOutcome& side) {
+  return session.look.colour_by == ColourBy::queries ? nullptr : &side.paint_by(session.look.colour_by);
+}
+
 Scene plane_scene(const Outcome& outcome, ViewSize size, const char* title) {
   Scene scene{size.width, size.height, title, {}};
   const Area area = plane_area(size);
@@ -106,13 +111,14 @@ Scene cover_view(const Session& session, const Outcome& outcome, SideId side, Vi
   const bool any = session.selection.kind != ItemKind::none;
   const bool outline = linked.tasks.size() <= 64;
   std::vector<Rect> outlines;
-  for (const CoverBox& box : lay_out_cover(*shown.plan, window)) {
+  const Paint isolated = session.look.isolated;
+  for (const CoverBox& box : lay_out_cover(*shown.plan, window, cover_paints(session, shown))) {
     const bool folded = box.item.kind == ItemKind::none;
     Rect rect{area.x + box.x, area.y + box.y, box.w, box.h, box.paint};
     rect = clipped(folded ? rect : inset(rect), area);
     if (rect.w <= 0 || rect.h <= 0) continue;
     rect.item = box.item;
-    const bool lit = !any || (!folded && linked.has(box.item));
+    const bool lit = (!any || (!folded && linked.has(box.item))) && (isolated == Paint::none || box.paint == isolated);
     rect.alpha = lit ? level_alpha(box.level) : kDimmed;
     scene.shapes.push_back(rect);
     if (any && lit && outline) outlines.push_back(rect);
@@ -138,7 +144,7 @@ Item forest_item_at(const Session& session, const Outcome& outcome, ViewSize siz
 Item cover_item_at(const Session& session, const Outcome& outcome, SideId side, ViewSize size, double x, double y) {
   const Area area = plane_area(size);
   if (outcome.forest == nullptr || !outcome.side(side).shown() || !area.has(x, y)) return {};
-  const std::vector<CoverBox> boxes = lay_out_cover(*outcome.side(side).plan, window_of(session, outcome, area));
+  const std::vector<CoverBox> boxes = lay_out_cover(*outcome.side(side).plan, window_of(session, outcome, area), cover_paints(session, outcome.side(side)));
   for (auto box = boxes.rbegin(); box != boxes.rend(); ++box) {
     if (Area{area.x + box->x, area.y + box->y, box->w, box->h}.has(x, y)) return box->item;
   }

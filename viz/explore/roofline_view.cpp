@@ -27,15 +27,11 @@ std::vector<RooflinePoint> points_of(const SideOutcome& side) {
     us[static_cast<std::size_t>(span.item)] += span.end_us - span.begin_us;
     runs[static_cast<std::size_t>(span.item)] += 1;
   }
-  const auto kernels = scheduler::task_kernels(plan);
   std::vector<RooflinePoint> points;
   for (std::size_t t = 0; t < plan.tasks.size(); ++t) {
-    const scheduler::TaskId id(t);
-    if (us[t] <= 0 || !kernels[id].valid()) continue;
-    const costmodel::WorkCounts counts = costmodel::count_task(scheduler::task_shape(plan, plan.tasks[id]), plan.kernels[kernels[id]], plan.heads);
-    if (counts.kv_bytes <= 0 || counts.logical_flops <= 0) continue;
-    const auto flops = static_cast<double>(counts.logical_flops);
-    points.push_back({flops / static_cast<double>(counts.kv_bytes), flops / (us[t] / runs[t]) / 1e3, static_cast<std::int32_t>(t)});
+    const TaskWork& work = side.work[t];
+    if (us[t] <= 0 || work.kv_bytes <= 0 || work.flops <= 0) continue;
+    points.push_back({work.flops / work.kv_bytes, work.flops / (us[t] / runs[t]) / 1e3, static_cast<std::int32_t>(t)});
   }
   return points;
 }

@@ -50,6 +50,7 @@ void fit_forest(Session& session, const Outcome& outcome, const Linked& linked) 
 void forget_places(Session& session) {
   session.selection = {};
   session.look.forest_requests = session.look.forest_tokens = session.look.time = {};
+  session.look.range.reset();
 }
 
 bool same_batch(const Settings& a, const Settings& b) {
@@ -70,6 +71,7 @@ struct Performer {
   }
   void operator()(const Select& select) const {
     session.selection = select.item;
+    if (select.item.kind == ItemKind::none) session.look.range.reset();
     session.selected_side = select.side;
   }
   void operator()(const ShowPanel& show) const {
@@ -81,7 +83,17 @@ struct Performer {
   }
   void operator()(const ShowInsight& show) const { session.look.insight = show.insight; }
   void operator()(const EditSide& edit) const { session.look.edited = edit.side; }
-  void operator()(const SetColourBy& set) const { session.look.colour_by = set.colour_by; }
+  void operator()(const SetColourBy& set) const {
+    session.look.colour_by = set.colour_by;
+    session.look.isolated = Paint::none;
+  }
+  void operator()(const Isolate& only) const { session.look.isolated = only.paint == session.look.isolated ? Paint::none : only.paint; }
+  void operator()(const Measure& measure) const {
+    session.look.range.reset();
+    if (!measure.range) return;
+    const double begin = std::clamp(measure.range->begin, 0.0, 1.0), end = std::clamp(measure.range->end, 0.0, 1.0);
+    if (begin != end) session.look.range = Span1{std::min(begin, end), std::max(begin, end)};
+  }
   void operator()(const SetTheme& set) const { session.look.theme = set.theme; }
   void operator()(const ShowHelp& show) const { session.look.help = show.shown; }
   void operator()(const SortBy& sort) const {
@@ -156,7 +168,7 @@ Linked linked_of(const Session& session, const Outcome& outcome, SideId side) {
   const SideOutcome& from = outcome.side(of_plan ? session.selected_side : side);
   if (!from.shown()) return {};
   Linked all = linked(*from.plan, from.links, item);
-  if (of_plan && side != session.selected_side) {
+  if (of_plan && outcome.side(side).plan != from.plan) {
     all.tasks.clear();
     all.merges.clear();
   }

@@ -12,7 +12,7 @@
 namespace espalier::viz {
 
 enum class Panel : std::uint8_t { timeline, tasks, nodes, requests };   // tabs of the wide card
-enum class Insight : std::uint8_t { why, helps, roofline };             // tabs of the narrow one
+enum class Insight : std::uint8_t { why, helps, roofline, fit };        // tabs of the narrow one; fit: where a measurement is on show
 
 /// Part of a picture that is shown, as shares of the whole.
 struct Span1 {
@@ -24,10 +24,12 @@ struct Span1 {
 struct Look {
   Theme theme = Theme::dark;
   ColourBy colour_by = ColourBy::queries;
+  Paint isolated = Paint::none;     ///< the only colour that isn't dimmed; none: all are shown
   Panel panel = Panel::timeline;
   Insight insight = Insight::why;
   SideId edited = SideId::a;        ///< whose controls are shown
   Span1 time;                       ///< of the longer of both makespans
+  std::optional<Span1> range;       ///< of it, measured
   Span1 forest_requests, forest_tokens;
   std::int32_t sort_column = -1;    ///< of the table that is shown; -1: by id
   bool sort_down = true;
@@ -68,6 +70,14 @@ struct EditSide {
 struct SetColourBy {
   ColourBy colour_by;
 };
+/// Dims all other colours; once more, or none: shows all.
+struct Isolate {
+  Paint paint = Paint::none;
+};
+/// Sums up a range of time, in shares of the whole axis; nothing: no longer.
+struct Measure {
+  std::optional<Span1> range = {};
+};
 struct SetTheme {
   Theme theme;
 };
@@ -106,12 +116,12 @@ struct Export {
 };
 struct Undo {};
 struct Redo {};
-using Action = std::variant<Choose, Select, ShowPanel, ShowInsight, EditSide, SetColourBy, SetTheme, ShowHelp, SortBy, Filter, Play, Decode, Zoom, Pan, FitAll, FitSelection, Export, Undo, Redo>;
+using Action = std::variant<Choose, Select, ShowPanel, ShowInsight, EditSide, SetColourBy, Isolate, Measure, SetTheme, ShowHelp, SortBy, Filter, Play, Decode, Zoom, Pan, FitAll, FitSelection, Export, Undo, Redo>;
 
 /// Throws Error (usage) where a Choose names something unknown; the session is unchanged then. `outcome` is what is on show.
 void perform(Session& session, const Action& action, const Outcome& outcome);
 
-/// What the selection touches in the plan of a side. A task of the other side lights up the nodes and requests it has to do with.
+/// What the selection touches in the plan of a side. A task of the other side's plan lights up the nodes and requests it has to do with.
 Linked linked_of(const Session& session, const Outcome& outcome, SideId side);
 
 /// No more of it than fits its whole; at least a ten-thousandth.

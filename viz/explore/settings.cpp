@@ -181,7 +181,12 @@ void apply(Settings& settings, const Change& change, const Given& given) {
     default:
       apply_to_side(settings.side(change.side), change, given);
       if (change.side == SideId::a && !keeps_plan(change.knob)) settings.given_plan = false;
+      if (change.side == SideId::b) settings.measured = false;
   }
+}
+
+bool shows_measurement(const Settings& settings, const Given& given) {
+  return settings.measured && settings.given_plan && given.plan != nullptr && given.measurement != nullptr;
 }
 
 costmodel::DeviceSpec device_of(const Side& side, const Given& given) {

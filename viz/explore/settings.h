@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "scheduler/strategy.h"
+#include "scheduler/timeline.h"
 #include "traces/head_config.h"
 #include "traces/prefix_forest.h"
 #include "viz/explore/plan_edit.h"
@@ -41,6 +42,7 @@ struct Given {
   std::vector<std::shared_ptr<const traces::PrefixForest>> forests;
   std::vector<costmodel::DeviceSpec> devices;          ///< from files
   std::shared_ptr<const scheduler::Plan> plan;         ///< of the first forest: shown by side A as it is
+  std::shared_ptr<const scheduler::Measurement> measurement;  ///< of that plan, with a timeline: what side B shows beside its simulation
 };
 
 struct Settings {
@@ -52,6 +54,7 @@ struct Settings {
   std::string model = {};           ///< whose heads these are; empty: none in particular
   traces::HeadConfig heads = {};
   bool given_plan = false;          ///< side A shows Given::plan
+  bool measured = false;            ///< side B shows Given::measurement, as long as side A shows the plan
   bool compare = true;              ///< side B is shown, too
   Side a = {};
   Side b = {.strategy = "flash_decoding"};
@@ -80,6 +83,8 @@ struct Change {
 /// Throws Error (usage) for an unknown name; numbers are clamped to their range.
 void apply(Settings& settings, const Change& change, const Given& given);
 
+/// Whether side B shows a run of side A's plan.
+bool shows_measurement(const Settings& settings, const Given& given);
 /// The device of a side, its fields changed. Throws Error (usage) for an unknown one.
 costmodel::DeviceSpec device_of(const Side& side, const Given& given);
 /// Query tiles of our kernels, ascending.

@@ -18,6 +18,7 @@ struct Figure {
   std::string (*text)(const SideOutcome&);
   double (*value)(const SideOutcome&);
   bool less_is_better;
+  bool measurable = true;  ///< of a measured run, too
 };
 
 std::string percent(double share) { return fmt::format("{:.0f} %", 100 * share); }
@@ -29,13 +30,20 @@ const std::vector<Figure>& figures() {
       {"Time a layer", [](const SideOutcome& s) { return value_text(s.us(), Unit::time_us); }, [](const SideOutcome& s) { return s.us(); }, true},
       {"Of lower bound", [](const SideOutcome& s) { return percent(share_of_bound(s)); }, share_of_bound, false},
       {"HBM traffic", [](const SideOutcome& s) { return value_text(static_cast<double>(s.explanation.result.hbm_bytes), Unit::bytes); },
-       [](const SideOutcome& s) { return static_cast<double>(s.explanation.result.hbm_bytes); }, true},
+       [](const SideOutcome& s) { return static_cast<double>(s.explanation.result.hbm_bytes); }, true, false},
       {"Tasks", [](const SideOutcome& s) { return core::count_text(s.statistics.tasks); }, [](const SideOutcome& s) { return static_cast<double>(s.statistics.tasks); },
        true},
       {"Partial rows", [](const SideOutcome& s) { return core::count_text(s.statistics.partial_rows); },
        [](const SideOutcome& s) { return static_cast<double>(s.statistics.partial_rows); }, true},
   };
   return kFigures;
+}
+
+/// How much more or less the second is.
+std::string change_text(double from, double to) {
+  if (from <= 0 || to <= 0 || from == to) return "";
+  const double ratio = to / from;
+  return ratio >= 2 ? fmt::format("{:.1f}×", ratio) : fmt::format("{}{:.0f} %", ratio > 1 ? "+" : "−", 100 * std::abs(ratio - 1));
 }
 
 void bar(Scene& scene, double x, double y, double w, double most, Paint paint) {
@@ -58,8 +66,14 @@ Scene summary_view(const Outcome& outcome, ViewSize size) {
     scene.shapes.push_back(Text{x + 6, 40, a.shown() ? figure.text(a) : "–", Paint::ink, 21, Anchor::start, true});
     if (!outcome.settings.compare) continue;
     side_badge(scene, SideId::b, x + 6, 58);
-    const std::string other = b.shown() ? figure.text(b) : "refused";
+    const bool known = figure.measurable || b.measurement == nullptr;
+    const std::string other = !b.shown() ? "refused" : known ? figure.text(b) : "not measured";
     scene.shapes.push_back(Text{x + 27, 62, other, Paint::muted, kBody});
+    if (!a.shown() || !b.shown() || !known) continue;
+    const std::string change = change_text(figure.value(a), figure.value(b));
+    if (x + 27 + text_width(other, kBody) + 8 + text_width(change, kSmall) < x + column - 10) {
+      scene.shapes.push_back(Text{x + 27 + text_width(other, kBody) + 8, 62, change, Paint::muted, kSmall});
+    }
   }
   return scene;
 }
@@ -67,8 +81,8 @@ Scene summary_view(const Outcome& outcome, ViewSize size) {
 Scene why_view(const Outcome& outcome, ViewSize size) {
   Scene scene{size.width, size.height, "SM time by reason", {}};
   const SideOutcome &a = outcome.sides[0], &b = outcome.sides[1];
-  const bool both = a.shown() && b.shown();
-  if (!a.shown() && !b.shown()) return scene;
+  const bool knows_b = b.shown() && b.measurement == nullptr, both = a.shown() && knows_b;
+  if (!a.shown() && !knows_b) return scene;
   const std::vector<SplitPart> of_a = time_split(a.explanation.sm_time), of_b = time_split(b.explanation.sm_time);
   const double number = 48, bars = size.width - 2 * number - 8, row = std::min(34.0, (size.height - 22) / static_cast<double>(of_a.size()));
   const double ax = size.width - number, bx = size.width;
@@ -86,7 +100,7 @@ Scene why_view(const Outcome& outcome, ViewSize size) {
     bar(scene, 0, y + 18, first < 0.0005 ? 0 : first * bars, bars, part.paint);
     const auto text = [](double share) { return share < 0.0005 ? std::string("–") : fmt::format("{:.1f} %", 100 * share); };
     if (a.shown()) scene.shapes.push_back(Text{both ? ax : bx, y + 12, text(part.share), Paint::ink, kBody, Anchor::end});
-    if (b.shown()) scene.shapes.push_back(Text{bx, y + 12, text(of_b[i].share), both ? Paint::muted : Paint::ink, kBody, Anchor::end});
+    if (knows_b) scene.shapes.push_back(Text{bx, y + 12, text(of_b[i].share), both ? Paint::muted : Paint::ink, kBody, Anchor::end});
     if (both && of_b[i].share >= 0.005) scene.shapes.push_back(Rect{std::round(of_b[i].share * bars), y + 17, 2, 7, Paint::latency});
   }
   return scene;

@@ -1,9 +1,10 @@
-// Both sides' SMs on one time axis, with bandwidth below and SM time above each.
+// Both sides' SMs on one time axis, with counters below, SM time and the critical path above each.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "viz/explore/timeline_marks.h"
 #include "viz/explore/view_parts.h"
 #include "viz/model/cell_grid.h"
 #include "viz/model/time_split.h"
@@ -15,7 +16,9 @@ namespace {
 using scheduler::Span;
 using scheduler::SpanKind;
 
-constexpr double kLeft = 52, kRight = 2, kAxis = 20, kTitle = 20, kSplit = 12, kBandwidth = 26, kBetween = 10, kGap = 4;
+constexpr double kLeft = 52, kRight = 2, kAxis = 20, kTitle = 20, kSplit = 12, kCounter = 24, kBetween = 10, kGap = 4, kPathGap = 3;
+/// Room for all counters, and what each then takes.
+constexpr double kRoomForAll = 190, kLowCounter = 18;
 
 Axis time_axis(const Session& session, const TimelinePlaces& places, const Area& lanes) {
   const Span1& shown = session.look.time;
@@ -30,15 +33,17 @@ TimelineWindow window_of(const Session& session, const TimelinePlaces& places, c
   window.width_px = track.lanes.w;
   window.height_px = track.lanes.h;
   window.max_boxes = 25'000;
+  window.colour_by = session.look.colour_by;
   return window;
 }
 
-void draw_boxes(Scene& scene, const TimelineLayout& layout, const TimelineIndex& index, const Area& area, bool dimmed) {
+/// `dimmed`: all; else those that aren't of an isolated colour.
+void draw_boxes(Scene& scene, const TimelineLayout& layout, const TimelineIndex& index, const Area& area, bool dimmed, Paint isolated) {
   const double gap = layout.row_px >= 6 ? 1 : 0;  // a pixel, where rows have several
   for (const TimelineBox& box : layout.boxes) {
     Rect rect{area.x + static_cast<double>(box.x), area.y + box.row * layout.row_px + gap / 2, std::max(0.5, static_cast<double>(box.w) - (box.w > 3 ? 0.5 : 0)),
               layout.row_px - gap, box.paint};
-    rect.alpha = dimmed ? kDimmed : level_alpha(box.level);
+    rect.alpha = dimmed || (isolated != Paint::none && box.paint != isolated) ? kDimmed : level_alpha(box.level);
     if (box.entry >= 0) rect.item = index.item[static_cast<std::size_t>(box.entry)];
     scene.shapes.push_back(std::move(rect));
   }
@@ -50,8 +55,15 @@ struct LitPlace {
   double begin = 0, end = 0, y = 0;
 };
 
+struct Lit {
+  const Linked& linked;
+  const std::vector<Paint>& paint;
+  const Axis& axis;
+  const Area& area;
+};
 /// What is selected, over the dimmed rest: never folded away, at least a pixel and a half wide.
-std::vector<LitPlace> draw_lit(Scene& scene, const TimelineLayout& layout, const TimelineIndex& index, const Linked& linked, const Axis& axis, const Area& area) {
+std::vector<LitPlace> draw_lit(Scene& scene, const TimelineLayout& layout, const TimelineIndex& index, const Lit& lit) {
+  const auto& [linked, paint, axis, area] = lit;
   std::vector<LitPlace> places;
   constexpr std::int64_t kMost = 20'000;
   std::int64_t drawn = 0;
@@ -62,7 +74,7 @@ std::vector<LitPlace> draw_lit(Scene& scene, const TimelineLayout& layout, const
         if (!linked.has(index.item[at]) || drawn >= kMost) continue;
         const double x0 = std::max(area.x, axis.to_pixel(index.begin_us[at])), x1 = std::min(area.x + area.w, axis.to_pixel(index.end_us[at]));
         if (x1 <= area.x || x0 >= area.x + area.w) continue;
-        Rect rect{x0, area.y + row * layout.row_px, std::max(1.5, x1 - x0 - 0.5), std::max(1.5, layout.row_px - 0.5), index.paint[at]};
+        Rect rect{x0, area.y + row * layout.row_px, std::max(1.5, x1 - x0 - 0.5), std::max(1.5, layout.row_px - 0.5), paint[at]};
         rect.item = index.item[at];
         if (layout.row_px >= 4 && rect.w >= 4) rect.stroke = Paint::select;
         places.push_back({rect.item, rect.x, rect.x + rect.w, rect.y + rect.h / 2});
@@ -113,31 +125,15 @@ void draw_lane_names(Scene& scene, const TimelineIndex& index, const TimelineLay
   }
 }
 
-void draw_bandwidth(Scene& scene, const SideOutcome& side, const Axis& axis, const Area& area) {
-  const std::vector<scheduler::CounterSeries>& counters = side.explanation.result.timeline.counters;
-  const auto series = std::find_if(counters.begin(), counters.end(), [](const auto& c) { return c.name == "HBM"; });
-  scene.shapes.push_back(Rect{area.x, area.y, area.w, area.h, Paint::panel});
-  scene.shapes.push_back(Text{area.x - 6, area.y + area.h / 2 + 4, "HBM", Paint::muted, kSmall, Anchor::end});
-  if (series == counters.end()) return;
-  const double most = side.device.hbm_gbps * side.device.hbm_read_fraction;
-  const auto columns = std::max(1, static_cast<std::int32_t>(area.w / 2));
-  const std::vector<double> values = counter_columns(*series, axis.low, axis.high, columns);
-  const auto height = [&](std::size_t c) { return std::round(std::min(1.0, values[c] / most) * area.h * 4) / 4; };
-  for (std::size_t c = 0; c < values.size();) {
-    std::size_t past = c + 1;
-    while (past < values.size() && height(past) == height(c)) ++past;
-    if (height(c) > 0) {
-      Rect rect{area.x + static_cast<double>(c) * area.w / columns, area.y + area.h - height(c), static_cast<double>(past - c) * area.w / columns, height(c), Paint::hbm};
-      rect.alpha = 150;
-      scene.shapes.push_back(std::move(rect));
-    }
-    c = past;
-  }
-}
-
 /// SM time as one bar, as long as the side takes on the whole axis.
 void draw_split(Scene& scene, const SideOutcome& side, const Track& track, double length) {
   double x = track.lanes.x;
+  if (side.measurement != nullptr) {  // why isn't known
+    const double busy = figures_in(side, 0, side.us()).busy * length;
+    scene.shapes.push_back(Rect{x, track.split_y, std::max(1.0, busy - 1), kSplit, Paint::step3});
+    scene.shapes.push_back(Rect{x + busy, track.split_y, std::max(0.0, length - busy), kSplit, Paint::few});
+    return;
+  }
   for (const SplitPart& part : time_split(side.explanation.sm_time)) {
     const double w = part.share * length;
     if (w <= 0) continue;
@@ -156,7 +152,7 @@ void draw_title(Scene& scene, const SideOutcome& side, const Track& track, bool 
   const std::string time = value_text(side.us(), Unit::time_us);
   const std::string name = fitted(side.title, kBody, right - x - 200);
   scene.shapes.push_back(Text{x, y, name, Paint::ink, kBody, Anchor::start, true});
-  scene.shapes.push_back(Text{x + text_width(name, kBody) + 14, y, fmt::format("on {}", side.device.name), Paint::muted, kBody});
+  scene.shapes.push_back(Text{x + text_width(name, kBody) + 14, y, side.measurement != nullptr ? std::string("busy and idle; counters aren't measured") : fmt::format("on {}", side.device.name), Paint::muted, kBody});
   scene.shapes.push_back(Text{right, y, time, Paint::ink, kBody, Anchor::end, true});
 }
 
@@ -167,42 +163,53 @@ void draw_track(Scene& scene, const Session& session, const Outcome& outcome, co
   draw_title(scene, side, track, places.tracks.size() > 1);
   draw_split(scene, side, track, side.us() / places.end_us * area.w);
   scene.shapes.push_back(Rect{area.x, area.y, area.w, area.h, Paint::panel});
-  const TimelineIndex& index = side.timeline(session.look.colour_by);
+  const TimelineIndex& index = side.timeline;
   const TimelineWindow window = window_of(session, places, track, index);
   const TimelineLayout layout = lay_out_timeline(index, window);
   const Linked linked = linked_of(session, outcome, track.side);
   const bool any = session.selection.kind != ItemKind::none;
   draw_gaps(scene, index, side.explanation.result.timeline, axis, area);
-  draw_boxes(scene, layout, index, area, any);
-  if (any) draw_merges(scene, side, linked, draw_lit(scene, layout, index, linked, axis, area));
+  draw_boxes(scene, layout, index, area, any, session.look.isolated);
+  if (any) draw_merges(scene, side, linked, draw_lit(scene, layout, index, {linked, index.paint_by(session.look.colour_by), axis, area}));
   draw_lane_names(scene, index, layout, area);
-  draw_bandwidth(scene, side, axis, track.bandwidth);
+  draw_path(scene, side, axis, track);
+  draw_counters(scene, side, axis, track);
   const double end = axis.to_pixel(side.us());
   if (end > area.x && end <= area.x + area.w + 1) {
-    scene.shapes.push_back(Line{end, area.y, end, track.bandwidth.y + track.bandwidth.h, side_paint(track.side), 1.5});
+    const Area& last = track.counters.back();
+    scene.shapes.push_back(Line{end, area.y, end, last.y + last.h, side_paint(track.side), 1.5});
   }
 }
 
 }  // namespace
 
+double axis_us(const Outcome& outcome) {
+  double us = 1e-3;
+  for (const SideOutcome& side : outcome.sides) {
+    if (side.shown()) us = std::max(us, side.us());
+  }
+  return us;
+}
+
 TimelinePlaces timeline_places(const Outcome& outcome, ViewSize size) {
   TimelinePlaces places;
   places.axis_y = size.height - kAxis;
-  places.end_us = 1e-3;
+  places.end_us = axis_us(outcome);
   for (const SideId id : kSides) {
-    if (!outcome.side(id).shown()) continue;
-    places.tracks.push_back({id, 0, 0, {}, {}});
-    places.end_us = std::max(places.end_us, outcome.side(id).us());
+    if (outcome.side(id).shown()) places.tracks.push_back({id, 0, 0, 0, {}, {}});
   }
   const auto n = static_cast<double>(places.tracks.size());
   const double each = (places.axis_y - kBetween * (n - 1)) / std::max(1.0, n), width = std::max(1.0, size.width - kLeft - kRight);
+  const int counters = each >= kRoomForAll ? 3 : 1;
+  const double counter = counters > 1 ? kLowCounter : kCounter;
   double y = 0;
   for (Track& track : places.tracks) {
-    const double chrome = kTitle + kSplit + kGap + kGap + kBandwidth;
+    const double above = kTitle + kSplit + kPathGap + kPathHeight + kGap;
     track.title_y = y;
     track.split_y = y + kTitle;
-    track.lanes = {kLeft, y + kTitle + kSplit + kGap, width, std::max(8.0, each - chrome)};
-    track.bandwidth = {kLeft, track.lanes.y + track.lanes.h + kGap, width, kBandwidth};
+    track.path_y = track.split_y + kSplit + kPathGap;
+    track.lanes = {kLeft, y + above, width, std::max(8.0, each - above - counters * (kGap + counter))};
+    for (int i = 0; i < counters; ++i) track.counters.push_back({kLeft, track.lanes.y + track.lanes.h + kGap + i * (kGap + counter), width, counter});
     y += each + kBetween;
   }
   return places;
@@ -218,18 +225,24 @@ Scene timeline_view(const Session& session, const Outcome& outcome, ViewSize siz
   }
   bottom_axis(scene, time_axis(session, places, places.tracks.front().lanes), places.axis_y, places.axis_y);
   for (const Track& track : places.tracks) draw_track(scene, session, outcome, places, track);
+  if (session.look.range) draw_range(scene, *session.look.range, time_axis(session, places, places.tracks.front().lanes), places);
   return scene;
 }
 
 TimelineHit timeline_item_at(const Session& session, const Outcome& outcome, ViewSize size, double x, double y) {
   const TimelinePlaces places = timeline_places(outcome, size);
   for (const Track& track : places.tracks) {
+    if (const auto* part = path_part_at(outcome.side(track.side), time_axis(session, places, track.lanes), track, x, y)) {
+      const bool merges = part->kind == sim::PathPart::Kind::steps;
+      const Item longest = part->longest < 0 ? Item{} : Item{merges ? ItemKind::merge : ItemKind::task, part->longest};
+      return {longest, track.side, -1, part};
+    }
     if (!track.lanes.has(x, y)) continue;
-    const TimelineIndex& index = outcome.side(track.side).timeline(session.look.colour_by);
+    const TimelineIndex& index = outcome.side(track.side).timeline;
     const TimelineWindow window = window_of(session, places, track, index);
     const std::int32_t entry = entry_at(index, window, lay_out_timeline(index, window), x - track.lanes.x, y - track.lanes.y);
-    if (entry < 0) return {{}, track.side, -1};
-    return {index.item[static_cast<std::size_t>(entry)], track.side, index.span[static_cast<std::size_t>(entry)]};
+    if (entry < 0) return {{}, track.side, -1, nullptr};
+    return {index.item[static_cast<std::size_t>(entry)], track.side, index.span[static_cast<std::size_t>(entry)], nullptr};
   }
   return {};
 }

@@ -40,30 +40,47 @@ Item item_near(const Scene& scene, double x, double y, double slack) {
   return {};
 }
 
-Scene step_legend(const std::string& name, const std::vector<LegendEntry>& entries, double width) {
-  constexpr double kSwatch = 14, kHigh = 10, kBaseline = 13;
-  Scene scene{width, 18, "Legend", {}};
+Paint StepLegend::at(double x, double y) const {
+  for (const Swatch& swatch : swatches) {
+    if (swatch.area.has(x, y)) return swatch.paint;
+  }
+  return Paint::none;
+}
+
+StepLegend step_legend(const std::string& name, const std::vector<LegendEntry>& entries, double width, Paint isolated) {
+  constexpr double kSwatch = 14, kHigh = 10, kBaseline = 13, kTop = 4;
+  StepLegend legend;
+  Scene& scene = legend.scene;
+  scene = {width, 18, "Legend", {}};
   double x = 0;
   const auto write = [&](const std::string& text, Paint paint, double gap) {
     scene.shapes.push_back(Text{x, kBaseline, text, paint, kSmall});
     x += text_width(text, kSmall) + gap;
   };
   const auto is_step = [](const LegendEntry& e) { return e.paint >= Paint::step0 && e.paint <= Paint::step6; };
-  const auto steps = static_cast<std::size_t>(std::count_if(entries.begin(), entries.end(), is_step));
+  std::size_t steps = 0;
+  while (steps < entries.size() && is_step(entries[steps])) ++steps;
   write(name, Paint::muted, 10);
   for (std::size_t i = 0; i < entries.size(); ++i) {
-    if (i == 0 && steps > 0) write(entries[i].label, Paint::ink, 6);
-    if (i >= steps && x + kHigh + 5 + text_width(entries[i].label, kSmall) > width) continue;
-    scene.shapes.push_back(Rect{x, 4, i < steps ? kSwatch : kHigh, kHigh, entries[i].paint});
-    x += i < steps ? kSwatch + 1 : kHigh + 5;
-    if (i + 1 == steps && steps > 1) {
+    const LegendEntry& entry = entries[i];
+    const bool alone = i >= steps;
+    if (i == 0 && steps > 0) write(entry.label, Paint::ink, 6);
+    if (alone && x + kHigh + 5 + text_width(entry.label, kSmall) > width) continue;
+    Rect swatch{x, kTop, alone ? kHigh : kSwatch, kHigh, entry.paint};
+    if (isolated != Paint::none && entry.paint != isolated) swatch.alpha = kDimmed;
+    if (entry.paint == isolated) swatch.stroke = Paint::select;
+    const double from = x;
+    scene.shapes.push_back(swatch);
+    x += alone ? kHigh + 5 : kSwatch + 1;
+    if (alone) {
+      write(entry.label, Paint::ink, 14);
+    } else if (i + 1 == steps) {
       x += 5;
-      write(entries[i].label, Paint::ink, 14);
-    } else if (i >= steps) {
-      write(entries[i].label, Paint::ink, 14);
+      if (steps > 1) write(entry.label, Paint::ink, 14);
     }
+    legend.swatches.push_back({{from, 0, x - from, scene.height}, entry.paint});
   }
-  return scene;
+  return legend;
 }
 
 Paint side_paint(SideId side) { return side == SideId::a ? Paint::hbm : Paint::latency; }

@@ -12,13 +12,27 @@ namespace {
 struct Steps {
   std::size_t at[4];
   double by[4];
+  std::size_t count;
 };
 
 Steps steps_of(double begin, double end) {
   const auto first = static_cast<std::size_t>(begin), last = static_cast<std::size_t>(end);
-  if (first == last) return {{first, first + 1, 0, 0}, {end - begin, begin - end, 0, 0}};
+  if (first == last) return {{first, first + 1, 0, 0}, {end - begin, begin - end, 0, 0}, 2};
   const double head = static_cast<double>(first) + 1 - begin, rest = end - static_cast<double>(last);
-  return {{first, first + 1, last, last + 1}, {head, 1 - head, rest - 1, -rest}};
+  return {{first, first + 1, last, last + 1}, {head, 1 - head, rest - 1, -rest}, 4};
+}
+
+/// Adds a cell to the last run or begins one; cells that are hardly full are left out.
+void append_cell(std::vector<CellRun>& out, std::int32_t row, std::int32_t column, Paint paint, double sum) {
+  const double full = std::min(1.0, sum) * CellGrid::kLevels;
+  if (full < 0.125) return;
+  const auto level = static_cast<std::uint8_t>(std::clamp(static_cast<int>(full + 0.5), 1, CellGrid::kLevels));
+  const bool goes_on = !out.empty() && out.back().row == row && out.back().end == column && out.back().paint == paint && out.back().level == level;
+  if (goes_on) {
+    ++out.back().end;
+  } else {
+    out.push_back({row, column, column + 1, paint, level});
+  }
 }
 
 }  // namespace
@@ -33,9 +47,9 @@ void CellGrid::add(Box box, Paint paint, double weight) {
   const std::size_t stride = static_cast<std::size_t>(columns_) + 2;
   if (change.empty()) change.resize(stride * (static_cast<std::size_t>(rows_) + 2));
   const Steps across = steps_of(left, right), down = steps_of(top, bottom);
-  for (std::size_t r = 0; r < 4; ++r) {
+  for (std::size_t r = 0; r < down.count; ++r) {
     if (down.by[r] == 0) continue;
-    for (std::size_t c = 0; c < 4; ++c) change[stride * down.at[r] + across.at[c]] += weight * down.by[r] * across.by[c];
+    for (std::size_t c = 0; c < across.count; ++c) change[stride * down.at[r] + across.at[c]] += weight * down.by[r] * across.by[c];
   }
 }
 
@@ -61,19 +75,50 @@ std::vector<CellRun> CellGrid::runs() const {
         largest = running[u];
         best = used[u];
       }
-      const double full = std::min(1.0, sum) * kLevels;
-      if (full < 0.125) continue;
-      const auto level = static_cast<std::uint8_t>(std::clamp(static_cast<int>(std::lround(full)), 1, kLevels));
-      const auto paint = static_cast<Paint>(best);
-      const bool goes_on = !out.empty() && out.back().row == row && out.back().end == column && out.back().paint == paint && out.back().level == level;
-      if (goes_on) {
-        ++out.back().end;
-      } else {
-        out.push_back({row, column, column + 1, paint, level});
-      }
+      append_cell(out, row, column, static_cast<Paint>(best), sum);
     }
   }
   return out;
+}
+
+CellRow::CellRow(std::int32_t columns) : columns_(std::max(1, columns)), layers_(kPaints) {}
+
+void CellRow::add(double begin, double end, Paint paint, double weight) {
+  begin = std::max(0.0, begin);
+  end = std::min(end, static_cast<double>(columns_));
+  if (!(end > begin)) return;
+  const auto at = static_cast<std::size_t>(paint);
+  Layer& layer = layers_[at];
+  if (!layer.used) {
+    if (layer.change.empty()) layer.change.resize(static_cast<std::size_t>(columns_) + 2);
+    layer.used = true;
+    layer.running = 0;
+    used_.push_back(at);
+  }
+  const Steps steps = steps_of(begin, end);
+  for (std::size_t i = 0; i < steps.count; ++i) layer.change[steps.at[i]] += weight * steps.by[i];
+}
+
+void CellRow::finish(std::int32_t row, std::vector<CellRun>& out) {
+  std::sort(used_.begin(), used_.end());
+  for (std::int32_t column = 0; column < columns_; ++column) {
+    double sum = 0, largest = 0;
+    std::size_t best = 0;
+    for (const std::size_t u : used_) {
+      Layer& layer = layers_[u];
+      layer.running += layer.change[static_cast<std::size_t>(column)];
+      sum += layer.running;
+      if (layer.running <= largest) continue;
+      largest = layer.running;
+      best = u;
+    }
+    append_cell(out, row, column, static_cast<Paint>(best), sum);
+  }
+  for (const std::size_t u : used_) {
+    std::fill(layers_[u].change.begin(), layers_[u].change.end(), 0.0);
+    layers_[u].used = false;
+  }
+  used_.clear();
 }
 
 std::uint8_t level_alpha(std::uint8_t level) {

@@ -34,6 +34,26 @@ class CellGrid {
   std::vector<std::vector<double>> change_;  ///< by paint, made on first use: second differences along rows and columns
 };
 
+/// The same for one row of cells at a time, which stays in the processor's cache.
+class CellRow {
+ public:
+  explicit CellRow(std::int32_t columns);
+  /// Adds `weight` a cell to columns [begin, end), to cut ones by their share; clipped. O(1).
+  void add(double begin, double end, Paint paint, double weight);
+  /// Appends the row's runs and begins an empty row. O(columns x paints used).
+  void finish(std::int32_t row, std::vector<CellRun>& out);
+
+ private:
+  struct Layer {
+    std::vector<double> change;  ///< differences along the row; empty until the paint is used
+    double running = 0;
+    bool used = false;           ///< in this row
+  };
+  std::int32_t columns_;
+  std::vector<Layer> layers_;         ///< by paint
+  std::vector<std::size_t> used_;     ///< of the layers, in this row
+};
+
 /// Share of opacity that shows a level: cells that are hardly full must stay visible.
 std::uint8_t level_alpha(std::uint8_t level);
 

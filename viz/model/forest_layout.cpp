@@ -100,7 +100,7 @@ void for_each_run(const scheduler::Plan& plan, const scheduler::Task& task, cons
 }
 
 /// Tiles of at least `cell` pixels both ways, and the rest in cells of that size.
-std::vector<CoverBox> cover_boxes(const scheduler::Plan& plan, const ForestWindow& window, double cell) {
+std::vector<CoverBox> cover_boxes(const scheduler::Plan& plan, const ForestWindow& window, const std::vector<Paint>* paints, double cell) {
   std::vector<CoverBox> boxes;
   CellGrid grid(static_cast<std::int32_t>(std::ceil(window.width_px / cell)), static_cast<std::int32_t>(std::ceil(window.height_px / cell)));
   bool folded = false;
@@ -113,7 +113,7 @@ std::vector<CoverBox> cover_boxes(const scheduler::Plan& plan, const ForestWindo
       const auto before = static_cast<double>(plan.forest.tokens_before[segment.node]);
       const double top = window.y(before + segment.token_begin);
       const double bottom = window.y(before + static_cast<double>(scheduler::segment_end(plan, segment)));
-      const Paint paint = paint_of_queries(segment.row_end - segment.row_begin);
+      const Paint paint = paints == nullptr ? paint_of_queries(segment.row_end - segment.row_begin) : (*paints)[t];
       if (top >= window.height_px || bottom <= 0) continue;
       for_each_run(plan, task, segment, [&](std::int32_t begin, std::int32_t end) {
         const double x = window.x(begin), w = window.x(end) - x;
@@ -184,9 +184,9 @@ std::int32_t node_at(const PrefixForest& forest, double request, double token) {
   return n.value;
 }
 
-std::vector<CoverBox> lay_out_cover(const scheduler::Plan& plan, const ForestWindow& window) {
+std::vector<CoverBox> lay_out_cover(const scheduler::Plan& plan, const ForestWindow& window, const std::vector<Paint>* paints) {
   for (double cell = window.min_px;; cell *= 2) {
-    std::vector<CoverBox> boxes = cover_boxes(plan, window, cell);
+    std::vector<CoverBox> boxes = cover_boxes(plan, window, paints, cell);
     if (static_cast<std::int64_t>(boxes.size()) <= window.max_boxes || cell > window.width_px) return boxes;
   }
 }

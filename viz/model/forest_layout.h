@@ -57,8 +57,8 @@ struct CoverBox {
   Item item;               ///< the task; none for folded cells
 };
 
-/// Tiles of the tasks that serve query head 0, coloured by the queries a tile serves. Tiles smaller than min_px either way are folded
+/// Tiles of the tasks that serve query head 0, coloured by task, or without `paints` by the queries a tile serves. Tiles smaller than min_px either way are folded
 /// into cells of that size. O(segments + rows).
-std::vector<CoverBox> lay_out_cover(const scheduler::Plan& plan, const ForestWindow& window);
+std::vector<CoverBox> lay_out_cover(const scheduler::Plan& plan, const ForestWindow& window, const std::vector<Paint>* paints = nullptr);
 
 }  // namespace espalier::viz

@@ -8,8 +8,6 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "viz/model/cell_grid.h"
-#include "viz/model/sharing.h"
-#include "viz/model/time_split.h"
 
 namespace espalier::viz {
 namespace {
@@ -17,21 +15,17 @@ namespace {
 using scheduler::Span;
 using scheduler::SpanKind;
 
-/// "SM 17 slot 0" → (17, 0); anything else → (-1, its place).
+/// "SM 17 slot 0" → (17, 0), "core 3" → (3, 0); anything else → (-1, its place).
 std::pair<std::int32_t, std::int32_t> sm_and_slot(const std::string& name, std::int32_t place) {
   const std::vector<std::string> words = core::split(name, ' ');
+  if (words.size() == 2 && words[0] == "core") {
+    const auto core = core::parse_integer(words[1]);
+    return {core ? static_cast<std::int32_t>(*core) : -1, core ? 0 : place};
+  }
   if (words.size() != 4 || words[0] != "SM" || words[2] != "slot") return {-1, place};
   const auto sm = core::parse_integer(words[1]), slot = core::parse_integer(words[3]);
   if (!sm || !slot) return {-1, place};
   return {static_cast<std::int32_t>(*sm), static_cast<std::int32_t>(*slot)};
-}
-
-Paint paint_of(const Span& span, const sim::SimResult& result, const scheduler::Plan& plan, ColourBy colour_by) {
-  if (span.kind == SpanKind::step) return Paint::merge;
-  const scheduler::Task& task = plan.tasks[scheduler::TaskId(span.item)];
-  if (task.kind == scheduler::TaskKind::padding) return Paint::fixed;
-  if (colour_by == ColourBy::bound) return bound_paint(result.task_bound[static_cast<std::size_t>(span.item)]);
-  return paint_of_queries(task.queries.size());
 }
 
 /// First entry of a lane that ends after `us`.
@@ -45,7 +39,7 @@ std::int32_t first_after(const TimelineIndex& index, std::int32_t lane, double u
 class LaneRow {
  public:
   LaneRow(const TimelineIndex& index, const TimelineWindow& window, double cell, std::vector<TimelineBox>& out)
-      : index_(index), window_(window), cell_(cell), out_(out) {}
+      : index_(index), window_(window), paints_(index.paint_by(window.colour_by)), cell_(cell), out_(out) {}
 
   void run(std::int32_t lane, std::int32_t row) {
     row_ = row;
@@ -58,7 +52,7 @@ class LaneRow {
       const double x1 = std::min(window_.width_px, (index_.end_us[at] - window_.begin_us) * scale);
       if (count_ > 0 && (x0 >= from_ + cell_ || x1 - x0 >= cell_)) flush();
       if (x1 - x0 >= cell_) {
-        out_.push_back({static_cast<float>(x0), static_cast<float>(x1 - x0), row_, i, 1, index_.paint[at], 4});
+        out_.push_back({static_cast<float>(x0), static_cast<float>(x1 - x0), row_, i, 1, paints_[at], 4});
       } else {
         absorb(i, x0, x1);
       }
@@ -73,7 +67,7 @@ class LaneRow {
       covered_ = largest_ = 0;
       only_ = entry;
     }
-    const Paint paint = index_.paint[static_cast<std::size_t>(entry)];
+    const Paint paint = paints_[static_cast<std::size_t>(entry)];
     if (x1 - x0 >= largest_) {
       largest_ = x1 - x0;
       paint_ = paint;
@@ -93,6 +87,7 @@ class LaneRow {
 
   const TimelineIndex& index_;
   const TimelineWindow& window_;
+  const std::vector<Paint>& paints_;
   double cell_;
   std::vector<TimelineBox>& out_;
   std::int32_t row_ = 0, count_ = 0, only_ = -1;
@@ -119,7 +114,9 @@ std::vector<std::int32_t> choose_rows(const TimelineIndex& index, const Timeline
 
 void lay_out_cells(const TimelineIndex& index, const TimelineWindow& window, double cell, TimelineLayout& layout) {
   const auto columns = static_cast<std::int32_t>(std::ceil(window.width_px / cell));
-  CellGrid grid(columns, layout.rows());
+  CellRow cells(columns);
+  std::vector<CellRun> runs;
+  const std::vector<Paint>& paint = index.paint_by(window.colour_by);
   const double scale = window.width_px / (window.end_us - window.begin_us) / cell;
   for (std::int32_t row = 0; row < layout.rows(); ++row) {
     const std::int32_t first = layout.row_begin[static_cast<std::size_t>(row)], end = layout.row_begin[static_cast<std::size_t>(row) + 1];
@@ -128,12 +125,12 @@ void lay_out_cells(const TimelineIndex& index, const TimelineWindow& window, dou
       for (std::int32_t e = first_after(index, lane, window.begin_us); e < past; ++e) {
         const auto at = static_cast<std::size_t>(e);
         if (index.begin_us[at] >= window.end_us) break;
-        grid.add({(index.begin_us[at] - window.begin_us) * scale, (index.end_us[at] - window.begin_us) * scale, static_cast<double>(row), row + 1.0},
-                 index.paint[at], 1.0 / (end - first));
+        cells.add((index.begin_us[at] - window.begin_us) * scale, (index.end_us[at] - window.begin_us) * scale, paint[at], 1.0 / (end - first));
       }
     }
+    cells.finish(row, runs);
   }
-  for (const CellRun& run : grid.runs()) {
+  for (const CellRun& run : runs) {
     const double x = run.begin * cell, w = std::min(window.width_px, run.end * cell) - x;
     layout.boxes.push_back({static_cast<float>(x), static_cast<float>(w), run.row, -1, 0, run.paint, run.level});
   }
@@ -141,9 +138,8 @@ void lay_out_cells(const TimelineIndex& index, const TimelineWindow& window, dou
 
 }  // namespace
 
-TimelineIndex index_timeline(const sim::SimResult& result, const scheduler::Plan& plan, ColourBy colour_by) {
+TimelineIndex index_timeline(const sim::SimResult& result, const TaskPaints& paints) {
   const scheduler::Timeline& timeline = result.timeline;
-  ESPALIER_CHECK_OP(timeline.plan_hash, ==, plan.hash);
   TimelineIndex index;
   index.makespan_us = result.makespan_us;
   std::vector<std::tuple<bool, std::int32_t, std::int32_t, std::int32_t>> order;
@@ -184,11 +180,20 @@ TimelineIndex index_timeline(const sim::SimResult& result, const scheduler::Plan
       index.begin_us.push_back(span.begin_us);
       index.end_us.push_back(span.end_us);
       index.latest_end_us.push_back(latest);
-      index.paint.push_back(paint_of(span, result, plan, colour_by));
+      for (std::size_t c = 0; c < paints.size(); ++c) {
+        if (!paints[c].empty()) index.paint[c].push_back(span.kind == SpanKind::step ? Paint::merge : paints[c][static_cast<std::size_t>(span.item)]);
+      }
       index.item.push_back({span.kind == SpanKind::step ? ItemKind::merge : ItemKind::task, span.item});
     }
   }
   return index;
+}
+
+TimelineIndex index_timeline(const sim::SimResult& result, const scheduler::Plan& plan) {
+  ESPALIER_CHECK_OP(result.timeline.plan_hash, ==, plan.hash);
+  TaskPaints paints;
+  paints.front() = task_paints(plan, result, ColourBy::queries);
+  return index_timeline(result, paints);
 }
 
 TimelineLayout lay_out_timeline(const TimelineIndex& index, const TimelineWindow& window) {

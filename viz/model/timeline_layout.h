@@ -3,16 +3,16 @@
 // Index once a timeline, lay out once a view. A row is a lane where there is room, else one or more whole SMs, drawn as cells.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
 #include "scheduler/timeline.h"
 #include "sim/simulator.h"
+#include "viz/model/colouring.h"
 #include "viz/scene/scene.h"
 
 namespace espalier::viz {
-
-enum class ColourBy : std::uint8_t { queries, bound };
 
 struct TimelineIndex {
   std::vector<std::int32_t> lanes;        ///< lanes of the timeline in the order shown: SM, then slot
@@ -21,13 +21,18 @@ struct TimelineIndex {
   std::vector<std::int32_t> span;         ///< index into Timeline::spans, by begin within a lane
   std::vector<double> begin_us, end_us;
   std::vector<double> latest_end_us;      ///< of this and all earlier spans of the lane
-  std::vector<Paint> paint;
+  std::array<std::vector<Paint>, kColourings> paint;
   std::vector<Item> item;
   std::vector<std::int32_t> gaps;         ///< spans that are launch gaps or barriers
   double makespan_us = 0;
+  const std::vector<Paint>& paint_by(ColourBy colour_by) const { return paint[static_cast<std::size_t>(colour_by)]; }
 };
-/// `result` must be of `plan` and hold a timeline.
-TimelineIndex index_timeline(const sim::SimResult& result, const scheduler::Plan& plan, ColourBy colour_by);
+/// By colouring, then by task id.
+using TaskPaints = std::array<std::vector<Paint>, kColourings>;
+/// `result` must be of `plan` and hold a timeline. Colourings that `paints` leaves empty can't be drawn.
+TimelineIndex index_timeline(const sim::SimResult& result, const TaskPaints& paints);
+/// Coloured by queries only.
+TimelineIndex index_timeline(const sim::SimResult& result, const scheduler::Plan& plan);
 
 struct TimelineWindow {
   double begin_us = 0, end_us = 1;
@@ -35,6 +40,7 @@ struct TimelineWindow {
   double width_px = 1, height_px = 1;
   double min_px = 3;                ///< narrower boxes are folded, flatter rows share lanes
   std::int64_t max_boxes = 50'000;  ///< never more; cells grow instead
+  ColourBy colour_by = ColourBy::queries;
 };
 
 struct TimelineBox {

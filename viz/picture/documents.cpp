@@ -77,7 +77,7 @@ Scene plan_document(const scheduler::Plan& plan, const costmodel::DeviceSpec& de
   place(scene, legend_picture("", timeline_legend(plan, result), half), right, y + 6);
   y = section(scene, "SM time", fmt::format("{:.0f} SMs × {}, by what each is doing or why it is empty", device.sms, value_text(result.makespan_us, Unit::time_us)),
               split_picture(explanation.sm_time, {kInner, 0}), kMargin, scene.height + kBetween);
-  const double lanes = static_cast<double>(index_timeline(result, plan, ColourBy::queries).lanes.size());
+  const double lanes = static_cast<double>(index_timeline(result, plan).lanes.size());
   const double end_us = std::max(result.makespan_us, 1e-3);
   y = section(scene, "Timeline", "rows: SMs and their CTA slots · colour as in the plan above · fainter: not all slots taken",
               timeline_picture(plan, result, end_us, {kInner, std::clamp(lanes * 4, 120.0, 1056.0) + kBottomMargin}), kMargin, y + kBetween);

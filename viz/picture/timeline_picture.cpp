@@ -63,7 +63,7 @@ Scene timeline_picture(const scheduler::Plan& plan, const sim::SimResult& result
   const Axis axis{0, std::max(end_us, 1e-9), left, size.width, false, Unit::time_us};
   scene.shapes.push_back(Rect{left, 0, size.width - left, height, Paint::panel});
   bottom_axis(scene, axis, height, 0);
-  const TimelineIndex index = index_timeline(result, plan, ColourBy::queries);
+  const TimelineIndex index = index_timeline(result, plan);
   TimelineWindow window;
   window.end_us = axis.high;
   window.lane_count = static_cast<std::int32_t>(index.lanes.size());
@@ -147,20 +147,7 @@ Scene split_picture(const sim::SmTimeReasons& reasons, const PictureSize& size) 
 }
 
 std::vector<LegendEntry> timeline_legend(const scheduler::Plan& plan, const sim::SimResult& result) {
-  std::int64_t most = 1;
-  bool padding = false;
-  for (const scheduler::Task& task : plan.tasks) {
-    most = std::max<std::int64_t>(most, task.queries.size());
-    padding |= task.kind == scheduler::TaskKind::padding;
-  }
-  std::vector<LegendEntry> entries = queries_legend(most);
-  if (plan.steps.size() > 0) entries.push_back({Paint::merge, "merge"});
-  if (padding) entries.push_back({Paint::fixed, "empty CTA"});
-  const bool gaps = std::any_of(result.timeline.spans.begin(), result.timeline.spans.end(), [](const scheduler::Span& s) {
-    return s.kind == scheduler::SpanKind::launch_gap || s.kind == scheduler::SpanKind::barrier;
-  });
-  if (gaps) entries.push_back({Paint::few, "launch gap, barrier"});
-  return entries;
+  return colour_legend(plan, result, ColourBy::queries);
 }
 
 Scene legend_picture(const std::string& name, const std::vector<LegendEntry>& entries, double width) {

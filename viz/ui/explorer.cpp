@@ -19,7 +19,8 @@ void add_key(std::vector<Action>& actions, unsigned sign, const Session& session
     case 'd': actions.push_back(Pan{Plane::time, kStep, 0}); break;
     case 'f': actions.push_back(FitAll{}); break;
     case 'g': actions.push_back(FitSelection{}); break;
-    case 'c': actions.push_back(SetColourBy{session.look.colour_by == ColourBy::queries ? ColourBy::bound : ColourBy::queries}); break;
+    case 'c': actions.push_back(SetColourBy{static_cast<ColourBy>((static_cast<int>(session.look.colour_by) + 1) % kColourings)}); break;
+    case 'm': actions.push_back(session.look.range ? Measure{} : Measure{session.look.time}); break;
     case 't': actions.push_back(SetTheme{session.look.theme == Theme::dark ? Theme::light : Theme::dark}); break;
     case 'b': actions.push_back(Choose{{Knob::compare, SideId::a, {}, session.settings.compare ? 0.0 : 1.0}, false}); break;
     case 'x': actions.push_back(Choose{{Knob::swap, SideId::a, {}, 0}, false}); break;
@@ -34,6 +35,7 @@ void add_key(std::vector<Action>& actions, unsigned sign, const Session& session
     case '5': actions.push_back(ShowInsight{Insight::why}); break;
     case '6': actions.push_back(ShowInsight{Insight::helps}); break;
     case '7': actions.push_back(ShowInsight{Insight::roofline}); break;
+    case '8': actions.push_back(ShowInsight{Insight::fit}); break;
     case '?': actions.push_back(ShowHelp{!session.look.help}); break;
     default: break;
   }

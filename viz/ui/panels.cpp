@@ -119,7 +119,7 @@ void plane_panels(const PanelContext& c) {
   const Outcome& o = c.outcome;
   ui.begin_card("forest", c.regions.forest, "Prefix forest", "across: requests · down: tokens");
   ViewSize size = room(c);
-  const Scene legend = o.forest == nullptr ? Scene{} : step_legend("saved", saving_scale(*o.forest, o.forest_index.bytes_per_token).legend(), size.width);
+  const Scene legend = o.forest == nullptr ? Scene{} : step_legend("saved", saving_scale(*o.forest, o.forest_index.bytes_per_token).legend(), size.width).scene;
   size.height = std::max(40.0, size.height - legend.height - 6);
   Widgets::Pointer p = ui.picture("forest picture", forest_view(c.session, o, size));
   const Item node = p.over ? forest_item_at(c.session, o, size, p.x, p.y) : Item{};
@@ -133,14 +133,22 @@ void plane_panels(const PanelContext& c) {
   ui.begin_card("plan", c.regions.cover, c.session.settings.compare ? fmt::format("Plan {}", side_name(side)).c_str() : "Plan", "boxes: what a task reads");
   size = room(c);
   const bool shown = o.side(side).shown();
-  const Scene queries = shown ? step_legend("queries", timeline_legend(*o.side(side).plan, o.side(side).explanation.result), size.width) : Scene{};
-  size.height = std::max(40.0, size.height - queries.height - 6);
+  StepLegend legend_of_tasks;
+  if (shown) {
+    const ColourBy by = c.session.look.colour_by;
+    legend_of_tasks = step_legend(std::string(colour_by_name(by)), colour_legend(*o.side(side).plan, o.side(side).explanation.result, by), size.width, c.session.look.isolated);
+  }
+  size.height = std::max(40.0, size.height - legend_of_tasks.scene.height - 6);
   p = ui.picture("plan picture", cover_view(c.session, o, side, size));
   const Item task = p.over ? cover_item_at(c.session, o, side, size, p.x, p.y) : Item{};
   if (p.clicked) c.act(Select{task, side});
   if (p.over && !p.dragged) ui.tooltip(facts_of(o, side, task), "click to select");
   move_plane(c, p, Plane::forest, plane_area(size));
-  if (shown) ui.picture("plan legend", queries);
+  if (shown) {
+    const Widgets::Pointer over = ui.picture("plan legend", legend_of_tasks.scene);
+    const Paint paint = over.over ? legend_of_tasks.at(over.x, over.y) : Paint::none;
+    if (over.clicked) c.act(Isolate{paint});
+  }
   ui.end_card();
 }
 
@@ -148,6 +156,13 @@ void facts_panel(const PanelContext& c) {
   Widgets& ui = c.ui;
   const Item item = c.session.selection;
   const SideId side = c.session.selected_side;
+  if (c.session.look.range) {
+    const Facts range = range_facts(c.outcome, *c.session.look.range);
+    ui.begin_card("facts", c.regions.facts, range.title.c_str());
+    ui.facts(range);
+    ui.end_card();
+    return;
+  }
   const Facts facts = facts_of(c.outcome, side, item);
   if (!facts.title.empty()) {
     ui.begin_card("facts", c.regions.facts, facts.title.c_str());
@@ -170,25 +185,32 @@ void facts_panel(const PanelContext& c) {
   ui.end_card();
 }
 
+namespace {
+
+/// Points that stand for tasks of the side whose controls are shown.
+void points_picture(const PanelContext& c, const char* name, const Scene& scene) {
+  const SideId side = c.session.look.edited;
+  const Widgets::Pointer p = c.ui.picture(name, scene);
+  const Item item = p.over ? item_near(scene, p.x, p.y, 4) : Item{};
+  if (p.clicked) c.act(Select{item, side});
+  if (p.over) c.ui.tooltip(facts_of(c.outcome, side, item), "click to select");
+}
+
+}  // namespace
+
 void insight_panel(const PanelContext& c) {
   Widgets& ui = c.ui;
   ui.begin_card("insight", c.regions.insight, nullptr);
-  const std::vector<std::string> names = {"Why", "What helps", "Roofline"};
+  std::vector<std::string> names = {"Why", "What helps", "Roofline"};
+  if (c.outcome.sides[1].measurement != nullptr) names = {"Why", "Helps", "Roofline", "Fit"};
   if (const auto picked = ui.segments("insight", names, static_cast<std::size_t>(c.session.look.insight))) c.act(ShowInsight{static_cast<Insight>(*picked)});
   ImGui::Dummy({0, ui.px(2)});
   const ViewSize size = room(c);
   switch (c.session.look.insight) {
     case Insight::why: ui.picture("why picture", why_view(c.outcome, size)); break;
     case Insight::helps: ui.picture("helps picture", helps_view(c.outcome, size)); break;
-    case Insight::roofline: {
-      const Scene scene = roofline_view(c.session, c.outcome, size);
-      const SideId side = c.session.look.edited;
-      const Widgets::Pointer p = ui.picture("roofline picture", scene);
-      const Item item = p.over ? item_near(scene, p.x, p.y, 4) : Item{};
-      if (p.clicked) c.act(Select{item, side});
-      if (p.over) ui.tooltip(facts_of(c.outcome, side, item), "click to select");
-      break;
-    }
+    case Insight::roofline: points_picture(c, "roofline picture", roofline_view(c.session, c.outcome, size)); break;
+    case Insight::fit: points_picture(c, "fit picture", fit_view(c.session, c.outcome, size)); break;
   }
   ui.end_card();
 }
@@ -198,8 +220,8 @@ void help_panel(const PanelContext& c) {
   Widgets& ui = c.ui;
   static const std::vector<std::pair<const char*, const char*>> kKeys = {
       {"wheel, W S", "zoom"}, {"drag, A D", "move"}, {"F", "show all"}, {"G", "show the selection"}, {"Esc", "select nothing"},
-      {"Ctrl Z, Ctrl Y", "undo, redo"}, {"B", "compare or one side"}, {"X", "swap the sides"}, {"E", "edit the other side"}, {"C", "colour by queries or bound"},
-      {"1 2 3 4", "timeline, tasks, nodes, requests"}, {"5 6 7", "why, what helps, roofline"}, {"P", "decode on, or stop"}, {". ,", "16 tokens on, back"}, {"T", "dark or light"}, {"Tab, arrows", "from control to control"},
+      {"Ctrl Z, Ctrl Y", "undo, redo"}, {"B", "compare or one side"}, {"X", "swap the sides"}, {"E", "edit the other side"}, {"C", "next colouring; click a legend's colour for it alone"}, {"M, Shift drag", "measure what is shown, or a range of time"},
+      {"1 2 3 4", "timeline, tasks, nodes, requests"}, {"5 6 7 8", "why, what helps, roofline, fit to a measurement"}, {"P", "decode on, or stop"}, {". ,", "16 tokens on, back"}, {"T", "dark or light"}, {"Tab, arrows", "from control to control"},
       {"Ctrl click", "type a slider's value"}, {"?", "these keys"},
   };
   const ImVec2 size = ImGui::GetIO().DisplaySize;

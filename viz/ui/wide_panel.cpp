@@ -14,12 +14,17 @@ void timeline_tab(const PanelContext& c, ViewSize size) {
   const Widgets::Pointer p = ui.picture("timeline picture", timeline_view(c.session, o, size));
   const TimelineHit hit = p.over ? timeline_item_at(c.session, o, size, p.x, p.y) : TimelineHit{};
   if (p.clicked) c.act(Select{hit.item, hit.side});
-  if (p.over && !p.dragged) ui.tooltip(facts_of(o, hit.side, hit.item), "click to select");
+  if (p.over && !p.dragged) ui.tooltip(hit.path != nullptr ? path_facts(*hit.path) : facts_of(o, hit.side, hit.item), "click to select");
   const TimelinePlaces places = timeline_places(o, size);
   if (places.tracks.empty()) return;
   const Area lanes = places.tracks.front().lanes;
   if (p.wheel != 0) c.act(Zoom{Plane::time, p.wheel > 0 ? 0.8 : 1.25, std::clamp((p.x - lanes.x) / lanes.w, 0.0, 1.0), 0.5});
-  if (p.dragged && p.dx != 0) c.act(Pan{Plane::time, -p.dx / lanes.w, 0});
+  const auto share = [&](double x) { return c.session.look.time.begin + std::clamp((x - lanes.x) / lanes.w, 0.0, 1.0) * c.session.look.time.size(); };
+  if (p.dragged && p.shift) {
+    c.act(Measure{Span1{share(p.from_x), share(p.x)}});
+  } else if (p.dragged && p.dx != 0) {
+    c.act(Pan{Plane::time, -p.dx / lanes.w, 0});
+  }
   if (p.double_clicked) c.act(FitAll{});
 }
 
@@ -106,10 +111,11 @@ void wide_panel(const PanelContext& c) {
   if (const auto picked = ui.segments("wide", names, static_cast<std::size_t>(c.session.look.panel))) c.act(ShowPanel{static_cast<Panel>(*picked)});
   const double scale = static_cast<double>(ui.px(1));
   if (c.session.look.panel == Panel::timeline) {
-    const float width = ImGui::CalcTextSize("queriesbound").x + 4 * ImGui::GetStyle().FramePadding.x + ui.px(3);
-    ImGui::SameLine(ui.px(c.regions.wide.w - 12) - width);
-    const bool by_bound = c.session.look.colour_by == ColourBy::bound;
-    if (const auto picked = ui.segments("colour", {"queries", "bound"}, by_bound ? 1 : 0)) c.act(SetColourBy{static_cast<ColourBy>(*picked)});
+    const std::string shown = fmt::format("Colour: {}", colour_by_name(c.session.look.colour_by));
+    ImGui::SameLine(ui.px(c.regions.wide.w - 12) - ImGui::CalcTextSize(shown.c_str()).x - 2 * ImGui::GetStyle().FramePadding.x);
+    std::vector<std::string> colourings;
+    for (int i = 0; i < kColourings; ++i) colourings.emplace_back(colour_by_name(static_cast<ColourBy>(i)));
+    if (const auto picked = ui.menu("colour", colourings, shown)) c.act(SetColourBy{static_cast<ColourBy>(*picked)});
     ImGui::Dummy({0, ui.px(0)});
     const ImVec2 left = ImGui::GetContentRegionAvail();
     timeline_tab(c, {static_cast<double>(left.x) / scale, std::max(60.0, static_cast<double>(left.y) / scale)});

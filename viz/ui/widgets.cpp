@@ -127,9 +127,11 @@ std::optional<std::size_t> Widgets::combo(const char* label_text, const std::vec
   return picked;
 }
 
-std::optional<std::size_t> Widgets::menu(const char* label, const std::vector<std::string>& entries) {
+std::optional<std::size_t> Widgets::menu(const char* label, const std::vector<std::string>& entries, const std::string& shown) {
   std::optional<std::size_t> picked;
-  if (button(label)) ImGui::OpenPopup(label);
+  const std::string text = shown.empty() ? std::string(label) : fmt::format("{}##{}", shown, label);
+  if (button(text.c_str())) ImGui::OpenPopup(label);
+  note(label);
   ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, {px(12), px(10)});
   if (ImGui::BeginPopup(label)) {
     for (std::size_t i = 0; i < entries.size(); ++i) {
@@ -193,6 +195,8 @@ Widgets::Pointer Widgets::picture(const char* name, const Scene& scene) {
   draw(scene, sink);
   const ImGuiIO& io = ImGui::GetIO();
   pointer.over = ImGui::IsItemHovered();
+  pointer.shift = io.KeyShift;
+  pointer.from_x = static_cast<double>((io.MouseClickedPos[0].x - origin.x) / scale_);
   pointer.x = static_cast<double>((io.MousePos.x - origin.x) / scale_);
   pointer.y = static_cast<double>((io.MousePos.y - origin.y) / scale_);
   if (ImGui::IsItemActive() && ImGui::IsMouseDragging(0, px(3))) {

@@ -42,8 +42,8 @@ class Widgets {
     bool whole = false, log = false;
     const char* format = "%.4g";
   };
-  /// A button that opens a list.
-  std::optional<std::size_t> menu(const char* label, const std::vector<std::string>& entries);
+  /// A button that opens a list; `shown` stands on it in place of its name.
+  std::optional<std::size_t> menu(const char* label, const std::vector<std::string>& entries, const std::string& shown = {});
   /// A line of text; the new one while it is typed.
   std::optional<std::string> input(const char* name, const char* hint, const std::string& text, double width);
   /// True while it changes `value`.
@@ -51,8 +51,9 @@ class Widgets {
 
   /// What the mouse does over a picture; places are pixels at scale 1 from its corner.
   struct Pointer {
-    bool over = false, clicked = false, dragged = false, double_clicked = false;
+    bool over = false, clicked = false, dragged = false, double_clicked = false, shift = false;
     double x = 0, y = 0, dx = 0, dy = 0, wheel = 0;
+    double from_x = 0;  ///< where the button was pressed
   };
   Pointer picture(const char* name, const Scene& scene);
   void tooltip(const Facts& facts, const std::string& hint);

@@ -1,0 +1,21 @@
+// What the colour of a task says: how many it serves, what limits it, which kernel runs it, how deep, which node or whose it is.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "sim/simulator.h"
+#include "viz/model/sharing.h"
+
+namespace espalier::viz {
+
+enum class ColourBy : std::uint8_t { queries, bound, kernel, depth, node, request };
+inline constexpr int kColourings = static_cast<int>(ColourBy::request) + 1;
+std::string_view colour_by_name(ColourBy colour_by);
+
+/// By task id. Nodes and requests take turns with few colours, so that neighbours differ; tasks that have to do with several are grey.
+std::vector<Paint> task_paints(const scheduler::Plan& plan, const sim::SimResult& result, ColourBy colour_by);
+/// What the colours of task_paints() mean, then merges, empty CTAs and gaps where there are any.
+std::vector<LegendEntry> colour_legend(const scheduler::Plan& plan, const sim::SimResult& result, ColourBy colour_by);
+
+}  // namespace espalier::viz
