@@ -65,6 +65,7 @@ struct ExportCommand {
   std::string theme = "auto";  ///< svg, png: light, dark, auto (the reader's preference; png: light)
   double scale = 2;            ///< png
   std::string font = "best";   ///< png: or builtin
+  std::string beside;          ///< html, perfetto: a second plan
   std::string output = "-";
 };
 int run_export(const ExportCommand& command);
@@ -84,6 +85,7 @@ struct ViewCommand {
   std::string font = "best";   ///< or builtin: the same picture on every machine
   std::string select;          ///< node:3, request:7, task:12, merge:0
   std::string panel, insight;  ///< tabs to open
+  std::string look;            ///< the rest of a view, see viz/explore/look_text.h
 };
 int run_view(const ViewCommand& command);
 

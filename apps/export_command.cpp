@@ -29,7 +29,20 @@ traces::PrefixForest read_one_forest(std::string_view text, const ExportCommand&
   return std::move(forests.front());
 }
 
+/// Each on its own device: that of its file, or the one or two given.
+std::string written_pair(const std::string& text, const ExportCommand& command) {
+  const scheduler::Plan a = scheduler::read_plan(text, command.file.plan), b = load_plan(command.beside);
+  const std::vector<std::string>& devices = command.file.devices;
+  if (devices.size() > 2) throw core::usage_error("--device: expected one, or one for each plan");
+  const costmodel::DeviceSpec on_a = costmodel::find_device(devices.empty() ? a.provenance.device : devices.front());
+  const costmodel::DeviceSpec on_b = costmodel::find_device(devices.empty() ? b.provenance.device : devices.back());
+  require_valid(a, on_a);
+  require_valid(b, on_b);
+  return export_pair({a, on_a}, {b, on_b}, command.format);
+}
+
 std::string written(const std::string& text, const ExportCommand& command) {
+  if (!command.beside.empty()) return written_pair(text, command);
   const ExportOptions options{command.format, command.table, command.theme, command.scale, command.font};
   if (is_plan(text)) {
     const scheduler::Plan plan = scheduler::read_plan(text, command.file.plan);

@@ -1,12 +1,16 @@
 #include "apps/exports.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <optional>
 
+#include "apps/pair_page.h"
 #include "apps/plan_page.h"
 #include "core/error.h"
 #include "core/text.h"
 #include "scheduler/plan_graph.h"
+#include "scheduler/trace_events.h"
 #include "viz/model/tables.h"
 #include "viz/picture/pictures.h"
 #include "viz/scene/svg.h"
@@ -64,6 +68,18 @@ std::string export_plan(const scheduler::Plan& plan, const costmodel::DeviceSpec
   if (options.format == "csv") return table_of(plan, run.result, options.table);
   if (options.format == "perfetto") return scheduler::write_trace_events(run.result.timeline, plan);
   throw core::usage_error(core::unknown_name("export format", options.format, export_formats()));
+}
+
+std::string export_pair(const PlanOnDevice& a, const PlanOnDevice& b, const std::string& format) {
+  sim::SimOptions options;
+  options.timeline = true;
+  if (format != "html" && format != "perfetto") throw core::usage_error(core::unknown_name("export format of two plans", format, {"html", "perfetto"}));
+  const sim::Explanation of_a = format == "html" ? sim::explain(a.plan, a.device, options) : sim::explain_run(a.plan, a.device, options);
+  const sim::Explanation of_b = sim::explain_run(b.plan, b.device, options);
+  if (format == "html") return pair_page({a.plan, a.device, of_a}, {b.plan, b.device, of_b});
+  const std::string name_a = fmt::format("A {}", a.plan.provenance.strategy), name_b = fmt::format("B {}", b.plan.provenance.strategy);
+  const scheduler::TracedRun runs[] = {{name_a, &of_a.result.timeline, &a.plan}, {name_b, &of_b.result.timeline, &b.plan}};
+  return scheduler::write_trace_events(runs);
 }
 
 std::string export_forest(const traces::PrefixForest& forest, const traces::HeadConfig& heads, const ExportOptions& options) {

@@ -20,6 +20,13 @@ const std::vector<std::string>& export_formats();
 /// Throws Error (usage) for unknown names and for what was left out of this build.
 std::string export_plan(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const ExportOptions& options);
 
+/// Two plans beside each other: html, perfetto.
+struct PlanOnDevice {
+  const scheduler::Plan& plan;
+  const costmodel::DeviceSpec& device;
+};
+std::string export_pair(const PlanOnDevice& a, const PlanOnDevice& b, const std::string& format);
+
 /// A forest alone: svg, png; csv of nodes or requests.
 std::string export_forest(const traces::PrefixForest& forest, const traces::HeadConfig& heads, const ExportOptions& options);
 

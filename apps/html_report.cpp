@@ -98,8 +98,8 @@ std::string index_html(const std::vector<ReportSection>& sections, bool devices)
     const bool served = best.served() > 0;
     out += fmt::format("<tr><td><a href=\"#{}\">{}</a> <span class=\"p{}\">{}</span></td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>"
                        "<td class=\"n wide\">{:.2f}</td><td class=\"n wide\">{}</td></tr>\n",
-                       section_anchor(i), html_text(best.input), static_cast<int>(viz::Paint::muted), devices ? html_text(best.device) : "",
-                       served ? html_text(best.strategy) : "none", served ? html_time(best.time_us) : "–",
+                       section_anchor(i), html_name(best.input), static_cast<int>(viz::Paint::muted), devices ? html_text(best.device) : "",
+                       served ? html_name(best.strategy) : "none", served ? html_time(best.time_us) : "–",
                        best.speedup ? fmt::format("{:.2f}×", *best.speedup) : "–", best.dedupe,
                        served ? fmt::format("{:.0f} %", 100 * best.share_of_bound) : "–");
   }

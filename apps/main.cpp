@@ -155,6 +155,7 @@ void add_export(CLI::App& app, Commands& c, int& code) {
   add_device(*exported, c.exported.file.devices);
   add_heads(*exported, c.exported.heads);
   exported->add_option("--snapshot", c.exported.snapshot, "the one of a forest file with several");
+  exported->add_option("--beside", c.exported.beside, "html, perfetto: a second plan beside the first; --device given twice: of each");
   exported->add_option("--table", c.exported.table, "csv: tasks, nodes or requests");
   exported->add_option("--theme", c.exported.theme, "svg, png: light, dark, or auto (the reader's preference; png: light)")->capture_default_str();
   exported->add_option("--scale", c.exported.scale, "png: pixels of a unit")->check(CLI::Range(0.5, 4.0))->capture_default_str();
@@ -178,8 +179,9 @@ void add_view(CLI::App& app, Commands& c, int& code) {
   view->add_option("--theme", c.view.theme, "dark or light")->capture_default_str();
   view->add_option("--font", c.view.font, "best (of those installed) or builtin (the same on every machine)")->capture_default_str();
   view->add_option("--select", c.view.select, "node:N, request:N, task:N or merge:N");
-  view->add_option("--panel", c.view.panel, "timeline, tasks, nodes or requests");
+  view->add_option("--panel", c.view.panel, "timeline, tasks, nodes, requests or strategies");
   view->add_option("--insight", c.view.insight, "why, helps, roofline or fit");
+  view->add_option("--look", c.view.look, "the rest of a view as \"Copy its command\" says it: colour=bound,time=0.2:0.4,sides=1,decoded=16, …");
   view->callback([&] { code = apps::run_view(c.view); });
 }
 

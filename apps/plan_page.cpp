@@ -50,6 +50,8 @@ std::string pictures_html(const scheduler::Plan& plan, const costmodel::DeviceSp
   return out + "</table>\n";
 }
 
+}  // namespace
+
 std::string helps_html(const sim::Explanation& explanation) {
   std::vector<sim::Sensitivity> all = explanation.sensitivities;
   std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.gain > b.gain; });
@@ -61,12 +63,14 @@ std::string helps_html(const sim::Explanation& explanation) {
   return out + "</table>\n";
 }
 
-}  // namespace
+std::string page_head(const std::string& title) {
+  return "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" + html_text(title) +
+         " · Espalier</title>\n<style>" + page_css() + "</style></head>\n<body>\n<h1>" + html_text(title) + "</h1>\n<section class=\"only\">\n";
+}
 
 std::string plan_page(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const sim::Explanation& explanation) {
   const std::string title = plan.provenance.strategy + " on " + device.name;
-  std::string out = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" +
-                    html_text(title) + " · Espalier</title>\n<style>" + page_css() + "</style></head>\n<body>\n<h1>" + html_text(title) + "</h1>\n<section class=\"only\">\n";
+  std::string out = page_head(title);
   out += figures_html(plan, device, explanation.result) + pictures_html(plan, device, explanation) + helps_html(explanation);
   return out + fmt::format("</section>\n<footer><p class=\"remark\">{}; heads {}; plan {}. All times are simulated, none is measured.</p></footer>\n</body></html>\n",
                            html_text(plan.forest.name), html_text(traces::heads_text(plan.heads)), core::hash_text(plan.hash));

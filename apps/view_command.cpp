@@ -3,17 +3,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include "apps/exports.h"
 #include "apps/host_calibration.h"
 #include "apps/plan_files.h"
+#include "apps/view_files.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
-#include "kernels/host_model.h"
 #include "traces/families.h"
 #include "traces/import.h"
-#include "viz/explore/session.h"
+#include "viz/explore/look_text.h"
 #ifdef ESPALIER_HAS_EXPLORER
 #include "viz/ui/offscreen.h"
 #ifdef ESPALIER_HAS_WINDOW
@@ -25,54 +26,6 @@ namespace espalier::apps {
 namespace {
 
 using viz::Session;
-
-bool begins_with_schema(std::string_view text, std::string_view schema) {
-  constexpr std::size_t kHead = 200;
-  return text.substr(0, kHead).find(schema) != std::string_view::npos;
-}
-
-void give_forest(viz::Given& given, traces::PrefixForest forest) { given.forests.push_back(std::make_shared<const traces::PrefixForest>(std::move(forest))); }
-
-/// Side B becomes a run of the plan on show. What ran on this machine's cores is simulated in the form in which they run it.
-void open_measurement(Session& session, const std::string& text, const std::string& file) {
-  if (session.given.plan == nullptr) throw core::usage_error(fmt::format("{} is a measurement: open the plan that was measured first", file));
-  auto measurement = std::make_shared<scheduler::Measurement>(scheduler::read_measurement(text, file, *session.given.plan));
-  if (measurement->timeline.spans.empty()) throw core::bad_input(file, "a measurement with a timeline, as run --backend host writes it", "none");
-  if (measurement->backend == "host") {
-    const costmodel::DeviceSpec device = viz::device_of(session.settings.a, session.given);
-    if (device.name == session.given.plan->provenance.device) {
-      throw core::usage_error(fmt::format("{} was measured on this machine's cores: give --device host, or the file that calibrate wrote for them", file));
-    }
-    session.given.plan = std::make_shared<const scheduler::Plan>(kernels::as_host_plan(*session.given.plan));
-  }
-  measurement->timeline.plan_hash = session.given.plan->hash;
-  session.given.measurement = std::move(measurement);
-  session.settings.measured = session.settings.given_plan = session.settings.compare = true;
-}
-
-/// A plan, a block table, or forests: whatever the file says it is. A measurement joins the plan that is there.
-void open_file(Session& session, const ViewCommand& command) {
-  const std::string text = core::read_file(command.file);
-  if (begins_with_schema(text, "\"measurement/")) return open_measurement(session, text, command.file);
-  if (begins_with_schema(text, "\"plan/")) {
-    scheduler::Plan plan = scheduler::read_plan(text, command.file);
-    session.settings.heads = plan.heads;
-    session.settings.model.clear();
-    const auto& all = scheduler::strategies();
-    const auto same = [&](const scheduler::Strategy* s) { return s->info().name == plan.provenance.strategy; };
-    if (std::any_of(all.begin(), all.end(), same)) session.settings.a.strategy = plan.provenance.strategy;
-    session.settings.a.device = plan.provenance.device;
-    session.settings.given_plan = true;
-    give_forest(session.given, plan.forest);
-    session.given.plan = std::make_shared<const scheduler::Plan>(std::move(plan));
-  } else if (begins_with_schema(text, "\"block_table/")) {
-    give_forest(session.given, traces::read_block_table(text, command.file));
-  } else {
-    for (traces::PrefixForest& forest : traces::read_forests(text, command.file, command.inputs.snapshot)) give_forest(session.given, std::move(forest));
-    if (session.given.forests.empty()) throw core::bad_input(command.file, "at least one forest", "none");
-  }
-  session.settings.family.clear();
-}
 
 bool names_inputs(const InputOptions& o) {
   return !(o.forests.empty() && o.traces.empty() && o.trees.empty() && o.families.empty() && o.suites.empty() && o.block_tables.empty());
@@ -102,11 +55,28 @@ void choose_family(viz::Settings& settings, const std::string& spec, std::uint64
   }
 }
 
+/// The options again that name inputs; empty where they are more than names.
+std::string source_of(const InputOptions& o) {
+  if (!o.traces.empty() || !o.families.empty()) return "";
+  std::string source;
+  const auto add = [&](const char* option, const std::vector<std::string>& names) {
+    for (const std::string& name : names) source += fmt::format("{}--{} '{}'", source.empty() ? "" : " ", option, name);
+  };
+  add("forest", o.forests);
+  add("tree", o.trees);
+  add("suite", o.suites);
+  add("block-table", o.block_tables);
+  if (o.snapshot) source += fmt::format(" --snapshot {}", *o.snapshot);
+  if (o.page_size != 1) source += fmt::format(" --page-size {}", o.page_size);
+  return source;
+}
+
 void choose_batch(Session& session, const ViewCommand& command) {
-  if (!command.file.empty()) return open_file(session, command);
+  if (!command.file.empty()) return open_in_view(session, command.file, command.inputs.snapshot);
   if (!names_inputs(command.inputs)) return;
   if (names_one_family(command.inputs)) return choose_family(session.settings, command.inputs.families.front(), command.inputs.seed);
   session.settings.family.clear();
+  session.given.source = source_of(command.inputs);
   for (Input& input : load_inputs(command.inputs)) {
     if (input.forest.name.empty()) input.forest.name = input.source;
     give_forest(session.given, std::move(input.forest));
@@ -160,14 +130,6 @@ Choice one_of(const char* kind, const std::string& name, const std::vector<std::
   return static_cast<Choice>(at - names.begin());
 }
 
-viz::Item item_of(const std::string& text) {
-  const std::size_t colon = text.find(':');
-  const auto kind = one_of<viz::ItemKind>("kind of item", text.substr(0, colon), {"none", "node", "request", "task", "merge"});
-  const auto index = colon == std::string::npos ? std::nullopt : core::parse_integer(text.substr(colon + 1));
-  if (!index || *index < 0 || *index > INT32_MAX) throw core::usage_error(fmt::format("--select: expected kind:number, got '{}'", text));
-  return {kind, static_cast<std::int32_t>(*index)};
-}
-
 Session session_of(const ViewCommand& command) {
   Session session;
   choose_batch(session, command);
@@ -187,9 +149,11 @@ Session session_of(const ViewCommand& command) {
     session.look.insight = viz::Insight::fit;
   }
   session.look.theme = one_of<viz::Theme>("theme", command.theme, {"light", "dark"});
-  if (!command.panel.empty()) session.look.panel = one_of<viz::Panel>("panel", command.panel, {"timeline", "tasks", "nodes", "requests"});
+  if (!command.panel.empty()) session.look.panel = one_of<viz::Panel>("panel", command.panel, {"timeline", "tasks", "nodes", "requests", "strategies"});
   if (!command.insight.empty()) session.look.insight = one_of<viz::Insight>("insight", command.insight, {"why", "helps", "roofline", "fit"});
-  if (!command.select.empty()) session.selection = item_of(command.select);
+  if (!command.select.empty()) session.selection = viz::read_item(command.select, "--select");
+  if (!command.look.empty()) viz::read_look(session, command.look, "--look");
+  if (!command.file.empty() && !command.measured.empty()) session.given.source += fmt::format(" --measured '{}'", command.measured);
   return session;
 }
 
@@ -212,31 +176,64 @@ viz::OffscreenOptions offscreen_options(const ViewCommand& command) {
 }
 
 #ifdef ESPALIER_HAS_WINDOW
-viz::WindowOptions window_options(const ViewCommand& command) {
-  return {offscreen_options(command), [](Session& session, const std::string& path) {
-            if (session.given.plan != nullptr && begins_with_schema(core::read_file(path), "\"measurement/")) {
-              ViewCommand measured;
-              measured.file = path;
-              return open_file(session, measured);
-            }
-            Session fresh;
-            fresh.look.theme = session.look.theme;
-            ViewCommand dropped;
-            dropped.file = path;
-            open_file(fresh, dropped);
-            choose_sides(fresh, dropped);
-            session = std::move(fresh);
-          },
-          [](const Session& session, const viz::Outcome& outcome, const std::string& format) {
-            const viz::SideOutcome& side = outcome.side(session.look.edited);
-            if (!side.shown()) throw core::usage_error("there is no plan to write");
-            ExportOptions options;
-            options.format = format;
-            const std::string name = fmt::format("espalier.{}", format == "perfetto" ? "trace.json" : format == "plan" ? "plan.json" : format);
-            core::write_file(name, export_plan(*side.plan, side.device, options));
-            return fmt::format("{} is written to {}", side.title, name);
-          }};
+/// Writes into the current folder; returns the sentence to show.
+std::string save(const Session& session, const viz::Outcome& outcome, const std::string& format) {
+  const viz::SideOutcome &a = outcome.sides[0], &b = outcome.sides[1], &side = outcome.side(session.look.edited);
+  if (format.starts_with("both.")) {
+    if (!a.shown() || !b.shown()) throw core::usage_error("there aren't two plans to write");
+    if (b.measurement != nullptr) throw core::usage_error("a measured run isn't simulated: write side A alone");
+    const std::string of = format.substr(5), name = of == "perfetto" ? "espalier.both.trace.json" : fmt::format("espalier.both.{}", of);
+    core::write_file(name, export_pair({*a.plan, a.device}, {*b.plan, b.device}, of));
+    return fmt::format("{} and {} are written to {}", a.title, b.title, name);
+  }
+  if (!side.shown()) throw core::usage_error("there is no plan to write");
+  ExportOptions options;
+  options.format = format;
+  const std::string name = fmt::format("espalier.{}", format == "perfetto" ? "trace.json" : format == "plan" ? "plan.json" : format);
+  core::write_file(name, export_plan(*side.plan, side.device, options));
+  return fmt::format("{} is written to {}", side.title, name);
 }
+
+/// A dropped file: measurements join their plan, all else begins anew.
+void drop(Session& session, const std::string& path) {
+  if (session.given.plan != nullptr && is_measurement(path)) return open_in_view(session, path);
+  Session fresh;
+  fresh.look.theme = session.look.theme;
+  open_in_view(fresh, path);
+  choose_sides(fresh, {});
+  session = std::move(fresh);
+}
+
+/// Opens the command's file again when it has been written since; what is looked at stays.
+class FileWatch {
+ public:
+  explicit FileWatch(ViewCommand command) : command_(std::move(command)) { (void)changed(); }
+  bool operator()(Session& session) {
+    if (command_.file.empty() || command_.file == "-" || !changed()) return false;
+    Session fresh = session_of(command_);
+    fresh.look = session.look;
+    fresh.kept = session.kept;
+    session = std::move(fresh);
+    return true;
+  }
+
+ private:
+  bool changed() {
+    bool any = false;
+    for (std::size_t i = 0; i < 2; ++i) {
+      std::error_code failed;
+      const auto time = std::filesystem::last_write_time(i == 0 ? command_.file : command_.measured, failed);
+      if (failed) continue;
+      any |= time != seen_[i];
+      seen_[i] = time;
+    }
+    return any;
+  }
+  ViewCommand command_;
+  std::filesystem::file_time_type seen_[2] = {};
+};
+
+viz::WindowOptions window_options(const ViewCommand& command) { return {offscreen_options(command), drop, FileWatch(command), save}; }
 
 int show_window(Session session, const ViewCommand& command) {
   viz::run_window(std::move(session), window_options(command));

@@ -90,6 +90,33 @@ TEST_F(View, ExportsPicturesAndPages) {
   EXPECT_EQ(run("export html wrong.json -o d.html").code, 3);
 }
 
+TEST_F(View, ExportsTwoPlansBesideEachOther) {
+  ASSERT_EQ(run("plan --family few_shot:blocks=3 --strategy espalier -o a.json").code, 0);
+  ASSERT_EQ(run("plan --family few_shot:blocks=3 --strategy pat -o b.json").code, 0);
+  ASSERT_EQ(run("export html a.json --beside b.json -o page.html").code, 0);
+  const std::string page = read("page.html");
+  EXPECT_NE(page.find("as fast as"), std::string::npos);
+  EXPECT_EQ(page.find("http"), page.find("http://www.w3.org/2000/svg")) << "nothing from outside";
+  EXPECT_EQ(page.find("<script"), std::string::npos);
+  ASSERT_EQ(run("export perfetto a.json --beside b.json -o trace.json").code, 0);
+  const std::string trace = read("trace.json");
+  for (const char* name : {"\"A espalier: h100-sxm\"", "\"B pat: h100-sxm\"", "\"A espalier: launches\""}) EXPECT_NE(trace.find(name), std::string::npos) << name;
+  EXPECT_EQ(run("export csv a.json --beside b.json -o c.csv").code, 2);
+  EXPECT_EQ(run("export html a.json --beside page.html -o c.html").code, 3);
+}
+
+TEST_F(View, ComparesAMeasuredRunWithItsForecast) {
+  ASSERT_EQ(run("plan --tree '1,4|256,64' --heads 4/1/64 --strategy fasttree -o plan.json").code, 0);
+  ASSERT_EQ(run("run plan.json --backend host --repeats 2 --json run.json").code, 0);
+  const Result r = run("view plan.json --measured run.json --device host --render fit.png");
+  EXPECT_EQ(r.code, 0) << r.err;
+  for (const char* call : {"view plan.json --measured run.json --render x.png", "view --measured run.json --render x.png", "view run.json --render x.png"}) {
+    const Result wrong = run(call);
+    EXPECT_EQ(wrong.code, 2) << call;
+    EXPECT_EQ(lines(wrong.err), 1) << wrong.err;
+  }
+}
+
 TEST_F(View, SaysWhatIsWrongInOneSentence) {
   write("wrong.json", "{\"schema\": \"plan/9\"}");
   write("empty.jsonl", "");
@@ -140,12 +167,16 @@ TEST_F(View, LiveWindowIsUsedAndClosed) {
   ASSERT_TRUE(window.click("Export"));
   const std::string plan = middle(window, "Export/Plan");
   ASSERT_NE(plan, "0 0");
-  const std::string steps = fmt::format("sleep 1500 type t sleep 300 click {} sleep 1500 click {} click {} await espalier.plan.json close", split, menu, plan);
+  const std::string page = middle(window, "Export/Page (HTML)");
+  const std::string steps = fmt::format("sleep 1500 type t sleep 300 click {} sleep 1500 click {} click {} await espalier.plan.json click {} click {} await espalier.html close", split, menu,
+                                        plan, menu, page);
   const Result r = shell(fmt::format("env ASAN_OPTIONS=detect_leaks=0 {} -a -s '-screen 0 1280x800x24' '{}' '{}/espalier' view --select task:3 -- {}", ESPALIER_XVFB_RUN,
                                      ESPALIER_WINDOW_DRIVER, ESPALIER_BINARY_DIR, steps));
   ASSERT_EQ(r.code, 0) << r.err;
   EXPECT_EQ(run("check espalier.plan.json").code, 0);
   EXPECT_NE(read("espalier.plan.json").find("split task 3"), std::string::npos) << "the click on Split counts";
+  ASSERT_EQ(run("export html espalier.plan.json -o command.html").code, 0);
+  EXPECT_EQ(read("espalier.html"), read("command.html")) << "the menu writes what the command writes";
 }
 #endif
 

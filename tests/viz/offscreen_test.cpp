@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <imgui.h>
 
+#include "viz/explore/look_text.h"
 #include "viz/ui/offscreen.h"
 
 namespace espalier::viz {
@@ -232,6 +233,54 @@ TEST(Offscreen, LegendIsolatesAColour) {
   const StepLegend::Swatch second = drawn.swatches.at(1);
   ASSERT_TRUE(window.click("plan legend", (second.area.x + 4) / legend.w, 0.5));
   EXPECT_EQ(window.explorer().session().look.isolated, second.paint);
+}
+
+TEST(Offscreen, PaletteFindsAndDoes) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  window.type('/');
+  ASSERT_TRUE(window.explorer().session().look.palette);
+  window.settle();
+  for (const char sign : std::string("colour by kernel")) window.type(sign);
+  EXPECT_EQ(window.explorer().session().look.palette_text, "colour by kernel");
+  window.control_key('\r');
+  EXPECT_EQ(window.explorer().session().look.colour_by, ColourBy::kernel);
+  EXPECT_FALSE(window.explorer().session().look.palette);
+  window.type('/');
+  window.settle();
+  window.control_key('\x1b');
+  EXPECT_FALSE(window.explorer().session().look.palette);
+}
+
+TEST(Offscreen, ARowOfStrategiesIsTried) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  ASSERT_TRUE(window.click("wide/Strategies"));
+  const auto& ranking = window.explorer().outcome().ranking;
+  ASSERT_EQ(ranking.size(), scheduler::strategies().size());
+  const std::string first = ranking.front().name;
+  ASSERT_TRUE(window.click("row 0", 0.1, 0.5));
+  EXPECT_EQ(window.explorer().session().settings.a.strategy, first);
+  EXPECT_EQ(window.explorer().outcome().side(SideId::a).title, first);
+  window.type('1');
+  EXPECT_FALSE(window.explorer().session().settings.rank);
+}
+
+TEST(Offscreen, ViewsAreKeptAndCopied) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  ASSERT_TRUE(window.click("Views"));
+  ASSERT_TRUE(window.click("Views/Keep this view"));
+  window.type('x');
+  window.type('v');
+  EXPECT_EQ(window.explorer().session().settings.a.strategy, "espalier");
+  ASSERT_TRUE(window.click("Views"));
+  ASSERT_TRUE(window.click("Views/Copy its command"));
+  EXPECT_EQ(window.clipboard(), view_command_of(window.explorer().session()));
+  window.explorer().perform(Select{{ItemKind::task, 0}, SideId::a});
+  window.settle();
+  ASSERT_TRUE(window.click("Copy as JSON"));
+  EXPECT_EQ(window.clipboard(), facts_json(window.explorer().outcome(), SideId::a, {ItemKind::task, 0}));
 }
 
 }  // namespace

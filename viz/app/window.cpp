@@ -125,6 +125,20 @@ void open_dropped(Dropped& dropped, Explorer& explorer, const WindowOptions& opt
   }
 }
 
+/// Whether a changed file was read again.
+bool reload_changed(Explorer& explorer, const WindowOptions& options) {
+  if (!options.reload) return false;
+  Session next = explorer.session();
+  try {
+    if (!options.reload(next)) return false;
+    explorer.restart(std::move(next));
+    explorer.say("The file has changed and was read again.");
+  } catch (const core::Error& e) {
+    explorer.say(e.what());
+  }
+  return true;
+}
+
 void save_wanted(Explorer& explorer, const WindowOptions& options) {
   for (const std::string& format : explorer.take_exports()) {
     try {
@@ -165,6 +179,7 @@ void run_window(Session session, const WindowOptions& options) {
       explorer.take(std::move(outcome));
       frames = kFramesAfterEvent;
     }
+    if (wait >= kIdleSeconds && reload_changed(explorer, options)) frames = kFramesAfterEvent;
     if (explorer.session().look.playing && frames <= 0) frames = 1;
     if (frames < 0) continue;
     open_dropped(dropped, explorer, options);
@@ -187,6 +202,7 @@ class HiddenWindow {
       if (const std::optional<Settings> wanted = explorer_.wanted()) {
         auto outcome = std::make_shared<Outcome>(compute(*wanted, explorer_.session().given));
         add_sensitivities(*outcome);
+        add_ranking(*outcome, explorer_.session().given);
         explorer_.take(std::move(outcome));
       }
     }

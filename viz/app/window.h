@@ -14,6 +14,8 @@ struct WindowOptions {
   OffscreenOptions look;
   /// Reads a file that was dropped on the window into the session; throws Error with a sentence that is then shown.
   std::function<void(Session&, const std::string& path)> open;
+  /// Reads what was opened again if its file has changed since; whether it has. Throws Error likewise.
+  std::function<bool(Session&)> reload;
   /// Writes what is shown in a format of viz::Export; returns the sentence to show. Throws Error likewise.
   std::function<std::string(const Session&, const Outcome&, const std::string& format)> save;
 };

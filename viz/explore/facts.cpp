@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/hash.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "viz/explore/views.h"
 #include "viz/model/axis.h"
@@ -105,6 +107,16 @@ Facts facts_of(const Outcome& outcome, SideId id, Item item) {
   if (item.kind == ItemKind::task && index < side.plan->tasks.size()) return task_facts(side, TaskId(item.index));
   if (item.kind == ItemKind::merge && index < side.plan->steps.size()) return merge_facts(side, StepId(item.index));
   return {};
+}
+
+std::string facts_json(const Outcome& outcome, SideId id, Item item) {
+  core::JsonWriter out;
+  const SideOutcome& side = outcome.side(id);
+  out.begin_object().field("kind", item_kind_name(item.kind)).field("id", item.index);
+  if (side.shown()) out.field("side", side_name(id)).field("strategy", side.title).field("device", side.device.name).field("plan", core::hash_text(side.plan->hash));
+  for (const Fact& fact : facts_of(outcome, id, item).facts) out.field(fact.name, fact.value);
+  out.end_object();
+  return out.finish();
 }
 
 }  // namespace espalier::viz

@@ -113,6 +113,7 @@ void simulate_side(SideOutcome& out) {
   const scheduler::Plan& plan = *out.plan;
   sim::SimOptions options;
   options.timeline = true;
+  options.max_spans = kMostSpans;
   out.explanation = sim::explain_run(plan, out.device, options);
   out.bound = scheduler::lower_bound(plan.forest, plan.heads, out.device);
   out.statistics = scheduler::statistics(plan);
@@ -155,6 +156,14 @@ void apply_edits(SideOutcome& out, const Side& side) {
   if (!out.violations.empty()) throw core::Error(core::ErrorKind::check_failed, "the edited plan isn't right: " + scheduler::violations_text(out.violations));
 }
 
+/// Whether every index of the plan points somewhere.
+bool can_be_drawn(const std::vector<scheduler::Violation>& violations) {
+  return std::none_of(violations.begin(), violations.end(), [](const scheduler::Violation& v) {
+    return v.violation == scheduler::ViolationClass::bad_index || v.violation == scheduler::ViolationClass::segment_outside_node ||
+           v.violation == scheduler::ViolationClass::query_unknown || v.violation == scheduler::ViolationClass::hash_mismatch;
+  });
+}
+
 SideOutcome compute_side(const Settings& settings, SideId id, const PrefixForest& forest, const Given& given) {
   SideOutcome out;
   const Side& side = settings.side(id);
@@ -168,6 +177,7 @@ SideOutcome compute_side(const Settings& settings, SideId id, const PrefixForest
       out.violations = scheduler::validate(*out.plan, out.device);
       if (!out.violations.empty()) {
         out.refusal = "this plan isn't right: " + scheduler::violations_text(out.violations);
+        if (can_be_drawn(out.violations)) out.faulty = out.plan;
         out.plan = nullptr;
         return out;
       }
@@ -244,6 +254,46 @@ void add_sensitivities(Outcome& outcome) {
   for (SideOutcome& side : outcome.sides) {
     if (side.shown() && side.measurement == nullptr) side.explanation.sensitivities = sim::sensitivities(*side.plan, side.device, side.us());
   }
+}
+
+void add_ranking(Outcome& outcome, const Given& given, const std::function<bool()>& stop) {
+  if (!outcome.settings.rank || outcome.forest == nullptr) return;
+  Settings settings = outcome.settings;
+  settings.given_plan = settings.compare = false;
+  settings.a.options.clear();
+  settings.a.cost_model.clear();
+  settings.a.edits.clear();
+  for (const scheduler::Strategy* strategy : scheduler::strategies()) {
+    if (stop && stop()) return;
+    settings.a.strategy = strategy->info().name;
+    const SideOutcome side = compute_side(settings, SideId::a, *outcome.forest, given);
+    RankedStrategy row{settings.a.strategy, side.refusal, 0, 0, 0, 0, 0};
+    if (side.shown()) {
+      row.us = side.us();
+      row.share_of_bound = side.us() > 0 ? side.bound.us / side.us() : 0;
+      row.hbm_bytes = static_cast<double>(side.explanation.result.hbm_bytes);
+      row.tasks = side.statistics.tasks;
+      row.partial_rows = side.statistics.partial_rows;
+    }
+    outcome.ranking.push_back(std::move(row));
+  }
+}
+
+Item item_of_violation(const scheduler::Plan& plan, const scheduler::Violation& violation) {
+  const std::vector<std::string> words = core::split(violation.sentence, ' ');
+  for (std::size_t i = 0; i + 1 < words.size(); ++i) {
+    const std::string number = words[i + 1].substr(0, words[i + 1].find_first_of(",.;:)"));
+    if (words[i] == "task" || words[i] == "(task") {
+      const auto id = core::parse_integer(number);
+      if (id && *id >= 0 && *id < static_cast<std::int64_t>(plan.tasks.size())) return {ItemKind::task, static_cast<std::int32_t>(*id)};
+    }
+    if (words[i] == "request" || words[i] == "(request") {
+      const auto& labels = plan.forest.request_label;
+      const auto at = std::find(labels.begin(), labels.end(), number);
+      if (at != labels.end()) return {ItemKind::request, static_cast<std::int32_t>(at - labels.begin())};
+    }
+  }
+  return {};
 }
 
 std::vector<std::string> verdict_of(const Outcome& outcome) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +23,9 @@ struct TaskWork {
   double kv_bytes = 0, flops = 0;
 };
 
+/// CTAs a side's timeline holds at most; what comes after is simulated, but not shown.
+inline constexpr std::int64_t kMostSpans = 600'000;
+
 struct SideOutcome {
   std::string title;              ///< strategy with its options
   costmodel::DeviceSpec device;
@@ -32,7 +36,8 @@ struct SideOutcome {
   sim::Explanation explanation;   ///< with a timeline; sensitivities only after add_sensitivities()
   scheduler::LowerBound bound;
   scheduler::PlanStatistics statistics;
-  std::vector<scheduler::Violation> violations;  ///< of plans that came from elsewhere
+  std::vector<scheduler::Violation> violations;  ///< of plans that came from elsewhere; then there is no plan but
+  std::shared_ptr<const scheduler::Plan> faulty;  ///< one that can be drawn, not simulated; null where not even that
   PlanLinks links;
   std::vector<TaskWork> work;     ///< by task id
   TaskPaints paints;
@@ -43,12 +48,21 @@ struct SideOutcome {
   double us() const { return explanation.result.makespan_us; }
 };
 
+/// A strategy as side A would have it.
+struct RankedStrategy {
+  std::string name;
+  std::string refusal;  ///< then the rest isn't set
+  double us = 0, share_of_bound = 0, hbm_bytes = 0;
+  std::int64_t tasks = 0, partial_rows = 0;
+};
+
 struct Outcome {
   Settings settings;                                   ///< that it is of
   std::string problem;                                 ///< why there isn't even a batch; one sentence
   std::shared_ptr<const traces::PrefixForest> forest;
   ForestIndex forest_index;
   std::array<SideOutcome, 2> sides;                    ///< the second is empty without comparison
+  std::vector<RankedStrategy> ranking;                 ///< in the strategies' order; only after add_ranking()
   const SideOutcome& side(SideId id) const { return sides[static_cast<std::size_t>(id)]; }
   /// The plan whose ids selections speak of: that of the first side that has one; null: none.
   const SideOutcome* leading() const;
@@ -58,6 +72,12 @@ struct Outcome {
 Outcome compute(const Settings& settings, const Given& given);
 /// A dozen simulations a side: what a tenth more of each thing would buy.
 void add_sensitivities(Outcome& outcome);
+
+/// Plans and simulates with every strategy, if the settings want it; ends early, with what it has, when `stop` says so.
+void add_ranking(Outcome& outcome, const Given& given, const std::function<bool()>& stop = {});
+
+/// Task, node or request that a violation names, in the plan's own ids; none where it names nothing of the kind.
+Item item_of_violation(const scheduler::Plan& plan, const scheduler::Violation& violation);
 
 /// The verdict in a sentence or two, most important first.
 std::vector<std::string> verdict_of(const Outcome& outcome);

@@ -65,6 +65,36 @@ Scene plane_scene(const Outcome& outcome, ViewSize size, const char* title) {
   return scene;
 }
 
+/// A plan that isn't right: what violations name in red, what is selected of it framed.
+void draw_faulty(Scene& scene, const Session& session, const SideOutcome& side, const ForestWindow& window, Area area) {
+  const scheduler::Plan& plan = *side.faulty;
+  std::vector<Item> named;
+  for (const scheduler::Violation& violation : side.violations) named.push_back(item_of_violation(plan, violation));
+  std::vector<Rect> red;
+  const auto is_named = [&](Item item) { return std::find(named.begin(), named.end(), item) != named.end(); };
+  for (const CoverBox& box : lay_out_cover(plan, window)) {
+    Rect rect = clipped(inset({area.x + box.x, area.y + box.y, box.w, box.h, box.paint}), area);
+    if (rect.w <= 0 || rect.h <= 0) continue;
+    rect.item = box.item;
+    rect.alpha = kDimmed;
+    if (box.item.kind != ItemKind::none && is_named(box.item)) {
+      rect.fill = Paint::tail;
+      rect.alpha = 255;
+      if (box.item == session.selection) rect.stroke = Paint::ink;
+      red.push_back(rect);
+    } else {
+      scene.shapes.push_back(rect);
+    }
+  }
+  scene.shapes.insert(scene.shapes.end(), red.begin(), red.end());
+  for (const Item item : named) {  // a request is a column
+    if (item.kind != ItemKind::request) continue;
+    Rect column = clipped({area.x + window.x(item.index), area.y, std::max(2.0, window.x(item.index + 1) - window.x(item.index)), area.h, Paint::tail}, area);
+    column.alpha = item == session.selection ? 150 : 70;
+    if (column.w > 0) scene.shapes.push_back(column);
+  }
+}
+
 }  // namespace
 
 Area plane_area(ViewSize size) { return {kLeft, kTop, std::max(1.0, size.width - kLeft - 2), std::max(1.0, size.height - kBottom - kTop)}; }
@@ -101,11 +131,16 @@ Scene cover_view(const Session& session, const Outcome& outcome, SideId side, Vi
   const Area area = plane_area(size);
   const SideOutcome& shown = outcome.side(side);
   if (outcome.forest == nullptr) return scene;
-  if (!shown.shown()) {
+  if (!shown.shown() && shown.faulty == nullptr) {
     message(scene, shown.refusal, area);
     return scene;
   }
   const ForestWindow window = window_of(session, outcome, area);
+  if (!shown.shown()) {
+    axes(scene, window, area);
+    draw_faulty(scene, session, shown, window, area);
+    return scene;
+  }
   axes(scene, window, area);
   const Linked linked = linked_of(session, outcome, side);
   const bool any = session.selection.kind != ItemKind::none;
@@ -143,8 +178,9 @@ Item forest_item_at(const Session& session, const Outcome& outcome, ViewSize siz
 
 Item cover_item_at(const Session& session, const Outcome& outcome, SideId side, ViewSize size, double x, double y) {
   const Area area = plane_area(size);
-  if (outcome.forest == nullptr || !outcome.side(side).shown() || !area.has(x, y)) return {};
-  const std::vector<CoverBox> boxes = lay_out_cover(*outcome.side(side).plan, window_of(session, outcome, area), cover_paints(session, outcome.side(side)));
+  const SideOutcome& shown = outcome.side(side);
+  if (outcome.forest == nullptr || !(shown.shown() || shown.faulty != nullptr) || !area.has(x, y)) return {};
+  const std::vector<CoverBox> boxes = lay_out_cover(shown.shown() ? *shown.plan : *shown.faulty, window_of(session, outcome, area));
   for (auto box = boxes.rbegin(); box != boxes.rend(); ++box) {
     if (Area{area.x + box->x, area.y + box->y, box->w, box->h}.has(x, y)) return box->item;
   }

@@ -1,5 +1,7 @@
 #include "viz/explore/session.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -55,6 +57,14 @@ void forget_places(Session& session) {
 
 bool same_batch(const Settings& a, const Settings& b) {
   return a.family == b.family && a.family_options == b.family_options && a.seed == b.seed && a.snapshot == b.snapshot;
+}
+
+/// "espalier beside flash_decoding, task 3".
+std::string view_name(const Session& session) {
+  std::string name = side_title(session.settings.a);
+  if (session.settings.compare) name += fmt::format(" beside {}", side_title(session.settings.b));
+  if (session.selection.kind != ItemKind::none) name += fmt::format(", {} {}", item_kind_name(session.selection.kind), session.selection.index);
+  return name;
 }
 
 /// Carries out one action.
@@ -131,6 +141,27 @@ struct Performer {
     fit_forest(session, outcome, linked);
   }
   void operator()(const Export& wanted) const { session.exports.push_back(wanted.format); }
+  void operator()(const ShowPalette& show) const {
+    session.look.palette = show.shown;
+    session.look.palette_text.clear();
+  }
+  void operator()(const TypePalette& type) const { session.look.palette_text = type.text; }
+  void operator()(KeepView) const {
+    constexpr std::size_t kMost = 20;
+    if (session.kept.size() == kMost) session.kept.erase(session.kept.begin());
+    session.kept.push_back({view_name(session), session.settings, session.look, session.selection, session.selected_side});
+    session.kept_shown = session.kept.size() - 1;
+  }
+  void operator()(const ShowKept& show) const {
+    if (show.index >= session.kept.size()) return;
+    const KeptView view = session.kept[show.index];
+    if (!(view.settings == session.settings)) session.history.remember(session.settings, {Knob::seed, SideId::a, {}, 0}, false);
+    session.settings = view.settings;
+    session.look = view.look;
+    session.selection = view.selection;
+    session.selected_side = view.selected_side;
+    session.kept_shown = show.index;
+  }
   void operator()(Undo) const { step(true); }
   void operator()(Redo) const { step(false); }
 
@@ -160,7 +191,10 @@ struct Performer {
 
 }  // namespace
 
-void perform(Session& session, const Action& action, const Outcome& outcome) { std::visit(Performer{session, outcome}, action); }
+void perform(Session& session, const Action& action, const Outcome& outcome) {
+  std::visit(Performer{session, outcome}, action);
+  session.settings.rank = session.look.panel == Panel::strategies;
+}
 
 Linked linked_of(const Session& session, const Outcome& outcome, SideId side) {
   const Selection item = session.selection;

@@ -11,7 +11,7 @@
 
 namespace espalier::viz {
 
-enum class Panel : std::uint8_t { timeline, tasks, nodes, requests };   // tabs of the wide card
+enum class Panel : std::uint8_t { timeline, tasks, nodes, requests, strategies };  // tabs of the wide card
 enum class Insight : std::uint8_t { why, helps, roofline, fit };        // tabs of the narrow one; fit: where a measurement is on show
 
 /// Part of a picture that is shown, as shares of the whole.
@@ -36,7 +36,18 @@ struct Look {
   std::string filter;               ///< of the table's rows
   bool playing = false;             ///< requests go on decoding
   bool help = false;
+  bool palette = false;             ///< commands by name
+  std::string palette_text;
   friend bool operator==(const Look&, const Look&) = default;
+};
+
+/// A view to come back to.
+struct KeptView {
+  std::string name;
+  Settings settings;
+  Look look;
+  Selection selection;
+  SideId selected_side = SideId::a;
 };
 
 struct Session {
@@ -46,6 +57,8 @@ struct Session {
   Selection selection;
   SideId selected_side = SideId::a;  ///< whose plan a selected task or merge is of
   History history;
+  std::vector<KeptView> kept;
+  std::size_t kept_shown = 0;        ///< the one shown last
   std::vector<std::string> exports;  ///< formats asked for; who shows the session writes them
 };
 
@@ -110,16 +123,29 @@ struct Pan {
 };
 struct FitAll {};
 struct FitSelection {};
-/// Writes what is shown: png, svg, html, csv, perfetto, or the edited side's plan.
+/// Writes what is shown of the edited side: png, svg, html, csv, perfetto, its plan; of both: both.html, both.perfetto.
 struct Export {
   std::string format;
 };
+struct ShowPalette {
+  bool shown;
+};
+struct TypePalette {
+  std::string text;
+};
+struct KeepView {};
+struct ShowKept {
+  std::size_t index;
+};
 struct Undo {};
 struct Redo {};
-using Action = std::variant<Choose, Select, ShowPanel, ShowInsight, EditSide, SetColourBy, Isolate, Measure, SetTheme, ShowHelp, SortBy, Filter, Play, Decode, Zoom, Pan, FitAll, FitSelection, Export, Undo, Redo>;
+using Action = std::variant<Choose, Select, ShowPanel, ShowInsight, EditSide, SetColourBy, Isolate, Measure, SetTheme, ShowHelp, SortBy, Filter, Play, Decode, Zoom, Pan, FitAll, FitSelection, Export, ShowPalette, TypePalette, KeepView, ShowKept, Undo, Redo>;
 
 /// Throws Error (usage) where a Choose names something unknown; the session is unchanged then. `outcome` is what is on show.
 void perform(Session& session, const Action& action, const Outcome& outcome);
+
+/// Names of what can be exported, and their formats.
+const std::vector<std::pair<std::string, std::string>>& export_menu();
 
 /// What the selection touches in the plan of a side. A task of the other side's plan lights up the nodes and requests it has to do with.
 Linked linked_of(const Session& session, const Outcome& outcome, SideId side);

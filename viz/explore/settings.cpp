@@ -218,20 +218,31 @@ std::string side_title(const Side& side) {
   return title;
 }
 
-std::string command_of(const Settings& settings, SideId id, const Given& given) {
-  const Side& side = settings.side(id);
-  std::string command = "espalier plan";
-  const std::size_t snapshot = static_cast<std::size_t>(settings.snapshot);
+std::string strategy_spec(const Side& side) { return side.options.empty() ? side.strategy : fmt::format("{}:{}", side.strategy, listed(side.options)); }
+std::string device_spec(const Side& side) { return side.device_fields.empty() ? side.device : fmt::format("{}:{}", side.device, listed(side.device_fields)); }
+
+std::string inputs_of(const Settings& settings, const Given& given) {
+  std::string command;
+  const auto snapshot = static_cast<std::size_t>(settings.snapshot);
   if (!settings.family.empty()) {
     const std::string options = listed(settings.family_options);
     command += fmt::format(" --family {}{}{} --seed {}", settings.family, options.empty() ? "" : ":", options, settings.seed);
+  } else if (!given.source.empty()) {
+    command += fmt::format(" {}", given.source);
   } else if (snapshot < given.forests.size()) {
     command += fmt::format(" --forest '{}'", given.forests[snapshot]->name);
   }
-  const std::string options = listed(side.options), fields = listed(side.device_fields);
+  if (settings.given_plan) return command;  // has its own heads
   command += settings.model.empty() ? fmt::format(" --heads {}", traces::heads_text(settings.heads)) : fmt::format(" --model {}", settings.model);
   if (settings.heads.kv_dtype != traces::Dtype::bf16) command += fmt::format(" --dtype {}", traces::dtype_name(settings.heads.kv_dtype));
-  command += fmt::format(" --device {}{}{} --strategy {}{}{}", side.device, fields.empty() ? "" : ":", fields, side.strategy, options.empty() ? "" : ":", options);
+  return command;
+}
+
+std::string command_of(const Settings& settings, SideId id, const Given& given) {
+  const Side& side = settings.side(id);
+  Settings planned = settings;
+  planned.given_plan = false;
+  std::string command = fmt::format("espalier plan{} --device {} --strategy {}", inputs_of(planned, given), device_spec(side), strategy_spec(side));
   if (!side.cost_model.empty()) command += fmt::format(" --cost-model {}", side.cost_model);
   if (side.kernels == scheduler::KernelSet::published) command += " --kernels published";
   return command + " -o plan.json";

@@ -41,6 +41,7 @@ struct Side {
 struct Given {
   std::vector<std::shared_ptr<const traces::PrefixForest>> forests;
   std::vector<costmodel::DeviceSpec> devices;          ///< from files
+  std::string source;                                  ///< arguments that name the forests or the plan on a command line
   std::shared_ptr<const scheduler::Plan> plan;         ///< of the first forest: shown by side A as it is
   std::shared_ptr<const scheduler::Measurement> measurement;  ///< of that plan, with a timeline: what side B shows beside its simulation
 };
@@ -56,6 +57,7 @@ struct Settings {
   bool given_plan = false;          ///< side A shows Given::plan
   bool measured = false;            ///< side B shows Given::measurement, as long as side A shows the plan
   bool compare = true;              ///< side B is shown, too
+  bool rank = false;                ///< all strategies are wanted as a table, on side A's device
   Side a = {};
   Side b = {.strategy = "flash_decoding"};
   Side& side(SideId id) { return id == SideId::a ? a : b; }
@@ -93,6 +95,11 @@ std::vector<std::int32_t> query_tiles();
 std::string side_title(const Side& side);
 /// Options of `espalier plan` that make the plan of a side again.
 std::string command_of(const Settings& settings, SideId side, const Given& given);
+/// The batch and heads of that.
+std::string inputs_of(const Settings& settings, const Given& given);
+/// "codec:rounds=1", "h100-sxm:sms=66": as command lines take them.
+std::string strategy_spec(const Side& side);
+std::string device_spec(const Side& side);
 
 /// Dozens of steps back and forth. Changes of one control that follow each other while it is held are one step.
 class History {

@@ -1,5 +1,7 @@
 #include "viz/explore/sorted_table.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <optional>
 
@@ -9,9 +11,20 @@
 namespace espalier::viz {
 namespace {
 
+DataTable strategy_table(const Outcome& outcome) {
+  DataTable table{{"strategy", "time_us", "of_bound", "HBM_bytes", "tasks", "partial_rows", "remark"}, {}};
+  for (const RankedStrategy& s : outcome.ranking) {
+    const bool served = s.refusal.empty();
+    table.rows.push_back({s.name, served ? fmt::format("{:.2f}", s.us) : "", served ? fmt::format("{:.3f}", s.share_of_bound) : "", served ? fmt::format("{:.0f}", s.hbm_bytes) : "",
+                          served ? fmt::format("{}", s.tasks) : "", served ? fmt::format("{}", s.partial_rows) : "", s.refusal});
+  }
+  return table;
+}
+
 DataTable table_of(const Outcome& outcome, SideId id, Panel panel) {
   const SideOutcome& side = outcome.side(id);
   if (outcome.forest == nullptr) return {};
+  if (panel == Panel::strategies) return strategy_table(outcome);
   const scheduler::Plan* plan = side.shown() ? side.plan.get() : nullptr;
   if (panel == Panel::nodes) return node_table(*outcome.forest, outcome.forest_index.bytes_per_token, plan);
   if (panel == Panel::requests) return request_table(*outcome.forest, plan, plan == nullptr ? nullptr : &side.explanation.result);

@@ -43,6 +43,7 @@ const std::vector<Figure>& figures() {
 std::string change_text(double from, double to) {
   if (from <= 0 || to <= 0 || from == to) return "";
   const double ratio = to / from;
+  if (std::abs(ratio - 1) < 0.005) return "";
   return ratio >= 2 ? fmt::format("{:.1f}×", ratio) : fmt::format("{}{:.0f} %", ratio > 1 ? "+" : "−", 100 * std::abs(ratio - 1));
 }
 

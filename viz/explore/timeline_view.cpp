@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/text.h"
 #include "viz/explore/timeline_marks.h"
 #include "viz/explore/view_parts.h"
 #include "viz/model/cell_grid.h"
@@ -152,7 +153,9 @@ void draw_title(Scene& scene, const SideOutcome& side, const Track& track, bool 
   const std::string time = value_text(side.us(), Unit::time_us);
   const std::string name = fitted(side.title, kBody, right - x - 200);
   scene.shapes.push_back(Text{x, y, name, Paint::ink, kBody, Anchor::start, true});
-  scene.shapes.push_back(Text{x + text_width(name, kBody) + 14, y, side.measurement != nullptr ? std::string("busy and idle; counters aren't measured") : fmt::format("on {}", side.device.name), Paint::muted, kBody});
+  std::string remark = side.measurement != nullptr ? std::string("busy and idle; counters aren't measured") : fmt::format("on {}", side.device.name);
+  if (static_cast<std::int64_t>(side.timeline.span.size()) >= kMostSpans) remark += fmt::format(", its first {} CTAs", core::count_text(kMostSpans));
+  scene.shapes.push_back(Text{x + text_width(name, kBody) + 14, y, remark, Paint::muted, kBody});
   scene.shapes.push_back(Text{right, y, time, Paint::ink, kBody, Anchor::end, true});
 }
 

@@ -1,6 +1,7 @@
 #include "viz/explore/view_parts.h"
 
 #include <algorithm>
+#include <cctype>
 
 #include "core/text.h"
 
@@ -81,6 +82,19 @@ StepLegend step_legend(const std::string& name, const std::vector<LegendEntry>& 
     legend.swatches.push_back({{from, 0, x - from, scene.height}, entry.paint});
   }
   return legend;
+}
+
+std::string readable(std::string text) {
+  const auto replace = [&](std::string_view from, std::string_view to) {
+    for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
+      const std::size_t past = at + from.size();
+      const bool word = past < text.size() && std::isalnum(static_cast<unsigned char>(text[past])) != 0;
+      if (!word) text.replace(at, from.size(), to);
+    }
+  };
+  replace(" us", " µs");
+  replace(" +-", " ±");
+  return text;
 }
 
 Paint side_paint(SideId side) { return side == SideId::a ? Paint::hbm : Paint::latency; }

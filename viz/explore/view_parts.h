@@ -14,6 +14,8 @@ inline constexpr double kSmall = 11, kBody = 12.5;
 void message(Scene& scene, const std::string& text, Area area);
 /// `text` in lines of at most `width` pixels.
 std::vector<std::string> wrapped(const std::string& text, double size, double width);
+/// A sentence of the libraries, which write in ASCII, as people read it: "12 µs ± 3 %".
+std::string readable(std::string text);
 /// The paint that stands for a side.
 Paint side_paint(SideId side);
 /// A small plate with the side's letter, its left edge at x, centred on y.

@@ -96,6 +96,8 @@ struct Facts {
   std::vector<Fact> facts;
 };
 Facts facts_of(const Outcome& outcome, SideId side, Item item);
+/// One JSON object, with what it is of.
+std::string facts_json(const Outcome& outcome, SideId side, Item item);
 
 /// What both sides do in a range of the time axis.
 struct RangeFigures {

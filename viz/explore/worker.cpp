@@ -55,7 +55,13 @@ void Worker::run(const std::stop_token& stop) {
     if (!hand_out(quick) || stop.stop_requested()) continue;
     auto whole = std::make_shared<Outcome>(*quick);
     add_sensitivities(*whole);
-    hand_out(std::move(whole));
+    if (!hand_out(whole) || stop.stop_requested() || !question.settings.rank) continue;
+    auto ranked = std::make_shared<Outcome>(*whole);
+    add_ranking(*ranked, question.given, [&] {
+      const std::scoped_lock lock(mutex_);
+      return question_.has_value() || stop.stop_requested();
+    });
+    hand_out(std::move(ranked));
   }
 }
 

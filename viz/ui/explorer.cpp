@@ -1,6 +1,7 @@
 #include "viz/ui/explorer.h"
 
 #include "core/error.h"
+#include "viz/explore/commands.h"
 #include "viz/ui/panels.h"
 #include "viz/ui/theme.h"
 
@@ -10,40 +11,14 @@ namespace {
 constexpr std::int32_t kPlayedTokens = 4;  ///< a frame whose plans are ready
 
 void add_key(std::vector<Action>& actions, unsigned sign, const Session& session) {
-  constexpr std::int32_t kDecodeStep = 16;
-  constexpr double kCloser = 0.8, kStep = 0.1;
-  switch (sign) {
-    case 'w': actions.push_back(Zoom{Plane::time, kCloser, 0.5, 0.5}); break;
-    case 's': actions.push_back(Zoom{Plane::time, 1 / kCloser, 0.5, 0.5}); break;
-    case 'a': actions.push_back(Pan{Plane::time, -kStep, 0}); break;
-    case 'd': actions.push_back(Pan{Plane::time, kStep, 0}); break;
-    case 'f': actions.push_back(FitAll{}); break;
-    case 'g': actions.push_back(FitSelection{}); break;
-    case 'c': actions.push_back(SetColourBy{static_cast<ColourBy>((static_cast<int>(session.look.colour_by) + 1) % kColourings)}); break;
-    case 'm': actions.push_back(session.look.range ? Measure{} : Measure{session.look.time}); break;
-    case 't': actions.push_back(SetTheme{session.look.theme == Theme::dark ? Theme::light : Theme::dark}); break;
-    case 'b': actions.push_back(Choose{{Knob::compare, SideId::a, {}, session.settings.compare ? 0.0 : 1.0}, false}); break;
-    case 'x': actions.push_back(Choose{{Knob::swap, SideId::a, {}, 0}, false}); break;
-    case 'e': actions.push_back(EditSide{session.look.edited == SideId::a && session.settings.compare ? SideId::b : SideId::a}); break;
-    case '.': actions.push_back(Decode{kDecodeStep}); break;
-    case ',': actions.push_back(Decode{-kDecodeStep}); break;
-    case 'p': actions.push_back(Play{!session.look.playing}); break;
-    case '1': actions.push_back(ShowPanel{Panel::timeline}); break;
-    case '2': actions.push_back(ShowPanel{Panel::tasks}); break;
-    case '3': actions.push_back(ShowPanel{Panel::nodes}); break;
-    case '4': actions.push_back(ShowPanel{Panel::requests}); break;
-    case '5': actions.push_back(ShowInsight{Insight::why}); break;
-    case '6': actions.push_back(ShowInsight{Insight::helps}); break;
-    case '7': actions.push_back(ShowInsight{Insight::roofline}); break;
-    case '8': actions.push_back(ShowInsight{Insight::fit}); break;
-    case '?': actions.push_back(ShowHelp{!session.look.help}); break;
-    default: break;
+  for (const Command& command : commands_of(session)) {
+    if (command.key != 0 && static_cast<unsigned char>(command.key) == sign) return actions.push_back(command.action);
   }
 }
 
 void add_keys(std::vector<Action>& actions, const Session& session) {
   const ImGuiIO& io = ImGui::GetIO();
-  if (io.WantTextInput) return;
+  if (io.WantTextInput || session.look.palette) return;  // keys are letters then
   if (io.KeyCtrl) {
     if (ImGui::IsKeyPressed(ImGui::GetKeyIndex(ImGuiKey_Z))) actions.push_back(io.KeyShift ? Action(Redo{}) : Action(Undo{}));
     if (ImGui::IsKeyPressed(ImGui::GetKeyIndex(ImGuiKey_Y))) actions.push_back(Redo{});
@@ -51,6 +26,24 @@ void add_keys(std::vector<Action>& actions, const Session& session) {
   }
   if (ImGui::IsKeyPressed(ImGui::GetKeyIndex(ImGuiKey_Escape))) actions.push_back(session.look.help ? Action(ShowHelp{false}) : Action(Select{}));
   for (const ImWchar sign : io.InputQueueCharacters) add_key(actions, sign, session);
+}
+
+}  // namespace
+
+namespace {
+
+/// Whether all strategies would be ranked alike: sides may have chosen others.
+bool same_ranking(Settings a, const Settings& b) {
+  if (!a.rank || !b.rank) return false;
+  a.a.strategy = b.a.strategy;
+  a.a.options = b.a.options;
+  a.a.cost_model = b.a.cost_model;
+  a.a.edits = b.a.edits;
+  a.b = b.b;
+  a.compare = b.compare;
+  a.given_plan = b.given_plan;
+  a.measured = b.measured;
+  return a == b;
 }
 
 }  // namespace
@@ -63,7 +56,14 @@ std::optional<Settings> Explorer::wanted() {
   return asked_;
 }
 
-void Explorer::take(std::shared_ptr<const Outcome> outcome) { outcome_ = std::move(outcome); }
+void Explorer::take(std::shared_ptr<const Outcome> outcome) {
+  if (outcome->ranking.empty() && !outcome_->ranking.empty() && same_ranking(outcome->settings, outcome_->settings)) {  // it stays until it comes anew
+    auto ranked = std::make_shared<Outcome>(*outcome);
+    ranked->ranking = outcome_->ranking;
+    outcome = std::move(ranked);
+  }
+  outcome_ = std::move(outcome);
+}
 
 void Explorer::restart(Session session) {
   session_ = std::move(session);
@@ -91,7 +91,7 @@ void Explorer::frame(const Fonts& fonts, float scale) {
   ImGui::PushFont(fonts.at(12.5, false));
   ImGui::PushStyleVar(ImGuiStyleVar_WindowRounding, 0);
   ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, {0, 0});
-  ImGui::Begin("explorer", nullptr, ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoBringToFrontOnFocus | ImGuiWindowFlags_NoScrollWithMouse);
+  ImGui::Begin("explorer", nullptr, ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoBackground | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoBringToFrontOnFocus | ImGuiWindowFlags_NoScrollWithMouse);
   ImGui::PopStyleVar(2);
   const bool planning = !(outcome_->settings == session_.settings) || outcome_->forest == nullptr;
   const PanelContext context{ui, session_, outcome_, *outcome_, regions, planning && outcome_->problem.empty(), message_, tables_, actions_};
@@ -104,6 +104,7 @@ void Explorer::frame(const Fonts& fonts, float scale) {
   insight_panel(context);
   ImGui::End();
   help_panel(context);
+  palette_panel(context);
   ImGui::PopFont();
   add_keys(actions_, session_);
   if (session_.look.playing && !planning) actions_.push_back(Decode{kPlayedTokens});

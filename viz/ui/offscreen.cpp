@@ -17,6 +17,7 @@ int key_of(char letter) {
     case 'z': return ImGuiKey_Z;
     case 'y': return ImGuiKey_Y;
     case '\x1b': return ImGuiKey_Escape;
+    case '\r': return ImGuiKey_Enter;
     default: return ImGuiKey_Space;
   }
 }
@@ -49,6 +50,7 @@ void Offscreen::frame() {
   if (const std::optional<Settings> wanted = explorer_.wanted()) {
     auto outcome = std::make_shared<Outcome>(compute(*wanted, explorer_.session().given));
     add_sensitivities(*outcome);
+    add_ranking(*outcome, explorer_.session().given);
     explorer_.take(std::move(outcome));
   }
 }
@@ -116,7 +118,7 @@ void Offscreen::type(char sign) {
 
 void Offscreen::control_key(char letter) {
   ImGuiIO& io = ImGui::GetIO();
-  io.KeyCtrl = letter != '\x1b';
+  io.KeyCtrl = letter != '\x1b' && letter != '\r';
   io.KeyMods = io.KeyCtrl ? ImGuiKeyModFlags_Ctrl : ImGuiKeyModFlags_None;
   io.KeysDown[key_of(letter)] = true;
   frame();

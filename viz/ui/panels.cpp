@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/text.h"
+#include "viz/explore/view_parts.h"
 #include "viz/model/sharing.h"
 #include "viz/picture/drawing.h"
 #include "viz/picture/pictures.h"
@@ -20,16 +21,6 @@ constexpr double kPad = 12, kPadY = 10;
 ViewSize room(const PanelContext& c) {
   const ImVec2 left = ImGui::GetContentRegionAvail();
   return {static_cast<double>(left.x) / static_cast<double>(c.ui.px(1)), std::max(1.0, static_cast<double>(left.y) / static_cast<double>(c.ui.px(1)))};
-}
-
-std::string batch_text(const PanelContext& c) {
-  const Outcome& o = c.outcome;
-  if (o.forest == nullptr) return "";
-  const auto unique = static_cast<double>(traces::unique_tokens(*o.forest)), logical = static_cast<double>(traces::logical_tokens(*o.forest));
-  const traces::HeadConfig& heads = o.settings.heads;
-  return fmt::format("{}  ·  {}, {}  ·  dedupe {:.2f}  ·  {} {} {}", o.forest->name, core::counted(static_cast<std::int64_t>(o.forest->request_count()), "request"),
-                     core::counted(static_cast<std::int64_t>(o.forest->node_count()), "node"), logical / std::max(1.0, unique),
-                     o.settings.model.empty() ? "heads" : o.settings.model, traces::heads_text(heads), traces::dtype_name(heads.kv_dtype));
 }
 
 /// Wheel zooms, drags pan, double clicks fit.
@@ -57,47 +48,6 @@ void edit_buttons(const PanelContext& c, Item item) {
 
 void PanelContext::change(Knob knob, std::string name, double value) const {
   out.push_back(Choose{{knob, session.look.edited, std::move(name), value}, false});
-}
-
-void header_panel(const PanelContext& c) {
-  Widgets& ui = c.ui;
-  const Area& area = c.regions.header;
-  ImGui::SetCursorPos({ui.px(area.x + 22), ui.px(14)});
-  ui.text("Espalier", Paint::ink, 14, true);
-  ImGui::SetCursorPos({ui.px(area.x + 106), ui.px(15.5)});
-  ui.text(!c.message.empty() ? c.message : c.planning ? "Planning …" : batch_text(c), c.message.empty() ? Paint::muted : Paint::select, 12.5);
-  const bool dark = c.session.look.theme == Theme::dark, both = c.session.settings.compare;
-  const struct {
-    const char* label;
-    bool enabled;
-    Action action;
-  } kButtons[] = {
-      {both ? "One side" : "Compare", true, Choose{{Knob::compare, SideId::a, {}, both ? 0.0 : 1.0}, false}},
-      {"Swap", both, Choose{{Knob::swap, SideId::a, {}, 0}, false}},
-      {"Undo", c.session.history.can_undo(), Undo{}},
-      {"Redo", c.session.history.can_redo(), Redo{}},
-      {dark ? "Light" : "Dark", true, SetTheme{dark ? Theme::light : Theme::dark}},
-      {"?", true, ShowHelp{!c.session.look.help}},
-  };
-  float width = ImGui::CalcTextSize("Export").x + 2 * ImGui::GetStyle().FramePadding.x + ui.px(6);
-  for (const auto& button : kButtons) width += ImGui::CalcTextSize(button.label).x + 2 * ImGui::GetStyle().FramePadding.x + ui.px(6);
-  ImGui::SetCursorPos({ui.px(area.w - 10) - width + ui.px(6), ui.px(12)});
-  for (const auto& button : kButtons) {
-    if (ui.button(button.label, button.enabled)) c.act(button.action);
-    ImGui::SameLine(0, ui.px(6));
-  }
-  static const std::vector<std::pair<const char*, const char*>> kFormats = {{"Picture (PNG)", "png"}, {"Picture (SVG)", "svg"}, {"Page (HTML)", "html"}, {"Tasks (CSV)", "csv"},
-                                                                          {"Trace (Perfetto)", "perfetto"}, {"Plan", "plan"}};
-  std::vector<std::string> names;
-  for (const auto& [name, format] : kFormats) names.emplace_back(name);
-  names.emplace_back("Copy the command");
-  const auto picked = ui.menu("Export", names);
-  if (!picked) return;
-  if (*picked < kFormats.size()) {
-    c.act(Export{kFormats[*picked].second});
-  } else {
-    ImGui::SetClipboardText(command_of(c.session.settings, c.session.look.edited, c.session.given).c_str());
-  }
 }
 
 void summary_panel(const PanelContext& c) {
@@ -152,6 +102,38 @@ void plane_panels(const PanelContext& c) {
   ui.end_card();
 }
 
+namespace {
+
+/// At the right of the card's title.
+void copy_button(const PanelContext& c, SideId side, Item item) {
+  constexpr const char* kLabel = "Copy as JSON";
+  const float top = ImGui::GetCursorPosY();
+  const float width = ImGui::CalcTextSize(kLabel).x + 2 * ImGui::GetStyle().FramePadding.x;
+  ImGui::SetCursorPos({c.ui.px(c.regions.facts.w - kPad) - width, c.ui.px(6)});
+  if (c.ui.button(kLabel)) ImGui::SetClipboardText(facts_json(c.outcome, side, item).c_str());
+  ImGui::SetCursorPosY(top);
+}
+
+/// What the validator found, each a click away from what it names.
+void violations_card(const PanelContext& c, const SideOutcome& side) {
+  Widgets& ui = c.ui;
+  ui.begin_card("facts", c.regions.facts, core::counted(static_cast<std::int64_t>(side.violations.size()), "violation").c_str());
+  const double width = c.regions.facts.w - 2 * kPad - 12;
+  for (std::size_t i = 0; i < side.violations.size(); ++i) {
+    const scheduler::Violation& violation = side.violations[i];
+    const Item item = item_of_violation(*side.faulty, violation);
+    ui.text(fmt::format("{}", scheduler::violation_name(violation.violation)), Paint::tail, 11, true);
+    std::string text;
+    for (const std::string& line : wrapped(violation.sentence, 12.5, width)) text += fmt::format("{}{}", text.empty() ? "" : "\n", line);
+    const bool selected = item.kind != ItemKind::none && item == c.session.selection;
+    if (ImGui::Selectable(fmt::format("{}##violation{}", text, i).c_str(), selected) && item.kind != ItemKind::none) c.act(Select{item, c.session.look.edited});
+    ui.note(fmt::format("violation {}", i));
+  }
+  ui.end_card();
+}
+
+}  // namespace
+
 void facts_panel(const PanelContext& c) {
   Widgets& ui = c.ui;
   const Item item = c.session.selection;
@@ -163,23 +145,25 @@ void facts_panel(const PanelContext& c) {
     ui.end_card();
     return;
   }
-  const Facts facts = facts_of(c.outcome, side, item);
+  const Facts facts = c.outcome.side(c.session.look.edited).faulty == nullptr ? facts_of(c.outcome, side, item) : Facts{};
   if (!facts.title.empty()) {
     ui.begin_card("facts", c.regions.facts, facts.title.c_str());
+    copy_button(c, side, item);
     ui.facts(facts);
     const Linked linked = linked_of(c.session, c.outcome, side);
     ImGui::Dummy({0, ui.px(1)});
     const auto counted = [](const auto& ids, const char* noun) { return core::counted(static_cast<std::int64_t>(ids.size()), noun); };
     ui.text(core::join({counted(linked.nodes, "node"), counted(linked.requests, "request"), counted(linked.tasks, "task"), counted(linked.merges, "merge")}, " · "),
             Paint::muted, 11);
-    if (item.kind == ItemKind::task) edit_buttons(c, item);
+    if (item.kind == ItemKind::task && c.outcome.side(side).measurement == nullptr) edit_buttons(c, item);
     ui.end_card();
     return;
   }
   const SideOutcome& shown = c.outcome.side(c.session.look.edited);
+  if (shown.faulty != nullptr) return violations_card(c, shown);
   ui.begin_card("facts", c.regions.facts, shown.shown() ? fmt::format("Why {} plans so", shown.title).c_str() : "Selection");
   if (shown.shown()) {
-    for (const std::string& sentence : shown.plan->provenance.why) ui.paragraph(sentence, Paint::ink);
+    for (const std::string& sentence : shown.plan->provenance.why) ui.paragraph(readable(sentence), Paint::ink);
   }
   ui.paragraph("Click a node, a task or a row: what belongs to it lights up in forest, plan and timeline.", Paint::muted);
   ui.end_card();
@@ -213,36 +197,6 @@ void insight_panel(const PanelContext& c) {
     case Insight::fit: points_picture(c, "fit picture", fit_view(c.session, c.outcome, size)); break;
   }
   ui.end_card();
-}
-
-void help_panel(const PanelContext& c) {
-  if (!c.session.look.help) return;
-  Widgets& ui = c.ui;
-  static const std::vector<std::pair<const char*, const char*>> kKeys = {
-      {"wheel, W S", "zoom"}, {"drag, A D", "move"}, {"F", "show all"}, {"G", "show the selection"}, {"Esc", "select nothing"},
-      {"Ctrl Z, Ctrl Y", "undo, redo"}, {"B", "compare or one side"}, {"X", "swap the sides"}, {"E", "edit the other side"}, {"C", "next colouring; click a legend's colour for it alone"}, {"M, Shift drag", "measure what is shown, or a range of time"},
-      {"1 2 3 4", "timeline, tasks, nodes, requests"}, {"5 6 7 8", "why, what helps, roofline, fit to a measurement"}, {"P", "decode on, or stop"}, {". ,", "16 tokens on, back"}, {"T", "dark or light"}, {"Tab, arrows", "from control to control"},
-      {"Ctrl click", "type a slider's value"}, {"?", "these keys"},
-  };
-  const ImVec2 size = ImGui::GetIO().DisplaySize;
-  ImGui::SetNextWindowPos({size.x / 2, size.y / 2}, 0, {0.5F, 0.5F});
-  ImGui::SetNextWindowFocus();
-  ImGui::PushStyleColor(ImGuiCol_WindowBg, ImGui::GetStyle().Colors[ImGuiCol_PopupBg]);
-  ImGui::PushStyleVar(ImGuiStyleVar_WindowBorderSize, ImGui::GetStyle().PopupBorderSize);
-  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, {ui.px(24), ui.px(20)});
-  ImGui::Begin("keys", nullptr, ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_AlwaysAutoResize | ImGuiWindowFlags_NoMove);
-  ui.text("Keys", Paint::ink, 14, true);
-  ImGui::Dummy({0, ui.px(2)});
-  for (const auto& [key, meaning] : kKeys) {
-    ui.text(key, Paint::ink, 12.5, true);
-    ImGui::SameLine(ui.px(160));
-    ui.text(meaning, Paint::muted, 12.5);
-  }
-  ImGui::Dummy({0, ui.px(4)});
-  if (ui.button("Close")) c.act(ShowHelp{false});
-  ImGui::End();
-  ImGui::PopStyleVar(2);
-  ImGui::PopStyleColor();
 }
 
 }  // namespace espalier::viz

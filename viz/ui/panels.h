@@ -31,5 +31,6 @@ void wide_panel(const PanelContext& context);
 void facts_panel(const PanelContext& context);
 void insight_panel(const PanelContext& context);
 void help_panel(const PanelContext& context);
+void palette_panel(const PanelContext& context);
 
 }  // namespace espalier::viz

@@ -29,21 +29,40 @@ void timeline_tab(const PanelContext& c, ViewSize size) {
 }
 
 ItemKind kind_of(Panel panel) {
-  return panel == Panel::tasks ? ItemKind::task : panel == Panel::nodes ? ItemKind::node : ItemKind::request;
+  switch (panel) {
+    case Panel::tasks: return ItemKind::task;
+    case Panel::nodes: return ItemKind::node;
+    case Panel::requests: return ItemKind::request;
+    case Panel::timeline:
+    case Panel::strategies: break;
+  }
+  return ItemKind::none;
+}
+
+/// What a click on a row does: selects what it stands for, or makes a strategy the edited side's.
+Action row_action(const PanelContext& c, const SortedTable& table, std::int32_t row) {
+  const SideId side = c.session.look.edited;
+  if (c.session.look.panel != Panel::strategies) return Select{{kind_of(c.session.look.panel), row}, side};
+  return Choose{{Knob::strategy, side, table.data.rows[static_cast<std::size_t>(row)].front(), 0}, false};
+}
+
+bool is_chosen(const PanelContext& c, const SortedTable& table, std::int32_t row) {
+  const Look& look = c.session.look;
+  if (look.panel == Panel::strategies) return c.session.settings.side(look.edited).strategy == table.data.rows[static_cast<std::size_t>(row)].front();
+  const bool own = look.panel != Panel::tasks || c.session.selected_side == look.edited;
+  return own && c.session.selection == Item{kind_of(look.panel), row};
 }
 
 /// A row is a click away from a selection; rows linked to it are lit.
 void table_row(const PanelContext& c, const SortedTable& table, std::int32_t row, const Linked& linked) {
-  const Item item{kind_of(c.session.look.panel), row};
-  const bool own = item.kind != ItemKind::task || c.session.selected_side == c.session.look.edited;
-  const bool selected = own && c.session.selection == item, lit = linked.has(item);
+  const bool selected = is_chosen(c, table, row), lit = linked.has({kind_of(c.session.look.panel), row});
   ImGui::TableNextRow();
   const std::vector<std::string>& cells = table.data.rows[static_cast<std::size_t>(row)];
   for (std::size_t i = 0; i < cells.size(); ++i) {
     ImGui::TableNextColumn();
     if (i == 0) {
       const std::string id = fmt::format("##row{}", row);
-      if (ImGui::Selectable(id.c_str(), selected, ImGuiSelectableFlags_SpanAllColumns)) c.act(Select{item, c.session.look.edited});
+      if (ImGui::Selectable(id.c_str(), selected, ImGuiSelectableFlags_SpanAllColumns)) c.act(row_action(c, table, row));
       c.ui.note(fmt::format("row {}", row));
       ImGui::SameLine(0, 0);
     }
@@ -69,6 +88,10 @@ void table_tab(const PanelContext& c) {
   const SortedTable& table = c.tables.get(c.held_outcome, side, c.session.look);
   if (table.order.empty() && !c.session.look.filter.empty()) {
     c.ui.paragraph("No row matches.", Paint::muted);
+    return;
+  }
+  if (table.data.rows.empty() && c.session.look.panel == Panel::strategies) {
+    c.ui.paragraph("Planning and simulating with every strategy …", Paint::muted);
     return;
   }
   if (table.data.rows.empty()) {
@@ -107,7 +130,7 @@ void table_tab(const PanelContext& c) {
 void wide_panel(const PanelContext& c) {
   Widgets& ui = c.ui;
   ui.begin_card("wide", c.regions.wide, nullptr);
-  const std::vector<std::string> names = {"Timeline", "Tasks", "Nodes", "Requests"};
+  const std::vector<std::string> names = {"Timeline", "Tasks", "Nodes", "Requests", "Strategies"};
   if (const auto picked = ui.segments("wide", names, static_cast<std::size_t>(c.session.look.panel))) c.act(ShowPanel{static_cast<Panel>(*picked)});
   const double scale = static_cast<double>(ui.px(1));
   if (c.session.look.panel == Panel::timeline) {
@@ -121,7 +144,7 @@ void wide_panel(const PanelContext& c) {
     timeline_tab(c, {static_cast<double>(left.x) / scale, std::max(60.0, static_cast<double>(left.y) / scale)});
   } else {
     ImGui::SameLine(ui.px(c.regions.wide.w - 12 - 210));
-    if (const auto text = ui.input("find", "find: kv>4096 kind=attend", c.session.look.filter, 210)) c.act(Filter{*text});
+    if (const auto text = ui.input("find", c.session.look.panel == Panel::strategies ? "find: time<100" : "find: kv>4096 kind=attend", c.session.look.filter, 210)) c.act(Filter{*text});
     table_tab(c);
   }
   ui.end_card();

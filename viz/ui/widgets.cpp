@@ -9,6 +9,8 @@
 #include <array>
 #include <cmath>
 
+#include "core/text.h"
+#include "viz/explore/view_parts.h"
 #include "viz/picture/drawing.h"
 #include "viz/ui/draw_list_sink.h"
 
@@ -34,9 +36,9 @@ void Widgets::text(const std::string& text, Paint paint, double size, bool bold)
 }
 
 void Widgets::paragraph(const std::string& text, Paint paint, double size) {
-  ImGui::PushTextWrapPos(0);
-  this->text(text, paint, size);
-  ImGui::PopTextWrapPos();
+  // Broken at spaces only: ImGui breaks numbers at their point, too.
+  const double width = static_cast<double>(ImGui::GetContentRegionAvail().x / scale_);
+  this->text(core::join(wrapped(text, size, width), "\n"), paint, size);
 }
 
 void Widgets::heading(const char* text) {

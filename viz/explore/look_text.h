@@ -1,0 +1,22 @@
+// What is looked at, as a line of text: "panel=tasks,colour=bound,time=0.25:0.5,select=task:3". A view can be opened again by it.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "viz/explore/session.h"
+
+namespace espalier::viz {
+
+/// Only what differs from a fresh session's.
+std::string look_text(const Session& session);
+/// Throws Error (usage) for names and numbers that mean nothing; `option` is what it calls the text. Numbers are brought into range.
+void read_look(Session& session, std::string_view text, const std::string& option);
+
+/// "espalier view …": opens this view again, but for edits by hand.
+std::string view_command_of(const Session& session);
+
+/// "kind:number".
+Item read_item(std::string_view text, const std::string& option);
+
+}  // namespace espalier::viz
