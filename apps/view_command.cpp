@@ -154,6 +154,7 @@ Session session_of(const ViewCommand& command) {
   if (!command.select.empty()) session.selection = viz::read_item(command.select, "--select");
   if (!command.look.empty()) viz::read_look(session, command.look, "--look");
   if (!command.file.empty() && !command.measured.empty()) session.given.source += fmt::format(" --measured '{}'", command.measured);
+  session.settings.rank = session.look.panel == viz::Panel::strategies;
   return session;
 }
 
@@ -213,6 +214,7 @@ class FileWatch {
     Session fresh = session_of(command_);
     fresh.look = session.look;
     fresh.kept = session.kept;
+    fresh.settings.rank = session.settings.rank;
     session = std::move(fresh);
     return true;
   }

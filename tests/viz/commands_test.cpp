@@ -133,8 +133,8 @@ TEST(Ranking, HoldsEveryStrategyAsSideAWouldHaveIt) {
   }
   TableCache tables;
   Look look = session.look;
-  look.sort_column = 1;
-  look.sort_down = false;
+  EXPECT_EQ(look.sort_column, 1);
+  EXPECT_FALSE(look.sort_down);
   look.filter = "time>0";
   const SortedTable& table = tables.get(std::make_shared<const Outcome>(outcome), SideId::a, look);
   ASSERT_FALSE(table.order.empty());

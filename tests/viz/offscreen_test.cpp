@@ -259,6 +259,9 @@ TEST(Offscreen, ARowOfStrategiesIsTried) {
   const auto& ranking = window.explorer().outcome().ranking;
   ASSERT_EQ(ranking.size(), scheduler::strategies().size());
   const std::string first = ranking.front().name;
+  window.explorer().perform(SortBy{0});
+  window.explorer().perform(Filter{first});
+  window.settle();
   ASSERT_TRUE(window.click("row 0", 0.1, 0.5));
   EXPECT_EQ(window.explorer().session().settings.a.strategy, first);
   EXPECT_EQ(window.explorer().outcome().side(SideId::a).title, first);

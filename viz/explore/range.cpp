@@ -84,7 +84,7 @@ Facts range_facts(const Outcome& outcome, Span1 range) {
   row("merges", [](const RangeFigures& f) { return core::count_text(f.merges); });
   row("KV read", [](const RangeFigures& f) { return value_text(f.kv_bytes, Unit::bytes); });
   row("from HBM", [](const RangeFigures& f) { return value_text(f.hbm_bytes, Unit::bytes); });
-  row("computes", [](const RangeFigures& f) { return fmt::format("{:.3g} GFLOP", f.flops / 1e9); });
+  row("GFLOP", [](const RangeFigures& f) { return fmt::format("{:.3g}", f.flops / 1e9); });
   row("SMs busy", [](const RangeFigures& f) { return fmt::format("{:.0f} %", 100 * f.busy); });
   return facts;
 }

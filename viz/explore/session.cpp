@@ -88,6 +88,10 @@ struct Performer {
     if (session.look.panel != show.panel) {
       session.look.sort_column = -1;
       session.look.filter.clear();
+      if (show.panel == Panel::strategies) {  // the fastest first
+        session.look.sort_column = 1;
+        session.look.sort_down = false;
+      }
     }
     session.look.panel = show.panel;
   }

@@ -12,10 +12,10 @@ namespace espalier::viz {
 namespace {
 
 DataTable strategy_table(const Outcome& outcome) {
-  DataTable table{{"strategy", "time_us", "of_bound", "HBM_bytes", "tasks", "partial_rows", "remark"}, {}};
+  DataTable table{{"strategy", "time_us", "of_bound", "HBM_MiB", "tasks", "partial_rows", "remark"}, {}};
   for (const RankedStrategy& s : outcome.ranking) {
     const bool served = s.refusal.empty();
-    table.rows.push_back({s.name, served ? fmt::format("{:.2f}", s.us) : "", served ? fmt::format("{:.3f}", s.share_of_bound) : "", served ? fmt::format("{:.0f}", s.hbm_bytes) : "",
+    table.rows.push_back({s.name, served ? fmt::format("{:.2f}", s.us) : "", served ? fmt::format("{:.3f}", s.share_of_bound) : "", served ? fmt::format("{:.1f}", s.hbm_bytes / (1024 * 1024)) : "",
                           served ? fmt::format("{}", s.tasks) : "", served ? fmt::format("{}", s.partial_rows) : "", s.refusal});
   }
   return table;
@@ -57,7 +57,7 @@ SortedTable sort_table(DataTable data, std::int32_t column, bool down, std::stri
   const auto cell = [&](std::int32_t row) -> const std::string& { return table.data.rows[static_cast<std::size_t>(row)][c]; };
   if (table.numeric[c]) {
     std::vector<double> keys;
-    for (const auto& row : table.data.rows) keys.push_back(core::parse_number(row[c]).value_or(-1));
+    for (const auto& row : table.data.rows) keys.push_back(core::parse_number(row[c]).value_or(down ? -1 : 1e300));  // none: last
     const auto key = [&](std::int32_t row) { return keys[static_cast<std::size_t>(row)]; };
     std::stable_sort(table.order.begin(), table.order.end(), [&](auto a, auto b) { return down ? key(a) > key(b) : key(a) < key(b); });
   } else {

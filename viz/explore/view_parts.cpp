@@ -61,6 +61,7 @@ StepLegend step_legend(const std::string& name, const std::vector<LegendEntry>& 
   const auto is_step = [](const LegendEntry& e) { return e.paint >= Paint::step0 && e.paint <= Paint::step6; };
   std::size_t steps = 0;
   while (steps < entries.size() && is_step(entries[steps])) ++steps;
+  if (steps == 1) steps = 0;  // no sequence
   write(name, Paint::muted, 10);
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const LegendEntry& entry = entries[i];

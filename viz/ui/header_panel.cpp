@@ -74,7 +74,8 @@ void header_panel(const PanelContext& c) {
   ImGui::SetCursorPos({ui.px(area.x + kLeft), ui.px(15.5)});
   const std::string text = !c.message.empty() ? c.message : c.planning ? "Planning …" : batch_text(c);
   const double room = static_cast<double>(begin / ui.px(1)) - area.x - kLeft - 12;
-  ui.text(fitted(text, 12.5, room), c.message.empty() ? Paint::muted : Paint::select, 12.5);
+  const bool fits = static_cast<double>(ImGui::CalcTextSize(text.c_str()).x / ui.px(1)) <= room;
+  ui.text(fits ? text : fitted(text, 12.5, room), c.message.empty() ? Paint::muted : Paint::select, 12.5);
   ImGui::SetCursorPos({begin, ui.px(12)});
   for (const HeaderButton& button : buttons) {
     if (ui.button(button.label, button.enabled)) c.act(button.action);
