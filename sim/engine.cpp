@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <limits>
 #include <memory>
-#include <queue>
 #include <utility>
 
 #include "core/error.h"
 #include "sim/arrivals.h"
+#include "sim/event_queue.h"
 #include "sim/flow_state.h"
 #include "sim/launch_state.h"
 #include "sim/occupancy.h"
@@ -35,17 +35,23 @@ constexpr double kTurnShare = 0.5;
 
 enum class Stage : std::uint8_t { starting, main, io, ending };
 
-struct Cohort {
+/// Two cache lines.
+struct alignas(64) Cohort {
   std::int32_t launch = -1, phase = -1;
   std::int32_t work = -1, copy = 0;  ///< first CTA: copy `copy` of work `work`; work -1: a worker without work
   std::int32_t count = 0;
   std::int32_t worker = -1;          ///< persistent worker, or -1
   Stage at = Stage::starting;
+  bool merging = false;              ///< belongs to a reduction phase
   const CtaKind* kind = nullptr;
-  double begin_us = 0;
-  BoundTimes mark;                   ///< of the opening stage: its shares; of a flow: the class clocks at entry
+  BoundTimes mark;                   ///< of the opening stage: its shares; of a flow: the class's times at entry
   BoundTimes spent;                  ///< time by bound so far
-  std::vector<std::int32_t> lanes;   ///< only with a timeline
+};
+
+/// What only logs and timelines tell of a cohort.
+struct Observed {
+  double begin_us = 0;
+  std::vector<std::int32_t> lanes;
 };
 
 /// What a cohort waits for before its own latency: its way onto the SMs, and its turn at memory.
@@ -53,24 +59,16 @@ struct Opening {
   double dispatch_us = 0, turn_us = 0;
 };
 
-enum class TimerKind : std::int32_t { cohort, launch_ready, barrier_passed };
-
-struct Timer {
-  double at_us = 0;
-  TimerKind kind = TimerKind::cohort;
-  std::int32_t index = -1;
-  friend bool operator>(const Timer& a, const Timer& b) {
-    if (a.at_us != b.at_us) return a.at_us > b.at_us;
-    return a.kind != b.kind ? a.kind > b.kind : a.index > b.index;
-  }
-};
+/// Timers are events whose order is a kind of these and an index: due at one time, cohorts come first.
+enum class TimerKind : std::uint32_t { cohort, launch_ready, barrier_passed };
+constexpr int kIndexBits = 30;
 
 class Engine {
  public:
   Engine(const Plan& plan, const costmodel::DeviceSpec& device, const WorkList& list, const SimOptions& options, RunLog* log)
       : plan_(plan), device_(device), list_(list), flows_(list.classes, device), sm_time_(device.sms), arrivals_(plan),
         launches_(plan, list), free_units_(static_cast<std::int64_t>(device.sms) * list.sm_units),
-        group_(std::max<std::int64_t>(1, static_cast<std::int64_t>(device.sms * kGroupShare))), work_left_(list.works.size()), task_time_(plan.tasks.size()), phases_(plan.phases.size()), log_(log) {
+        group_(std::max<std::int64_t>(1, static_cast<std::int64_t>(device.sms * kGroupShare))), work_left_(list.works.size()), task_bound_(plan.tasks.size(), Bound::fixed), phases_(plan.phases.size()), log_(log) {
     if (options.timeline) recorder_ = std::make_unique<Recorder>(device.sms, options.max_spans);
     for (std::size_t w = 0; w < list.works.size(); ++w) work_left_[w] = list.works[w].copies;
     for (const LaunchId l : core::ids<LaunchId>(plan.launches.size())) {
@@ -85,15 +83,14 @@ class Engine {
       if (launches_.waits(l) == 0) launch_after_gap(l);
     }
     for (;;) {
-      dispatch();
+      if (may_dispatch_) dispatch();
       const double flow_us = flows_.next_us();
-      const double timer_us = timers_.empty() ? kNever : std::max(0.0, timers_.top().at_us - now_us_);
+      const double timer_us = timers_.empty() ? kNever : std::max(0.0, timers_.front().at - now_us_);
       const double us = std::min(flow_us, timer_us);
       if (us == kNever) break;
-      if (recorder_) recorder_->sample(now_us_, sm_time_.resident(), flows_.active(), flows_.rates());
+      if (recorder_) recorder_->sample(now_us_, sm_time_.resident(), flows_);
       if (log_ != nullptr) log_->moments.push_back({now_us_, us, sm_time_.resident(), sm_time_.merging()});
-      sm_time_.pass(us, flows_.active(), flows_.rates());
-      flows_.advance(us);
+      sm_time_.pass(us, flows_);
       now_us_ += us;
       handle_events(flow_us - us);
     }
@@ -108,18 +105,23 @@ class Engine {
     // Well before the next cohort is through there is no need to look.
     if (flow_left_us <= 4 * kTieUs) flows_.pop(kTieUs, due_);
     due_timers_.clear();
-    while (!timers_.empty() && timers_.top().at_us <= now_us_ + kTieUs) {
-      due_timers_.push_back(timers_.top());
+    while (!timers_.empty() && timers_.front().at <= now_us_ + kTieUs) {
+      due_timers_.push_back(timers_.front().order);
       timers_.pop();
     }
     for (const std::int32_t cohort : due_) flow_done(cohort);
-    for (const Timer& timer : due_timers_) {
-      if (timer.kind == TimerKind::cohort) {
-        stage_done(timer.index);
+    for (const std::uint32_t timer : due_timers_) {
+      const auto index = static_cast<std::int32_t>(timer & ((std::uint32_t{1} << kIndexBits) - 1));
+      if (timer >> kIndexBits == static_cast<std::uint32_t>(TimerKind::cohort)) {
+        stage_done(index);
       } else {
-        open_phases(LaunchId(timer.index));
+        open_phases(LaunchId(index));
       }
     }
+  }
+
+  void set_timer(double at_us, TimerKind kind, std::int32_t index) {
+    timers_.push({at_us, static_cast<std::uint32_t>(kind) << kIndexBits | static_cast<std::uint32_t>(index), 0});
   }
 
   // Cohorts
@@ -127,9 +129,12 @@ class Engine {
   /// Opening requests that memory hasn't served yet, as time.
   double queue_us() const { return std::max(0.0, queue_us_ - (now_us_ - queued_at_us_)); }
 
+  bool observes() const { return recorder_ || log_ != nullptr; }
+
   std::int32_t take_place() {
     if (free_cohorts_.empty()) {
       cohorts_.emplace_back();
+      if (observes()) observed_.emplace_back();
       return static_cast<std::int32_t>(cohorts_.size()) - 1;
     }
     const std::int32_t index = free_cohorts_.back();
@@ -149,42 +154,41 @@ class Engine {
     cohort.count = batch.count;
     cohort.worker = worker;
     cohort.kind = &kind_of(batch.work);
-    cohort.begin_us = now_us_;
     cohort.at = Stage::starting;
-    cohort.spent = {};
-    const CtaKind& kind = *cohort.kind;
+    cohort.merging = false;
     if (cohort.phase >= 0) {
+      cohort.merging = !has_tasks(cohort.phase);
       double& begin = phases_[static_cast<std::size_t>(cohort.phase)].begin_us;
       if (begin < 0) begin = now_us_;
     }
+    if (observes()) observed_[static_cast<std::size_t>(index)].begin_us = now_us_;
     if (recorder_) {
-      cohort.worker >= 0 ? recorder_->take_worker(worker_lane(cohort), cohort.lanes)
-                         : recorder_->take(cohort.count, cohort.lanes);
+      auto& lanes = observed_[static_cast<std::size_t>(index)].lanes;
+      worker >= 0 ? recorder_->take_worker(worker_lane(cohort), lanes) : recorder_->take(cohort.count, lanes);
     }
-    queue_us_ = queue_us() + cohort.count * kind.burst_us;
+    queue_us_ = queue_us() + cohort.count * cohort.kind->burst_us;
     queued_at_us_ = now_us_;
-    sm_time_.resident(cohort.count, is_merge(cohort));
-    BoundTimes parts;
+    sm_time_.resident(cohort.count, cohort.merging);
+    open_stage(index, opening);
+  }
+
+  /// The stage before a CTA's flows: its dispatch, its turn at memory, and latency that it can't hide.
+  void open_stage(std::int32_t index, const Opening& opening) {
+    Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
+    const CtaKind& kind = *cohort.kind;
+    BoundTimes& parts = cohort.spent;
+    parts = {};
     parts.us[static_cast<int>(Bound::fixed)] = opening.dispatch_us;
     parts.us[static_cast<int>(Bound::latency)] = kind.exposed_us;
     if (kind.main_class >= 0) {
       const bool hits = list_.classes[static_cast<std::size_t>(kind.main_class)].hbm_fraction == 0;
       parts.us[static_cast<int>(hits ? Bound::l2 : Bound::hbm)] = opening.turn_us;
     }
-    fixed_stage(index, parts);
-  }
-
-  /// A stage of fixed length, the sum of `parts`.
-  void fixed_stage(std::int32_t index, const BoundTimes& parts) {
-    Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
     double us = 0;
-    for (int b = 0; b < kBounds; ++b) {
-      us += parts.us[b];
-      cohort.spent.us[b] += parts.us[b];
-    }
+    for (const double part : parts.us) us += part;
     for (int b = 0; b < kBounds; ++b) cohort.mark.us[b] = us > 0 ? parts.us[b] / us : 0;
     sm_time_.enter_fixed(cohort.count, cohort.mark);
-    timers_.push({now_us_ + us, TimerKind::cohort, index});
+    set_timer(now_us_ + us, TimerKind::cohort, index);
   }
 
   void flow_stage(std::int32_t index, std::int32_t flow, double bytes) {
@@ -227,16 +231,16 @@ class Engine {
     if (kind.end_us <= 0) return retire(index);
     cohort.spent.us[static_cast<int>(Bound::fixed)] += kind.end_us;
     sm_time_.enter_fixed(cohort.count);
-    timers_.push({now_us_ + kind.end_us, TimerKind::cohort, index});
+    set_timer(now_us_ + kind.end_us, TimerKind::cohort, index);
   }
 
   void retire(std::int32_t index) {
     Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
-    sm_time_.resident(-std::int64_t{cohort.count}, is_merge(cohort));
-    if (recorder_) recorder_->release(cohort.lanes);
-    if (log_ != nullptr) log_->cohorts.push_back(record_of(cohort));
-    if (cohort.work >= 0) finish_works(cohort);
-    cohort.lanes.clear();
+    sm_time_.resident(-std::int64_t{cohort.count}, cohort.merging);
+    if (recorder_) recorder_->release(observed_[static_cast<std::size_t>(index)].lanes);
+    if (log_ != nullptr) log_->cohorts.push_back(record_of(index));
+    if (cohort.work >= 0) finish_works(index);
+    if (recorder_) observed_[static_cast<std::size_t>(index)].lanes.clear();
     // Its place may be taken by the worker's next cohort.
     const LaunchId launch(cohort.launch);
     const std::int32_t phase = cohort.phase, count = cohort.count, worker = cohort.worker;
@@ -258,7 +262,7 @@ class Engine {
       const double us = device_.grid_sync_us;
       if (recorder_) recorder_->gap(scheduler::SpanKind::barrier, launch, now_us_, now_us_ + us);
       if (log_ != nullptr) log_->gaps.push_back({launch, true, now_us_, now_us_ + us});
-      timers_.push({now_us_ + us, TimerKind::barrier_passed, launch.value});
+      set_timer(now_us_ + us, TimerKind::barrier_passed, launch.value);
       return;
     }
     makespan_us_ = std::max(makespan_us_, now_us_);
@@ -266,8 +270,9 @@ class Engine {
   }
 
   /// Books the cohort's CTAs with their tasks and steps; completed ones may make merges ready.
-  void finish_works(const Cohort& cohort) {
-    const bool tasks = plan_.phases[static_cast<std::size_t>(cohort.phase)].kind == scheduler::PhaseKind::tasks;
+  void finish_works(std::int32_t index) {
+    const Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
+    const bool tasks = !cohort.merging;
     ready_steps_.clear();
     std::int32_t left = cohort.count, copy = cohort.copy;
     std::size_t lane = 0;
@@ -275,13 +280,10 @@ class Engine {
       const Work& work = list_.works[w];
       const std::int32_t done = std::min(left, work.copies - copy);
       left -= done;
-      if (tasks) {
-        BoundTimes& times = task_time_[static_cast<std::size_t>(work.item)];
-        for (int b = 0; b < kBounds; ++b) times.us[b] += cohort.spent.us[b] * done;
-      }
+      if (tasks) book_task(work, done, cohort);
       for (std::int32_t c = 0; recorder_ && c < done; ++c, ++lane) {
         recorder_->cta({0, tasks ? scheduler::SpanKind::task : scheduler::SpanKind::step, LaunchId(cohort.launch), work.item,
-                        copy + c, cohort.begin_us, now_us_}, cohort.lanes[lane]);
+                        copy + c, observed_[static_cast<std::size_t>(index)].begin_us, now_us_}, observed_[static_cast<std::size_t>(index)].lanes[lane]);
       }
       work_left_[w] -= done;
       if (work_left_[w] > 0) continue;
@@ -290,6 +292,21 @@ class Engine {
     }
     for (const scheduler::StepId step : ready_steps_) launches_.step_ready(step);
     may_dispatch_ |= !ready_steps_.empty();
+  }
+
+  /// `done` more CTAs of a task are through.
+  void book_task(const Work& work, std::int32_t done, const Cohort& cohort) {
+    BoundTimes alone;
+    BoundTimes* times = &alone;
+    if (done < work.copies) {
+      if (task_time_.empty()) task_time_.resize(task_bound_.size());
+      times = &task_time_[static_cast<std::size_t>(work.item)];
+    }
+    for (int b = 0; b < kBounds; ++b) times->us[b] += cohort.spent.us[b] * done;
+    int most = 0;
+    for (int b = 1; b < kBounds; ++b) most = times->us[b] > times->us[most] ? b : most;
+    const bool empty = cohort.kind->main_class < 0 && cohort.kind->io_class < 0;  // padding
+    task_bound_[static_cast<std::size_t>(work.item)] = empty ? Bound::fixed : static_cast<Bound>(most);
   }
 
   // Launches
@@ -303,7 +320,7 @@ class Engine {
     if (launches_.is_first(launch)) us = std::max(us, device_.least_launch_gap_us());
     if (recorder_) recorder_->gap(scheduler::SpanKind::launch_gap, launch, now_us_, now_us_ + us);
     if (log_ != nullptr) log_->gaps.push_back({launch, false, now_us_, now_us_ + us});
-    timers_.push({now_us_ + us, TimerKind::launch_ready, launch.value});
+    set_timer(now_us_ + us, TimerKind::launch_ready, launch.value);
   }
 
   void open_phases(LaunchId launch) {
@@ -322,7 +339,7 @@ class Engine {
 
   /// Launches get free slots in order; a later one only when nothing of the earlier waits (the hardware's leftover policy).
   void dispatch() {
-    if (!std::exchange(may_dispatch_, false)) return;
+    may_dispatch_ = false;
     for (std::size_t i = 0; i < launches_.open().size(); ++i) {
       if (!dispatch_launch(launches_.open()[i])) break;
     }
@@ -332,8 +349,8 @@ class Engine {
     for (;;) {
       const std::int64_t need = launches_.next_need(launch);
       if (need == 0) return true;
-      const auto room = static_cast<std::int32_t>(std::min(free_units_ / need, group_));
-      if (room == 0) return false;
+      if (free_units_ < need) return false;
+      const auto room = static_cast<std::int32_t>(free_units_ < 2 * need ? 1 : std::min(free_units_ / need, group_));
       const double turn_us = kTurnShare * queue_us();
       if (const std::int32_t worker = launches_.take_worker(launch); worker >= 0) {
         free_units_ -= need;
@@ -366,13 +383,12 @@ class Engine {
     return list_.kinds[static_cast<std::size_t>(list_.works[static_cast<std::size_t>(work)].kind)];
   }
 
-  bool is_merge(const Cohort& cohort) const {
-    return cohort.phase >= 0 && plan_.phases[static_cast<std::size_t>(cohort.phase)].kind == scheduler::PhaseKind::steps;
-  }
+  bool has_tasks(std::int32_t phase) const { return plan_.phases[static_cast<std::size_t>(phase)].kind == scheduler::PhaseKind::tasks; }
 
-  CohortRecord record_of(const Cohort& cohort) const {
+  CohortRecord record_of(std::int32_t index) const {
+    const Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
     const std::int32_t item = cohort.work < 0 ? -1 : list_.works[static_cast<std::size_t>(cohort.work)].item;
-    return {LaunchId(cohort.launch), cohort.phase, item, cohort.count, cohort.worker, is_merge(cohort), cohort.begin_us, now_us_, cohort.spent};
+    return {LaunchId(cohort.launch), cohort.phase, item, cohort.count, cohort.worker, cohort.merging, observed_[static_cast<std::size_t>(index)].begin_us, now_us_, cohort.spent};
   }
 
   std::int32_t worker_lane(const Cohort& cohort) const {
@@ -388,13 +404,7 @@ class Engine {
     result.makespan_us = makespan_us_;
     result.split = sm_time_.split();
     result.phases = std::move(phases_);
-    result.task_bound.reserve(task_time_.size());
-    for (std::size_t t = 0; t < task_time_.size(); ++t) {
-      const auto& us = task_time_[t].us;
-      const auto most = std::max_element(std::begin(us), std::end(us));
-      const bool empty = plan_.tasks[scheduler::TaskId(t)].kind == scheduler::TaskKind::padding;
-      result.task_bound.push_back(empty ? Bound::fixed : static_cast<Bound>(most - std::begin(us)));
-    }
+    result.task_bound = std::move(task_bound_);
     if (recorder_) result.timeline = std::move(*recorder_).finish(makespan_us_);
     return result;
   }
@@ -413,11 +423,13 @@ class Engine {
   double now_us_ = 0, makespan_us_ = 0;
   std::vector<Cohort> cohorts_;
   std::vector<std::int32_t> free_cohorts_, due_;
-  std::vector<Timer> due_timers_;
+  std::vector<std::uint32_t> due_timers_;
   std::vector<scheduler::StepId> ready_steps_;
-  std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;
+  EventQueue timers_;
+  std::vector<Observed> observed_;  ///< by cohort, if anybody observes
   std::vector<std::int32_t> work_left_;  ///< CTAs not done, by work
-  std::vector<BoundTimes> task_time_;
+  std::vector<BoundTimes> task_time_;    ///< of tasks that didn't run as one cohort
+  std::vector<Bound> task_bound_;
   std::vector<PhaseTime> phases_;
   std::unique_ptr<Recorder> recorder_;
   RunLog* log_;

@@ -2,7 +2,7 @@
 //
 // All CTAs of a class progress at one rate, so a class needs one virtual clock: V(t), the bytes a CTA of it would have moved
 // since the class last was empty. A cohort that enters at V0 with w bytes a CTA leaves when V = V0 + w, whatever the
-// rates do in between; only the head of each class's heap can be next. An event costs O(active classes + log cohorts).
+// rates do in between; only the head of each class's queue can be next. An event costs O(active classes).
 #pragma once
 
 #include <algorithm>
@@ -12,8 +12,21 @@
 #include <vector>
 
 #include "sim/bandwidth.h"
+#include "sim/event_queue.h"
 
 namespace espalier::sim {
+
+/// A class that CTAs are in now: what every event reads and moves.
+struct ActiveFlow {
+  double clock = 0;
+  double through = 0;       ///< clock at which its next cohort is through
+  FlowRate rate;            ///< since the last next_us()
+  double count = 0;         ///< CTAs
+  std::uint64_t key = 0;    ///< class and count
+  BoundTimes* times = nullptr;
+
+  std::int32_t id() const { return static_cast<std::int32_t>(key >> 32); }
+};
 
 class FlowState {
  public:
@@ -25,45 +38,35 @@ class FlowState {
   double next_us() {
     if (stale_) refresh_rates();
     double next = std::numeric_limits<double>::infinity();
-    const std::size_t flows = ids_.size();
-    for (std::size_t i = 0; i < flows; ++i) {
-      const State& state = states_[static_cast<std::size_t>(ids_[i])];
-      next = std::min(next, (state.heap.front().through - state.clock) / rates_[i].bytes_per_us);
-    }
+    for (const ActiveFlow& flow : active_) next = std::min(next, (flow.through - flow.clock) / flow.rate.bytes_per_us);
     return std::max(0.0, next);
   }
-  /// Everyone progresses for `us` at the current rates: those that next_us() has made.
-  void advance(double us) {
-    const std::size_t flows = ids_.size();
-    for (std::size_t i = 0; i < flows; ++i) {
-      State& state = states_[static_cast<std::size_t>(ids_[i])];
-      state.clock += rates_[i].bytes_per_us * us;
-      state.times.us[static_cast<int>(rates_[i].bound)] += us;
+  /// Everyone progresses for `us` at the current rates: those that next_us() has made. Each CTA's `share` is added to `busy`, by bound.
+  void advance(double us, double share, double* busy) {
+    for (ActiveFlow& flow : active_) {
+      const int bound = static_cast<int>(flow.rate.bound);
+      flow.clock += flow.rate.bytes_per_us * us;
+      flow.times->us[bound] += us;
+      busy[bound] += share * flow.count;
     }
   }
   /// Takes out the cohorts that are through, within `slack_us` of now, and appends them to `through`, class by class.
-  void pop(double slack_us, std::vector<std::int32_t>& through);
+  void pop(double slack_us, std::vector<std::int32_t>& through) {
+    for (std::size_t i = 0; i < active_.size();) {
+      const double slack_bytes = active_[i].rate.bytes_per_us * slack_us;
+      i += active_[i].through - active_[i].clock > slack_bytes || take(i, slack_bytes, through) ? 1 : 0;
+    }
+  }
 
   /// Time CTAs of a class have spent by bound, since the start: differences of two readings are one cohort's.
   const BoundTimes& bound_times(std::int32_t id) const { return states_[static_cast<std::size_t>(id)].times; }
-  /// Active classes with their counts, and their rates since the last next_us().
-  const std::vector<FlowClass>& active() const { return flows_; }
-  const std::vector<FlowRate>& rates() const { return rates_; }
+  const std::vector<ActiveFlow>& active() const { return active_; }
+  const std::vector<FlowClass>& classes() const { return classes_; }
 
  private:
-  struct Entry {
-    double through = 0;  ///< virtual time at which the cohort is through
-    std::int32_t cohort = -1;
-    std::int32_t count = 0;
-    /// Heap order: later is "less".
-    friend bool operator<(const Entry& a, const Entry& b) {
-      return a.through != b.through ? a.through > b.through : a.cohort > b.cohort;
-    }
-  };
   struct State {
-    double clock = 0;
-    std::int32_t position = -1;  ///< in flows_, -1: nobody here
-    std::vector<Entry> heap;
+    std::int32_t position = -1;  ///< in active_, -1: nobody here
+    EventQueue queue;            ///< by virtual time at which a cohort is through
     BoundTimes times;
   };
 
@@ -74,13 +77,16 @@ class FlowState {
     std::array<FlowRate, kRemembered> rates;
   };
   void refresh_rates();
+  void share();
+  /// pop() for one class; false if nobody is left there.
+  bool take(std::size_t position, double slack_bytes, std::vector<std::int32_t>& through);
   void leave(std::size_t position);
 
   const std::vector<FlowClass>& classes_;
   const costmodel::DeviceSpec& device_;
   std::vector<State> states_;
-  std::vector<FlowClass> flows_;
-  std::vector<std::int32_t> ids_;  ///< class of each of flows_
+  std::vector<ActiveFlow> active_;
+  std::vector<FlowClass> flows_;   ///< of active_, for sharing
   std::vector<FlowRate> rates_;
   bool stale_ = false;
   std::vector<Known> known_;

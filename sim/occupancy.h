@@ -1,10 +1,10 @@
 // Who is on the device now, and where the SM time of each interval goes.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
-#include <vector>
 
-#include "sim/bandwidth.h"
+#include "sim/flow_state.h"
 
 namespace espalier::sim {
 
@@ -40,9 +40,24 @@ class SmTime {
   }
   std::int64_t resident() const { return resident_; }
   std::int64_t merging() const { return merging_; }
-  /// Books an interval in which nothing changed. CTAs spread over as many SMs as there are; SMs that stay empty are idle for the
-  /// first reason that holds: nobody anywhere, only merges, the device was full since it last was empty (tail), it never was.
-  void pass(double us, const std::vector<FlowClass>& active, const std::vector<FlowRate>& rates);
+  /// Books an interval in which nothing changed, and moves the flows on. CTAs spread over as many SMs as there are; SMs that stay empty
+  /// are idle for the first reason that holds: nobody anywhere, only merges, the device was full since it last was empty (tail), it never was.
+  void pass(double us, FlowState& flows) {
+    if (resident_ == 0) {
+      split_.launch += us * sms_;
+      filled_ = false;
+      return;
+    }
+    const double ctas = static_cast<double>(resident_);
+    const double busy = std::min(sms_, ctas);
+    const double share = us * busy / ctas;
+    if (in_fixed_ > 0) {
+      for (int b = 0; b < kBounds; ++b) split_.busy[b] += share * std::max(0.0, fixed_.us[b]);
+    }
+    flows.advance(us, share, split_.busy);
+    double& idle = merging_ == resident_ ? split_.merge : filled_ ? split_.tail : split_.underfill;
+    idle += us * (sms_ - busy);
+  }
   const TimeSplit& split() const { return split_; }
 
  private:

@@ -105,13 +105,13 @@ void Recorder::put(std::size_t series, double now_us, double value) {
   out.value.push_back(value);
 }
 
-void Recorder::sample(double now_us, std::int64_t resident, const std::vector<FlowClass>& active,
-                      const std::vector<FlowRate>& rates) {
+void Recorder::sample(double now_us, std::int64_t resident, const FlowState& flows) {
   double hbm = 0, l2 = 0;
-  for (std::size_t i = 0; i < active.size(); ++i) {
-    const double rate = active[i].count * rates[i].bytes_per_us * 1e-3;  // bytes/us -> GB/s
-    hbm += rate * active[i].hbm_fraction;
-    l2 += rate * active[i].l2_fraction;
+  for (const ActiveFlow& flow : flows.active()) {
+    const FlowClass& kind = flows.classes()[static_cast<std::size_t>(flow.id())];
+    const double rate = flow.count * flow.rate.bytes_per_us * 1e-3;  // bytes/us -> GB/s
+    hbm += rate * kind.hbm_fraction;
+    l2 += rate * kind.l2_fraction;
   }
   put(kHbm, now_us, hbm);
   put(kL2, now_us, l2);

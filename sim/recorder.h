@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "scheduler/timeline.h"
-#include "sim/bandwidth.h"
+#include "sim/flow_state.h"
 
 namespace espalier::sim {
 
@@ -24,7 +24,7 @@ class Recorder {
   void cta(scheduler::Span span, std::int32_t lane);
   /// A gap before a launch, or a barrier inside it, on lane 0.
   void gap(scheduler::SpanKind kind, scheduler::LaunchId launch, double begin_us, double end_us);
-  void sample(double now_us, std::int64_t resident, const std::vector<FlowClass>& active, const std::vector<FlowRate>& rates);
+  void sample(double now_us, std::int64_t resident, const FlowState& flows);
 
   /// Spans beyond `max_spans` are left out; a counter "spans left out" then says how many.
   scheduler::Timeline finish(double makespan_us) &&;
