@@ -18,15 +18,32 @@ constexpr double kFewerCtas = 0.97;
 /// them don't overlap.
 constexpr double kWindows = 8;
 
-/// `count` slots that come free at `at`, when a CTA of `last` is through.
-struct Free {
-  double at = 0;
-  std::int64_t count = 0;
-  const CtaRun* last = nullptr;
+/// Where a run's CTAs end: what the drain has to know of them.
+struct RunEnd {
+  const CtaRun* run = nullptr;
   double rate = 0;   ///< loaded rate of its main flow
   double fixed = 0;  ///< share of its time that no rate shortens
+};
+
+/// `count` slots that come free at `at`, when a CTA of run `end` is through; -1: nobody has had them.
+struct Free {
+  double at = 0;
+  std::int32_t count = 0, end = -1;
   friend bool operator<(const Free& a, const Free& b) { return a.at > b.at; }  // heap: the soonest first
 };
+
+/// Puts `free` in the place of the heap's first.
+void replace_first(std::vector<Free>& heap, const Free& free) {
+  const std::size_t size = heap.size();
+  std::size_t at = 0;
+  for (std::size_t child = 1; child < size; child = 2 * at + 1) {
+    child += child + 1 < size && heap[child + 1].at < heap[child].at ? 1 : 0;
+    if (!(heap[child].at < free.at)) break;
+    heap[at] = heap[child];
+    at = child;
+  }
+  heap[at] = free;
+}
 
 }  // namespace
 
@@ -173,9 +190,11 @@ class BatchTimer::Steps {
     return us;
   }
 
-  Free end_of(const CtaRun& run, double at, std::int64_t count) const {
+  /// The index of the run's end; `us` is its loaded time.
+  std::int32_t add_end(const CtaRun& run, double us) {
     const double rate = run.kind->main_class < 0 ? 0 : rates_[place_of(run.kind->main_class)].bytes_per_us;
-    return {at, count, &run, rate, fixed_us(run) / std::max(loaded(run), 1e-12)};
+    ends_.push_back({&run, rate, fixed_us(run) / std::max(us, 1e-12)});
+    return static_cast<std::int32_t>(ends_.size()) - 1;
   }
 
   double loaded(const CtaRun& run) const {
@@ -209,15 +228,16 @@ class BatchTimer::Steps {
   /// Times at which the slots are through, at loaded rates: greedy in dispatch order, a queue on a slot of its own.
   void lay_out(const CtaBatch& batch) {
     free_.clear();
+    ends_.clear();
     double base = 0;  // of all of free_
     for (const auto& queue : batch.queues) {
       double us = 0;
       for (const CtaRun& run : queue) us += loaded(run) * static_cast<double>(run.count);
-      free_.push_back(end_of(queue.back(), us, 1));
+      free_.push_back({us, 1, add_end(queue.back(), loaded(queue.back()))});
     }
     if (batch.runs.empty()) return;
-    const auto slots = static_cast<std::int64_t>(slots_) - static_cast<std::int64_t>(free_.size());
-    if (slots > 0) free_.push_back({0, slots});
+    const auto slots = static_cast<std::int32_t>(slots_) - static_cast<std::int32_t>(free_.size());
+    if (slots > 0) free_.push_back({0, slots, -1});
     std::make_heap(free_.begin(), free_.end());
     const double windows = std::min(kWindows, std::floor(ctas_ / slots_));
     std::size_t settled = batch.queues.empty() && windows >= 2 ? 0 : batch.runs.size();
@@ -232,20 +252,19 @@ class BatchTimer::Steps {
         base += static_cast<double>(rounds) * us;
         left -= rounds * all;
       }
+      const std::int32_t end = left > 0 ? add_end(run, us) : -1;
       while (left > 0) {
-        std::pop_heap(free_.begin(), free_.end());
-        Free& soonest = free_.back();
-        const std::int64_t taken = std::min(left, soonest.count);
+        Free& soonest = free_.front();
+        const auto taken = static_cast<std::int32_t>(std::min(left, std::int64_t{soonest.count}));
         left -= taken;
-        const Free after = end_of(run, soonest.at + us, taken);
-        soonest.count -= taken;
-        if (soonest.count > 0) {
-          std::push_heap(free_.begin(), free_.end());
-          free_.push_back(after);
+        const Free after{soonest.at + us, taken, end};
+        if (taken == soonest.count) {
+          replace_first(free_, after);
         } else {
-          soonest = after;
+          soonest.count -= taken;
+          free_.push_back(after);
+          std::push_heap(free_.begin(), free_.end());
         }
-        std::push_heap(free_.begin(), free_.end());
       }
     }
     for (Free& free : free_) free.at += base;
@@ -299,15 +318,16 @@ class BatchTimer::Steps {
     std::sort(free_.begin(), free_.end(), [](const Free& a, const Free& b) { return a.at < b.at; });
     rests_.clear();
     for (const Free& free : free_) {
-      if (free.last == nullptr) continue;
-      const std::int32_t id = free.last->kind->main_class;
+      if (free.end < 0) continue;
+      const RunEnd& end = ends_[static_cast<std::size_t>(free.end)];
+      const std::int32_t id = end.run->kind->main_class;
       const std::int32_t place = id < 0 ? -1 : static_cast<std::int32_t>(place_of(id));
-      auto rest = std::find_if(rests_.begin(), rests_.end(), [&](const Rest& r) { return r.place == place && r.rate == free.rate; });
+      auto rest = std::find_if(rests_.begin(), rests_.end(), [&](const Rest& r) { return r.place == place && r.rate == end.rate; });
       if (rest == rests_.end()) {
         rests_.push_back({});
         rest = rests_.end() - 1;
         rest->place = place;
-        rest->rate = free.rate;
+        rest->rate = end.rate;
       }
       if (!rest->ends.empty() && rest->ends.back().at == free.at) {
         rest->ends.back().count += free.count;
@@ -315,7 +335,7 @@ class BatchTimer::Steps {
         rest->ends.push_back(free);
       }
       rest->count += static_cast<double>(free.count);
-      rest->fixed += static_cast<double>(free.count) * free.at * free.fixed;
+      rest->fixed += static_cast<double>(free.count) * free.at * end.fixed;
       rest->weight += static_cast<double>(free.count) * free.at;
     }
   }
@@ -347,6 +367,7 @@ class BatchTimer::Steps {
   std::vector<double> bytes_, mains_, ios_;  ///< by class here: bytes, and CTAs that have it as main or io flow
   std::vector<FlowRate> rates_, rest_rates_;
   std::vector<Free> free_;
+  std::vector<RunEnd> ends_;
   std::vector<Rest> rests_;
   double ctas_ = 0, fixed_ = 0, slots_ = 1;
 };
