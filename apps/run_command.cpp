@@ -122,6 +122,7 @@ int run_emulator(const PlanFileCommand& command, const scheduler::Plan& plan) {
   const kernels::TensorSource source{command.seed};
   kernels::EmulateOptions options;
   options.row_dtype = plan.heads.q_dtype;
+  options.timeline = !command.perfetto.empty();
   const kernels::Emulation emulation = kernels::emulate(plan, source, options);
   const kernels::AttentionOutput want = kernels::naive_attention(plan.forest, plan.heads, source);
   const kernels::RowError error = kernels::row_error(emulation.output, want);
@@ -130,6 +131,7 @@ int run_emulator(const PlanFileCommand& command, const scheduler::Plan& plan) {
   fmt::print("emulated: {} final rows of {} in {} against the oracle, worst error of a row {:.2e} (limit {:.0e})\n",
              static_cast<std::int64_t>(want.requests) * want.q_heads, want.v_dim, traces::dtype_name(options.row_dtype), error.worst, tolerance);
   print_counters(emulation.counters);
+  if (options.timeline) core::write_file(command.perfetto, scheduler::write_trace_events(emulation.timeline, plan));
   require_close(error, tolerance);
   return 0;
 }
@@ -149,11 +151,13 @@ int run_on_cuda(const PlanFileCommand& command, const scheduler::Plan& plan) {
   options.row_dtype = plan.heads.q_dtype;
   options.repeats = std::max(command.repeats, kLeastRepeats);
   options.source = checked ? &source : nullptr;
+  options.timeline = !command.perfetto.empty();
   kernels::CudaRun run = kernels::run_on_cuda(plan, options);
   kernels::RowError error;
   if (checked) error = kernels::row_error(run.output, kernels::naive_attention(plan.forest, plan.heads, source));
   run.measurement.max_error = checked ? error.worst : -1;
   if (!command.json.empty()) core::write_file(command.json, scheduler::write_measurement(run.measurement, plan));
+  if (options.timeline) core::write_file(command.perfetto, scheduler::write_trace_events(run.measurement.timeline, plan));
   if (command.json != "-") {
     const double us = scheduler::median_us(run.measurement);
     print_statistics(plan);

@@ -14,6 +14,7 @@
 #include "kernels/device_image.h"
 #include "kernels/device_tensors.h"
 #include "kernels/emulator/numerics.h"
+#include "kernels/event_timeline.h"
 
 namespace espalier::kernels {
 namespace {
@@ -85,7 +86,7 @@ void fill_random(void* to, std::size_t bytes, Dtype dtype) {
 class Execution {
  public:
   Execution(const Plan& plan, const CudaOptions& options)
-      : plan_(plan), options_(options), device_(first_device()), lowered_(lower_plan(plan, cuda_kernels())) {
+      : plan_(plan), options_(options), device_(first_device()), lowered_(lower_plan(plan, {cuda_kernels(), static_cast<std::int64_t>(device_.sharedMemPerBlockOptin)})) {
     require_fit();
     cudaStream_t stream = nullptr;
     check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
@@ -99,6 +100,7 @@ class Execution {
     result.device_bytes = bytes_;
     result.measurement = {.device = device_.name, .plan_hash = plan_.hash, .backend = "cuda", .repeats_us = time(), .max_error = 0,
                           .environment = environment(), .timeline = {}};
+    if (options_.timeline) result.measurement.timeline = record();
     if (options_.source != nullptr) result.output = read_back();
     return result;
   }
@@ -107,6 +109,7 @@ class Execution {
   /// Every reason to refuse, before anything is allocated or launched.
   void require_fit() {
     bytes_ = device_bytes(plan_, lowered_, options_.row_dtype);
+    if (options_.timeline) bytes_ += event_layout(plan_, lowered_).count * static_cast<std::int64_t>(sizeof(EventRecord));
     std::size_t free = 0, total = 0;
     check(cudaMemGetInfo(&free, &total), "asking for free memory");
     flush_bytes_ = options_.cold ? 3 * static_cast<std::size_t>(device_.l2CacheSize) : 0;
@@ -117,10 +120,6 @@ class Execution {
     for (const DeviceLaunch& launch : lowered_.launches) {
       if (launch.attend == nullptr) continue;
       const auto* kernel = reinterpret_cast<const void*>(launch.attend->kernel);
-      if (launch.attend->shared_bytes > device_.sharedMemPerBlockOptin) {
-        refuse(fmt::format("kernel {} takes {} of shared memory, a block on {} at most {}", launch.attend->name,
-                           core::bytes_text(launch.attend->shared_bytes), device_.name, core::bytes_text(static_cast<std::int64_t>(device_.sharedMemPerBlockOptin))));
-      }
       check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(launch.attend->shared_bytes)), "asking for shared memory");
       if (!launch.cooperative()) continue;
       int resident = 0;
@@ -208,6 +207,17 @@ class Execution {
     return us;
   }
 
+  /// A run of its own: records cost time.
+  scheduler::Timeline record() {
+    place_events(plan_, lowered_, image_, [this](const DevicePiece& piece) { return place(piece); });
+    if (flush_ != nullptr) check(cudaMemsetAsync(flush_.get(), 0, flush_bytes_, stream_.get()), "overwriting the L2 cache");
+    launch_all();
+    check(cudaStreamSynchronize(stream_.get()), "running the plan with its events recorded");
+    std::vector<EventRecord> records(static_cast<std::size_t>(image_.event_places.count));
+    check(cudaMemcpy(records.data(), image_.events, records.size() * sizeof(EventRecord), cudaMemcpyDeviceToHost), "reading events back");
+    return event_timeline(plan_, lowered_, records, device_.name);
+  }
+
   AttentionOutput read_back() const {
     const auto rows = static_cast<std::size_t>(plan_.forest.request_count()) * static_cast<std::size_t>(plan_.heads.q_heads);
     std::vector<std::byte> values(rows * static_cast<std::size_t>(plan_.heads.v_dim * traces::dtype_bytes(options_.row_dtype)));
@@ -252,7 +262,7 @@ const KernelSet& cuda_kernels() {
   static const KernelSet kernels = [] {
     KernelSet set;
     for (const auto list : {on_cuda::attend_narrow(), on_cuda::attend_standard(), on_cuda::attend_standard_fp16(), on_cuda::attend_standard_fp8(),
-                            on_cuda::attend_wide(), on_cuda::attend_latent()}) {
+                            on_cuda::attend_wide(), on_cuda::attend_latent(), on_cuda::products()}) {
       set.attend.insert(set.attend.end(), list.begin(), list.end());
     }
     const auto reduce = on_cuda::reduce_instances();

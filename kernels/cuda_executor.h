@@ -20,6 +20,7 @@ struct CudaOptions {
   std::int32_t warm_ups = 5;
   std::int32_t repeats = 20;
   bool cold = true;  ///< the L2 cache is overwritten before each run
+  bool timeline = false;  ///< one more run, behind those that are timed, in which kernels record when they do what
   /// What the tensors hold; null: random numbers, made on the device's own terms. Rows are then of no use, times are.
   const TensorSource* source = nullptr;
 };

@@ -231,7 +231,7 @@ class CudaProbes::State {
 
   /// The plan's keys and values are the source's two halves; each execution reads on, so that none finds what another left in L2.
   std::vector<double> plan_times(const ProbePoint& point) {
-    const DevicePlan lowered = lower_plan(*point.plan, cuda_kernels());
+    const DevicePlan lowered = lower_plan(*point.plan, {cuda_kernels()});
     std::vector<cuda::Buffer> buffers;
     const std::int64_t half = memory_.source_bytes / 2;
     std::int64_t kv_bytes = 0;

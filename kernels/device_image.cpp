@@ -117,6 +117,38 @@ std::int64_t device_bytes(const Plan& plan, const DevicePlan& lowered, traces::D
   return sum;
 }
 
+EventLayout event_layout(const Plan& plan, const DevicePlan& lowered) {
+  EventLayout layout;
+  const auto next = [&](std::size_t records) {
+    const std::int32_t place = layout.count;
+    layout.count += static_cast<std::int32_t>(records);
+    return place;
+  };
+  layout.queue_items = next(plan.queue_items.size());
+  layout.items = next(lowered.items.size());
+  layout.arrivals = next(static_cast<std::size_t>(lowered.counters));
+  for (const DeviceLaunch& launch : lowered.launches) layout.merges.push_back(next(launch.merge.rows > 0 ? static_cast<std::size_t>(launch.blocks) : 0));
+  return layout;
+}
+
+void place_events(const Plan& plan, const DevicePlan& lowered, DeviceImage& image, const DevicePlacer& place) {
+  image.event_places = event_layout(plan, lowered);
+  const std::size_t bytes = static_cast<std::size_t>(image.event_places.count) * sizeof(EventRecord);
+  image.events = static_cast<EventRecord*>(place({"events", MemoryKind::other, bytes, nullptr, true}));
+}
+
+namespace {
+
+EventPlaces event_places(const DeviceImage& image, const DevicePlan& lowered, std::size_t index) {
+  if (image.events == nullptr) return {};
+  const EventLayout& layout = image.event_places;
+  const DeviceLaunch& launch = lowered.launches[index];
+  return {image.events + (launch.queue_begin >= 0 ? layout.queue_items : layout.items + launch.items.begin), image.events + layout.arrivals,
+          image.events + layout.merges[index]};
+}
+
+}  // namespace
+
 AttendParams attend_params(const DeviceImage& image, const DevicePlan& lowered, std::size_t index) {
   const DeviceLaunch& launch = lowered.launches[index];
   AttendParams params{};
@@ -131,12 +163,14 @@ AttendParams attend_params(const DeviceImage& image, const DevicePlan& lowered, 
   params.barrier_steps = image.merge_steps[index];
   params.barrier_step_count = static_cast<std::int32_t>(launch.merge.steps.size());
   params.barrier_rows = launch.merge.rows;
+  params.events = event_places(image, lowered, index);
   return params;
 }
 
 ReduceParams reduce_params(const DeviceImage& image, const DevicePlan& lowered, std::size_t index) {
   const MergeWork& merge = lowered.launches[index].merge;
-  return {image.columns, image.tensors, image.merge_steps[index], static_cast<std::int32_t>(merge.steps.size()), merge.rows};
+  return {image.columns, image.tensors, image.merge_steps[index], static_cast<std::int32_t>(merge.steps.size()), merge.rows,
+          event_places(image, lowered, index)};
 }
 
 }  // namespace espalier::kernels

@@ -29,6 +29,14 @@ struct DeviceInputs {
   const void* values = nullptr;
 };
 
+/// Places of event records in one array: of queue items, of items, of arrival counters, then of each launch's merging blocks.
+struct EventLayout {
+  std::int32_t queue_items = 0, items = 0, arrivals = 0;
+  std::vector<std::int32_t> merges;  ///< by launch
+  std::int32_t count = 0;
+};
+EventLayout event_layout(const scheduler::Plan& plan, const DevicePlan& lowered);
+
 struct DeviceImage {
   PlanColumns columns{};
   Tensors tensors{};
@@ -38,6 +46,8 @@ struct DeviceImage {
   std::uint32_t* counters = nullptr;
   std::int32_t arrival_counters = 0;
   std::vector<const StepRows*> merge_steps;  ///< by launch; null: it merges nothing
+  EventRecord* events = nullptr;             ///< null: nothing is recorded
+  EventLayout event_places;
 };
 
 DeviceImage place_on_device(const scheduler::Plan& plan, const DevicePlan& lowered, const DeviceInputs& inputs, traces::Dtype row_dtype,
@@ -45,6 +55,9 @@ DeviceImage place_on_device(const scheduler::Plan& plan, const DevicePlan& lower
 
 /// Bytes that place_on_device() asks for in all: a pure function, so a caller can refuse before anything is allocated.
 std::int64_t device_bytes(const scheduler::Plan& plan, const DevicePlan& lowered, traces::Dtype row_dtype);
+
+/// Makes launches record events from now on: into zeroed memory of this size.
+void place_events(const scheduler::Plan& plan, const DevicePlan& lowered, DeviceImage& image, const DevicePlacer& place);
 
 /// Parameters of launch `index` of the lowered plan.
 AttendParams attend_params(const DeviceImage& image, const DevicePlan& lowered, std::size_t index);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 #include <set>
+#include <tuple>
 
 #include "core/error.h"
 #include "core/text.h"
@@ -32,17 +33,14 @@ using scheduler::TaskKind;
 }
 
 bool fits_heads(const AttendInstance& instance, const traces::HeadConfig& heads) {
+  if (instance.kind == TaskKind::softmax) return true;  // stored numbers have no heads
   return instance.q_dtype == heads.q_dtype && instance.kv_dtype == heads.kv_dtype && instance.qk_dim == heads.qk_dim &&
          instance.v_dim == heads.v_dim && instance.v_in_k == heads.v_in_k;
 }
 
-void require_known_kinds(const Plan& plan) {
-  for (const Task& task : plan.tasks) {
-    if (task.kind == TaskKind::attend || task.kind == TaskKind::padding) continue;
-    refuse(fmt::format("no kernel for {} tasks (stored scores)", scheduler::kind_name(task.kind)));
-  }
+void require_known_slots(const Plan& plan) {
   for (const scheduler::Slot& slot : plan.slots) {
-    if (slot.dtype == traces::Dtype::fp8_e4m3) refuse("partial rows in fp8_e4m3");
+    if (slot.dtype == traces::Dtype::fp8_e4m3) refuse("rows of slots in fp8_e4m3");
     if (slot.kind == scheduler::SlotKind::partial && slot.columns != plan.heads.v_dim) {
       refuse(fmt::format("a slot of {} columns for values of {}", slot.columns, plan.heads.v_dim));
     }
@@ -71,17 +69,56 @@ std::int64_t most_rows(const Plan& plan, Interval tasks) {
   return rows;
 }
 
-/// The tile the plan names, or the next larger one; a smaller one that still holds all rows where there is none.
-const AttendInstance& attend_instance(const Plan& plan, const KernelSet& kernels, std::int64_t named, std::int64_t rows) {
-  const AttendInstance *at_least = nullptr, *largest = nullptr;
-  for (const AttendInstance& i : kernels.attend) {
-    if (!fits_heads(i, plan.heads)) continue;
-    if (i.query_tile >= std::max(named, rows) && (at_least == nullptr || i.query_tile < at_least->query_tile)) at_least = &i;
-    if (largest == nullptr || i.query_tile > largest->query_tile) largest = &i;
+/// What tasks of a launch ask of a kernel.
+struct Wanted {
+  TaskKind kind = TaskKind::attend;
+  std::int64_t query_tile = 0, kv_tile = 0, stages = 0;
+  std::int64_t rows = 1;  ///< of the largest task
+};
+
+Wanted wanted(const Plan& plan, const Phase& phase) {
+  Wanted w;
+  const costmodel::KernelConfig& kernel = plan.kernels[phase.kernel];
+  w.query_tile = kernel.query_tile;
+  w.kv_tile = kernel.kv_tile;
+  w.stages = kernel.stages;
+  std::set<TaskKind> kinds;
+  for (std::int32_t t = phase.range.begin; t < phase.range.end; ++t) {
+    if (const TaskKind kind = plan.tasks[TaskId(t)].kind; kind != TaskKind::padding) kinds.insert(kind);
   }
-  const AttendInstance* chosen = at_least != nullptr ? at_least : largest;
-  if (chosen->query_tile < rows) {
-    refuse(fmt::format("tasks of {} rows, where the largest tile for heads {} has {}", rows, traces::heads_text(plan.heads), chosen->query_tile));
+  if (kinds.size() > 1) refuse(fmt::format("{} and {} tasks in one phase", scheduler::kind_name(*kinds.begin()), scheduler::kind_name(*kinds.rbegin())));
+  if (!kinds.empty()) w.kind = *kinds.begin();
+  // A block of the softmax goes through its rows one by one.
+  if (w.kind == TaskKind::softmax) w.query_tile = 1;
+  else w.rows = most_rows(plan, phase.range);
+  return w;
+}
+
+/// The kernel with the tile the plan names, or the next larger one; a smaller one that still holds all rows where there is none. Of equal
+/// tiles the one with the plan's KV tile and stages.
+const AttendInstance& task_instance(const Plan& plan, const DeviceKernels& kernels, const Wanted& want) {
+  const auto fitness = [&](const AttendInstance& i) {
+    const bool holds = i.query_tile >= std::max(want.query_tile, want.rows);
+    return std::tuple(!holds, holds ? i.query_tile : -i.query_tile, i.kv_tile != want.kv_tile, i.stages != want.stages);
+  };
+  const AttendInstance *chosen = nullptr, *too_large = nullptr;
+  for (const AttendInstance& i : kernels.set.attend) {
+    if (i.kind != want.kind || !fits_heads(i, plan.heads)) continue;
+    if (i.shared_bytes > kernels.most_shared_bytes) {
+      too_large = &i;
+    } else if (chosen == nullptr || fitness(i) < fitness(*chosen)) {
+      chosen = &i;
+    }
+  }
+  if (chosen == nullptr && too_large == nullptr) {
+    refuse(fmt::format("no kernel for {} tasks with heads {}", scheduler::kind_name(want.kind), traces::heads_text(plan.heads)));
+  }
+  if (chosen == nullptr) {
+    refuse(fmt::format("kernel {} takes {} of shared memory, a block here has at most {}", too_large->name, core::bytes_text(too_large->shared_bytes),
+                       core::bytes_text(kernels.most_shared_bytes)));
+  }
+  if (chosen->query_tile < want.rows && want.kind != TaskKind::softmax) {
+    refuse(fmt::format("tasks of {} rows, where the largest tile for heads {} has {}", want.rows, traces::heads_text(plan.heads), chosen->query_tile));
   }
   return *chosen;
 }
@@ -101,6 +138,51 @@ MergeWork merge_work(const Plan& plan, const std::vector<std::int32_t>& steps) {
     work.rows += step.rows * step.head_count;
   }
   return work;
+}
+
+bool stores_scores(const Plan& plan) {
+  return std::any_of(plan.tasks.begin(), plan.tasks.end(), [](const Task& t) { return t.kind == TaskKind::scores; });
+}
+
+/// A run of tokens of one node.
+struct TokenRun {
+  traces::NodeId node;
+  std::int64_t begin, end;
+  friend bool operator==(const TokenRun&, const TokenRun&) = default;
+};
+
+void add_runs(const Plan& plan, Interval segments, std::vector<TokenRun>& runs) {
+  for (std::int32_t s = segments.begin; s < segments.end; ++s) {
+    const scheduler::Segment& segment = plan.segments[static_cast<std::size_t>(s)];
+    const std::int64_t end = scheduler::segment_end(plan, segment);
+    if (!runs.empty() && runs.back().node == segment.node && runs.back().end == segment.token_begin) runs.back().end = end;
+    else runs.push_back({segment.node, segment.token_begin, end});
+  }
+}
+
+/// The kernel takes column i of a values task's folded slots for its token i.
+void require_readable_scores(const Plan& plan) {
+  std::vector<const Task*> writers(plan.slots.size(), nullptr);
+  for (const Task& task : plan.tasks) {
+    if (task.kind == TaskKind::scores && task.slot.valid()) writers[task.slot.index()] = &task;
+  }
+  const std::vector<TaskFacts> facts = task_facts(plan);
+  for (const TaskId t : core::ids<TaskId>(plan.tasks.size())) {
+    const Task& task = plan.tasks[t];
+    if ((task.kind == TaskKind::scores || task.kind == TaskKind::values) && facts[t.index()].unmasked == 0) {
+      refuse(fmt::format("{} task {}, whose rows see different tokens", scheduler::kind_name(task.kind), t.value));
+    }
+    if (task.kind != TaskKind::values) continue;
+    std::vector<TokenRun> read, stored;
+    add_runs(plan, task.segments, read);
+    std::int64_t columns = 0;
+    for (std::int32_t f = task.folds.begin; f < task.folds.end; ++f) {
+      const scheduler::SlotId slot = plan.fold_slots[static_cast<std::size_t>(f)];
+      if (writers[slot.index()] != nullptr) add_runs(plan, writers[slot.index()]->segments, stored);
+      columns += plan.slots[slot].columns;
+    }
+    if (read != stored || columns != facts[t.index()].tokens) refuse(fmt::format("values task {} reads tokens in another order than its scores stand in", t.value));
+  }
 }
 
 /// Launches in an order in which each comes after those it waits for, and as written where it is free.
@@ -125,15 +207,16 @@ std::vector<LaunchId> launch_order(const Plan& plan) {
 
 class Lowering {
  public:
-  Lowering(const Plan& plan, const KernelSet& kernels) : plan_(plan), kernels_(kernels) { lowered_.facts = task_facts(plan); }
+  Lowering(const Plan& plan, const DeviceKernels& kernels) : plan_(plan), kernels_(kernels) { lowered_.facts = task_facts(plan); }
 
   DevicePlan run() {
     std::vector<Interval> on_arrival;
     for (const Phase& phase : plan_.phases) {
       if (phase.kind == PhaseKind::steps && phase.start == PhaseStart::on_arrival) on_arrival.push_back(phase.range);
     }
-    fused_ = !on_arrival.empty() && count_arrivals(plan_, on_arrival, lowered_);
+    fused_ = !on_arrival.empty() && !stores_scores(plan_) && count_arrivals(plan_, on_arrival, lowered_);
     for (const LaunchId l : launch_order(plan_)) {
+      launch_ = l;
       if (plan_.launches[l].workers > 0) persistent(plan_.launches[l]);
       else grid(plan_.launches[l]);
     }
@@ -149,7 +232,8 @@ class Lowering {
   void steps(const Phase& phase) {
     for (const auto& level : step_levels(plan_, phase.range)) {
       DeviceLaunch launch;
-      launch.reduce = &reduce_instance(plan_, kernels_);
+      launch.plan_launch = launch_;
+      launch.reduce = &reduce_instance(plan_, kernels_.set);
       launch.merge = merge_work(plan_, level);
       const auto rows = static_cast<std::int32_t>(launch.reduce->threads) / 32;
       launch.blocks = (launch.merge.rows + rows - 1) / rows;
@@ -166,7 +250,8 @@ class Lowering {
         continue;
       }
       DeviceLaunch l;
-      l.attend = &attend_instance(plan_, kernels_, plan_.kernels[phase.kernel].query_tile, most_rows(plan_, phase.range));
+      l.plan_launch = launch_;
+      l.attend = &task_instance(plan_, kernels_, wanted(plan_, phase));
       l.arrivals = fused_;
       l.items.begin = static_cast<std::int32_t>(lowered_.items.size());
       for (std::int32_t t = phase.range.begin; t < phase.range.end; ++t) {
@@ -181,10 +266,12 @@ class Lowering {
   /// One kernel for all tasks, blocks that stay; steps behind the first barrier run in it, later ones after it.
   void persistent(const Launch& launch) {
     DeviceLaunch l;
+    l.plan_launch = launch_;
     l.blocks = launch.workers;
     l.queue_begin = launch.queue_begin;
     l.arrivals = fused_;
-    std::int64_t named = 0, rows = 0;
+    Wanted all;
+    bool tasks = false;
     std::vector<const Phase*> after;
     for (const Phase& phase : phases(launch)) {
       if (runs_on_arrival(phase)) continue;
@@ -195,21 +282,26 @@ class Lowering {
         else after.push_back(&phase);
         continue;
       }
-      if (phase.start == PhaseStart::barrier && named > 0) refuse("a grid barrier between tasks of one persistent launch");
+      if (phase.start == PhaseStart::barrier && tasks) refuse("a grid barrier between tasks of one persistent launch");
       if (l.merge.rows > 0 || !after.empty()) refuse("tasks behind the steps of their own launch");
-      named = std::max<std::int64_t>(named, plan_.kernels[phase.kernel].query_tile);
-      rows = std::max(rows, most_rows(plan_, phase.range));
+      const Wanted here = wanted(plan_, phase);
+      if (here.kind != TaskKind::attend) refuse(fmt::format("{} tasks in a persistent launch", scheduler::kind_name(here.kind)));
+      const std::int64_t rows = std::max(all.rows, here.rows);
+      if (!tasks || here.query_tile > all.query_tile) all = here;
+      all.rows = rows;
+      tasks = true;
     }
-    if (named > 0) {
-      l.attend = &attend_instance(plan_, kernels_, named, rows);
+    if (tasks) {
+      l.attend = &task_instance(plan_, kernels_, all);
       lowered_.launches.push_back(std::move(l));
     }
     for (const Phase* phase : after) steps(*phase);
   }
 
   const Plan& plan_;
-  const KernelSet& kernels_;
+  const DeviceKernels& kernels_;
   DevicePlan lowered_;
+  LaunchId launch_;  ///< being lowered
   bool fused_ = false;
 };
 
@@ -232,9 +324,10 @@ std::vector<TaskFacts> task_facts(const Plan& plan) {
   return facts;
 }
 
-DevicePlan lower_plan(const Plan& plan, const KernelSet& kernels) {
-  require_known_kinds(plan);
-  require_known_heads(plan, kernels);
+DevicePlan lower_plan(const Plan& plan, const DeviceKernels& kernels) {
+  require_known_slots(plan);
+  require_known_heads(plan, kernels.set);
+  require_readable_scores(plan);
   return Lowering(plan, kernels).run();
 }
 

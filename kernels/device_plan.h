@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -27,8 +28,9 @@ struct MergeWork {
 
 /// One kernel launch.
 struct DeviceLaunch {
-  const AttendInstance* attend = nullptr;
+  const AttendInstance* attend = nullptr;  ///< of the tasks' kind
   const ReduceInstance* reduce = nullptr;  ///< one of the two is set
+  scheduler::LaunchId plan_launch;         ///< what it is part of
   std::int32_t blocks = 0;
   scheduler::Interval items;       ///< attend in hardware order: of DevicePlan::items, one a block
   std::int32_t queue_begin = -1;   ///< attend with queues: first of `blocks` of the plan's queues
@@ -46,9 +48,15 @@ struct DevicePlan {
   std::int32_t counters = 0;  ///< of arrivals; the grid barrier's two words follow them
 };
 
-/// Throws Error (check failed: the plan is refused) for what the kernels can't run: task kinds, heads, dtypes, rows beyond the largest
-/// tile, barriers between tasks of one launch. The plan is taken to be valid. `kernels` must outlive the result.
-DevicePlan lower_plan(const scheduler::Plan& plan, const KernelSet& kernels);
+/// A target's kernels on a device.
+struct DeviceKernels {
+  const KernelSet& set;
+  std::int64_t most_shared_bytes = std::numeric_limits<std::int64_t>::max();  ///< of a block
+};
+
+/// Throws Error (check failed: the plan is refused) for what the kernels can't run: heads, dtypes, rows beyond the largest tile, shared
+/// memory, barriers between tasks of one launch. The plan is taken to be valid. The set must outlive the result.
+DevicePlan lower_plan(const scheduler::Plan& plan, const DeviceKernels& kernels);
 
 /// Facts change when nodes grow; everything else of a DevicePlan stays.
 std::vector<TaskFacts> task_facts(const scheduler::Plan& plan);

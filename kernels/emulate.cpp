@@ -3,6 +3,7 @@
 
 #include "kernels/device_image.h"
 #include "kernels/device_tensors.h"
+#include "kernels/event_timeline.h"
 
 namespace espalier::kernels {
 namespace {
@@ -22,6 +23,7 @@ class Run {
     const std::vector<std::byte> queries = make_queries(plan, source);
     image_ = place_on_device(plan, lowered, {queries.data(), cache.keys.data(), cache.values.data()}, options.row_dtype,
                              [this](const DevicePiece& piece) { return place(piece); });
+    if (options.timeline) place_events(plan, lowered, image_, [this](const DevicePiece& piece) { return place(piece); });
   }
 
   Emulation run() {
@@ -29,7 +31,11 @@ class Run {
       if (lowered_.launches[i].attend != nullptr) attend(i);
       else reduce(i);
     }
-    return {read_rows(plan_, options_.row_dtype, static_cast<const std::byte*>(image_.tensors.rows), image_.tensors.lse), machine_.counters()};
+    Emulation done{read_rows(plan_, options_.row_dtype, static_cast<const std::byte*>(image_.tensors.rows), image_.tensors.lse), machine_.counters(), {}};
+    if (options_.timeline) {
+      done.timeline = event_timeline(plan_, lowered_, {image_.events, static_cast<std::size_t>(image_.event_places.count)}, "emulator");
+    }
+    return done;
   }
 
  private:
@@ -70,7 +76,7 @@ const KernelSet& host_kernels() {
   static const KernelSet kernels = [] {
     KernelSet set;
     for (const auto list : {on_host::attend_narrow(), on_host::attend_standard(), on_host::attend_standard_fp16(), on_host::attend_standard_fp8(),
-                            on_host::attend_wide(), on_host::attend_latent()}) {
+                            on_host::attend_wide(), on_host::attend_latent(), on_host::products()}) {
       set.attend.insert(set.attend.end(), list.begin(), list.end());
     }
     const auto reduce = on_host::reduce_instances();
@@ -82,7 +88,7 @@ const KernelSet& host_kernels() {
 
 Emulation emulate(const Plan& plan, const TensorSource& source, const EmulateOptions& options) {
   traces::check_heads(plan.heads, "plan: heads");
-  const DevicePlan lowered = lower_plan(plan, host_kernels());
+  const DevicePlan lowered = lower_plan(plan, {host_kernels(), options.most_shared_bytes});
   return Run(plan, lowered, source, options).run();
 }
 
@@ -91,7 +97,7 @@ double emulation_cost(const Plan& plan) {
   const auto kernels = scheduler::task_kernels(plan);
   double mmas = 0;
   for (const scheduler::TaskId t : core::ids<scheduler::TaskId>(plan.tasks.size())) {
-    if (plan.tasks[t].kind != scheduler::TaskKind::attend || !kernels[t].valid()) continue;
+    if (plan.tasks[t].kind == scheduler::TaskKind::padding || !kernels[t].valid()) continue;
     const auto counts = costmodel::count_task(scheduler::task_shape(plan, plan.tasks[t]), plan.kernels[kernels[t]], plan.heads);
     mmas += static_cast<double>(counts.mma_flops + counts.fma_flops) / kMmaFlops * plan.tasks[t].copies;
   }

@@ -1,9 +1,12 @@
 // Executes a plan with the CUDA kernels' own source, compiled for the host, in the emulator.
 #pragma once
 
+#include <limits>
+
 #include "kernels/device_plan.h"
 #include "kernels/emulator/machine.h"
 #include "kernels/oracle.h"
+#include "scheduler/timeline.h"
 
 namespace espalier::kernels {
 
@@ -13,11 +16,14 @@ const KernelSet& host_kernels();
 struct EmulateOptions {
   emulator::EmulatorOptions machine;
   traces::Dtype row_dtype = traces::Dtype::fp32;  ///< of final rows: fp32, or the queries' type as in a model
+  bool timeline = false;
+  std::int64_t most_shared_bytes = std::numeric_limits<std::int64_t>::max();  ///< of a block: decides which kernels can run
 };
 
 struct Emulation {
   AttentionOutput output;
   emulator::Counters counters;
+  scheduler::Timeline timeline;  ///< only where asked for; a microsecond is a thousand events
 };
 
 /// Throws Error (check failed) for plans that no kernel can run, for tensors that don't fit this machine's memory, and for whatever the

@@ -14,10 +14,11 @@ namespace {
 using scheduler::Plan;
 using scheduler::SlotId;
 
-/// How often a row may be rounded to 16 bits on its way through partial rows: one slot after another, over steps and folds.
+/// How often a row may be rounded to 16 bits on its way through slots: one after another, over steps and folds. Stored scores enter the
+/// product with the values in 16 bits, whatever they are stored in.
 std::int32_t most_roundings(const Plan& plan) {
   core::Column<SlotId, std::int32_t> roundings;
-  for (const scheduler::Slot& slot : plan.slots) roundings.push_back(slot.dtype == traces::Dtype::fp32 ? 0 : 1);
+  for (const scheduler::Slot& slot : plan.slots) roundings.push_back(slot.dtype == traces::Dtype::fp32 && slot.kind == scheduler::SlotKind::partial ? 0 : 1);
   const core::Column<SlotId, std::int32_t> own = roundings;
   std::int32_t most = 0;
   for (bool changed = true; changed && most <= static_cast<std::int32_t>(plan.slots.size());) {

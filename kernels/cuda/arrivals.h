@@ -9,9 +9,10 @@
 namespace espalier::kernels::ESPALIER_TARGET {
 
 /// A step whose turn has come, for some heads. In shared memory while it waits for the block.
-struct alignas(8) Chore {
+struct alignas(16) Chore {
   std::int32_t step;
-  std::int32_t heads;  ///< first head, and their number times 2^16
+  std::int32_t first_head, heads;
+  std::int32_t counter;
 };
 
 template <class C>
@@ -47,8 +48,8 @@ class Arrivals {
         std::uint32_t* counter = params_.counters + arrival.first_counter + unit;
         if (atomic_add(counter, 1U) + 1U < static_cast<std::uint32_t>(arrival.expected)) continue;
         atomic_add(counter, 0U - static_cast<std::uint32_t>(arrival.expected));
-        const Chore chore = {arrival.step, (step.head_begin + unit * arrival.unit_heads) | arrival.unit_heads << 16};
-        store_shared(kListAt + static_cast<SharedAddress>(waiting++) * 8, chore);
+        const Chore chore = {arrival.step, step.head_begin + unit * arrival.unit_heads, arrival.unit_heads, arrival.first_counter + unit};
+        store_shared(kListAt + static_cast<SharedAddress>(waiting++) * 16, chore);
       }
       fence();
       store_shared(kCountAt, waiting);
@@ -58,13 +59,14 @@ class Arrivals {
 
   ESPALIER_DEVICE void run_chores() {
     for (std::int32_t waiting = load_shared<std::int32_t>(kCountAt); waiting > 0; waiting = load_shared<std::int32_t>(kCountAt)) {
-      const Chore chore = load_shared<Chore>(kListAt + static_cast<SharedAddress>(waiting - 1) * 8);
-      const std::int32_t first_head = chore.heads & 0xFFFF, heads = chore.heads >> 16;
+      const Chore chore = load_shared<Chore>(kListAt + static_cast<SharedAddress>(waiting - 1) * 16);
+      stamp_begin(params_.events.arrivals, chore.counter);
       const scheduler::ReductionStep step = load_global(params_.plan.steps + chore.step);
-      for (std::int32_t r = static_cast<std::int32_t>(thread_index()) / 32; r < step.rows * heads; r += C::kWarps) {
-        merge_row<C::kVDim>(params_.plan, params_.tensors, step, r / heads, first_head + r % heads);
+      for (std::int32_t r = static_cast<std::int32_t>(thread_index()) / 32; r < step.rows * chore.heads; r += C::kWarps) {
+        merge_row<C::kVDim>(params_.plan, params_.tensors, step, r / chore.heads, chore.first_head + r % chore.heads);
       }
-      arrive(load_global(params_.plan.step_arrivals + chore.step), first_head, waiting - 1);
+      stamp_end(params_.events.arrivals, chore.counter);
+      arrive(load_global(params_.plan.step_arrivals + chore.step), chore.first_head, waiting - 1);
     }
   }
 

@@ -14,16 +14,6 @@
 
 namespace espalier::kernels::ESPALIER_TARGET {
 
-/// Waits for the oldest of `ahead` tiles.
-template <class C>
-ESPALIER_DEVICE void wait_for_tile(int ahead) {
-  if (ahead == C::kStages - 1) {
-    wait_copies<C::kStages - 2>();
-  } else {
-    wait_copies<0>();
-  }
-}
-
 template <class C>
 ESPALIER_KERNEL(C::kThreads, 1) attend_kernel(ESPALIER_PARAMETER AttendParams params) {
   scheduler::Interval items = {static_cast<std::int32_t>(block_index()), static_cast<std::int32_t>(block_index()) + 1};
@@ -35,6 +25,7 @@ ESPALIER_KERNEL(C::kThreads, 1) attend_kernel(ESPALIER_PARAMETER AttendParams pa
   for (std::int32_t item = items.begin; item < items.end; ++item) {
     const scheduler::QueueItem at = load_global(params.items + item);
     const TaskFacts facts = load_global(params.plan.facts + at.task.value);
+    stamp_begin(params.events.items, item);
     const int done = item - items.begin;  // tasks whose queries are no longer in the way
     attention.begin_task();
     int used = stage;
@@ -57,15 +48,18 @@ ESPALIER_KERNEL(C::kThreads, 1) attend_kernel(ESPALIER_PARAMETER AttendParams pa
     // Read again rather than kept: the loop above needs every register.
     const Work work = read_work(params.plan, params.tensors, load_global(params.items + item));
     attention.finish_task(work, static_cast<SharedAddress>(C::kRingAt + used * C::kStageBytes));
+    stamp_end(params.events.items, item);
     arrivals.task_written(at.task.value, work.head_begin);
   }
   if (params.barrier_steps != nullptr) {
     grid_barrier<C::kThreads>(params.counters + params.arrival_counters);
+    stamp_begin(params.events.merges, static_cast<std::int32_t>(block_index()));
     const auto warp = static_cast<std::int32_t>(thread_index()) / 32;
     for (auto row = static_cast<std::int32_t>(block_index()) * C::kWarps + warp; row < params.barrier_rows;
          row += static_cast<std::int32_t>(grid_blocks()) * C::kWarps) {
       merge_numbered_row<C::kVDim>(params.plan, params.tensors, params.barrier_steps, params.barrier_step_count, row);
     }
+    stamp_end(params.events.merges, static_cast<std::int32_t>(block_index()));
   }
 }
 

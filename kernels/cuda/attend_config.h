@@ -28,6 +28,8 @@ struct AttendConfig : Heads, Grid {
   static constexpr int kRows = kRows_;      ///< query tile
   static constexpr int kTokens = kTokens_;  ///< KV tile
   static constexpr int kStages = kStages_;
+  static constexpr bool kTakesQueries = true;    ///< loads them with a task's first tile
+  static constexpr bool kTilesOfValues = false;  ///< tiles are rows of values alone
   static constexpr bool kFp8 = Heads::kKvDtype == traces::Dtype::fp8_e4m3;
   static constexpr int kKvBytes = kFp8 ? 1 : 2;
 
@@ -64,7 +66,7 @@ struct AttendConfig : Heads, Grid {
   static constexpr int kProbabilityBytes = Grid::kColumnGroups > 1 ? kRows * kProbabilityRowBytes : 0;  ///< of 16 bits each; then what these leave
   static constexpr int kChoresAt = kProbabilitiesAt + 2 * kProbabilityBytes;  ///< steps whose turn has come
   static constexpr int kChores = 8;
-  static constexpr int kSharedBytes = kChoresAt + 16 + kChores * 8;
+  static constexpr int kSharedBytes = kChoresAt + 16 + kChores * 16;
 
   static_assert(kRows % (16 * Grid::kRowGroups) == 0 && kTokens % kWarps == 0 && kLoadTokens <= 32 && kRows % kWarps == 0 && kLoadRows <= 32);
   static_assert(Grid::kTokenGroups == 1 || Grid::kColumnGroups == 1);

@@ -8,9 +8,8 @@ namespace espalier::kernels::ESPALIER_TARGET {
 
 template <class C>
 constexpr AttendInstance instance(const char* name) {
-  return {name,       C::kQueryDtype, C::kKvDtype, C::kQkDim,   C::kVDim,
-          C::kVInK,   C::kRows,       C::kTokens,  C::kStages,  C::kWarpRows,
-          C::kThreads, C::kSharedBytes, &attend_kernel<C>};
+  return {scheduler::TaskKind::attend, name, C::kQueryDtype, C::kKvDtype, C::kQkDim, C::kVDim, C::kVInK, C::kRows, C::kTokens, C::kStages,
+          C::kWarpRows, C::kThreads, C::kSharedBytes, &attend_kernel<C>};
 }
 
 }  // namespace espalier::kernels::ESPALIER_TARGET

@@ -10,6 +10,8 @@ const AttendInstance kInstances[] = {
     instance<AttendConfig<Heads, 16, 64, 2, WarpGrid<1, 1, 4>>>("attend_latent_bf16_m16"),
     instance<AttendConfig<Heads, 32, 32, 2, WarpGrid<2, 1, 4>>>("attend_latent_bf16_m32"),
     instance<AttendConfig<Heads, 64, 32, 2, WarpGrid<2, 1, 4>>>("attend_latent_bf16_m64"),
+    // For devices with 99 KiB of shared memory a block.
+    instance<AttendConfig<Heads, 16, 32, 2, WarpGrid<1, 1, 4>>>("attend_latent_bf16_m16_n32"),
 };
 
 }  // namespace

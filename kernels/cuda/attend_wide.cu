@@ -11,6 +11,13 @@ const AttendInstance kInstances[] = {
     instance<AttendConfig<Heads, 32, 64, 3, WarpGrid<2, 1, 2>>>("attend_d256_bf16_m32"),
     instance<AttendConfig<Heads, 64, 32, 3, WarpGrid<4, 1, 2>>>("attend_d256_bf16_m64"),
     instance<AttendConfig<Heads, 128, 32, 2, WarpGrid<4, 1, 2>>>("attend_d256_bf16_m128"),
+    // For devices with 163 KiB of shared memory a block.
+    instance<AttendConfig<Heads, 16, 64, 2, WarpGrid<1, 1, 4>>>("attend_d256_bf16_m16_s2"),
+    instance<AttendConfig<Heads, 32, 64, 2, WarpGrid<2, 1, 2>>>("attend_d256_bf16_m32_s2"),
+    // With 99 KiB.
+    instance<AttendConfig<Heads, 16, 32, 2, WarpGrid<1, 1, 4>>>("attend_d256_bf16_m16_n32"),
+    instance<AttendConfig<Heads, 32, 32, 2, WarpGrid<2, 1, 2>>>("attend_d256_bf16_m32_n32"),
+    instance<AttendConfig<Heads, 64, 32, 2, WarpGrid<4, 1, 1>>>("attend_d256_bf16_m64_n32"),
 };
 
 }  // namespace

@@ -21,6 +21,7 @@
 //   widen_fp8<D>(bits, low, high)           four e4m3 numbers to two pairs
 //   atomic_add(p, v) fence()                to the word and what it guards, device wide
 //   poll(p)                                 reads a word that another block will change
+//   device_time_ns() multiprocessor()       the device's clock; which of its multiprocessors this is
 #pragma once
 
 #include <cstdint>

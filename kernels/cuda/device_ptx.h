@@ -170,5 +170,15 @@ ESPALIER_WORD std::uint32_t poll(const std::uint32_t* at) {
   asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(at) : "memory");
   return value;
 }
+ESPALIER_WORD std::uint64_t device_time_ns() {
+  std::uint64_t ns;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(ns)::"memory");
+  return ns;
+}
+ESPALIER_WORD std::uint32_t multiprocessor() {
+  std::uint32_t sm;
+  asm volatile("mov.u32 %0, %smid;" : "=r"(sm));
+  return sm;
+}
 
 }  // namespace espalier::kernels::on_cuda

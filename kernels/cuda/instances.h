@@ -11,7 +11,9 @@
 
 namespace espalier::kernels {
 
+/// A kernel for tasks of one kind.
 struct AttendInstance {
+  scheduler::TaskKind kind;
   const char* name;
   traces::Dtype q_dtype, kv_dtype;
   std::int32_t qk_dim, v_dim;
@@ -39,6 +41,7 @@ struct ReduceInstance {
   std::span<const AttendInstance> attend_standard_fp8();   \
   std::span<const AttendInstance> attend_wide();           \
   std::span<const AttendInstance> attend_latent();         \
+  std::span<const AttendInstance> products();              \
   std::span<const ReduceInstance> reduce_instances();      \
   }
 ESPALIER_DECLARE_INSTANCES(on_host)

@@ -92,9 +92,11 @@ class Loader {
   ESPALIER_DEVICE void load_tile() {
     forget(lane_);  // or its copies' places stay in registers for the whole launch
     forget(warp_);
-    if (tile_ == 0) load_queries();
+    if constexpr (C::kTakesQueries) {
+      if (tile_ == 0) load_queries();
+    }
     const auto ring = static_cast<SharedAddress>(C::kRingAt + stage_ * C::kStageBytes);
-    load_rows<C::kKeyRowBytes>(params_.tensors.keys, ring);
+    load_rows<C::kKeyRowBytes>(C::kTilesOfValues ? params_.tensors.values : params_.tensors.keys, ring);
     if constexpr (!C::kVInK) load_rows<C::kValueRowBytes>(params_.tensors.values, ring + C::kKeyTileBytes);
     commit_copies();
     if (lane_ < C::kLoadTokens) {
@@ -198,5 +200,15 @@ class Loader {
   int ahead_ = 0;        ///< tiles under way or landed, not yet taken
   int tasks_begun_ = 0;  ///< of this block's items, before the one being loaded
 };
+
+/// Waits for the oldest of `ahead` tiles.
+template <class C>
+ESPALIER_DEVICE void wait_for_tile(int ahead) {
+  if (ahead == C::kStages - 1) {
+    wait_copies<C::kStages - 2>();
+  } else {
+    wait_copies<0>();
+  }
+}
 
 }  // namespace espalier::kernels::ESPALIER_TARGET

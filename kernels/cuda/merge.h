@@ -1,6 +1,7 @@
 // Merging of partial rows: a warp a row, lanes over columns.
 #pragma once
 
+#include "kernels/cuda/events.h"
 #include "kernels/cuda/rows.h"
 
 namespace espalier::kernels::ESPALIER_TARGET {

@@ -67,6 +67,20 @@ struct Tensors {
   float scale_log2;         ///< softmax scale x log2(e)
 };
 
+/// When and where an item of a launch ran, on the device's clock.
+struct EventRecord {
+  std::uint64_t begin_ns = 0, end_ns = 0;
+  std::uint32_t block = 0;  ///< plus 1; 0: it never ran
+  std::uint32_t sm = 0;
+};
+
+/// Where a launch's items are recorded; null: nowhere.
+struct EventPlaces {
+  EventRecord* items;     // one an item, as AttendParams::items
+  EventRecord* arrivals;  // one an arrival counter: steps that run on arrival
+  EventRecord* merges;    // one a block: rows that it merges as a launch of steps, or behind a grid barrier
+};
+
 /// One launch of the attend kernel. Block b runs items [queues[b]), or item b where there are no queues.
 struct AttendParams {
   PlanColumns plan;
@@ -78,6 +92,7 @@ struct AttendParams {
   const StepRows* barrier_steps;      // steps that run behind a grid barrier, and one past the last row; null: none
   std::int32_t barrier_step_count;
   std::int32_t barrier_rows;
+  EventPlaces events;
 };
 
 /// One launch of the reduction kernel: a warp a row.
@@ -87,6 +102,7 @@ struct ReduceParams {
   const StepRows* steps;
   std::int32_t step_count;
   std::int32_t rows;
+  EventPlaces events;
 };
 
 }  // namespace espalier::kernels

@@ -61,4 +61,41 @@ ESPALIER_DEVICE void store_pair(const RowPlace& row, int column, Pair pair) {
   }
 }
 
+ESPALIER_DEVICE float load_number(const RowPlace& row, std::int32_t column) {
+  if (row.dtype == Dtype::fp32) return load_fresh(reinterpret_cast<const float*>(row.values) + column);
+  const std::uint32_t bits = load_global(reinterpret_cast<const std::uint16_t*>(row.values) + column);
+  return row.dtype == Dtype::bf16 ? unpack<Dtype::bf16>(bits).low : unpack<Dtype::fp16>(bits).low;
+}
+
+ESPALIER_DEVICE void store_number(const RowPlace& row, std::int32_t column, float x) {
+  if (row.dtype == Dtype::fp32) {
+    store_global(reinterpret_cast<float*>(row.values) + column, x);
+  } else {
+    const std::uint32_t bits = row.dtype == Dtype::bf16 ? pack<Dtype::bf16>(x, 0.0F) : pack<Dtype::fp16>(x, 0.0F);
+    store_global(reinterpret_cast<std::uint16_t*>(row.values) + column, static_cast<std::uint16_t>(bits));
+  }
+}
+
+/// Row `row` of a task's tile (queries x heads) in a slot; none where the slot hasn't its request.
+ESPALIER_DEVICE RowPlace slot_row(const AttendParams& params, const Work& work, const scheduler::Slot& slot, std::int32_t row) {
+  const std::int32_t query = row / work.head_count;
+  const std::int32_t request = load_global(params.plan.query_rows + work.queries.begin + query);
+  const std::int32_t found = find_row(params.plan, slot, request, query);
+  if (found < 0) return {};
+  return partial_row(params.tensors, slot, found, work.head_begin + row % work.head_count);
+}
+
+/// Where row `row` of a task's tile goes: the task's slot.
+ESPALIER_DEVICE RowPlace task_slot_row(const AttendParams& params, const Work& work, std::int32_t row) {
+  return slot_row(params, work, load_global(params.plan.slots + work.slot), row);
+}
+
+/// As task_slot_row(), or the final row where the task has no slot.
+template <int kVDim>
+ESPALIER_DEVICE RowPlace task_row(const AttendParams& params, const Work& work, std::int32_t row) {
+  if (work.slot >= 0) return task_slot_row(params, work, row);
+  const std::int32_t request = load_global(params.plan.query_rows + work.queries.begin + row / work.head_count);
+  return final_row<kVDim>(params.tensors, request, work.head_begin + row % work.head_count);
+}
+
 }  // namespace espalier::kernels::ESPALIER_TARGET

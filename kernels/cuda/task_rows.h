@@ -10,6 +10,24 @@ struct Quad {
   float x[4];
 };
 
+/// One of the rows that a lane holds: of tile `r`, in its upper or lower half.
+struct HeldRow {
+  int r, half;
+};
+
+template <class C>
+ESPALIER_DEVICE void store_row(ValueProduct<C>& values, const WarpShare<C>& share, const RowPlace& to, HeldRow row, float factor) {
+  ESPALIER_UNROLL
+  for (int n = 0; n < C::kColumnTiles; n += 2) {
+    ESPALIER_UNROLL
+    for (int which = 0; which < 2; ++which) {
+      store_pair(to, values.column(share, n, which),
+                 {values.number(row.r, row.half, n, which, 0) * factor, values.number(row.r, row.half, n, which, 1) * factor});
+    }
+    keep_order();
+  }
+}
+
 template <class C>
 class TaskRows {
  public:
@@ -179,15 +197,7 @@ class TaskRows {
       const scheduler::Slot slot = load_global(params.plan.slots + work.slot);
       to = partial_row(params.tensors, slot, find_row(params.plan, slot, request, query), head);
     }
-    const float inverse = sum[r][half] > 0.0F ? 1.0F / sum[r][half] : 0.0F;
-    ESPALIER_UNROLL
-    for (int n = 0; n < C::kColumnTiles; n += 2) {
-      ESPALIER_UNROLL
-      for (int which = 0; which < 2; ++which) {
-        store_pair(to, values.column(share, n, which), {values.number(r, half, n, which, 0) * inverse, values.number(r, half, n, which, 1) * inverse});
-      }
-      keep_order();
-    }
+    store_row(values, share, to, {r, half}, sum[r][half] > 0.0F ? 1.0F / sum[r][half] : 0.0F);
     if (share.pair() == 0 && share.column_group == 0) {
       store_global(to.lse, sum[r][half] > 0.0F ? (top + log2_fast(sum[r][half])) * kLn2 : minus_infinity());
     }

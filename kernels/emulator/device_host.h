@@ -118,5 +118,7 @@ ESPALIER_WORD void widen_fp8(std::uint32_t four, std::uint32_t& low, std::uint32
 ESPALIER_WORD std::uint32_t atomic_add(std::uint32_t* at, std::uint32_t value) { return emulator::atomic_add_bits(at, value); }
 ESPALIER_WORD void fence() {}
 ESPALIER_WORD std::uint32_t poll(const std::uint32_t* at) { return emulator::poll_word(at); }
+ESPALIER_WORD std::uint64_t device_time_ns() { return emulator::next_moment(); }
+ESPALIER_WORD std::uint32_t multiprocessor() { return 0; }
 
 }  // namespace espalier::kernels::on_host

@@ -253,4 +253,6 @@ std::uint32_t poll_word(const std::uint32_t* at) {
 
 void count_exp() { ++active().counters().exps; }
 
+std::uint64_t next_moment() { return active().next_moment(); }
+
 }  // namespace espalier::kernels::emulator

@@ -41,5 +41,7 @@ std::uint32_t atomic_add_bits(std::uint32_t* at, std::uint32_t value);
 /// Reads a word that other blocks write; the caller polls.
 std::uint32_t poll_word(const std::uint32_t* at);
 void count_exp();
+/// Virtual time: how often it was asked for so far. Moments tell the order of events, nothing of their length.
+std::uint64_t next_moment();
 
 }  // namespace espalier::kernels::emulator

@@ -78,6 +78,7 @@ class Scheduler {
   /// Lets others run first. Fails when everybody has only been polling for long.
   void poll();
   void progress() { polls_ = 0; }
+  std::uint64_t next_moment() { return ++moment_; }
   /// In shuffled order, lets another thread in between.
   void maybe_interleave();
 
@@ -102,6 +103,7 @@ class Scheduler {
   std::vector<std::uint32_t> to_start_;  ///< last first
   std::exception_ptr failure_;
   std::int64_t polls_ = 0;
+  std::uint64_t moment_ = 0;  ///< of all launches of the machine
   core::Rng rng_{1};
 };
 

@@ -20,7 +20,7 @@ using ::testing::HasSubstr;
 
 TEST(DeviceImage, AsksForTheBytesThatItSaysBeforehand) {
   const Plan plan = node_halves(small_forest(), traces::parse_heads("8/2/128"));
-  const DevicePlan lowered = lower_plan(plan, host_kernels());
+  const DevicePlan lowered = lower_plan(plan, {host_kernels()});
   std::int64_t asked = 0;
   std::vector<std::vector<std::byte>> memory;
   const DevicePlacer place = [&](const DevicePiece& piece) -> void* {
@@ -35,7 +35,7 @@ TEST(DeviceImage, AsksForTheBytesThatItSaysBeforehand) {
 
 TEST(DeviceImage, PointsALaunchAtItsOwnItems) {
   const Plan plan = node_halves(small_forest(), traces::parse_heads("8/2/128"));
-  const DevicePlan lowered = lower_plan(plan, host_kernels());
+  const DevicePlan lowered = lower_plan(plan, {host_kernels()});
   std::vector<std::vector<std::byte>> memory;
   const DevicePlacer place = [&](const DevicePiece& piece) -> void* { return memory.emplace_back(piece.bytes + 1).data(); };
   const DeviceImage image = place_on_device(plan, lowered, {}, traces::Dtype::bf16, place);

@@ -34,7 +34,11 @@ void expect_right(const Plan& plan, const std::string& what, const EmulateOption
   const TensorSource source{3};
   const RowError error = row_error(emulate(plan, source, options).output, naive_attention(plan.forest, plan.heads, source));
   EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype)) << what << ": request " << error.request << ", head " << error.head;
-  EXPECT_LE(error.worst_lse, 1e-4) << what;
+  // Scores kept in 16 bits are off by up to 2^-9 of themselves.
+  const bool rounded_scores = std::any_of(plan.slots.begin(), plan.slots.end(), [](const scheduler::Slot& s) {
+    return s.kind == scheduler::SlotKind::scores && s.dtype != traces::Dtype::fp32;
+  });
+  EXPECT_LE(error.worst_lse, rounded_scores ? 2e-3 : 1e-4) << what;
 }
 
 std::variant<std::monostate, Plan> plan_of(const std::string& strategy, const PrefixForest& forest, const HeadConfig& heads, KernelSet kernels) {
@@ -46,16 +50,12 @@ std::variant<std::monostate, Plan> plan_of(const std::string& strategy, const Pr
   return std::move(std::get<Plan>(result));
 }
 
-/// Strategies that store scores have no kernels yet.
-bool runs(const std::string& strategy) { return strategy != "bifurcated"; }
-
 TEST(EmulatedStrategies, EqualTheOracleWithBothKernelSets) {
   const HeadConfig heads = traces::parse_heads("4/2/64");
   for (std::uint64_t seed = 1; seed <= (full_run() ? 12U : property::kSanitized ? 1U : 2U); ++seed) {
     const PrefixForest forest = traces::make_forest(property::random_source(seed, 200));
     for (const scheduler::Strategy* strategy : scheduler::strategies()) {
       const std::string name(strategy->info().name);
-      if (!runs(name)) continue;
       for (const KernelSet kernels : {KernelSet::ours, KernelSet::published}) {
         if (!full_run() && kernels == KernelSet::published && seed != 1) continue;
         const auto plan = plan_of(name, forest, heads, kernels);
@@ -115,7 +115,7 @@ costmodel::WorkCounts counts_of(const Plan& plan) {
   const auto kernels = scheduler::task_kernels(plan);
   const auto merges = scheduler::step_kernels(plan);
   for (const scheduler::TaskId t : core::ids<scheduler::TaskId>(plan.tasks.size())) {
-    if (plan.tasks[t].kind != scheduler::TaskKind::attend) continue;
+    if (plan.tasks[t].kind == scheduler::TaskKind::padding) continue;
     sum.add_times(costmodel::count_task(scheduler::task_shape(plan, plan.tasks[t]), plan.kernels[kernels[t]], plan.heads), plan.tasks[t].copies);
   }
   for (const scheduler::StepId s : core::ids<scheduler::StepId>(plan.steps.size())) {
@@ -144,6 +144,29 @@ TEST(EmulatedStrategies, MoveTheBytesAndRunTheProductsThatTheModelsCount) {
       EXPECT_EQ(got.written(MemoryKind::partials).bytes, want.partial_write_bytes);
       EXPECT_EQ(got.written(MemoryKind::output).bytes, want.output_bytes);
       EXPECT_EQ(got.mma_flops(), want.mma_flops);
+    }
+  }
+}
+
+TEST(EmulatedStrategies, RunBifurcatedAttentionAsPublished) {
+  const PrefixForest forest = traces::make_forest(property::star(150, 5, 37));
+  for (const char* text : {"8/2/128", "4/4/64"}) {
+    for (const KernelSet kernels : {KernelSet::ours, KernelSet::published}) {
+      const auto made = plan_of("bifurcated", forest, traces::parse_heads(text), kernels);
+      ASSERT_TRUE(std::holds_alternative<Plan>(made)) << text;
+      const Plan& plan = std::get<Plan>(made);
+      SCOPED_TRACE(std::string("heads ") + text);
+      expect_right(plan, "bifurcated", shuffled(1));
+      const costmodel::WorkCounts want = counts_of(plan);
+      EmulateOptions options;
+      options.row_dtype = plan.heads.q_dtype;
+      const emulator::Counters got = emulate(plan, TensorSource{1}, options).counters;
+      EXPECT_EQ(got.launches, static_cast<std::int64_t>(plan.launches.size()));
+      EXPECT_EQ(got.read(MemoryKind::kv).bytes, want.kv_bytes);
+      EXPECT_EQ(got.read(MemoryKind::query).bytes, want.query_bytes);
+      EXPECT_EQ(got.mma_flops(), want.mma_flops);
+      EXPECT_EQ(got.written(MemoryKind::output).bytes, want.output_bytes);
+      EXPECT_LE(static_cast<double>(got.shared_reads.conflicts()), 0.02 * static_cast<double>(got.shared_reads.wavefronts));
     }
   }
 }
