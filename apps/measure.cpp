@@ -55,7 +55,7 @@ void plan_job(Job& job, const MeasureOptions& options, const ModelsBySpec& model
       return;
     }
     scheduler::Plan& plan = std::get<scheduler::Plan>(result);
-    const kernels::DevicePlan lowered = kernels::lower_plan(plan, kernels::host_kernels());
+    const kernels::DevicePlan lowered = kernels::lower_plan(plan, {kernels::host_kernels()});
     job.row.device_bytes = kernels::device_bytes(plan, lowered, plan.heads.q_dtype);
     job.row.launches = static_cast<std::int64_t>(lowered.launches.size());
     if (beyond_memory(job.row.device_bytes)) return;

@@ -229,7 +229,7 @@ TEST(Probes, AttentionCtasReadTheirTiles) {
 TEST(Probes, MergesReadTheirPartialRows) {
   const ProbePoint p = point_of("C20", {3, 16, 128});
   ASSERT_NE(p.plan, nullptr);
-  const DevicePlan lowered = lower_plan(*p.plan, host_kernels());
+  const DevicePlan lowered = lower_plan(*p.plan, {host_kernels()});
   ASSERT_EQ(lowered.launches.size(), 2U);
   ASSERT_NE(lowered.launches[p.launch].reduce, nullptr);
   EXPECT_EQ(lowered.launches[p.launch].merge.rows, 16);
