@@ -17,7 +17,6 @@ const AttendInstance kInstances[] = {
     // With 99 KiB.
     instance<AttendConfig<Heads, 16, 32, 2, WarpGrid<1, 1, 4>>>("attend_d256_bf16_m16_n32"),
     instance<AttendConfig<Heads, 32, 32, 2, WarpGrid<2, 1, 2>>>("attend_d256_bf16_m32_n32"),
-    instance<AttendConfig<Heads, 64, 32, 2, WarpGrid<4, 1, 1>>>("attend_d256_bf16_m64_n32"),
 };
 
 }  // namespace
