@@ -11,6 +11,7 @@
 //   copy_async(at, p) clear_async(at)       16 bytes to shared memory, or 16 zero bytes, asynchronously
 //   commit_copies() wait_copies<N>()        closes a group of copies; waits until at most N groups are under way
 //   block_sync() warp_sync()
+//   team_barrier<Id, N>()                   a barrier of N of the block's threads, whole warps
 //   keep_order()                            to the compiler: don't load ahead across here, registers are scarce
 //   forget(x)                               to the compiler: x may have changed, keep nothing that followed from it
 //   load_matrices(r, at) load_matrices_transposed(r, at)     ldmatrix.x4: lane 8i+j gives row j of matrix i
@@ -22,6 +23,15 @@
 //   atomic_add(p, v) fence()                to the word and what it guards, device wide
 //   poll(p)                                 reads a word that another block will change
 //   device_time_ns() multiprocessor()       the device's clock; which of its multiprocessors this is
+//
+// Only where ESPALIER_BULK_COPIES is defined (sm_90 and up, the emulator). Barriers here are 8 bytes of shared memory each:
+//
+//   init_barrier(at, arrivals)              before the block's first block_sync()
+//   arrive(barrier)                         counts this thread
+//   arrive_expecting(barrier, bytes)        as well, and bytes that must land before the phase is over
+//   wait_barrier(barrier, parity)           until the phase of that parity, 0 first, is over
+//   copy_bulk(at, p, bytes, barrier)        by an engine that counts what lands at the barrier; all in multiples of 16
+//   fence_engine()                          this thread's ordinary stores to shared memory come before bulk copies over them
 #pragma once
 
 #include <cstdint>

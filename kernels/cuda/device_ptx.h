@@ -79,6 +79,42 @@ template <int kThreads>
 ESPALIER_WORD void block_sync() {
   __syncthreads();
 }
+template <int kId, int kThreads>
+ESPALIER_WORD void team_barrier() {
+  asm volatile("bar.sync %0, %1;" ::"n"(kId), "n"(kThreads) : "memory");
+}
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#define ESPALIER_BULK_COPIES 1
+ESPALIER_WORD void init_barrier(SharedAddress at, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(window(at)), "r"(arrivals) : "memory");
+}
+ESPALIER_WORD void arrive(SharedAddress barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(window(barrier)) : "memory");
+}
+ESPALIER_WORD void arrive_expecting(SharedAddress barrier, std::uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(window(barrier)), "r"(bytes) : "memory");
+}
+ESPALIER_WORD void wait_barrier(SharedAddress barrier, std::uint32_t parity) {
+  std::uint32_t over = 0;
+  while (over == 0) {
+    asm volatile(
+        "{\n"
+        ".reg .pred over;\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 over, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, over;\n"
+        "}"
+        : "=r"(over)
+        : "r"(window(barrier)), "r"(parity)
+        : "memory");
+  }
+}
+ESPALIER_WORD void copy_bulk(SharedAddress at, const void* from, std::uint32_t bytes, SharedAddress barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(window(at)), "l"(from), "r"(bytes),
+               "r"(window(barrier))
+               : "memory");
+}
+ESPALIER_WORD void fence_engine() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+#endif
 ESPALIER_WORD void warp_sync() { __syncwarp(); }
 ESPALIER_WORD void forget(int& x) { asm volatile("" : "+r"(x)); }
 ESPALIER_WORD void keep_order() { asm volatile("" ::: "memory"); }

@@ -15,6 +15,7 @@
 #define ESPALIER_WORD [[gnu::always_inline]] inline
 #define ESPALIER_UNROLL
 #define ESPALIER_KEEP_LOOP
+#define ESPALIER_BULK_COPIES 1
 
 namespace espalier::kernels::on_host {
 
@@ -62,6 +63,18 @@ template <int kThreads>
 ESPALIER_WORD void block_sync() {
   emulator::block_barrier(0, kThreads);
 }
+template <int kId, int kThreads>
+ESPALIER_WORD void team_barrier() {
+  emulator::block_barrier(kId, kThreads);
+}
+ESPALIER_WORD void init_barrier(SharedAddress at, int arrivals) { emulator::init_barrier(at, arrivals); }
+ESPALIER_WORD void arrive(SharedAddress barrier) { emulator::arrive(barrier, 0); }
+ESPALIER_WORD void arrive_expecting(SharedAddress barrier, std::uint32_t bytes) { emulator::arrive(barrier, bytes); }
+ESPALIER_WORD void wait_barrier(SharedAddress barrier, std::uint32_t parity) { emulator::wait_barrier(barrier, parity); }
+ESPALIER_WORD void copy_bulk(SharedAddress at, const void* from, std::uint32_t bytes, SharedAddress barrier) {
+  emulator::copy_bulk(at, {from, bytes}, barrier);
+}
+ESPALIER_WORD void fence_engine() { emulator::fence_engine(); }
 ESPALIER_WORD void warp_sync() { emulator::warp_barrier(); }
 ESPALIER_WORD void forget(int&) {}
 ESPALIER_WORD void keep_order() {}

@@ -29,6 +29,22 @@ void commit_copies();
 /// Waits until at most `pending` of the newest groups are under way.
 void wait_copies(int pending);
 
+// Barriers that count arrivals and bytes of bulk copies (mbarrier), 8 bytes of shared memory each.
+void init_barrier(std::uint32_t at, int arrivals);
+/// Arrives, and expects so many more bytes to land in this phase.
+void arrive(std::uint32_t at, std::uint32_t bytes);
+/// Waits until the phase of this parity is over.
+void wait_barrier(std::uint32_t at, std::uint32_t parity);
+/// A run of bytes from global to shared memory.
+struct BulkSource {
+  const void* from;
+  std::uint32_t bytes;
+};
+/// By an engine that counts at the barrier what has landed.
+void copy_bulk(std::uint32_t at, const BulkSource& source, std::uint32_t barrier);
+/// This warp's ordinary stores to shared memory come before bulk copies over them.
+void fence_engine();
+
 void block_barrier(int id, int threads);
 void warp_barrier();
 /// Warp operations: all 32 lanes must arrive.

@@ -5,6 +5,7 @@
 #include <deque>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -51,12 +52,28 @@ struct NamedBarrier {
   std::vector<Thread*> waiting;
 };
 
+struct BulkCopy {
+  std::uint32_t at = 0, bytes = 0;
+  const void* from = nullptr;
+};
+
+/// An mbarrier: a phase is over when all expected threads have arrived and all expected bytes have landed.
+struct TransactionBarrier {
+  int expected = 0, missing = 0;   ///< arrivals of a phase
+  std::int64_t missing_bytes = 0;  ///< expected less landed
+  std::uint32_t phase = 0;         ///< phases that are over
+  std::vector<BulkCopy> in_flight;
+  std::vector<Thread*> waiting;
+  SharedMemory::Clock gathering, completed;  ///< of the phase under way, of those that are over
+};
+
 struct Block {
   std::uint32_t index = 0;
   std::vector<std::unique_ptr<Warp>> warps;
   std::vector<std::unique_ptr<Thread>> threads;
   std::unique_ptr<SharedMemory> shared;
   std::array<NamedBarrier, 16> barriers;
+  std::map<std::uint32_t, TransactionBarrier> transaction_barriers;  ///< by place
   std::size_t live = 0;
 };
 
