@@ -49,6 +49,7 @@ struct PlanFileCommand {
   std::uint64_t seed = 1;
   std::int32_t repeats = 5;  ///< host and cuda backends: timed runs
   bool no_check = false;     ///< cuda backend
+  std::string kernel_path = "auto";  ///< cuda and emulate backends: plain, bulk
   bool force = false;
   bool explain = false;  ///< sim
 };

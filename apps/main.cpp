@@ -142,6 +142,7 @@ void add_plan_files(CLI::App& app, Commands& c, int& code) {
   run->add_option("--seed", c.run.seed, "seed of queries and KV")->check(CLI::Range(std::uint64_t{0}, kMostSeed))->capture_default_str();
   run->add_option("--repeats", c.run.repeats, "host, cuda: timed runs (cuda: at least 20)")->check(CLI::Range(1, 10000))->capture_default_str();
   run->add_option("--json", c.run.json, "host, cuda: write the measurement as measurement/1; host: with its timeline, for view --measured");
+  run->add_option("--kernel-path", c.run.kernel_path, "cuda, emulate: plain (sm_80 and up), bulk (sm_90 and up), auto (cuda: by device; emulate: plain)")->capture_default_str();
   run->add_flag("--no-check", c.run.no_check, "cuda: random tensors made on the spot, not compared with the oracle");
   run->add_option("--timeline,--perfetto", c.run.perfetto, "host, cuda, emulate: write a run's timeline as trace events (cuda: of one more run; emulate: order only)");
   run->add_flag("--force", c.run.force, "run even if it takes many minutes");

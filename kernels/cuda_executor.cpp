@@ -44,6 +44,22 @@ cudaDeviceProp first_device() {
   return properties;
 }
 
+/// Kernels with bulk copies are empty in code for sm_80: what was loaded of one tells.
+bool has_bulk_code() {
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(on_cuda::attend_bulk().front().kernel)), "asking for a kernel's code");
+  return attributes.ptxVersion >= 90;
+}
+
+KernelPath path_for(const cudaDeviceProp& device, const std::optional<KernelPath>& asked) {
+  const bool possible = device.major >= 9 && has_bulk_code();
+  if (asked == KernelPath::bulk && !possible) {
+    refuse(fmt::format("no bulk copies on {} with this build (compute capability 9.0 and kernels compiled for sm_90 or up are needed)", device.name));
+  }
+  if (asked) return *asked;
+  return possible && device.major == 9 ? KernelPath::bulk : KernelPath::plain;
+}
+
 struct FreeDevice {
   void operator()(void* p) const { cudaFree(p); }
 };
@@ -86,7 +102,7 @@ void fill_random(void* to, std::size_t bytes, Dtype dtype) {
 class Execution {
  public:
   Execution(const Plan& plan, const CudaOptions& options)
-      : plan_(plan), options_(options), device_(first_device()), lowered_(lower_plan(plan, {cuda_kernels(), static_cast<std::int64_t>(device_.sharedMemPerBlockOptin)})) {
+      : plan_(plan), options_(options), device_(first_device()), lowered_(lower_plan(plan, {cuda_kernels(), static_cast<std::int64_t>(device_.sharedMemPerBlockOptin), path_for(device_, options.path)})) {
     require_fit();
     cudaStream_t stream = nullptr;
     check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
@@ -262,7 +278,7 @@ const KernelSet& cuda_kernels() {
   static const KernelSet kernels = [] {
     KernelSet set;
     for (const auto list : {on_cuda::attend_narrow(), on_cuda::attend_standard(), on_cuda::attend_standard_fp16(), on_cuda::attend_standard_fp8(),
-                            on_cuda::attend_wide(), on_cuda::attend_latent(), on_cuda::products()}) {
+                            on_cuda::attend_wide(), on_cuda::attend_latent(), on_cuda::attend_bulk(), on_cuda::products()}) {
       set.attend.insert(set.attend.end(), list.begin(), list.end());
     }
     const auto reduce = on_cuda::reduce_instances();

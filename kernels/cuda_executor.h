@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
+#include "kernels/device_plan.h"
 #include "kernels/oracle.h"
 #include "scheduler/plan.h"
 #include "scheduler/timeline.h"
@@ -20,6 +22,8 @@ struct CudaOptions {
   std::int32_t warm_ups = 5;
   std::int32_t repeats = 20;
   bool cold = true;  ///< the L2 cache is overwritten before each run
+  /// Unset: bulk copies on devices of compute capability 9.x, where this build has code for them.
+  std::optional<KernelPath> path;
   bool timeline = false;  ///< one more run, behind those that are timed, in which kernels record when they do what
   /// What the tensors hold; null: random numbers, made on the device's own terms. Rows are then of no use, times are.
   const TensorSource* source = nullptr;

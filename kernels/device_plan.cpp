@@ -95,15 +95,15 @@ Wanted wanted(const Plan& plan, const Phase& phase) {
 }
 
 /// The kernel with the tile the plan names, or the next larger one; a smaller one that still holds all rows where there is none. Of equal
-/// tiles the one with the plan's KV tile and stages.
+/// tiles, on the path of bulk copies one that has them; then the one with the plan's KV tile and stages.
 const AttendInstance& task_instance(const Plan& plan, const DeviceKernels& kernels, const Wanted& want) {
   const auto fitness = [&](const AttendInstance& i) {
     const bool holds = i.query_tile >= std::max(want.query_tile, want.rows);
-    return std::tuple(!holds, holds ? i.query_tile : -i.query_tile, i.kv_tile != want.kv_tile, i.stages != want.stages);
+    return std::tuple(!holds, holds ? i.query_tile : -i.query_tile, !i.bulk, i.kv_tile != want.kv_tile, i.stages != want.stages);
   };
   const AttendInstance *chosen = nullptr, *too_large = nullptr;
   for (const AttendInstance& i : kernels.set.attend) {
-    if (i.kind != want.kind || !fits_heads(i, plan.heads)) continue;
+    if (i.kind != want.kind || !fits_heads(i, plan.heads) || (i.bulk && kernels.path == KernelPath::plain)) continue;
     if (i.shared_bytes > kernels.most_shared_bytes) {
       too_large = &i;
     } else if (chosen == nullptr || fitness(i) < fitness(*chosen)) {

@@ -48,10 +48,14 @@ struct DevicePlan {
   std::int32_t counters = 0;  ///< of arrivals; the grid barrier's two words follow them
 };
 
+/// Which kernels a device can run: those of sm_80, or where there is one, the one with bulk copies.
+enum class KernelPath : std::uint8_t { plain, bulk };
+
 /// A target's kernels on a device.
 struct DeviceKernels {
   const KernelSet& set;
   std::int64_t most_shared_bytes = std::numeric_limits<std::int64_t>::max();  ///< of a block
+  KernelPath path = KernelPath::plain;
 };
 
 /// Throws Error (check failed: the plan is refused) for what the kernels can't run: heads, dtypes, rows beyond the largest tile, shared

@@ -76,7 +76,7 @@ const KernelSet& host_kernels() {
   static const KernelSet kernels = [] {
     KernelSet set;
     for (const auto list : {on_host::attend_narrow(), on_host::attend_standard(), on_host::attend_standard_fp16(), on_host::attend_standard_fp8(),
-                            on_host::attend_wide(), on_host::attend_latent(), on_host::products()}) {
+                            on_host::attend_wide(), on_host::attend_latent(), on_host::attend_bulk(), on_host::products()}) {
       set.attend.insert(set.attend.end(), list.begin(), list.end());
     }
     const auto reduce = on_host::reduce_instances();
@@ -88,7 +88,7 @@ const KernelSet& host_kernels() {
 
 Emulation emulate(const Plan& plan, const TensorSource& source, const EmulateOptions& options) {
   traces::check_heads(plan.heads, "plan: heads");
-  const DevicePlan lowered = lower_plan(plan, {host_kernels(), options.most_shared_bytes});
+  const DevicePlan lowered = lower_plan(plan, {host_kernels(), options.most_shared_bytes, options.path});
   return Run(plan, lowered, source, options).run();
 }
 

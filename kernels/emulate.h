@@ -17,6 +17,7 @@ struct EmulateOptions {
   emulator::EmulatorOptions machine;
   traces::Dtype row_dtype = traces::Dtype::fp32;  ///< of final rows: fp32, or the queries' type as in a model
   bool timeline = false;
+  KernelPath path = KernelPath::plain;
   std::int64_t most_shared_bytes = std::numeric_limits<std::int64_t>::max();  ///< of a block: decides which kernels can run
 };
 

@@ -84,7 +84,7 @@ class EventTimeline {
   /// Blocks merge several rows; a block's span names a step where all its rows are that step's.
   void add_merges(std::size_t l) {
     const DeviceLaunch& launch = lowered_.launches[l];
-    const std::int32_t warps = static_cast<std::int32_t>(launch.attend != nullptr ? launch.attend->threads : launch.reduce->threads) / 32;
+    const std::int32_t warps = static_cast<std::int32_t>(launch.attend != nullptr ? launch.attend->computing_threads() : launch.reduce->threads) / 32;
     const std::int32_t stride = launch.attend != nullptr ? launch.blocks * warps : launch.merge.rows;
     for (std::int32_t block = 0; block < launch.blocks; ++block) {
       Span span = span_of(SpanKind::step, -1);

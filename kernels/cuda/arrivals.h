@@ -38,7 +38,7 @@ class Arrivals {
   /// One thread counts for the block, after all have made their rows visible.
   ESPALIER_DEVICE void arrive(scheduler::Interval to, std::int32_t head, std::int32_t waiting) {
     fence();
-    block_sync<C::kThreads>();
+    team_sync<C>();
     if (thread_index() == 0) {
       for (std::int32_t a = to.begin; a < to.end; ++a) {
         const Arrival arrival = load_global(params_.plan.arrivals + a);
@@ -54,7 +54,7 @@ class Arrivals {
       fence();
       store_shared(kCountAt, waiting);
     }
-    block_sync<C::kThreads>();
+    team_sync<C>();
   }
 
   ESPALIER_DEVICE void run_chores() {
@@ -74,10 +74,10 @@ class Arrivals {
 };
 
 /// Every block of the grid arrives before any goes on. The second word counts the launches' barriers, so the first can go back to zero.
-template <int kThreads>
+template <class C>
 ESPALIER_DEVICE void grid_barrier(std::uint32_t* words) {
   fence();
-  block_sync<kThreads>();
+  team_sync<C>();
   if (thread_index() == 0) {
     const std::uint32_t generation = poll(words + 1);
     if (atomic_add(words, 1U) + 1U == grid_blocks()) {
@@ -90,7 +90,7 @@ ESPALIER_DEVICE void grid_barrier(std::uint32_t* words) {
     }
     fence();
   }
-  block_sync<kThreads>();
+  team_sync<C>();
 }
 
 }  // namespace espalier::kernels::ESPALIER_TARGET

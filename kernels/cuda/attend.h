@@ -14,6 +14,20 @@
 
 namespace espalier::kernels::ESPALIER_TARGET {
 
+/// The steps that wait for all of the grid's tasks, a warp a row.
+template <class C>
+ESPALIER_DEVICE void merge_behind_barrier(const AttendParams& params) {
+  if (params.barrier_steps == nullptr) return;
+  grid_barrier<C>(params.counters + params.arrival_counters);
+  stamp_begin(params.events.merges, static_cast<std::int32_t>(block_index()));
+  const auto warp = static_cast<std::int32_t>(thread_index()) / 32;
+  for (auto row = static_cast<std::int32_t>(block_index()) * C::kWarps + warp; row < params.barrier_rows;
+       row += static_cast<std::int32_t>(grid_blocks()) * C::kWarps) {
+    merge_numbered_row<C::kVDim>(params.plan, params.tensors, params.barrier_steps, params.barrier_step_count, row);
+  }
+  stamp_end(params.events.merges, static_cast<std::int32_t>(block_index()));
+}
+
 template <class C>
 ESPALIER_KERNEL(C::kThreads, 1) attend_kernel(ESPALIER_PARAMETER AttendParams params) {
   scheduler::Interval items = {static_cast<std::int32_t>(block_index()), static_cast<std::int32_t>(block_index()) + 1};
@@ -51,16 +65,7 @@ ESPALIER_KERNEL(C::kThreads, 1) attend_kernel(ESPALIER_PARAMETER AttendParams pa
     stamp_end(params.events.items, item);
     arrivals.task_written(at.task.value, work.head_begin);
   }
-  if (params.barrier_steps != nullptr) {
-    grid_barrier<C::kThreads>(params.counters + params.arrival_counters);
-    stamp_begin(params.events.merges, static_cast<std::int32_t>(block_index()));
-    const auto warp = static_cast<std::int32_t>(thread_index()) / 32;
-    for (auto row = static_cast<std::int32_t>(block_index()) * C::kWarps + warp; row < params.barrier_rows;
-         row += static_cast<std::int32_t>(grid_blocks()) * C::kWarps) {
-      merge_numbered_row<C::kVDim>(params.plan, params.tensors, params.barrier_steps, params.barrier_step_count, row);
-    }
-    stamp_end(params.events.merges, static_cast<std::int32_t>(block_index()));
-  }
+  merge_behind_barrier<C>(params);
 }
 
 }  // namespace espalier::kernels::ESPALIER_TARGET

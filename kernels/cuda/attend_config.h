@@ -23,11 +23,12 @@ struct WarpGrid {
   static constexpr int kRowGroups = kRowGroups_, kTokenGroups = kTokenGroups_, kColumnGroups = kColumnGroups_;
 };
 
-template <class Heads, int kRows_, int kTokens_, int kStages_, class Grid>
+template <class Heads, int kRows_, int kTokens_, int kStages_, class Grid, int kRowPad_ = 0>
 struct AttendConfig : Heads, Grid {
   static constexpr int kRows = kRows_;      ///< query tile
   static constexpr int kTokens = kTokens_;  ///< KV tile
   static constexpr int kStages = kStages_;
+  static constexpr int kRowPad = kRowPad_;  ///< bytes behind each shared row of queries, keys, values; 0: chunks are swizzled instead
   static constexpr bool kTakesQueries = true;    ///< loads them with a task's first tile
   static constexpr bool kTilesOfValues = false;  ///< tiles are rows of values alone
   static constexpr bool kFp8 = Heads::kKvDtype == traces::Dtype::fp8_e4m3;
@@ -52,9 +53,9 @@ struct AttendConfig : Heads, Grid {
   static constexpr int kQueryRowBytes = Heads::kQkDim * 2;
   static constexpr int kKeyRowBytes = Heads::kQkDim * kKvBytes;
   static constexpr int kValueRowBytes = Heads::kVDim * kKvBytes;
-  static constexpr int kQueryBytes = kRows * kQueryRowBytes;
-  static constexpr int kKeyTileBytes = kTokens * kKeyRowBytes;
-  static constexpr int kStageBytes = kKeyTileBytes + (Heads::kVInK ? 0 : kTokens * kValueRowBytes);
+  static constexpr int kQueryBytes = kRows * (kQueryRowBytes + kRowPad);
+  static constexpr int kKeyTileBytes = kTokens * (kKeyRowBytes + kRowPad);
+  static constexpr int kStageBytes = kKeyTileBytes + (Heads::kVInK ? 0 : kTokens * (kValueRowBytes + kRowPad));
 
   // Shared memory: queries, the ring of KV tiles, per tile and token which rows see it, then what warps exchange.
   static constexpr int kRingAt = kQueryBytes;
@@ -67,6 +68,12 @@ struct AttendConfig : Heads, Grid {
   static constexpr int kChoresAt = kProbabilitiesAt + 2 * kProbabilityBytes;  ///< steps whose turn has come
   static constexpr int kChores = 8;
   static constexpr int kSharedBytes = kChoresAt + 16 + kChores * 16;
+
+  // With rows that are padded a warp of its own loads them: a barrier a stage for what has landed, one for what is free, one for the queries.
+  static constexpr bool kProducer = kRowPad > 0;
+  static constexpr int kBlockThreads = kThreads + (kProducer ? 32 : 0);
+  static constexpr int kBarriersAt = kSharedBytes;
+  static constexpr int kBlockSharedBytes = kSharedBytes + (kProducer ? (2 * kStages + 1) * 8 : 0);
 
   static_assert(kRows % (16 * Grid::kRowGroups) == 0 && kTokens % kWarps == 0 && kLoadTokens <= 32 && kRows % kWarps == 0 && kLoadRows <= 32);
   static_assert(Grid::kTokenGroups == 1 || Grid::kColumnGroups == 1);

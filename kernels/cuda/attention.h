@@ -91,7 +91,7 @@ class Attention {
         if (share_.pair() == 0) store_shared(rows_.maximum_at(share_.column_group, share_.row(r, half)), most);
       }
     }
-    block_sync<C::kThreads>();
+    team_sync<C>();
     ESPALIER_UNROLL
     for (int r = 0; r < C::kRowTiles; ++r) {
       ESPALIER_UNROLL
@@ -112,7 +112,7 @@ class Attention {
         }
       }
     }
-    block_sync<C::kThreads>();
+    team_sync<C>();
   }
 
   /// Probabilities enter the product with the values in 16 bits. One bf16 number is off by up to 2^-8 of itself, which leaves 1.7e-3 of a

@@ -21,6 +21,9 @@ struct AttendInstance {
   std::int32_t query_tile, kv_tile, stages, rows_per_warp;
   std::uint32_t threads, shared_bytes;
   void (*kernel)(AttendParams);
+  bool bulk = false;  ///< loads by bulk copies, in a warp of its own: for sm_90 and up
+  /// Those that compute.
+  constexpr std::uint32_t computing_threads() const { return threads - (bulk ? 32U : 0U); }
 };
 
 struct ReduceInstance {
@@ -41,6 +44,7 @@ struct ReduceInstance {
   std::span<const AttendInstance> attend_standard_fp8();   \
   std::span<const AttendInstance> attend_wide();           \
   std::span<const AttendInstance> attend_latent();         \
+  std::span<const AttendInstance> attend_bulk();           \
   std::span<const AttendInstance> products();              \
   std::span<const ReduceInstance> reduce_instances();      \
   }

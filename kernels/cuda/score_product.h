@@ -107,13 +107,13 @@ class ScoreProduct {
       ESPALIER_UNROLL
       for (int half = 0; half < 2; ++half) {
         const SharedAddress row =
-            swizzled<C::kQueryRowBytes>(first + half * 8 + share.group(), share.pair() / 2) + static_cast<SharedAddress>(share.pair() % 2 * 8);
-        const Words two = load_shared<Words>(along<C::kQueryRowBytes>(row, 2 * k));
+            tile_place<C::kQueryRowBytes, C::kRowPad>(first + half * 8 + share.group(), share.pair() / 2) + static_cast<SharedAddress>(share.pair() % 2 * 8);
+        const Words two = load_shared<Words>(tile_along<C::kQueryRowBytes, C::kRowPad>(row, 2 * k));
         a[half] = two.low;
         a[2 + half] = two.high;
       }
     } else {
-      load_matrices(a, along<C::kQueryRowBytes>(swizzled<C::kQueryRowBytes>(first + share.lane % 16, share.lane / 16), 2 * k));
+      load_matrices(a, tile_along<C::kQueryRowBytes, C::kRowPad>(tile_place<C::kQueryRowBytes, C::kRowPad>(first + share.lane % 16, share.lane / 16), 2 * k));
     }
   }
 
@@ -121,30 +121,30 @@ class ScoreProduct {
   ESPALIER_DEVICE SharedAddress key_place(const WarpShare<C>& share) const {
     const int lane = share.lane;
     if constexpr (kSpanTiles == 1) {
-      return swizzled<C::kKeyRowBytes>(share.score_token() + lane % 8, lane / 8);
+      return tile_place<C::kKeyRowBytes, C::kRowPad>(share.score_token() + lane % 8, lane / 8);
     } else {
-      return swizzled<C::kKeyRowBytes>(share.score_token() + lane % 8 + lane / 16 * 8, lane / 8 % 2);
+      return tile_place<C::kKeyRowBytes, C::kRowPad>(share.score_token() + lane % 8 + lane / 16 * 8, lane / 8 % 2);
     }
   }
 
   /// Keys of 8 or 16 tokens for steps k and k + 1: b[step][8 tokens][2].
   ESPALIER_DEVICE void key_fragments(std::uint32_t (&b)[2][kSpanTiles][2], SharedAddress first, int token, int k) const {
-    const SharedAddress row = first + static_cast<SharedAddress>(token * C::kKeyRowBytes);
+    const SharedAddress row = first + static_cast<SharedAddress>(token * (C::kKeyRowBytes + C::kRowPad));
     if constexpr (kSpanTiles == 1) {
       std::uint32_t four[4];
-      load_matrices(four, along<C::kKeyRowBytes>(row, 2 * k));
+      load_matrices(four, tile_along<C::kKeyRowBytes, C::kRowPad>(row, 2 * k));
       ESPALIER_UNROLL
       for (int i = 0; i < 4; ++i) b[i / 2][0][i % 2] = four[i];
     } else if constexpr (C::kFp8) {
       std::uint32_t four[4];
-      load_matrices(four, along<C::kKeyRowBytes>(row, k));
+      load_matrices(four, tile_along<C::kKeyRowBytes, C::kRowPad>(row, k));
       ESPALIER_UNROLL
       for (int i = 0; i < 4; ++i) widen_fp8<C::kQueryDtype>(four[i], b[i % 2][i / 2][0], b[i % 2][i / 2][1]);
     } else {
       ESPALIER_UNROLL
       for (int step = 0; step < 2; ++step) {
         std::uint32_t four[4];
-        load_matrices(four, along<C::kKeyRowBytes>(row, 2 * (k + step)));
+        load_matrices(four, tile_along<C::kKeyRowBytes, C::kRowPad>(row, 2 * (k + step)));
         ESPALIER_UNROLL
         for (int i = 0; i < 4; ++i) b[step][i / 2][i % 2] = four[i];
       }

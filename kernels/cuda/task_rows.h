@@ -78,7 +78,7 @@ class TaskRows {
  private:
   /// Column groups: a row's sum is that of all its warps.
   ESPALIER_DEVICE void add_sums(const WarpShare<C>& share) {
-    block_sync<C::kThreads>();  // the maxima of the last tile have been read
+    team_sync<C>();  // the maxima of the last tile have been read
     ESPALIER_UNROLL
     for (int r = 0; r < C::kRowTiles; ++r) {
       ESPALIER_UNROLL
@@ -86,7 +86,7 @@ class TaskRows {
         if (share.pair() == 0) store_shared(maximum_at(share.column_group, share.row(r, half)), sum[r][half]);
       }
     }
-    block_sync<C::kThreads>();
+    team_sync<C>();
     ESPALIER_UNROLL
     for (int r = 0; r < C::kRowTiles; ++r) {
       ESPALIER_UNROLL
@@ -97,7 +97,7 @@ class TaskRows {
         sum[r][half] = total;
       }
     }
-    block_sync<C::kThreads>();  // before the next task's maxima
+    team_sync<C>();  // before the next task's maxima
   }
 
   // Token groups: lanes of equal place hold the same rows and columns, so they exchange fragments as they are, in as many rounds as
@@ -130,12 +130,12 @@ class TaskRows {
     Weights weight = {};
     ESPALIER_UNROLL
     for (int first = 0; first < kPieces; first += kRoundPieces) {
-      block_sync<C::kThreads>();
+      team_sync<C>();
       if (share.token_group > 0) {
         ESPALIER_UNROLL
         for (int piece = first; piece < kPieces && piece < first + kRoundPieces; ++piece) give_piece(share, scratch, piece);
       }
-      block_sync<C::kThreads>();
+      team_sync<C>();
       if (share.token_group > 0) continue;
       if (first == 0) weigh_groups(params, share, scratch, weight);
       ESPALIER_UNROLL

@@ -28,6 +28,25 @@ ESPALIER_DEVICE SharedAddress along(SharedAddress at, int chunks) {
   return (at ^ static_cast<SharedAddress>((chunks & kSpread) << 4)) + static_cast<SharedAddress>((chunks & ~kSpread) << 4);
 }
 
+/// As swizzled() and along() in tiles whose rows are padded, where there is padding: an odd number of chunks a row spreads them as well.
+template <int kRowBytes, int kPad>
+ESPALIER_DEVICE SharedAddress tile_place(int row, int chunk) {
+  if constexpr (kPad == 0) return swizzled<kRowBytes>(row, chunk);
+  else return static_cast<SharedAddress>(row * (kRowBytes + kPad) + chunk * 16);
+}
+template <int kRowBytes, int kPad>
+ESPALIER_DEVICE SharedAddress tile_along(SharedAddress at, int chunks) {
+  if constexpr (kPad == 0) return along<kRowBytes>(at, chunks);
+  else return at + static_cast<SharedAddress>(chunks * 16);
+}
+
+/// The warps that compute meet: all of the block's, but for one that only loads.
+template <class C>
+ESPALIER_DEVICE void team_sync() {
+  if constexpr (C::kProducer) team_barrier<1, C::kThreads>();
+  else block_sync<C::kThreads>();
+}
+
 /// One copy of a task with its numbers at hand.
 struct Work {
   scheduler::Interval segments, queries, folds;

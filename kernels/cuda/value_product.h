@@ -25,7 +25,7 @@ class ValueProduct {
   template <class Weights>
   ESPALIER_DEVICE void add(const WarpShare<C>& share, SharedAddress values, const Weights& weights) {
     const SharedAddress first =
-        values + swizzled<kRowPitch>(share.value_token() + share.lane % 16, share.column_group * C::kWarpColumns * C::kKvBytes / 16 + share.lane / 16);
+        values + tile_place<kRowBytes, C::kRowPad>(share.value_token() + share.lane % 16, share.column_group * C::kWarpColumns * C::kKvBytes / 16 + share.lane / 16);
     ESPALIER_UNROLL
     for (int block = 0; block < C::kValueTokens / 16; ++block) {
       std::uint32_t a[C::kRowTiles][4];
@@ -55,14 +55,14 @@ class ValueProduct {
  private:
   /// Tiles of 8 columns that one ldmatrix brings. With 8-bit values they come in pairs of even and odd columns of 16.
   static constexpr int kSpan = C::kFp8 ? 4 : 2;
-  static constexpr int kRowPitch = C::kVInK ? C::kKeyRowBytes : C::kValueRowBytes;
+  static constexpr int kRowBytes = C::kVInK ? C::kKeyRowBytes : C::kValueRowBytes;
   static_assert(C::kColumnTiles % kSpan == 0);
   static_assert(C::kColumnGroups == 1 || C::kWarpColumns * C::kKvBytes % 128 == 0);
 
   /// Values of 16 tokens and kSpan tiles of columns: b[tile][2]. `first` is this lane's place for the warp's first tokens and columns.
   ESPALIER_DEVICE void fragments(std::uint32_t (&b)[kSpan][2], SharedAddress first, int token, int columns) const {
     std::uint32_t four[4];
-    load_matrices_transposed(four, along<kRowPitch>(first + static_cast<SharedAddress>(token * kRowPitch), columns * C::kKvBytes / 16));
+    load_matrices_transposed(four, tile_along<kRowBytes, C::kRowPad>(first + static_cast<SharedAddress>(token * (kRowBytes + C::kRowPad)), columns * C::kKvBytes / 16));
     ESPALIER_UNROLL
     for (int i = 0; i < 4; ++i) {
       if constexpr (C::kFp8) {

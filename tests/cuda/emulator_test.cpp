@@ -73,7 +73,7 @@ TEST(Emulator, FindsAWriteThatOvertakesAReader) {
 }
 
 TEST(Emulator, FindsTwoWarpsThatWriteOneWord) {
-  EXPECT_THAT(complaint([] { store_shared(word(me() % 32), me()); }), HasSubstr("written by warps 0 and 1 without a barrier"));
+  EXPECT_THAT(complaint([] { store_shared(word(me() % 32), me()); }), HasSubstr("written by warp 0 and by warp 1 without a barrier"));
 }
 
 TEST(Emulator, FindsAReadOfUninitialisedSharedMemory) {

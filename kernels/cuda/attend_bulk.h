@@ -1,0 +1,71 @@
+// The attend kernel for devices with bulk copies (sm_90 and up): one warp loads, the others compute as everywhere.
+//
+// Predicted over attend.h: no barrier of the block a tile, no addresses in the computing warps' registers, copies of a row rather than of
+// 16 bytes. Not yet measured. Known weak spots: a copy a row of K or V (256 bytes for 128 columns), where tensor maps would take many rows
+// at once; products are still of one warp each.
+#pragma once
+
+#include "kernels/cuda/attend.h"
+#include "kernels/cuda/bulk_loader.h"
+
+namespace espalier::kernels::ESPALIER_TARGET {
+
+#if defined(ESPALIER_BULK_COPIES)
+
+/// What the computing warps do.
+template <class C>
+ESPALIER_DEVICE void compute_tasks(const AttendParams& params, scheduler::Interval items) {
+  Attention<C> attention(params);
+  Arrivals<C> arrivals(params);
+  Ring<C> ring;
+  const bool speaks = thread_index() % 32 == 0;  // for its warp
+  for (std::int32_t item = items.begin; item < items.end; ++item) {
+    const scheduler::QueueItem at = load_global(params.items + item);
+    const TaskFacts facts = load_global(params.plan.facts + at.task.value);
+    stamp_begin(params.events.items, item);
+    attention.begin_task();
+    int used = 0;
+    for (int tile = 0; tile * C::kTokens < facts.tokens; ++tile) {
+      const bool last = (tile + 1) * C::kTokens >= facts.tokens;
+      wait_barrier(Ring<C>::landed(ring.stage), ring.parity);
+      if (tile == 0) attention.take_queries();
+      attention.add_tile(facts, tile, ring.stage);
+      warp_sync();
+      if (speaks && (C::kQueriesInRegisters ? tile == 0 : last)) arrive(Ring<C>::queries_freed());
+      // The last stage serves as scratch space first.
+      if (speaks && !last) arrive(Ring<C>::freed(ring.stage));
+      used = ring.stage;
+      ring.advance();
+    }
+    const Work work = read_work(params.plan, params.tensors, load_global(params.items + item));
+    attention.finish_task(work, static_cast<SharedAddress>(C::kRingAt + used * C::kStageBytes));
+    if (work.tokens > 0) {
+      fence_engine();
+      warp_sync();
+      if (speaks) arrive(Ring<C>::freed(used));
+    }
+    stamp_end(params.events.items, item);
+    arrivals.task_written(at.task.value, work.head_begin);
+  }
+  merge_behind_barrier<C>(params);
+}
+
+#endif
+
+/// Empty where there are no bulk copies.
+template <class C>
+ESPALIER_KERNEL(C::kBlockThreads, 1) attend_bulk_kernel(ESPALIER_PARAMETER AttendParams params) {
+#if defined(ESPALIER_BULK_COPIES)
+  scheduler::Interval items = {static_cast<std::int32_t>(block_index()), static_cast<std::int32_t>(block_index()) + 1};
+  if (params.queues != nullptr) items = load_global(params.queues + block_index());
+  if (thread_index() == 0) Ring<C>::init();
+  block_sync<C::kBlockThreads>();
+  if (thread_index() >= C::kThreads) {
+    BulkLoader<C>(params).load(items);
+  } else {
+    compute_tasks<C>(params, items);
+  }
+#endif
+}
+
+}  // namespace espalier::kernels::ESPALIER_TARGET

@@ -1,0 +1,158 @@
+// The loading half of the attend kernel for devices with bulk copies: a warp of its own that copies whole rows ahead of the warps that compute.
+//
+// A barrier a stage says what has landed, another what is free again; one more says that a task's queries are no longer needed. Nobody but
+// the loading warp holds addresses, and nobody waits for the others of the block to issue copies.
+#pragma once
+
+#include "kernels/cuda/loader.h"
+
+#if defined(ESPALIER_BULK_COPIES)
+
+namespace espalier::kernels::ESPALIER_TARGET {
+
+/// Places of a block's barriers.
+template <class C>
+struct Ring {
+  ESPALIER_DEVICE static SharedAddress landed(int stage) { return static_cast<SharedAddress>(C::kBarriersAt + stage * 8); }
+  ESPALIER_DEVICE static SharedAddress freed(int stage) { return static_cast<SharedAddress>(C::kBarriersAt + (C::kStages + stage) * 8); }
+  ESPALIER_DEVICE static SharedAddress queries_freed() { return static_cast<SharedAddress>(C::kBarriersAt + 2 * C::kStages * 8); }
+
+  /// By one thread, before the block meets.
+  ESPALIER_DEVICE static void init() {
+    for (int stage = 0; stage < C::kStages; ++stage) {
+      init_barrier(landed(stage), 32);
+      init_barrier(freed(stage), C::kWarps);
+    }
+    init_barrier(queries_freed(), C::kWarps);
+    fence_engine();
+  }
+
+  int stage = 0;
+  std::uint32_t parity = 0;  ///< of the stage's phase
+  ESPALIER_DEVICE void advance() {
+    if (++stage < C::kStages) return;
+    stage = 0;
+    parity ^= 1U;
+  }
+};
+
+template <class C>
+class BulkLoader {
+ public:
+  ESPALIER_DEVICE explicit BulkLoader(const AttendParams& params) : params_(params), lane_(static_cast<int>(thread_index()) % 32) {}
+
+  ESPALIER_DEVICE void load(scheduler::Interval items) {
+    std::uint32_t tasks = 0;
+    for (std::int32_t item = items.begin; item < items.end; ++item) {
+      const Work work = read_work(params_.plan, params_.tensors, load_global(params_.items + item));
+      if (work.tokens == 0) continue;
+      cursor_.begin(params_.plan, work);
+      look_up(0);
+      for (int tile = 0; tile * C::kTokens < work.tokens; ++tile) {
+        TokenPlace places[kTokens];
+        ESPALIER_UNROLL
+        for (int i = 0; i < kTokens; ++i) places[i] = next_[i];
+        look_up(tile + 1);  // a tile before it is needed: page ids come from far away
+        if (tile == 0) wait_barrier(Ring<C>::queries_freed(), (tasks & 1U) ^ 1U);
+        wait_barrier(Ring<C>::freed(ring_.stage), ring_.parity ^ 1U);
+        load_tile(work, places, tile == 0);
+        ring_.advance();
+      }
+      ++tasks;
+    }
+  }
+
+ private:
+  static constexpr int kTokens = C::kTokens / 32;  ///< of a tile, a lane
+  static constexpr int kRows = (C::kRows + 31) / 32;
+  static_assert(C::kTokens % 32 == 0);
+
+  struct alignas(16) Chunk {
+    std::uint32_t words[4];
+  };
+
+  ESPALIER_DEVICE void look_up(int tile) {
+    ESPALIER_UNROLL
+    for (int i = 0; i < kTokens; ++i) next_[i] = cursor_.place(params_.plan, tile * C::kTokens + i * 32 + lane_);
+  }
+
+  /// What no token, and no query, fills must still be numbers: whatever weight 0 multiplies must not be NaN.
+  ESPALIER_DEVICE void clear(SharedAddress row, int bytes) {
+    ESPALIER_KEEP_LOOP
+    for (int at = 0; at < bytes; at += 16) store_shared(row + static_cast<SharedAddress>(at), Chunk{});
+  }
+
+  ESPALIER_DEVICE void load_tile(const Work& work, const TokenPlace (&places)[kTokens], bool first) {
+    const SharedAddress landed = Ring<C>::landed(ring_.stage);
+    const auto keys = static_cast<SharedAddress>(C::kRingAt + ring_.stage * C::kStageBytes);
+    std::uint32_t bytes = 0;
+    bool cleared = false;
+    ESPALIER_UNROLL
+    for (int i = 0; i < kTokens; ++i) {
+      const int token = i * 32 + lane_;
+      store_shared(static_cast<SharedAddress>(C::kMasksAt + (ring_.stage * C::kTokens + token) * 4), places[i].mask);
+      if (places[i].page >= 0) {
+        bytes += C::kKeyRowBytes + (C::kVInK ? 0 : C::kValueRowBytes);
+      } else {
+        clear(keys + static_cast<SharedAddress>(token * (C::kKeyRowBytes + C::kRowPad)), C::kKeyRowBytes);
+        if constexpr (!C::kVInK) clear(values_of(keys, token), C::kValueRowBytes);
+        cleared = true;
+      }
+    }
+    const char* queries[kRows];
+    if (first) {
+      ESPALIER_UNROLL
+      for (int i = 0; i < kRows; ++i) {
+        const int row = i * 32 + lane_;
+        queries[i] = query_row(work, row);
+        if (queries[i] != nullptr) {
+          bytes += C::kQueryRowBytes;
+        } else if (row < C::kRows) {
+          clear(query_place(row), C::kQueryRowBytes);
+          cleared = true;
+        }
+      }
+    }
+    if (cleared) fence_engine();
+    arrive_expecting(landed, bytes);
+    if (first) {
+      ESPALIER_UNROLL
+      for (int i = 0; i < kRows; ++i) {
+        if (queries[i] != nullptr) copy_bulk(query_place(i * 32 + lane_), queries[i], C::kQueryRowBytes, landed);
+      }
+    }
+    ESPALIER_UNROLL
+    for (int i = 0; i < kTokens; ++i) {
+      if (places[i].page < 0) continue;
+      const int token = i * 32 + lane_;
+      copy_bulk(keys + static_cast<SharedAddress>(token * (C::kKeyRowBytes + C::kRowPad)), row_of(params_.tensors.keys, places[i], work.kv_head),
+                C::kKeyRowBytes, landed);
+      if constexpr (!C::kVInK) copy_bulk(values_of(keys, token), row_of(params_.tensors.values, places[i], work.kv_head), C::kValueRowBytes, landed);
+    }
+  }
+
+  ESPALIER_DEVICE static SharedAddress values_of(SharedAddress keys, int token) {
+    return keys + static_cast<SharedAddress>(C::kKeyTileBytes + token * (C::kValueRowBytes + C::kRowPad));
+  }
+  ESPALIER_DEVICE static SharedAddress query_place(int row) { return static_cast<SharedAddress>(row * (C::kQueryRowBytes + C::kRowPad)); }
+  ESPALIER_DEVICE static const char* row_of(const PagedRows& rows, const TokenPlace& place, std::int32_t kv_head) {
+    return static_cast<const char*>(rows.base) + place.page * rows.page_stride + place.offset * rows.token_stride + kv_head * rows.head_stride;
+  }
+  /// Null where the tile has no such row.
+  ESPALIER_DEVICE const char* query_row(const Work& work, int row) const {
+    if (row >= work.rows) return nullptr;
+    const std::int64_t request = load_global(params_.plan.query_rows + work.queries.begin + row / work.head_count);
+    const std::int64_t number = request * params_.tensors.q_heads + work.head_begin + row % work.head_count;
+    return static_cast<const char*>(params_.tensors.queries) + number * C::kQueryRowBytes;
+  }
+
+  const AttendParams& params_;
+  int lane_;
+  TokenCursor cursor_;
+  TokenPlace next_[kTokens];
+  Ring<C> ring_;
+};
+
+}  // namespace espalier::kernels::ESPALIER_TARGET
+
+#endif
