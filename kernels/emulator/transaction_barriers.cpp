@@ -39,7 +39,8 @@ void try_complete(TransactionBarrier& barrier) {
   if (barrier.missing > 0) return;
   std::int64_t flying = 0;
   for (const BulkCopy& copy : barrier.in_flight) flying += copy.bytes;
-  if (barrier.missing_bytes != flying || (flying > 0 && barrier.waiting.empty())) return;
+  if (barrier.missing_bytes < flying) active().fail("bulk copies of bytes that nobody expects");
+  if (barrier.missing_bytes > flying || (flying > 0 && barrier.waiting.empty())) return;
   for (const BulkCopy& copy : barrier.in_flight) land(barrier, copy);
   barrier.in_flight.clear();
   barrier.missing = barrier.expected;
