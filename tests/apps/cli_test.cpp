@@ -48,6 +48,16 @@ TEST_F(Cli, PlanCheckSimRunStepByStep) {
   EXPECT_THAT(emulated.out, AllOf(HasSubstr("worst error of a row"), HasSubstr("KV read"), HasSubstr("0 of them bank conflicts")));
 }
 
+TEST_F(Cli, EmulatorTakesAPathAndWritesATimeline) {
+  ASSERT_EQ(run("plan --tree '1,2|40,9' --strategy espalier --device h100-sxm --heads 4/2/128 -o p.json").code, 0);
+  const Result r = run("run p.json --backend emulate --kernel-path bulk --timeline t.json");
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_THAT(read("t.json"), AllOf(HasSubstr("traceEvents"), HasSubstr("SM 0 slot 0")));
+  const Result unknown = run("run p.json --backend emulate --kernel-path blk");
+  EXPECT_EQ(unknown.code, 2);
+  EXPECT_THAT(unknown.err, HasSubstr("bulk"));
+}
+
 TEST_F(Cli, EmulatorRefusesHeadsWithoutAKernel) {
   ASSERT_EQ(run("plan --tree '1,2|64,8' --strategy codec --heads 4/2/96 -o p.json").code, 0);
   const Result r = run("run p.json --backend emulate");
