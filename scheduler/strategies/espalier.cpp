@@ -20,6 +20,7 @@
 #include "core/units.h"
 #include "scheduler/strategies/forecast.h"
 #include "scheduler/strategies/length_classes.h"
+#include "scheduler/strategies/shares.h"
 #include "scheduler/strategies/tiling.h"
 
 namespace espalier::scheduler {
@@ -56,7 +57,7 @@ struct Candidate {
   std::vector<const TileKernel*> kernels;  ///< by height
   Cover cover;
   std::vector<std::int64_t> piece_tokens;  ///< by height
-  std::int64_t share_tiles = 0;            ///< above 0: persistent CTAs with equal shares of so many KV tiles, instead of pieces
+  std::vector<Share> shares;               ///< not empty: persistent CTAs with equal shares, instead of pieces
   bool uniform = false;                    ///< tiles are about equally long
   Forecast forecast;
 };
@@ -247,33 +248,12 @@ class EspalierBuild {
 
   /// Where arithmetic is what takes time, hardware order leaves SMs idle that wait for nobody's memory: equal shares don't.
   void try_shares(Candidate& candidate) {
-    const TileKernel& kernel = *candidate.kernels[0];
-    const TileLayer& layer = candidate.cover.layers[0];
-    const auto slots = static_cast<std::int64_t>(request_.device.sms) * kernel.residents;
-    const std::int64_t lanes = slots / copies_;
-    if (lanes == 0 || model_ != nullptr || candidate.forecast.compute_us < kComputeBound * candidate.forecast.hbm_us) return;
-    const std::int64_t tile = kernel.config->kv_tile;
-    std::int64_t kv_tiles = 0, query_tiles = 0, tokens = 0;
-    double visible = 0;
-    for (const TileRun& run : layer.runs) {
-      kv_tiles += run.tiles * core::ceil_div(run.tokens, tile);
-      query_tiles += run.tokens > 0 ? run.tiles : 0;
-      tokens += run.tiles * run.tokens;
-      visible += static_cast<double>(run.logical) * run.tiles;
-    }
-    const std::int64_t share = core::ceil_div(kv_tiles, lanes), used = core::ceil_div(kv_tiles, share);
-    ShareLoad load;
-    load.kernel = &kernel;
-    load.share_tiles = static_cast<double>(share);
-    load.share_pieces = std::ceil(static_cast<double>(query_tiles + used - 1) / static_cast<double>(used));
-    load.shares = static_cast<double>(used * copies_);
-    load.cold = fresh_copies_ * static_cast<double>(layer.unique) / static_cast<double>(tokens);
-    load.requests = static_cast<double>(forest_.request_count());
-    load.partial_rows = 2 * static_cast<double>(used - 1) * visible / static_cast<double>(tokens);
-    const Forecast trial = forecast_shares(request_, load);
-    if (trial.total_us >= candidate.forecast.total_us) return;
-    candidate.forecast = trial;
-    candidate.share_tiles = share;
+    if (model_ != nullptr || candidate.forecast.compute_us < kComputeBound * candidate.forecast.hbm_us) return;
+    const ShareTask task{candidate.kernels[0], &candidate.cover.layers[0], copies_, fresh_copies_};
+    ShareTrial trial = try_equal_shares(request_, task, limit_us(candidate));
+    if (trial.shares.list.empty() || trial.forecast.total_us >= candidate.forecast.total_us) return;
+    candidate.forecast = trial.forecast;
+    candidate.shares = std::move(trial.shares.list);
   }
 
   /// What a better plan than the best so far is forecast below.
@@ -318,8 +298,7 @@ class EspalierBuild {
 
   void emit_shares(PlanBuilder& builder) {
     const TileKernel& tile = *best_->kernels[0];
-    std::vector<std::int32_t> lane_of;
-    TilePieces cut = cut_shares(forest_, best_->cover, tile.config->kv_tile, best_->share_tiles, lane_of);
+    TilePieces cut = cut_shares(forest_, best_->cover, tile.config->kv_tile, best_->shares);
     require_at_most("tasks", static_cast<std::int64_t>(cut.pieces.size()), kMaxTasks);
     const KernelId kernel = builder.kernel(*tile.config);
     const TaskId first = builder.next_task();
@@ -329,11 +308,11 @@ class EspalierBuild {
     builder.task_phase(kernel, first);
     const StepId merges = builder.finish_rows(traces::Dtype::fp32);
     if (merges != builder.next_step()) builder.step_phase(builder.kernel(costmodel::our_reduce_kernel()), merges, PhaseStart::on_arrival);
-    queue_lanes(builder, first, lane_of, copies_);
+    queue_lanes(builder, first, best_->shares, copies_);
   }
 
   void emit(PlanBuilder& builder) {
-    if (best_->share_tiles > 0) return emit_shares(builder);
+    if (!best_->shares.empty()) return emit_shares(builder);
     TilePieces cut = cut_tiles(forest_, best_->cover, best_->piece_tokens);
     require_at_most("tasks", static_cast<std::int64_t>(cut.pieces.size()), kMaxTasks);
     const std::vector<std::uint32_t> order = dispatch_order(cut, best_->uniform);
@@ -374,8 +353,8 @@ class EspalierBuild {
                                     plan.slots.empty() ? "every row is final, nothing to merge"
                                                        : counted(static_cast<std::int64_t>(plan.slots.size()), "task") + " leave partial rows"));
     if (model_) return sentences;
-    if (best_->share_tiles > 0) {
-      sentences.push_back(fmt::format("arithmetic bound: persistent CTAs with equal shares of {} KV tiles", best_->share_tiles));
+    if (!best_->shares.empty()) {
+      sentences.push_back(fmt::format("arithmetic bound: equal shares for {} persistent CTAs", (best_->shares.back().lane + 1) * copies_));
     }
     sentences.push_back(fmt::format("forecast {:.1f} us: HBM {:.1f}, L2 {:.1f}, computing {:.1f}, merging {:.1f}", f.total_us, f.hbm_us, f.l2_us,
                                     f.compute_us, f.merge_us));

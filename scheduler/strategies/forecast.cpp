@@ -62,6 +62,9 @@ class Forecaster {
         fixed_us_((device_.cta_start_ns + device_.cta_end_ns) * 1e-3) {
     for (const CtaClass& c : work.classes) ctas_ += c.ctas;
     io_us_ = io_bytes(request.heads, {work.requests, work.partial_rows}) / ctas_ / port_;
+    // Alone on its SM a CTA computes nothing before it has its queries, and all those that begin with it ask for theirs.
+    const TileKernel& kernel = *work.classes[0].kernel;
+    if (kernel.residents == 1) io_us_ += std::min<double>(ctas_, device_.sms) * query_bytes(kernel, request.heads) / hbm_peak_;
     set_device_times(request);
     set_merge_time(request);
   }
@@ -160,17 +163,11 @@ class Forecaster {
 
 }  // namespace
 
-Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load) {
+Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load, double limit_us) {
   const costmodel::DeviceSpec& device = request.device;
-  const double tile = load.kernel->config->kv_tile;
-  // The device's times are those of as many CTAs; only the rounds are different.
-  const CtaClass one{load.kernel, load.share_tiles * tile, load.shares, load.cold};
-  Forecast f = Forecaster(request, {std::span(&one, 1), true, 1, load.requests, load.partial_rows}).device_times();
-  const double crowd = std::min<double>(load.kernel->residents, std::ceil(load.shares / device.sms));
-  const double piece_us = device.cta_end_ns * 1e-3 + load.kernel->tile_us;  // the last tile has nothing to hide under
-  const double busy = load.share_tiles * load.kernel->tile_us * crowd + load.share_pieces * piece_us;
-  const double start = device.least_launch_gap_us() + device.cta_start_ns * 1e-3;
-  f.total_us = start + std::max({busy, f.hbm_us, f.l2_us}) + f.merge_us;
+  const CtaClass one{load.kernel, load.tokens / load.ctas, load.ctas, load.cold};
+  Forecast f = Forecaster(request, {std::span(&one, 1), true, 1, load.requests, load.partial_rows}).run(limit_us);
+  f.total_us = std::max(f.total_us, device.least_launch_gap_us() + device.cta_start_ns * 1e-3 + load.busy_us + f.merge_us);
   return f;
 }
 

@@ -36,17 +36,17 @@ struct Forecast {
   double merge_us = 0;                           ///< what merging adds
 };
 
-/// Persistent CTAs, as many as the device holds, with equal shares of all KV tiles: no rounds and no tail, but each piece still starts and ends.
+/// Persistent CTAs with shares of all KV tiles.
 struct ShareLoad {
   const TileKernel* kernel = nullptr;
-  double share_tiles = 0;   ///< KV tiles of a share
-  double share_pieces = 0;  ///< pieces of a share
-  double shares = 0;        ///< all head copies
-  double cold = 1;
+  double ctas = 0;     ///< all head copies
+  double tokens = 0;   ///< that all of them read
+  double busy_us = 0;  ///< of the fullest, with all its pieces
+  double cold = 1;     ///< share of the tokens that come from HBM
   double requests = 0;
   double partial_rows = 0;  ///< of one head, over all requests
 };
-Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load);
+Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load, double limit_us);
 
 /// What is known of a cover before its tiles are laid out and cut.
 struct LeastLoad {

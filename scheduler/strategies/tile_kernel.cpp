@@ -6,6 +6,10 @@ namespace espalier::scheduler::planning {
 
 using costmodel::KernelConfig;
 
+double query_bytes(const TileKernel& kernel, const traces::HeadConfig& heads) {
+  return static_cast<double>(kernel.queries * heads_per_copy(*kernel.config, heads) * heads.qk_dim * traces::dtype_bytes(heads.q_dtype));
+}
+
 std::vector<TileKernel> tile_kernels(const PlanRequest& request) {
   const costmodel::DeviceSpec& device = request.device;
   std::vector<TileKernel> kernels;

@@ -17,6 +17,9 @@ struct TileKernel {
   double bytes_per_us = 0;     ///< most that one CTA reads: bytes in flight over latency, or the SM's port
 };
 
+/// Of a full tile's queries.
+double query_bytes(const TileKernel& kernel, const traces::HeadConfig& heads);
+
 /// Our kernels by rising query tile, those only that read each KV head as rarely as any does (a tile that can't hold a whole group
 /// reads it several times). Refuses with class `kernel` when none fits.
 std::vector<TileKernel> tile_kernels(const PlanRequest& request);

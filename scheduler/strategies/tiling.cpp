@@ -137,27 +137,21 @@ TilePieces cut_tiles(const PrefixForest& forest, const Cover& cover, const std::
   return std::move(cutter.out);
 }
 
-TilePieces cut_shares(const PrefixForest& forest, const Cover& cover, std::int32_t kv_tile, std::int64_t share_tiles,
-                      std::vector<std::int32_t>& lane_of) {
-  ESPALIER_CHECK(cover.layers.size() == 1 && share_tiles > 0);
+TilePieces cut_shares(const PrefixForest& forest, const Cover& cover, std::int32_t kv_tile, std::span<const Share> shares) {
+  ESPALIER_CHECK_OP(cover.layers.size(), ==, 1u);
   Cutter cutter(forest);
   const TileLayer& layer = cover.layers[0];
   const Readings readings = collect(forest, cover, 0);
   cutter.expect(readings.list.size());
-  std::size_t t = 0;
-  std::int32_t lane = 0;
-  std::int64_t room = share_tiles;
+  auto share = shares.begin();
+  std::int32_t t = 0;
   for (const TileRun& run : layer.runs) {
     for (std::int32_t i = 0; i < run.tiles; ++i, ++t) {
-      cutter.open(std::span<const Reading>(readings.list).subspan(readings.first[t], readings.first[t + 1] - readings.first[t]));
-      for (std::int64_t left = run.tokens; left > 0;) {
-        if (room == 0) ++lane, room = share_tiles;
-        const std::int64_t tiles = std::min(room, core::ceil_div(left, std::int64_t{kv_tile}));
-        const std::int64_t tokens = std::min(left, tiles * kv_tile);
-        cutter.take(tokens, 0);
-        lane_of.push_back(lane);
-        left -= tokens;
-        room -= tiles;
+      if (share == shares.end() || share->tile != t) continue;
+      const std::size_t first = readings.first[static_cast<std::size_t>(t)], last = readings.first[static_cast<std::size_t>(t) + 1];
+      cutter.open(std::span<const Reading>(readings.list).subspan(first, last - first));
+      for (; share != shares.end() && share->tile == t; ++share) {
+        cutter.take(std::min(run.tokens, share->end * kv_tile) - share->begin * kv_tile, 0);
       }
     }
   }
@@ -194,13 +188,13 @@ std::vector<std::uint32_t> dispatch_order(const TilePieces& cut, bool in_step) {
   return order;
 }
 
-void queue_lanes(PlanBuilder& builder, TaskId first, const std::vector<std::int32_t>& lane_of, std::int32_t copies) {
+void queue_lanes(PlanBuilder& builder, TaskId first, std::span<const Share> shares, std::int32_t copies) {
   std::vector<QueueItem> items;
   std::vector<std::size_t> ends;
-  items.reserve(lane_of.size() * static_cast<std::size_t>(copies));
-  ends.reserve(static_cast<std::size_t>((lane_of.back() + 1) * copies));
-  for (std::size_t begin = 0, end = 0; begin < lane_of.size(); begin = end) {
-    while (end < lane_of.size() && lane_of[end] == lane_of[begin]) ++end;
+  items.reserve(shares.size() * static_cast<std::size_t>(copies));
+  ends.reserve(static_cast<std::size_t>((shares.back().lane + 1) * copies));
+  for (std::size_t begin = 0, end = 0; begin < shares.size(); begin = end) {
+    while (end < shares.size() && shares[end].lane == shares[begin].lane) ++end;
     for (std::int32_t c = 0; c < copies; ++c) {
       for (std::size_t i = begin; i < end; ++i) items.push_back({TaskId(first.value + static_cast<std::int32_t>(i)), c});
       ends.push_back(items.size());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "scheduler/strategies/cover.h"
@@ -28,10 +29,15 @@ struct TilePieces {
 /// depth-first order, so a cut splits the rows of few requests.
 TilePieces cut_tiles(const traces::PrefixForest& forest, const Cover& cover, const std::vector<std::int64_t>& piece_tokens);
 
-/// Cuts the tiles of a cover of one height into equal shares of `share_tiles` KV tiles, one after the other; `lane_of` gets the share of
-/// each piece. A tile that ends in the middle of a share is followed by the next one.
-TilePieces cut_shares(const traces::PrefixForest& forest, const Cover& cover, std::int32_t kv_tile, std::int64_t share_tiles,
-                      std::vector<std::int32_t>& lane_of);
+/// KV tiles [begin, end) of a query tile, for one lane: a persistent CTA of each copy.
+struct Share {
+  std::int32_t tile;
+  std::int64_t begin, end;
+  std::int32_t lane;
+};
+
+/// Cuts the tiles of a cover of one height as they are shared out: a piece a share, in order.
+TilePieces cut_shares(const traces::PrefixForest& forest, const Cover& cover, std::int32_t kv_tile, std::span<const Share> shares);
 
 /// The order in which pieces are launched: longest first, of alike ones by place in the forest. In step: when tiles are about equally long
 /// and read the same tokens at the same time.
@@ -45,7 +51,7 @@ std::int64_t piece_count(std::int64_t tokens, std::int64_t piece_tokens);
 double cut_rows(const TileRun& run, std::int64_t pieces, std::int64_t piece_tokens);
 
 /// Queues of the last launch: the pieces of a lane are tasks side by side from `first` on, and each copy of a lane is a worker.
-void queue_lanes(PlanBuilder& builder, TaskId first, const std::vector<std::int32_t>& lane_of, std::int32_t copies);
+void queue_lanes(PlanBuilder& builder, TaskId first, std::span<const Share> shares, std::int32_t copies);
 
 /// Appends a piece as a task.
 TaskId emit_piece(PlanBuilder& builder, KernelId kernel, TilePieces& from, const TilePiece& piece);

@@ -10,9 +10,11 @@
 #include <set>
 
 #include "scheduler/strategies/forecast.h"
+#include "scheduler/strategies/shares.h"
 #include "scheduler/strategies/tiling.h"
 #include "tests/scheduler/sample_plans.h"
 #include "traces/import.h"
+#include "traces/suites.h"
 
 namespace espalier::scheduler::planning {
 namespace {
@@ -136,28 +138,92 @@ TEST(Tiling, CutsTilesThatBeginWithTheSameNodesAlike) {
   EXPECT_EQ(cut.pieces[2].tokens, 1400 - 2 * 448);
 }
 
-TEST(Tiling, SharesAreEqualAndCrossTiles) {
+/// A layer of such tiles, each for one request.
+TileLayer layer_of(const std::vector<std::int64_t>& tokens) {
+  TileLayer layer;
+  for (const std::int64_t n : tokens) layer.runs.push_back({n, n, 1, 1});
+  return layer;
+}
+
+std::vector<double> loads(const Shares& shares, const PieceCost& cost, const std::vector<std::int64_t>& kv_tiles) {
+  std::vector<double> sums;
+  for (const Share& s : shares.list) {
+    if (static_cast<std::size_t>(s.lane) >= sums.size()) sums.resize(static_cast<std::size_t>(s.lane) + 1, 0);
+    const bool whole = s.begin == 0 && s.end == kv_tiles[static_cast<std::size_t>(s.tile)];
+    sums[static_cast<std::size_t>(s.lane)] += static_cast<double>(s.end - s.begin) + cost.begin + (whole ? 0 : cost.partial);
+  }
+  return sums;
+}
+
+TEST(Shares, ReadEveryTileOnceAndAreNoLongerThanSaid) {
+  for (std::uint64_t seed = 1; seed <= 200; ++seed) {
+    Rng rng(seed);
+    std::vector<std::int64_t> tokens, kv_tiles;
+    for (std::int64_t i = rng.integer(1, 40); i > 0; --i) {
+      tokens.push_back(rng.integer(1, 900));
+      kv_tiles.push_back((tokens.back() + 15) / 16);
+    }
+    const TileLayer layer = layer_of(tokens);
+    const std::int64_t lanes = rng.integer(1, 30);
+    const PieceCost cost{0.25 * static_cast<double>(rng.integer(0, 12)), 0.25 * static_cast<double>(rng.integer(0, 20))};
+    const double share = even_share(layer, 16, lanes, cost);
+    const Shares shares = deal_shares(layer, 16, lanes, share, cost);
+    std::vector<std::int64_t> next(tokens.size(), 0);
+    std::int64_t partials = 0;
+    for (std::size_t i = 0; i < shares.list.size(); ++i) {
+      const Share& s = shares.list[i];
+      const auto t = static_cast<std::size_t>(s.tile);
+      EXPECT_EQ(s.begin, next[t]) << "seed " << seed;
+      EXPECT_LT(s.begin, s.end);
+      next[t] = s.end;
+      partials += s.begin > 0 || s.end < kv_tiles[t] ? 1 : 0;
+      EXPECT_EQ(s.lane - (i > 0 ? shares.list[i - 1].lane : 0), i > 0 && s.lane != shares.list[i - 1].lane ? 1 : 0);
+    }
+    EXPECT_EQ(next, kv_tiles) << "seed " << seed;
+    EXPECT_EQ(shares.partials, partials) << "seed " << seed;
+    const std::vector<double> sums = loads(shares, cost, kv_tiles);
+    EXPECT_LE(sums.size(), static_cast<std::size_t>(lanes));
+    EXPECT_NEAR(shares.most, *std::max_element(sums.begin(), sums.end()), 1e-9) << "seed " << seed;
+    for (std::size_t lane = 0; lane + 1 < sums.size(); ++lane) EXPECT_LE(sums[lane], share + cost.partial + 1e-9) << "seed " << seed;
+  }
+}
+
+TEST(Shares, DontCutWhatIsCheaperToFinish) {
+  const TileLayer layer = layer_of({160, 160, 160});  // 10 KV tiles each
+  const Shares free = deal_shares(layer, 16, 4, 7.5, {});
+  EXPECT_GT(free.partials, 0);
+  const PieceCost dear{1, 4};
+  const Shares whole = deal_shares(layer, 16, 3, even_share(layer, 16, 3, dear), dear);
+  EXPECT_EQ(whole.partials, 0);
+  EXPECT_EQ(whole.list.size(), 3u);
+  EXPECT_DOUBLE_EQ(whole.most, 11);
+}
+
+TEST(Tiling, CutsTilesAsTheyAreShared) {
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     Rng rng(seed);
     const traces::PrefixForest forest = samples::ragged_forest(rng, 12, 200);
     const HeightCost height{2, 1.0};
     const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, 16}, path_tokens(forest));
-    const std::int64_t share = rng.integer(1, 6);
-    std::vector<std::int32_t> lane_of;
-    const TilePieces cut = cut_shares(forest, cover, 16, share, lane_of);
-    std::vector<std::int64_t> tiles(static_cast<std::size_t>(lane_of.back()) + 1, 0);
-    std::int64_t tokens = 0;
+    const Shares shares = deal_shares(cover.layers[0], 16, 1000, static_cast<double>(rng.integer(1, 6)), {});
+    const TilePieces cut = cut_shares(forest, cover, 16, shares.list);
+    ASSERT_EQ(cut.pieces.size(), shares.list.size()) << "seed " << seed;
+    std::int64_t tokens = 0, expected = 0;
     for (std::size_t i = 0; i < cut.pieces.size(); ++i) {
-      if (i > 0) { EXPECT_TRUE(lane_of[i] == lane_of[i - 1] || lane_of[i] == lane_of[i - 1] + 1); }
-      tiles[static_cast<std::size_t>(lane_of[i])] += (cut.pieces[i].tokens + 15) / 16;
+      EXPECT_EQ((cut.pieces[i].tokens + 15) / 16, shares.list[i].end - shares.list[i].begin) << "seed " << seed;
       tokens += cut.pieces[i].tokens;
     }
-    for (std::size_t lane = 0; lane + 1 < tiles.size(); ++lane) EXPECT_EQ(tiles[lane], share) << "seed " << seed;
-    EXPECT_LE(tiles.back(), share);
-    std::int64_t expected = 0;
     for (const TileRun& run : cover.layers[0].runs) expected += run.tiles * run.tokens;
     EXPECT_EQ(tokens, expected);
   }
+}
+
+TEST(OurPlanner, KnowsThatQueuesReadAPrefixTooFarApartForTheCache) {
+  const traces::PrefixForest forest = traces::make_suite("pat20").at(17);
+  const costmodel::DeviceSpec device = costmodel::find_device("a100-80");
+  const traces::HeadConfig heads = traces::parse_heads("64/8/128");
+  const Plan plan = std::get<Plan>(make_plan(parse_strategy("espalier"), PlanRequest{forest, heads, device}));
+  EXPECT_EQ(plan.launches.raw()[0].workers, 0);
 }
 
 TEST(OurPlanner, SharesOutEquallyWhatIsBoundByArithmetic) {
