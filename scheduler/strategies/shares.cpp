@@ -62,11 +62,14 @@ PieceCost piece_cost(const PlanRequest& request, const TileKernel& kernel, doubl
   return {(device.cta_end_ns * 1e-3 + kernel.tile_us) / tile_us, 2 * bytes / rate / tile_us};
 }
 
-/// Share of a tile's KV that a later reader still finds in L2, when each CTA reads one query tile after the other.
-double kept_share(const PlanRequest& request, const ShareTask& task, double ctas, double mean_tokens) {
+/// Share of a tile's KV that a later reader still finds in L2. Tiles as long as their lanes are read beside each other; of shorter ones, each CTA
+/// reads one after the other.
+double kept_share(const PlanRequest& request, const ShareTask& task, double ctas, double mean_tokens, double tiles_of_lane) {
+  const double beside = std::clamp(2 / tiles_of_lane - 1, 0.0, 1.0);
   const double token_bytes = static_cast<double>(request.heads.kv_bytes_per_token_head());
   const double all = task.fresh_copies * task.copies * static_cast<double>(task.layer->unique) * token_bytes;
-  return std::min(1.0, request.device.l2_knee_mib * 0x1p20 / std::min(all, ctas * mean_tokens * token_bytes));
+  const double fits = std::min(1.0, request.device.l2_knee_mib * 0x1p20 / std::min(all, ctas * mean_tokens * token_bytes));
+  return beside + (1 - beside) * fits;
 }
 
 class Sharing {
@@ -100,7 +103,7 @@ class Sharing {
     if (anywhere) load.busy_us += (static_cast<double>(list.size()) * cost_.begin + partials * cost_.partial) / lanes * tile_us_;
     load.busy_us += std::max(1.0, std::ceil(static_cast<double>(tiles_) / lanes) * in_step(list) / lanes) * queries_us(load.ctas);
     const double cold = task_.fresh_copies * static_cast<double>(task_.layer->unique) / tokens;
-    load.cold = 1 - (1 - cold) * kept_share(request_, task_, load.ctas, tokens / static_cast<double>(tiles_));
+    load.cold = 1 - (1 - cold) * kept_share(request_, task_, load.ctas, tokens / static_cast<double>(tiles_), static_cast<double>(tiles_) / lanes);
     load.requests = static_cast<double>(request_.forest.request_count());
     load.partial_rows = partials * visible_ / tokens;
     out.forecast = forecast_shares(request_, load, limit_us);
