@@ -48,7 +48,9 @@ void require_known_slots(const Plan& plan) {
 }
 
 void require_known_heads(const Plan& plan, const KernelSet& kernels) {
-  const bool known = std::any_of(kernels.attend.begin(), kernels.attend.end(), [&](const AttendInstance& i) { return fits_heads(i, plan.heads); });
+  const bool known = std::any_of(kernels.attend.begin(), kernels.attend.end(), [&](const AttendInstance& i) {
+    return i.kind == TaskKind::attend && fits_heads(i, plan.heads);
+  });
   if (!known) {
     refuse(fmt::format("no kernel for heads {} with {} queries and a {} cache (64, 128 and 256 columns in bf16; 128 in fp16, and over fp8_e4m3; latent 576:512 in bf16)",
                        traces::heads_text(plan.heads), traces::dtype_name(plan.heads.q_dtype), traces::dtype_name(plan.heads.kv_dtype)));

@@ -127,6 +127,10 @@ std::string refusal(const Plan& plan, std::int64_t most_shared_bytes = 1 << 20) 
   return {};
 }
 
+TEST(EmulatedKernels, AreRefusedForHeadsThatOnlyTheSoftmaxFits) {
+  EXPECT_THAT(refusal(node_halves(small_forest(), traces::parse_heads("4/2/96"))), ::testing::HasSubstr("no kernel for heads 4/2/96 with bf16 queries"));
+}
+
 TEST(EmulatedKernels, AreRefusedWhereABlockHasTooLittleSharedMemory) {
   const Plan plan = node_halves(small_forest(), traces::parse_heads("4/2/256"));
   EXPECT_EQ(refusal(plan), "");
