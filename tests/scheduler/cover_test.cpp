@@ -14,7 +14,6 @@
 #include "scheduler/strategies/tiling.h"
 #include "tests/scheduler/sample_plans.h"
 #include "traces/import.h"
-#include "traces/suites.h"
 
 namespace espalier::scheduler::planning {
 namespace {
@@ -216,14 +215,6 @@ TEST(Tiling, CutsTilesAsTheyAreShared) {
     for (const TileRun& run : cover.layers[0].runs) expected += run.tiles * run.tokens;
     EXPECT_EQ(tokens, expected);
   }
-}
-
-TEST(OurPlanner, KnowsThatQueuesReadAPrefixTooFarApartForTheCache) {
-  const traces::PrefixForest forest = traces::make_suite("pat20").at(17);
-  const costmodel::DeviceSpec device = costmodel::find_device("a100-80");
-  const traces::HeadConfig heads = traces::parse_heads("64/8/128");
-  const Plan plan = std::get<Plan>(make_plan(parse_strategy("espalier"), PlanRequest{forest, heads, device}));
-  EXPECT_EQ(plan.launches.raw()[0].workers, 0);
 }
 
 TEST(OurPlanner, SharesOutEquallyWhatIsBoundByArithmetic) {
