@@ -1,16 +1,13 @@
 // CUDA runtime calls, each checked. The kernels themselves are compiled by nvcc; this file needs only the runtime's header.
 #include "kernels/cuda_executor.h"
 
-#include <cuda_runtime_api.h>
-#include <fmt/core.h>
-
 #include <algorithm>
-#include <memory>
 #include <span>
 
 #include "core/error.h"
 #include "core/rng.h"
 #include "core/text.h"
+#include "kernels/cuda_handles.h"
 #include "kernels/device_image.h"
 #include "kernels/device_tensors.h"
 #include "kernels/emulator/numerics.h"
@@ -19,30 +16,12 @@
 namespace espalier::kernels {
 namespace {
 
+using cuda::check;
 using emulator::MemoryKind;
 using scheduler::Plan;
 using traces::Dtype;
 
-void check(cudaError_t status, const char* what) {
-  if (status == cudaSuccess) return;
-  throw core::Error(core::ErrorKind::check_failed, fmt::format("CUDA: {}: {} ({})", what, cudaGetErrorString(status), cudaGetErrorName(status)));
-}
-
 [[noreturn]] void refuse(const std::string& sentence) { throw core::Error(core::ErrorKind::check_failed, "--backend cuda: " + sentence); }
-
-cudaDeviceProp first_device() {
-  int count = 0;
-  const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status != cudaSuccess || count == 0) {
-    throw core::Error(core::ErrorKind::no_device, fmt::format("--backend cuda: no CUDA device on this machine ({}); use --backend emulate, interpret or host",
-                                                              status == cudaSuccess ? "none found" : cudaGetErrorString(status)));
-  }
-  check(cudaSetDevice(0), "choosing the first device");
-  cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, 0), "asking for the device's properties");
-  if (properties.major < 8) refuse(fmt::format("{} is of compute capability {}.{}, the kernels need 8.0", properties.name, properties.major, properties.minor));
-  return properties;
-}
 
 /// Kernels with bulk copies are empty in code for sm_80: what was loaded of one tells.
 bool has_bulk_code() {
@@ -58,31 +37,6 @@ KernelPath path_for(const cudaDeviceProp& device, const std::optional<KernelPath
   }
   if (asked) return *asked;
   return possible && device.major == 9 ? KernelPath::bulk : KernelPath::plain;
-}
-
-struct FreeDevice {
-  void operator()(void* p) const { cudaFree(p); }
-};
-struct DestroyEvent {
-  void operator()(cudaEvent_t e) const { cudaEventDestroy(e); }
-};
-struct DestroyStream {
-  void operator()(cudaStream_t s) const { cudaStreamDestroy(s); }
-};
-struct DestroyGraph {
-  void operator()(cudaGraph_t g) const { cudaGraphDestroy(g); }
-  void operator()(cudaGraphExec_t g) const { cudaGraphExecDestroy(g); }
-};
-using DeviceBuffer = std::unique_ptr<void, FreeDevice>;
-using Event = std::unique_ptr<CUevent_st, DestroyEvent>;
-using Stream = std::unique_ptr<CUstream_st, DestroyStream>;
-using Graph = std::unique_ptr<CUgraph_st, DestroyGraph>;
-using RunnableGraph = std::unique_ptr<CUgraphExec_st, DestroyGraph>;
-
-DeviceBuffer allocate(std::size_t bytes) {
-  void* p = nullptr;
-  check(cudaMalloc(&p, std::max<std::size_t>(bytes, 1)), "allocating device memory");
-  return DeviceBuffer(p);
 }
 
 /// Numbers in (-1, 1), over and over: timing must not see zeros, and needs no more.
@@ -102,11 +56,8 @@ void fill_random(void* to, std::size_t bytes, Dtype dtype) {
 class Execution {
  public:
   Execution(const Plan& plan, const CudaOptions& options)
-      : plan_(plan), options_(options), device_(first_device()), lowered_(lower_plan(plan, {cuda_kernels(), static_cast<std::int64_t>(device_.sharedMemPerBlockOptin), path_for(device_, options.path)})) {
+      : plan_(plan), options_(options), device_(cuda::first_device("--backend cuda", "use --backend emulate, interpret or host")), lowered_(lower_plan(plan, {cuda_kernels(), static_cast<std::int64_t>(device_.sharedMemPerBlockOptin), path_for(device_, options.path)})) {
     require_fit();
-    cudaStream_t stream = nullptr;
-    check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
-    stream_.reset(stream);
     fill();
     capture();
   }
@@ -149,7 +100,7 @@ class Execution {
   }
 
   void* place(const DevicePiece& piece) {
-    buffers_.push_back(allocate(piece.bytes));
+    buffers_.push_back(cuda::allocate(piece.bytes));
     void* to = buffers_.back().get();
     if (piece.bytes == 0) return to;
     if (piece.from != nullptr) check(cudaMemcpy(to, piece.from, piece.bytes, cudaMemcpyHostToDevice), piece.name);
@@ -169,7 +120,8 @@ class Execution {
     } else {
       image_ = place_on_device(plan_, lowered_, {}, options_.row_dtype, placer);
     }
-    if (flush_bytes_ > 0) flush_ = allocate(flush_bytes_);
+    if (flush_bytes_ > 0) flush_ = cuda::allocate(flush_bytes_);
+    cuda::settle();
   }
 
   template <class Params>
@@ -202,12 +154,7 @@ class Execution {
   }
 
   std::vector<double> time() {
-    const auto event = [] {
-      cudaEvent_t e = nullptr;
-      check(cudaEventCreate(&e), "making an event");
-      return Event(e);
-    };
-    const Event begin = event(), end = event();
+    const cuda::Event begin = cuda::make_event(), end = cuda::make_event();
     std::vector<double> us;
     for (std::int32_t i = -options_.warm_ups; i < options_.repeats; ++i) {
       // The flush also keeps the device busy while the graph is handed over, so that no gap of the host's is timed.
@@ -226,6 +173,7 @@ class Execution {
   /// A run of its own: records cost time.
   scheduler::Timeline record() {
     place_events(plan_, lowered_, image_, [this](const DevicePiece& piece) { return place(piece); });
+    cuda::settle();
     if (flush_ != nullptr) check(cudaMemsetAsync(flush_.get(), 0, flush_bytes_, stream_.get()), "overwriting the L2 cache");
     launch_all();
     check(cudaStreamSynchronize(stream_.get()), "running the plan with its events recorded");
@@ -264,12 +212,12 @@ class Execution {
   DevicePlan lowered_;
   std::int64_t bytes_ = 0;
   std::size_t flush_bytes_ = 0;
-  std::vector<DeviceBuffer> buffers_;
-  DeviceBuffer flush_;
+  std::vector<cuda::Buffer> buffers_;
+  cuda::Buffer flush_;
   DeviceImage image_;
-  Stream stream_;
-  Graph graph_;
-  RunnableGraph runnable_;
+  cuda::Stream stream_ = cuda::make_stream();
+  cuda::Graph graph_;
+  cuda::RunnableGraph runnable_;
 };
 
 }  // namespace

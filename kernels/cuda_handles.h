@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory>
+#include <string>
 
 #include "core/error.h"
 
@@ -46,13 +47,18 @@ inline Stream make_stream() {
   return Stream(s);
 }
 
-/// The first device, if it can run our kernels. Throws Error: no device; check failed for one that is too old. `who` begins the sentence.
-inline cudaDeviceProp first_device(const char* who) {
+/// Until what was copied and set is there. Copies and sets run on the default stream, for which the streams made here don't wait.
+inline void settle() { check(cudaDeviceSynchronize(), "filling device memory"); }
+
+/// The first device, if it can run our kernels. Throws Error: no device; check failed for one that is too old. `who` begins the sentence, `instead`
+/// may end it.
+inline cudaDeviceProp first_device(const char* who, const std::string& instead = "") {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess || count == 0) {
-    throw core::Error(core::ErrorKind::no_device, fmt::format("{}: no CUDA device on this machine ({})", who,
-                                                              status == cudaSuccess ? "none found" : cudaGetErrorString(status)));
+    throw core::Error(core::ErrorKind::no_device, fmt::format("{}: no CUDA device on this machine ({}){}{}", who,
+                                                              status == cudaSuccess ? "none found" : cudaGetErrorString(status),
+                                                              instead.empty() ? "" : "; ", instead));
   }
   check(cudaSetDevice(0), "choosing the first device");
   cudaDeviceProp properties{};

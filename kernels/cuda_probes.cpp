@@ -119,6 +119,7 @@ class CudaProbes::State {
     if (!fits(grid, point.resident)) return {};
     prepare_table(point);
     check(cudaMemset(words_.get(), 0, kWordBytes), "clearing the probe's words");
+    cuda::settle();
     ProbeParams params;
     params.shape = point.shape;
     params.source = static_cast<const Chunk*>(source_.get());
@@ -265,6 +266,7 @@ class CudaProbes::State {
     for (const DeviceLaunch& l : lowered.launches) {
       if (l.attend != nullptr && !fits({reinterpret_cast<const void*>(l.attend->kernel), 1, l.attend->threads, l.attend->shared_bytes}, false)) return {};
     }
+    cuda::settle();
     for (std::size_t l = 0; l < lowered.launches.size(); ++l) run(l, 0);
     check(cudaStreamSynchronize(stream_.get()), "running a plan once");
     return timed(point, [&](std::int32_t execution) { run(point.launch, execution * kv_bytes); });
