@@ -34,8 +34,11 @@ std::string written_pair(const std::string& text, const ExportCommand& command) 
   const scheduler::Plan a = scheduler::read_plan(text, command.file.plan), b = load_plan(command.beside);
   const std::vector<std::string>& devices = command.file.devices;
   if (devices.size() > 2) throw core::usage_error("--device: expected one, or one for each plan");
-  const costmodel::DeviceSpec on_a = costmodel::find_device(devices.empty() ? a.provenance.device : devices.front());
-  const costmodel::DeviceSpec on_b = costmodel::find_device(devices.empty() ? b.provenance.device : devices.back());
+  const auto device_of = [&](const scheduler::Plan& plan, const std::string& file, const std::string* given) {
+    return given != nullptr ? costmodel::find_device(*given) : costmodel::find_named_device(plan.provenance.device, file);
+  };
+  const costmodel::DeviceSpec on_a = device_of(a, command.file.plan, devices.empty() ? nullptr : &devices.front());
+  const costmodel::DeviceSpec on_b = device_of(b, command.beside, devices.empty() ? nullptr : &devices.back());
   require_valid(a, on_a);
   require_valid(b, on_b);
   return export_pair({a, on_a}, {b, on_b}, command.format);

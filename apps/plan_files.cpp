@@ -15,7 +15,7 @@ scheduler::Plan load_plan(const std::string& path) { return scheduler::read_plan
 
 costmodel::DeviceSpec device_for(const PlanFileCommand& command, const scheduler::Plan& plan) {
   if (command.devices.size() > 1) throw core::usage_error("--device: expected one device");
-  return costmodel::find_device(command.devices.empty() ? plan.provenance.device : command.devices.front());
+  return command.devices.empty() ? costmodel::find_named_device(plan.provenance.device, command.plan) : costmodel::find_device(command.devices.front());
 }
 
 void require_valid(const scheduler::Plan& plan, const costmodel::DeviceSpec& device) {

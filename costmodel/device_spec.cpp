@@ -270,6 +270,12 @@ DeviceSpec find_device(std::string_view spec) {
   return *std::move(device);
 }
 
+DeviceSpec find_named_device(std::string_view spec, const std::string& where) {
+  const SpecParts parts = split_spec(spec);
+  if (parts.is_file) throw core::bad_input(where, "a device of the catalog, or --device", fmt::format("the file {}", parts.base));
+  return find_device(spec);
+}
+
 DeviceSpec read_device(std::string_view text, const std::string& file) {
   const auto document = core::JsonDocument::parse(text, file);
   document.root().require_schema("device/1");

@@ -90,6 +90,10 @@ const std::vector<DeviceSpec>& device_catalog();
 /// range or a bad file.
 DeviceSpec find_device(std::string_view spec);
 
+/// The same for a name that stands in a file, which may be anybody's: no file is read for it. `where` says which file names it.
+/// Throws bad input when the name is a file's.
+DeviceSpec find_named_device(std::string_view spec, const std::string& where);
+
 /// device/1: every field as {"value", "origin", "source"} or a plain number (then assumed); with "base": "h100-sxm" the
 /// fields left out are that device's.
 DeviceSpec read_device(std::string_view text, const std::string& file);
