@@ -60,7 +60,7 @@ std::string source_of(const InputOptions& o) {
   if (!o.traces.empty() || !o.families.empty()) return "";
   std::string source;
   const auto add = [&](const char* option, const std::vector<std::string>& names) {
-    for (const std::string& name : names) source += fmt::format("{}--{} '{}'", source.empty() ? "" : " ", option, name);
+    for (const std::string& name : names) source += fmt::format("{}--{} {}", source.empty() ? "" : " ", option, core::shell_quoted(name));
   };
   add("forest", o.forests);
   add("tree", o.trees);
@@ -115,6 +115,7 @@ void choose_sides(Session& session, const ViewCommand& command) {
     if (i == 0) settings.given_plan = false;
   }
   if (command.devices.empty() && !settings.given_plan) return;
+  if (command.devices.empty()) costmodel::find_named_device(settings.a.device, command.file);
   choose_device(settings.a, session.given, command.devices.empty() ? settings.a.device : command.devices.front());
   settings.b.device = settings.a.device;
   settings.b.device_fields = settings.a.device_fields;
@@ -149,11 +150,11 @@ Session session_of(const ViewCommand& command) {
     session.look.insight = viz::Insight::fit;
   }
   session.look.theme = one_of<viz::Theme>("theme", command.theme, {"light", "dark"});
-  if (!command.panel.empty()) session.look.panel = one_of<viz::Panel>("panel", command.panel, {"timeline", "tasks", "nodes", "requests", "strategies"});
+  if (!command.panel.empty()) viz::show_panel(session.look, one_of<viz::Panel>("panel", command.panel, {"timeline", "tasks", "nodes", "requests", "strategies"}));
   if (!command.insight.empty()) session.look.insight = one_of<viz::Insight>("insight", command.insight, {"why", "helps", "roofline", "fit"});
   if (!command.select.empty()) session.selection = viz::read_item(command.select, "--select");
   if (!command.look.empty()) viz::read_look(session, command.look, "--look");
-  if (!command.file.empty() && !command.measured.empty()) session.given.source += fmt::format(" --measured '{}'", command.measured);
+  if (!command.file.empty() && !command.measured.empty()) session.given.source += fmt::format(" --measured {}", core::shell_quoted(command.measured));
   session.settings.rank = session.look.panel == viz::Panel::strategies;
   return session;
 }

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/text.h"
 #include "kernels/host_model.h"
 #include "traces/import.h"
 
@@ -62,7 +63,7 @@ void open_in_view(Session& session, const std::string& file, std::optional<std::
     if (session.given.forests.empty()) throw core::bad_input(file, "at least one forest", "none");
   }
   session.settings.family.clear();
-  session.given.source = fmt::format("'{}'", file);
+  session.given.source = core::shell_quoted(file);
 }
 
 bool is_measurement(const std::string& file) { return begins_with_schema(core::read_file(file), "\"measurement/"); }

@@ -10,6 +10,8 @@
 namespace espalier::core {
 
 std::vector<std::string> split(std::string_view text, char separator);
+/// One word for a POSIX shell, whatever is in it: in single quotes unless it is plain.
+std::string shell_quoted(std::string_view text);
 std::string join(const std::vector<std::string>& parts, std::string_view separator);
 
 /// Whole-string integer or number; nothing on trailing rubbish, overflow, nan or inf.

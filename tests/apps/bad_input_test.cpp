@@ -11,6 +11,7 @@ namespace espalier::apps {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class BadInput : public CommandTest {
  protected:
@@ -176,6 +177,29 @@ TEST_F(BadInput, InvalidPlanWithARightHashIsNamedNotACrash) {
     EXPECT_EQ(r.code, 1) << command << r.err;
     EXPECT_THAT(r.out + r.err, HasSubstr("segment_outside_node")) << command;
   }
+}
+
+TEST_F(BadInput, PlanThatNamesAFileAsItsDeviceDoesntOpenIt) {
+  write("secret.json", "a secret");
+  ASSERT_EQ(run("plan --tree '1,2|64,8' --strategy codec -o p.json").code, 0);
+  std::string text = read("p.json");
+  const std::string device = "\"device\": \"h100-sxm\"", key = "\"hash\": \"";
+  const auto at = text.find(device);
+  ASSERT_NE(at, std::string::npos);
+  text.replace(at, device.size(), "\"device\": \"secret.json\"");
+  write("p.json", text);
+  const std::string err = run("check p.json").err;
+  const auto want = err.find("expected hash ");
+  ASSERT_NE(want, std::string::npos) << err;
+  text.replace(text.find(key) + key.size(), 16, err.substr(want + 14, 16));
+  write("p.json", text);
+  for (const char* command : {"check p.json", "sim p.json", "export html p.json", "export html p.json --beside p.json", "view p.json --render z.png"}) {
+    const Result r = run(command);
+    EXPECT_THAT(r.err, HasSubstr("--device")) << command << r.err;
+    EXPECT_THAT(r.err, Not(HasSubstr("last read"))) << command;
+    EXPECT_NE(r.code, 0) << command;
+  }
+  EXPECT_EQ(run("sim p.json --device h100-sxm").code, 0);
 }
 
 TEST_F(BadInput, UnwritableOutputLeavesNothing) {

@@ -328,6 +328,14 @@ TEST(Text, SuggestsTheNearestName) {
             "unknown strategy 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'; known: flash_decoding, cascade, codec");
 }
 
+TEST(Text, ShellQuotedIsOneWordWhateverIsInIt) {
+  EXPECT_EQ(shell_quoted("h100-sxm:hbm_gbps=5000"), "h100-sxm:hbm_gbps=5000");
+  EXPECT_EQ(shell_quoted(""), "''");
+  EXPECT_EQ(shell_quoted("two words"), "'two words'");
+  EXPECT_EQ(shell_quoted("a';cmd;'.json"), "'a'\\'';cmd;'\\''.json'");
+  EXPECT_EQ(shell_quoted("$(cmd)"), "'$(cmd)'");
+}
+
 TEST(Units, RefuseToWrap) {
   EXPECT_EQ(checked_mul(1000000000, 1152), 1152000000000);
   EXPECT_THROW(checked_mul(std::int64_t{1} << 40, std::int64_t{1} << 40), Error);

@@ -10,16 +10,11 @@
 #include "viz/explore/look_text.h"
 #include "viz/explore/sorted_table.h"
 #include "viz/explore/views.h"
+#include "small_session.h"
 #include "viz_samples.h"
 
 namespace espalier::viz {
 namespace {
-
-Session small_session() {
-  Session session;
-  session.settings.family_options = {{"blocks", 3}, {"questions", 4}, {"root", 400}};
-  return session;
-}
 
 TEST(Commands, KeysAndNamesAreUnique) {
   std::set<char> keys;
@@ -99,7 +94,7 @@ TEST(LookText, ReadsBackWhatItSays) {
 }
 
 TEST(LookText, RefusesWhatMeansNothing) {
-  for (const char* text : {"panel=map", "time=1:0", "time=0:2", "time=a:b", "select=leaf:1", "select=task:-1", "colour", "zoom=2", "a.tile=x", "c.tile=16", "a.cost=magic", "sides=two", ""}) {
+  for (const char* text : {"panel=map", "time=1:0", "time=0:2", "time=a:b", "select=leaf:1", "select=task:-1", "colour", "zoom=2", "a.tile=x", "a.tile=999", "c.tile=16", "a.cost=magic", "sides=two", ""}) {
     Session session = small_session();
     EXPECT_THROW(read_look(session, text, "--look"), core::Error) << text;
   }
@@ -112,7 +107,15 @@ TEST(LookText, CommandNamesBothSides) {
   perform(session, Select{{ItemKind::node, 3}, SideId::a}, none);
   EXPECT_EQ(view_command_of(session),
             "espalier view --family few_shot:blocks=3,questions=4,root=400 --seed 1 --model llama3-8b --strategy espalier,flash_decoding --device h100-sxm --device l40s "
-            "--look 'select=node:3'");
+            "--look select=node:3");
+}
+
+TEST(LookText, PanelOfStrategiesIsSortedAsItsKeySortsIt) {
+  Session by_text = small_session(), by_key = small_session();
+  read_look(by_text, "panel=strategies", "--look");
+  perform(by_key, ShowPanel{Panel::strategies}, {});
+  EXPECT_EQ(by_text.look.sort_column, by_key.look.sort_column);
+  EXPECT_EQ(by_text.look.sort_column, 1);
 }
 
 TEST(Ranking, HoldsEveryStrategyAsSideAWouldHaveIt) {

@@ -2,17 +2,12 @@
 #include <gtest/gtest.h>
 #include <imgui.h>
 
+#include "small_session.h"
 #include "viz/explore/look_text.h"
 #include "viz/ui/offscreen.h"
 
 namespace espalier::viz {
 namespace {
-
-Session small_session() {
-  Session session;
-  session.settings.family_options = {{"blocks", 3}, {"questions", 4}, {"root", 400}};
-  return session;
-}
 
 OffscreenOptions small_window() { return {1100, 700, 1, Face::builtin}; }
 

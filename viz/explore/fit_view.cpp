@@ -87,7 +87,7 @@ void draw_axes(Scene& scene, const Planes& planes) {
   scene.shapes.push_back(Line{planes.x.to_pixel(planes.x.low), planes.y.to_pixel(planes.x.low), planes.x.to_pixel(planes.x.high), planes.y.to_pixel(planes.x.high), Paint::muted, 1, true});
   scene.shapes.push_back(Text{planes.fit.x + planes.fit.w - 4, planes.fit.y + planes.fit.h - 6, "measured", Paint::muted, kSmall, Anchor::end});
   scene.shapes.push_back(Text{planes.fit.x + 5, planes.fit.y + 14, "foretold", Paint::muted, kSmall});
-  scene.shapes.push_back(Text{planes.rest.x, planes.rest.y - 6, "error: too long above, too short below", Paint::muted, kSmall});
+  scene.shapes.push_back(Text{planes.rest.x, planes.rest.y - 6, "error (above: too long)", Paint::muted, kSmall});
 }
 
 }  // namespace

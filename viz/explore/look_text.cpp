@@ -63,7 +63,12 @@ bool read_setting(Session& session, const std::string& key, const std::string& v
     const SideId side = key[0] == 'a' ? SideId::a : SideId::b;
     const std::string what = key.substr(2);
     if (what == "tile") {
-      set(Knob::query_tile, side, {}, read_number(value, name));
+      const double tile = read_number(value, name);
+      const std::vector<std::int32_t> tiles = query_tiles();
+      if (tile != 0 && std::find(tiles.begin(), tiles.end(), static_cast<std::int32_t>(tile)) == tiles.end()) {
+        throw core::usage_error(fmt::format("{}: expected a query tile of our kernels, or 0 for all, got {}", name, value));
+      }
+      set(Knob::query_tile, side, {}, tile);
     } else if (what == "kernels") {
       set(Knob::kernels, side, {}, static_cast<double>(one_of<int>("kernel set", value, {"ours", "published"})));
     } else if (what == "cost") {
@@ -80,7 +85,7 @@ bool read_setting(Session& session, const std::string& key, const std::string& v
 void read_one(Session& session, const std::string& key, const std::string& value, const std::string& name) {
   Look& look = session.look;
   if (key == "panel") {
-    look.panel = one_of<Panel>("panel", value, kPanels);
+    show_panel(look, one_of<Panel>("panel", value, kPanels));
   } else if (key == "insight") {
     look.insight = one_of<Insight>("insight", value, kInsights);
   } else if (key == "theme") {
@@ -154,13 +159,14 @@ std::string view_command_of(const Session& session) {
   const Settings& settings = session.settings;
   std::string command = fmt::format("espalier view{}", inputs_of(settings, session.given));
   if (!settings.given_plan) {
-    command += fmt::format(" --strategy {}", strategy_spec(settings.a));
-    if (settings.compare) command += fmt::format(",{}", strategy_spec(settings.b));
+    command += fmt::format(" --strategy {}", core::shell_quoted(strategy_spec(settings.a) + (settings.compare ? "," + strategy_spec(settings.b) : "")));
   }
-  command += fmt::format(" --device {}", device_spec(settings.a));
-  if (settings.compare && !settings.measured && device_spec(settings.a) != device_spec(settings.b)) command += fmt::format(" --device {}", device_spec(settings.b));
+  command += fmt::format(" --device {}", core::shell_quoted(device_spec(settings.a)));
+  if (settings.compare && !settings.measured && device_spec(settings.a) != device_spec(settings.b)) {
+    command += fmt::format(" --device {}", core::shell_quoted(device_spec(settings.b)));
+  }
   const std::string look = look_text(session);
-  return look.empty() ? command : fmt::format("{} --look '{}'", command, look);
+  return look.empty() ? command : fmt::format("{} --look {}", command, core::shell_quoted(look));
 }
 
 void read_look(Session& session, std::string_view text, const std::string& option) {

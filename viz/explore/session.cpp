@@ -6,6 +6,18 @@
 #include <cmath>
 
 namespace espalier::viz {
+void show_panel(Look& look, Panel panel) {
+  if (look.panel != panel) {
+    look.sort_column = -1;
+    look.filter.clear();
+    if (panel == Panel::strategies) {  // the fastest first
+      look.sort_column = 1;
+      look.sort_down = false;
+    }
+  }
+  look.panel = panel;
+}
+
 namespace {
 
 constexpr double kLeastShown = 1e-4;
@@ -85,15 +97,7 @@ struct Performer {
     session.selected_side = select.side;
   }
   void operator()(const ShowPanel& show) const {
-    if (session.look.panel != show.panel) {
-      session.look.sort_column = -1;
-      session.look.filter.clear();
-      if (show.panel == Panel::strategies) {  // the fastest first
-        session.look.sort_column = 1;
-        session.look.sort_down = false;
-      }
-    }
-    session.look.panel = show.panel;
+    show_panel(session.look, show.panel);
   }
   void operator()(const ShowInsight& show) const { session.look.insight = show.insight; }
   void operator()(const EditSide& edit) const { session.look.edited = edit.side; }

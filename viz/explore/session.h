@@ -50,6 +50,9 @@ struct KeptView {
   SideId selected_side = SideId::a;
 };
 
+/// Another table is sorted and filtered anew.
+void show_panel(Look& look, Panel panel);
+
 struct Session {
   Given given;
   Settings settings = bundled_settings();

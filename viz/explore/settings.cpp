@@ -230,7 +230,7 @@ std::string inputs_of(const Settings& settings, const Given& given) {
   } else if (!given.source.empty()) {
     command += fmt::format(" {}", given.source);
   } else if (snapshot < given.forests.size()) {
-    command += fmt::format(" --forest '{}'", given.forests[snapshot]->name);
+    command += fmt::format(" --forest {}", core::shell_quoted(given.forests[snapshot]->name));
   }
   if (settings.given_plan) return command;  // has its own heads
   command += settings.model.empty() ? fmt::format(" --heads {}", traces::heads_text(settings.heads)) : fmt::format(" --model {}", settings.model);
@@ -242,8 +242,9 @@ std::string command_of(const Settings& settings, SideId id, const Given& given) 
   const Side& side = settings.side(id);
   Settings planned = settings;
   planned.given_plan = false;
-  std::string command = fmt::format("espalier plan{} --device {} --strategy {}", inputs_of(planned, given), device_spec(side), strategy_spec(side));
-  if (!side.cost_model.empty()) command += fmt::format(" --cost-model {}", side.cost_model);
+  std::string command = fmt::format("espalier plan{} --device {} --strategy {}", inputs_of(planned, given), core::shell_quoted(device_spec(side)),
+                                    core::shell_quoted(strategy_spec(side)));
+  if (!side.cost_model.empty()) command += fmt::format(" --cost-model {}", core::shell_quoted(side.cost_model));
   if (side.kernels == scheduler::KernelSet::published) command += " --kernels published";
   return command + " -o plan.json";
 }

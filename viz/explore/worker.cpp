@@ -1,5 +1,6 @@
 #include "viz/explore/worker.h"
 
+#include <exception>
 #include <utility>
 
 namespace espalier::viz {
@@ -53,8 +54,13 @@ void Worker::run(const std::stop_token& stop) {
     }
     auto quick = std::make_shared<Outcome>(compute(question.settings, question.given));
     if (!hand_out(quick) || stop.stop_requested()) continue;
-    auto whole = std::make_shared<Outcome>(*quick);
-    add_sensitivities(*whole);
+    std::shared_ptr<Outcome> whole;
+    try {
+      whole = std::make_shared<Outcome>(*quick);
+      add_sensitivities(*whole);
+    } catch (const std::exception&) {
+      continue;  // the quick outcome stands
+    }
     if (!hand_out(whole) || stop.stop_requested() || !question.settings.rank) continue;
     auto ranked = std::make_shared<Outcome>(*whole);
     add_ranking(*ranked, question.given, [&] {

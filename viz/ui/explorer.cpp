@@ -12,7 +12,9 @@ constexpr std::int32_t kPlayedTokens = 4;  ///< a frame whose plans are ready
 
 void add_key(std::vector<Action>& actions, unsigned sign, const Session& session) {
   for (const Command& command : commands_of(session)) {
-    if (command.key != 0 && static_cast<unsigned char>(command.key) == sign) return actions.push_back(command.action);
+    // Caps lock changes nothing: no two keys differ by it.
+    const unsigned key = static_cast<unsigned char>(command.key);
+    if (key != 0 && (key == sign || (sign >= 'A' && sign <= 'Z' && key == sign - 'A' + 'a'))) return actions.push_back(command.action);
   }
 }
 
