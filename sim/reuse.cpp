@@ -58,9 +58,13 @@ std::int64_t task_tokens(const Plan& plan, const Task& task) {
   return tokens;
 }
 
+/// Where a launch stands on the clock: its first CTA, the one after its last, and when all are gone.
+struct Stay {
+  double begin = 0, dispatched = 0, end = 0;
+};
+
 /// Hardware order: the clock is the number of CTAs dispatched, and a CTA stays for as many dispatches as the device holds.
-double append_hardware_order(const Plan& plan, const scheduler::Launch& launch, const costmodel::DeviceSpec& device,
-                             double base, std::vector<Turn>& turns) {
+Stay append_hardware_order(const Plan& plan, const scheduler::Launch& launch, const costmodel::DeviceSpec& device, double base, std::vector<Turn>& turns) {
   double at = base, end = base;
   for (std::int32_t p = launch.phases.begin; p < launch.phases.end; ++p) {
     const scheduler::Phase& phase = plan.phases[static_cast<std::size_t>(p)];
@@ -73,7 +77,7 @@ double append_hardware_order(const Plan& plan, const scheduler::Launch& launch, 
     }
     end = std::max(end, at + resident);
   }
-  return end;
+  return {base, at, end};
 }
 
 /// Queues: the clock is the KV tokens a worker has read before; a task stands where its first copy does. `listed_by` tells the
@@ -105,15 +109,42 @@ double append_queue_order(const Plan& plan, scheduler::LaunchId l, double base, 
   return end;
 }
 
+/// A launch begins when those it waits for are gone, on its stream and by dependency. Launches that may begin together are dispatched in
+/// order, one behind the other's last CTA, so their readers meet.
+double first_dispatch(const Plan& plan, scheduler::LaunchId l, const core::Column<scheduler::LaunchId, Stay>& stays) {
+  const scheduler::Launch& launch = plan.launches[l];
+  double open = 0;
+  for (std::int32_t d = launch.dependencies.begin; d < launch.dependencies.end; ++d) {
+    open = std::max(open, stays[plan.dependencies[static_cast<std::size_t>(d)]].end);
+  }
+  for (scheduler::LaunchId e(0); e < l; ++e.value) {
+    if (plan.launches[e].stream == launch.stream) open = std::max(open, stays[e].end);
+  }
+  double at = open;
+  for (scheduler::LaunchId e(0); e < l; ++e.value) {
+    if (stays[e].begin <= open) at = std::max(at, stays[e].dispatched);
+  }
+  return at;
+}
+
 std::vector<Turn> execution_order(const Plan& plan, const costmodel::DeviceSpec& device) {
   std::vector<Turn> turns;
   turns.reserve(plan.tasks.size());
   core::Column<TaskId, scheduler::LaunchId> listed_by(plan.tasks.size());
+  core::Column<scheduler::LaunchId, Stay> stays(plan.launches.size());
+  // The clocks of queues and of dispatches can't be compared: with queues, one launch after the other.
+  const bool queued = std::any_of(plan.launches.begin(), plan.launches.end(), [](const scheduler::Launch& l) { return l.workers > 0; });
   double base = 0;
   for (const scheduler::LaunchId l : core::ids<scheduler::LaunchId>(plan.launches.size())) {
-    base = plan.launches[l].workers > 0 ? append_queue_order(plan, l, base, turns, listed_by)
-                                        : append_hardware_order(plan, plan.launches[l], device, base, turns);
+    if (plan.launches[l].workers > 0) {
+      base = append_queue_order(plan, l, base, turns, listed_by);
+    } else {
+      stays[l] = append_hardware_order(plan, plan.launches[l], device, queued ? base : first_dispatch(plan, l, stays), turns);
+      base = stays[l].end;
+    }
   }
+  const auto earlier = [](const Turn& a, const Turn& b) { return a.begin < b.begin; };
+  if (!queued && !std::is_sorted(turns.begin(), turns.end(), earlier)) std::stable_sort(turns.begin(), turns.end(), earlier);
   return turns;
 }
 

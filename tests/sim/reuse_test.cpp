@@ -111,6 +111,57 @@ TEST(Reuse, LetsGroupCopiesShareWhenHeadsAreNotPacked) {
   EXPECT_DOUBLE_EQ(kv_hit_fractions(plan, device, false)[TaskId(0)], 0.75 * device.l2_merge_fraction);
 }
 
+/// Two launches of one task each that read the same 1000 tokens, the second on `stream`.
+Plan two_readers(std::int32_t stream, bool dependent) {
+  traces::ForestSource source;
+  source.parent = {-1};
+  source.tokens = {1000};
+  source.leaf = {0, 0};
+  const PrefixForest forest = traces::make_forest(source);
+  PlanBuilder builder(forest, one_head());
+  const auto k = builder.kernel(streaming_kernel());
+  const Segment segment = builder.segment(NodeId(0), 0, 1000, 1);
+  const scheduler::LaunchId first[] = {scheduler::LaunchId(0)};
+  builder.launch();
+  builder.attend(k, std::span(&segment, 1), builder.queries(RequestId(0), RequestId(1)));
+  builder.task_phase(k, TaskId(0));
+  builder.launch(scheduler::Follow::graph, stream, dependent ? std::span<const scheduler::LaunchId>(first) : std::span<const scheduler::LaunchId>());
+  builder.attend(k, std::span(&segment, 1), builder.queries(RequestId(1), RequestId(2)));
+  builder.task_phase(k, TaskId(1));
+  return std::move(builder).finish({});
+}
+
+TEST(Reuse, LetsReadersOnTwoStreamsMeet) {
+  const DeviceSpec device = device_with();
+  const auto second = [&](const Plan& plan) { return kv_hit_fractions(plan, device, false)[TaskId(1)]; };
+  EXPECT_DOUBLE_EQ(second(two_readers(1, false)), device.l2_merge_fraction) << "side by side";
+  EXPECT_DOUBLE_EQ(second(two_readers(1, true)), 1) << "one waits for the other, nothing is read between";
+  EXPECT_DOUBLE_EQ(second(two_readers(0, false)), 1) << "one stream";
+}
+
+TEST(Reuse, DispatchesLaunchesSideBySideInOrder) {
+  // The first launch leaves no room: 4 CTAs on an SM for one. The other stream's reader comes after all of them.
+  DeviceSpec device = device_with(1);
+  device.l2_knee_mib = 1;
+  const KernelConfig kernel = with_occupancy(streaming_kernel(), device, 1);
+  const HeadConfig heads = one_head();
+  const PrefixForest forest = unshared({1000, 1500, 1500, 1500});
+  PlanBuilder builder(forest, heads);
+  const auto k = builder.kernel(kernel);
+  const auto add = [&](int request) {
+    const Segment segment = builder.segment(NodeId(request), 0, forest.tokens[NodeId(request)], 1);
+    builder.attend(k, std::span(&segment, 1), builder.queries(RequestId(request), RequestId(request + 1)));
+  };
+  builder.launch();
+  for (int request = 0; request < 4; ++request) add(request);
+  builder.task_phase(k, TaskId(0));
+  builder.launch(scheduler::Follow::graph, 1);
+  add(0);
+  builder.task_phase(k, TaskId(4));
+  const auto hits = kv_hit_fractions(std::move(builder).finish({}), device, false);
+  EXPECT_DOUBLE_EQ(hits[TaskId(4)], soft_capacity_hit(4500.0 * static_cast<double>(heads.kv_bytes_per_token()), device));
+}
+
 TEST(Reuse, KeepsKAndVApartInTwoGemms) {
   // A scores task reads K, the values task of the same tokens reads V: neither finds the other's bytes.
   const HeadConfig heads = one_head();
