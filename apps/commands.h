@@ -153,6 +153,7 @@ struct ValidateCommand {
   HeadOptions heads;
   std::string strategy;  ///< empty: six that differ
   std::string json, svg;
+  std::string output;    ///< from: the device with the intervals of these plans
   std::int32_t jobs = 0;
   std::int32_t repeats = 9;
 };

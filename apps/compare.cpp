@@ -155,7 +155,7 @@ void add_intervals(std::vector<Candidate>& candidates, const Case& c, const Comp
   ranked.resize(std::min(ranked.size(), static_cast<std::size_t>(std::max(0, options.intervals))));
   for (Candidate* candidate : ranked) {
     ReportRow& row = candidate->row;
-    row.effects = sim::parameter_effects(*candidate->plan, c.device, candidate->result);
+    row.effects = sim::time_effects(*candidate->plan, c.device, candidate->result);
     const sim::TimeInterval interval = sim::interval_of(*row.time_us, row.effects);
     row.time_low_us = interval.low_us;
     row.time_high_us = interval.high_us;

@@ -249,6 +249,7 @@ void add_validate(CLI::App& app, Commands& c, int& code) {
   validate->add_option("--repeats", c.validate.repeats, "host: timed runs of each plan")->check(CLI::Range(2, 10000))->capture_default_str();
   validate->add_option("--svg", c.validate.svg, "host, from: scatter plot of predicted against measured");
   validate->add_option("--json", c.validate.json, "write the scores; - is stdout");
+  validate->add_option("--out", c.validate.output, "from: write the device with the intervals that these plans give its times; - is stdout");
   validate->add_option("--jobs", c.validate.jobs, "threads; 0 is one a core")->check(CLI::Range(0, 1024))->capture_default_str();
   validate->callback([&] { code = apps::run_validate(c.validate); });
 }

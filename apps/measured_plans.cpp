@@ -77,6 +77,19 @@ std::vector<RegimeInterval> regime_intervals(const std::vector<MeasuredPoint>& p
   return out;
 }
 
+costmodel::DeviceSpec with_intervals(costmodel::DeviceSpec device, const std::vector<MeasuredPoint>& points) {
+  device.intervals.clear();
+  for (const RegimeInterval& r : regime_intervals(points)) {
+    // Times that agree to the last digit would leave no interval at all; no timer is that good.
+    constexpr double kLeast = 1e-3;
+    if (r.interval) device.intervals[r.regime] = {std::max(kLeast, *r.interval), static_cast<std::int64_t>(r.made_of)};
+  }
+  if (device.intervals.empty()) {
+    throw core::bad_input("measured plans", "nine or more on every second input, for an interval that holds 90 %", core::counted(static_cast<std::int64_t>(points.size()), "plan"));
+  }
+  return device;
+}
+
 std::vector<MeasuredPoint> simulate_measured(const costmodel::MeasurementFile& file, const std::string& path, const costmodel::DeviceSpec& device) {
   std::vector<MeasuredPoint> points;
   Progress progress("simulating", file.plans.size());

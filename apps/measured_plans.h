@@ -28,6 +28,9 @@ struct RegimeInterval {
 /// Every regime that occurs, then all together.
 std::vector<RegimeInterval> regime_intervals(const std::vector<MeasuredPoint>& points);
 
+/// The device with the intervals of every regime that has one. Throws Error (bad input) when none has.
+costmodel::DeviceSpec with_intervals(costmodel::DeviceSpec device, const std::vector<MeasuredPoint>& points);
+
 /// Reads and simulates the plans of `file`, which stands at `path`. Throws Error (bad input) for a plan that isn't the one that was measured.
 std::vector<MeasuredPoint> simulate_measured(const costmodel::MeasurementFile& file, const std::string& path, const costmodel::DeviceSpec& device);
 

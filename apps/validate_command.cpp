@@ -68,7 +68,8 @@ int run_measured(const ValidateCommand& command) {
   for (const MeasuredPoint& p : points) times.push_back(p.times);
   if (!command.json.empty()) core::write_file(command.json, write_measured(points, device.name));
   if (!command.svg.empty()) core::write_file(command.svg, scatter_svg(times));
-  if (command.json != "-" && command.svg != "-") fmt::print("{}", render_measured(points, device.name));
+  if (!command.output.empty()) core::write_file(command.output, costmodel::write_device(with_intervals(device, points)));
+  if (command.json != "-" && command.svg != "-" && command.output != "-") fmt::print("{}", render_measured(points, device.name));
   return 0;
 }
 

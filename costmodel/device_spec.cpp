@@ -21,6 +21,9 @@ namespace {
 using core::bad_input;
 using core::JsonView;
 
+/// Times e^3 = 20 apart: beyond that nothing was predicted.
+constexpr double kWidestInterval = 3;
+
 const DeviceField* field_of(std::string_view name) {
   for (const DeviceField& field : device_fields()) {
     if (field.name == name) return &field;
@@ -88,6 +91,20 @@ void read_field(const JsonView& view, const DeviceField& field, DeviceSpec& devi
   device.provenance.insert_or_assign(std::string(field.name), std::move(provenance));
 }
 
+void read_intervals(const JsonView& view, DeviceSpec& device) {
+  view.allow_only({"hbm", "l2", "compute", "latency", "fixed", "all"});
+  device.intervals.clear();
+  for (const std::string& regime : view.keys()) {
+    const JsonView entry = view.at(regime);
+    entry.allow_only({"log_half_width", "plans"});
+    const MeasuredInterval interval{entry.at("log_half_width").number(), entry.at("plans").integer(1, std::int64_t{1} << 40)};
+    if (!(interval.log_half_width > 0 && interval.log_half_width <= kWidestInterval)) {
+      throw bad_input(entry.at("log_half_width").where(), fmt::format("a number above 0 and at most {}", kWidestInterval), fmt::format("{}", interval.log_half_width));
+    }
+    device.intervals.emplace(regime, interval);
+  }
+}
+
 /// One device object: a catalog entry (no base, no schema) or the root of a device/1 document.
 DeviceSpec read_object(const JsonView& view, bool is_file) {
   DeviceSpec device;
@@ -108,6 +125,10 @@ DeviceSpec read_object(const JsonView& view, bool is_file) {
   for (const std::string& key : view.keys()) {
     const bool known = key == "name" || key == "label" || (is_file && (key == "schema" || key == "base"));
     if (known || key.starts_with("x_")) continue;
+    if (is_file && key == "intervals") {
+      read_intervals(view.at(key), device);
+      continue;
+    }
     const DeviceField* field = field_of(key);
     if (field == nullptr) {
       throw bad_input(view.at(key).where(), "a device field", core::unknown_name("field", key, field_names()));
@@ -291,6 +312,13 @@ std::string write_device(const DeviceSpec& device) {
     writer.key(field.name).begin_object();
     writer.field("value", device.*field.member);
     writer.field("origin", origin_name(provenance.origin)).field("source", provenance.source);
+    writer.end_object();
+  }
+  if (!device.intervals.empty()) {
+    writer.key("intervals").begin_object();
+    for (const auto& [regime, interval] : device.intervals) {
+      writer.key(regime).begin_object().field("log_half_width", interval.log_half_width).field("plans", interval.plans).end_object();
+    }
     writer.end_object();
   }
   return writer.end_object().finish();

@@ -21,6 +21,12 @@ struct Provenance {
   std::string source;  ///< document, raw log or method
 };
 
+/// How far off predicted times of plans that ran on the device were: 90 % of plans like these lie within.
+struct MeasuredInterval {
+  double log_half_width = 0;  ///< of |log(predicted / measured)|
+  std::int64_t plans = 0;     ///< it is made of
+};
+
 struct DeviceSpec {
   std::string name;
   std::string label;  ///< as vendors write it
@@ -64,6 +70,8 @@ struct DeviceSpec {
   double cta_end_ns = 200;         ///< epilogue of a CTA besides its writes
 
   std::map<std::string, Provenance, std::less<>> provenance;  ///< by field name; every field has one
+  /// By what most busy time of a plan is bound by (hbm, l2, compute, latency, fixed) or "all"; empty until plans have run on the device.
+  std::map<std::string, MeasuredInterval, std::less<>> intervals;
 
   double hbm_achievable_bytes_per_us() const { return hbm_gbps * hbm_read_fraction * 1e3; }
   double l2_bytes_per_us() const { return l2_bytes_per_clk * clock_ghz * 1e3; }

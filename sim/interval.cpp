@@ -81,6 +81,16 @@ std::vector<double> parameter_effects(const Plan& plan, const DeviceSpec& device
   return effects;
 }
 
+std::vector<double> time_effects(const Plan& plan, const DeviceSpec& device, const SimResult& result) {
+  std::vector<double> effects = parameter_effects(plan, device, result);
+  auto measured = device.intervals.find(bound_name(result.bound_by));
+  if (measured == device.intervals.end()) measured = device.intervals.find("all");
+  const double width = log_half_width(effects);
+  if (measured == device.intervals.end() || width <= 0) return effects;
+  for (double& effect : effects) effect *= measured->second.log_half_width / width;
+  return effects;
+}
+
 double log_half_width(std::span<const double> effects) {
   double sum = 0;
   for (const double effect : effects) sum += effect * effect;

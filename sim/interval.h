@@ -2,7 +2,7 @@
 // time (one simulation), and independent effects add up in quadrature.
 //
 // Two plans on one device share the device's errors. Whether one is faster is a question about their ratio, and what shifts both alike
-// cancels in it. Errors of the model itself are no part of these intervals.
+// cancels in it. Errors of the model itself are no part of these intervals, until plans that ran on the device say how far off they were.
 #pragma once
 
 #include <span>
@@ -20,6 +20,10 @@ double parameter_half_width(const costmodel::DeviceSpec& device, const costmodel
 /// numbers the plan doesn't depend on. `result` is the plan's simulation. At most some twenty simulations.
 std::vector<double> parameter_effects(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const SimResult& result,
                                       const SimOptions& options = {});
+
+/// parameter_effects(), stretched or shrunk so that they add up to what plans of this regime that ran on the device were off by, where the device has
+/// such an interval (its regime's, else that of all plans). What they say of a ratio is scaled alike.
+std::vector<double> time_effects(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const SimResult& result);
 
 /// Half width of the logarithm of a time, and of the ratio of two.
 double log_half_width(std::span<const double> effects);

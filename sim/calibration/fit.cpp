@@ -370,6 +370,7 @@ void keep_as_assumed(DeviceSpec& device, const std::string& base, const Calibrat
 DeviceCalibration calibrate_device(std::span<const MeasurementFile> files, const DeviceSpec& base, const CalibrationOptions& options) {
   DeviceCalibration out;
   out.device = base;
+  out.device.intervals.clear();  // of predictions with other numbers
   take_reported(files, out.device);
   CalibrationSubject start = usual_subject(out.device);
   start.device.provenance.clear();  // copied for every prediction, needed by none

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "command.h"
+#include "core/error.h"
 #include "core/json.h"
 #include "core/rng.h"
 
@@ -54,6 +55,20 @@ TEST(RegimeIntervals, FewPlansHaveNone) {
   EXPECT_FALSE(regime_intervals(points)[0].interval.has_value()) << "eight can't hold 90 % of others";
   points.push_back(point("input 99", 100, 100, sim::Bound::l2));
   EXPECT_TRUE(regime_intervals(points)[0].interval.has_value());
+}
+
+TEST(RegimeIntervals, GoIntoTheDevice) {
+  std::vector<MeasuredPoint> points;
+  for (int i = 0; i < 16; ++i) points.push_back(point(fmt::format("input {:02}", i), 100 + i, 100, sim::Bound::l2));
+  EXPECT_THROW(with_intervals(costmodel::find_device("l4"), points), core::Error) << "eight make none";
+  for (int i = 0; i < 20; ++i) points.push_back(point(fmt::format("input {}", 100 + i), 120, 100, sim::Bound::hbm));
+  auto device = costmodel::find_device("l4");
+  device.intervals["fixed"] = {0.1, 9};
+  device = with_intervals(device, points);
+  ASSERT_EQ(device.intervals.size(), 2U) << "l2 has too few, fixed was of other measurements";
+  EXPECT_NEAR(device.intervals.at("hbm").log_half_width, std::log(1.2), 1e-12);
+  EXPECT_EQ(device.intervals.at("hbm").plans, 10);
+  EXPECT_EQ(device.intervals.at("all").plans, 18);
 }
 
 class ValidateFrom : public CommandTest {
@@ -118,6 +133,24 @@ TEST_F(ValidateFrom, RefusesPlansAndBuildsThatWereNotMeasured) {
   result = run("validate --from none.json --device h100-sxm --force");
   EXPECT_EQ(result.code, 3);
   EXPECT_THAT(result.err, HasSubstr("plans"));
+}
+
+TEST_F(ValidateFrom, IntervalsOfTheDeviceAreThoseOfTimes) {
+  measure(1.1);
+  const Result few = run("validate --from m.json --device h100-sxm --out card.json");
+  EXPECT_EQ(few.code, 3);
+  EXPECT_THAT(few.err, HasSubstr("nine or more"));
+  EXPECT_FALSE(exists("card.json"));
+  write("card.json", R"({"schema": "device/1", "name": "card", "base": "h100-sxm", "intervals": {"all": {"log_half_width": 0.25, "plans": 40}}})");
+  const Result simulated = run("sim espalier1.json --device card.json --json -");
+  ASSERT_EQ(simulated.code, 0) << simulated.err;
+  const auto sim = core::JsonDocument::parse(simulated.out, "sim");
+  EXPECT_NEAR(sim.root().at("makespan_high_us").number() / sim.root().at("makespan_us").number(), std::exp(0.25), 1e-9);
+  const Result compared = run("compare --tree '1,16|4096,64' --heads 32/8/128 --device card.json --strategy espalier,codec --no-timing --json -");
+  ASSERT_EQ(compared.code, 0) << compared.err;
+  const auto report = core::JsonDocument::parse(compared.out, "report");
+  const auto row = report.root().at("rows").at(0);
+  EXPECT_NEAR(row.at("time_us").number() / row.at("time_low_us").number(), std::exp(0.25), 1e-9);
 }
 
 }  // namespace

@@ -69,7 +69,7 @@ TEST(DeviceCatalog, TableNamesEachFieldOnce) {
     EXPECT_FALSE(field.meaning.empty());
   }
   // A member that the table forgets would be neither read nor hashed.
-  constexpr std::size_t kOther = 2 * sizeof(std::string) + sizeof(DeviceSpec::provenance);
+  constexpr std::size_t kOther = 2 * sizeof(std::string) + sizeof(DeviceSpec::provenance) + sizeof(DeviceSpec::intervals);
   EXPECT_EQ(names.size() * sizeof(double) + kOther, sizeof(DeviceSpec));
 }
 
@@ -264,6 +264,25 @@ TEST(DeviceOverride, MovesTheKneeAlongWithTheL2) {
   const DeviceSpec base = find_device("h100-sxm");
   EXPECT_NEAR(find_device("h100-sxm:l2_mib=100").l2_knee_mib, 2 * base.l2_knee_mib, 1e-9);
   EXPECT_EQ(find_device("h100-sxm:l2_mib=100,l2_knee_mib=60").l2_knee_mib, 60);
+}
+
+TEST(ReadDevice, KeepsTheIntervalsOfPlansThatRan) {
+  DeviceSpec spec = device("l4");
+  const std::uint64_t hash = device_hash(spec);
+  EXPECT_EQ(write_device(spec).find("intervals"), std::string::npos);
+  spec.intervals = {{"hbm", {0.0625, 24}}, {"all", {0.5, 31}}};
+  const DeviceSpec back = read_device(write_device(spec), "card.json");
+  ASSERT_EQ(back.intervals.size(), 2U);
+  EXPECT_EQ(back.intervals.at("hbm").log_half_width, 0.0625);
+  EXPECT_EQ(back.intervals.at("all").plans, 31);
+  EXPECT_EQ(write_device(back), write_device(spec));
+  EXPECT_EQ(device_hash(back), hash) << "the device is the same one";
+  for (const char* bad : {R"({"hbm": {"log_half_width": 0, "plans": 9}})", R"({"hbm": {"log_half_width": -0.1, "plans": 9}})",
+                          R"({"hbm": {"log_half_width": 4, "plans": 9}})", R"({"hbm": {"log_half_width": 0.1, "plans": 0}})",
+                          R"({"hbm": {"log_half_width": 0.1}})", R"({"dram": {"log_half_width": 0.1, "plans": 9}})", R"([0.1])"}) {
+    const std::string text = std::string(R"({"schema": "device/1", "name": "x", "base": "l4", "intervals": )") + bad + "}";
+    EXPECT_THROW(read_device(text, "card.json"), core::Error) << bad;
+  }
 }
 
 }  // namespace

@@ -51,6 +51,31 @@ TEST(Interval, OfAnHbmBoundPlanIsTheBandwidths) {
   EXPECT_NEAR(log_half_width(e), 0.053, 0.01);
 }
 
+TEST(Interval, IsWhatPlansOfTheRegimeWereOffBy) {
+  const Plan plan = batch(1320, 20'000), tiny = batch(1, 16);
+  DeviceSpec device = h100();
+  const SimResult result = simulate(plan, device), small = simulate(tiny, device);
+  ASSERT_EQ(result.bound_by, Bound::hbm);
+  ASSERT_NE(small.bound_by, Bound::hbm);
+  EXPECT_EQ(time_effects(plan, device, result), parameter_effects(plan, device, result)) << "nothing ran on it";
+  const double before = log_half_width(time_effects(plan, device, result));
+  device.intervals = {{"hbm", {0.02, 30}}, {"all", {0.3, 50}}};
+  EXPECT_NEAR(log_half_width(time_effects(plan, device, result)), 0.02, 1e-12) << "of its regime";
+  EXPECT_NEAR(log_half_width(time_effects(tiny, device, small)), 0.3, 1e-12) << "of all: its regime has none";
+  const TimeInterval interval = interval_of(result.makespan_us, time_effects(plan, device, result));
+  EXPECT_NEAR(interval.high_us / result.makespan_us, std::exp(0.02), 1e-12);
+  // One plan against itself stays certain; the ratio of two is scaled as they are.
+  EXPECT_EQ(log_ratio_half_width(time_effects(plan, device, result), time_effects(plan, device, result)), 0);
+  device.intervals = {{"all", {2 * before, 50}}};
+  const Plan other = batch(1320, 10'000);
+  const SimResult second = simulate(other, device);
+  const double scale = 2 * before / log_half_width(parameter_effects(other, device, second));
+  std::vector<double> scaled = parameter_effects(other, device, second);
+  for (double& effect : scaled) effect *= scale;
+  EXPECT_NEAR(log_ratio_half_width(time_effects(plan, device, result), time_effects(other, device, second)),
+              log_ratio_half_width(time_effects(plan, device, result), scaled), 1e-12);
+}
+
 TEST(Interval, OfATinyPlanIsTheFixedCosts) {
   const auto e = effects(batch(1, 16), h100());
   EXPECT_GT(e[index_of("cta_start_ns")], 0.01);
