@@ -67,7 +67,7 @@ TEST(LookText, ReadsBackWhatItSays) {
   for (int i = 0; i < 200; ++i) {
     Session session = small_session();
     Look& look = session.look;
-    look.panel = static_cast<Panel>(rng.integer(0, 4));
+    show_panel(look, static_cast<Panel>(rng.integer(0, 4)));
     look.insight = static_cast<Insight>(rng.integer(0, 3));
     look.theme = static_cast<Theme>(rng.integer(0, 1));
     look.colour_by = static_cast<ColourBy>(rng.integer(0, kColourings - 1));
