@@ -31,7 +31,16 @@
 //   arrive_expecting(barrier, bytes)        as well, and bytes that must land before the phase is over
 //   wait_barrier(barrier, parity)           until the phase of that parity, 0 first, is over
 //   copy_bulk(at, p, bytes, barrier)        by an engine that counts what lands at the barrier; all in multiples of 16
-//   fence_engine()                          this thread's ordinary stores to shared memory come before bulk copies over them
+//   fence_engine()                          what this thread wrote to shared memory, or knows of, comes before what engines do there next
+//
+// Only where ESPALIER_WARPGROUPS is defined (sm_90a, the emulator). A warpgroup is four warps, the first a multiple of four; all must come:
+//
+//   arrive_when_copied(barrier)             counts this thread once its copies so far have landed; orders nothing else that it did
+//   shared_window(at)                       a shared address as matrix descriptors hold it
+//   group_fence(registers...)               these sums and left factors are as they shall be: ahead of each group of products
+//   group_multiply<D>(c, a, b, add)         c = a b, or c += a b: 64 rows, 16 steps; a and b K-major in shared memory, by descriptor
+//   group_multiply<D>(c, a, b)              c += a b: a in registers as mma takes it, b MN-major in shared memory
+//   group_commit() group_wait<N>(registers...)     closes a group of products; waits until at most N groups are under way
 #pragma once
 
 #include <cstdint>
@@ -41,7 +50,9 @@
 #if defined(__CUDACC__)
 #define ESPALIER_TARGET on_cuda
 #include "kernels/cuda/device_ptx.h"
+#include "kernels/cuda/warpgroup_ptx.h"
 #else
 #define ESPALIER_TARGET on_host
 #include "kernels/emulator/device_host.h"
+#include "kernels/emulator/warpgroup_host.h"
 #endif

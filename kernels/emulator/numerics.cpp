@@ -17,10 +17,13 @@ float fp16_value(std::uint16_t bits) {
 }
 
 template <MmaFormat format>
-float number(std::uint32_t pair, int which) {
-  const auto bits = static_cast<std::uint16_t>(which == 0 ? pair & 0xFFFFU : pair >> 16);
+float number_of(std::uint16_t bits) {
   if constexpr (format == MmaFormat::bf16) return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
   return fp16_value(bits);
+}
+template <MmaFormat format>
+float number(std::uint32_t pair, int which) {
+  return number_of<format>(static_cast<std::uint16_t>(which == 0 ? pair & 0xFFFFU : pair >> 16));
 }
 
 /// Fragments hold: A row g and g+8, columns 2t, 2t+1 and 2t+8, 2t+9; B the same of rows, column g; C rows g and g+8, columns 2t, 2t+1
@@ -51,6 +54,19 @@ void multiply(const MmaLane* lanes) {
     for (int i = 0; i < 2; ++i) {
       lanes[lane].c[i] = c[g][2 * t + i];
       lanes[lane].c[2 + i] = c[g + 8][2 * t + i];
+    }
+  }
+}
+
+template <MmaFormat format>
+void multiply_rows(const std::uint16_t* a, const std::uint16_t* b, int columns, float* c) {
+  constexpr int kGroupRows = 64, kMostColumns = 256;
+  float right[kDepth * kMostColumns];
+  for (int i = 0; i < kDepth * columns; ++i) right[i] = number_of<format>(b[i]);
+  for (int row = 0; row < kGroupRows; ++row) {
+    for (int k = 0; k < kDepth; ++k) {
+      const float left = number_of<format>(a[row * kDepth + k]);
+      for (int column = 0; column < columns; ++column) c[row * columns + column] += left * right[k * columns + column];
     }
   }
 }
@@ -97,6 +113,11 @@ std::uint8_t float_to_fp8_e4m3(float x) {
 void mma_m16n8k16(MmaFormat format, const MmaLane* lanes) {
   if (format == MmaFormat::bf16) return multiply<MmaFormat::bf16>(lanes);
   multiply<MmaFormat::fp16>(lanes);
+}
+
+void mma_m64k16(MmaFormat format, const std::uint16_t* a, const std::uint16_t* b, int columns, float* c) {
+  if (format == MmaFormat::bf16) return multiply_rows<MmaFormat::bf16>(a, b, columns, c);
+  multiply_rows<MmaFormat::fp16>(a, b, columns, c);
 }
 
 }  // namespace espalier::kernels::emulator

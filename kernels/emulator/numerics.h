@@ -24,5 +24,7 @@ struct MmaLane {
 };
 enum class MmaFormat : std::uint8_t { bf16, fp16 };
 void mma_m16n8k16(MmaFormat format, const MmaLane* lanes /* [32] */);
+/// c += a b, all row by row: a [64][16], b [16][columns], c [64][columns].
+void mma_m64k16(MmaFormat format, const std::uint16_t* a, const std::uint16_t* b, int columns, float* c);
 
 }  // namespace espalier::kernels::emulator

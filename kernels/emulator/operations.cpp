@@ -13,7 +13,6 @@
 namespace espalier::kernels::emulator {
 namespace {
 
-constexpr std::uint32_t kCopyBytes = 16;  // of cp.async
 constexpr std::uint32_t kMatrixRowBytes = 16;
 
 Thread& self() { return active().thread(); }
@@ -97,13 +96,17 @@ void distribute(Warp& warp, bool transposed) {
 void land(const std::vector<AsyncCopy>& group) {
   const int warp = self().warp->index;
   for (const AsyncCopy& copy : group) {
-    shared().land_copy(warp, copy.at, kCopyBytes);
-    if (copy.from != nullptr && active().options().copies == CopyMoment::latest) std::memcpy(shared().data() + copy.at, copy.from, kCopyBytes);
-    if (copy.from == nullptr) std::memset(shared().data() + copy.at, 0, kCopyBytes);
+    shared().land_copy(warp, copy.at, kAsyncCopyBytes);
+    bring(copy);
   }
 }
 
 }  // namespace
+
+void bring(const AsyncCopy& copy) {
+  if (copy.from == nullptr) std::memset(shared().data() + copy.at, 0, kAsyncCopyBytes);
+  else if (active().options().copies == CopyMoment::latest) std::memcpy(shared().data() + copy.at, copy.from, kAsyncCopyBytes);
+}
 
 Place place() {
   const Thread& t = self();
@@ -137,12 +140,12 @@ void store_shared_bytes(std::uint32_t at, const void* from, Extent extent) {
 
 void copy_async(std::uint32_t at, const void* from) {
   const void* site = __builtin_return_address(0);
-  require_aligned(at, kCopyBytes, "shared");
-  if (from != nullptr) access_global(Access::read, site, from, {kCopyBytes, kCopyBytes});
-  require(shared().begin_copy(self().warp->index, at, kCopyBytes));
-  if (from != nullptr && active().options().copies == CopyMoment::earliest) std::memcpy(shared().data() + at, from, kCopyBytes);
+  require_aligned(at, kAsyncCopyBytes, "shared");
+  if (from != nullptr) access_global(Access::read, site, from, {kAsyncCopyBytes, kAsyncCopyBytes});
+  require(shared().begin_copy(self().warp->index, at, kAsyncCopyBytes));
+  if (from != nullptr && active().options().copies == CopyMoment::earliest) std::memcpy(shared().data() + at, from, kAsyncCopyBytes);
   // The same instruction's write side: apart from its read side by one byte of the site.
-  count_shared_access(static_cast<const char*>(site) + 1, at, from != nullptr ? kCopyBytes : 0, active().counters().shared_writes);
+  count_shared_access(static_cast<const char*>(site) + 1, at, from != nullptr ? kAsyncCopyBytes : 0, active().counters().shared_writes);
   self().open_group.push_back({at, from});
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/emulator/numerics.h"
+#include "kernels/emulator/warpgroup.h"
 
 namespace espalier::kernels::emulator {
 
@@ -33,6 +34,8 @@ void wait_copies(int pending);
 void init_barrier(std::uint32_t at, int arrivals);
 /// Arrives, and expects so many more bytes to land in this phase.
 void arrive(std::uint32_t at, std::uint32_t bytes);
+/// Arrives once all copies that this thread has begun, and not closed as a group, have landed. Nothing else that it did is waited for.
+void arrive_when_copied(std::uint32_t at);
 /// Waits until the phase of this parity is over.
 void wait_barrier(std::uint32_t at, std::uint32_t parity);
 /// A run of bytes from global to shared memory.
@@ -42,7 +45,8 @@ struct BulkSource {
 };
 /// By an engine that counts at the barrier what has landed.
 void copy_bulk(std::uint32_t at, const BulkSource& source, std::uint32_t barrier);
-/// This warp's ordinary stores to shared memory come before bulk copies over them.
+/// What this warp wrote to shared memory by ordinary stores and copies, or knows of, comes before what engines (of bulk copies and of
+/// products of warpgroups) do there that it starts, or that others start who learn of it.
 void fence_engine();
 
 void block_barrier(int id, int threads);
@@ -52,6 +56,16 @@ void load_matrices(std::uint32_t* registers /* [4] */, std::uint32_t row_at, boo
 void multiply_accumulate(MmaFormat format, const MmaLane& operands);
 std::uint32_t shuffle_bits(std::uint32_t value, int from_lane);
 bool warp_any(bool value);
+
+// Products of a warpgroup (wgmma): all 128 threads of four warps must arrive, the first of them a multiple of four.
+/// Registers that products take or add to are as they shall be. Asked for ahead of each group of products, which is more than the ISA asks.
+void warpgroup_fence();
+/// Begins sums += left x right: 64 rows, 16 steps. Sums hold nothing, and factors must stay, until a wait for the product's group.
+void warpgroup_multiply(const GroupFactors& factors, float* sums /* [columns / 2] */);
+/// Closes a group of products.
+void warpgroup_commit();
+/// Waits until at most `pending` of the newest groups are under way.
+void warpgroup_wait(int pending);
 
 std::uint32_t atomic_add_bits(std::uint32_t* at, std::uint32_t value);
 /// Reads a word that other blocks write; the caller polls.

@@ -123,6 +123,7 @@ void Scheduler::start_block(std::uint32_t index) {
     ready_.push_back(thread.get());
     block->threads.push_back(std::move(thread));
   }
+  block->warpgroups.resize(block->warps.size() / kGroupWarps);
   blocks_.push_back(std::move(block));
   ++counters().blocks;
 }

@@ -15,16 +15,20 @@
 #include "kernels/emulator/machine.h"
 #include "kernels/emulator/shared_memory.h"
 #include "kernels/emulator/warp_accesses.h"
+#include "kernels/emulator/warpgroup.h"
 
 namespace espalier::kernels::emulator {
 
 struct Block;
 struct Warp;
 
+inline constexpr std::uint32_t kAsyncCopyBytes = 16;  ///< of cp.async
 struct AsyncCopy {
   std::uint32_t at = 0;
   const void* from = nullptr;  ///< null: zeros
 };
+/// Writes what a copy brings, when it lands in the running block.
+void bring(const AsyncCopy& copy);
 
 struct Thread {
   Fiber fiber;
@@ -63,6 +67,7 @@ struct TransactionBarrier {
   std::int64_t missing_bytes = 0;  ///< expected less landed
   std::uint32_t phase = 0;         ///< phases that are over
   std::vector<BulkCopy> in_flight;
+  std::vector<AsyncCopy> counted;  ///< of threads that arrived ahead of them
   std::vector<Thread*> waiting;
   SharedMemory::Clock gathering, completed;  ///< of the phase under way, of those that are over
 };
@@ -70,6 +75,7 @@ struct TransactionBarrier {
 struct Block {
   std::uint32_t index = 0;
   std::vector<std::unique_ptr<Warp>> warps;
+  std::vector<Warpgroup> warpgroups;
   std::vector<std::unique_ptr<Thread>> threads;
   std::unique_ptr<SharedMemory> shared;
   std::array<NamedBarrier, 16> barriers;

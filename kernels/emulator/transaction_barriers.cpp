@@ -30,8 +30,13 @@ TransactionBarrier& barrier_at(std::uint32_t at) {
 
 void land(TransactionBarrier& barrier, const BulkCopy& copy) {
   std::memcpy(shared().data() + copy.at, copy.from, copy.bytes);
-  shared().land_bulk_copy(copy.at, copy.bytes, barrier.gathering);
+  shared().land_counted_copy(copy.at, copy.bytes, SharedMemory::Proxy::engine, barrier.gathering);
   barrier.missing_bytes -= copy.bytes;
+}
+
+void land(TransactionBarrier& barrier, const AsyncCopy& copy) {
+  bring(copy);
+  shared().land_counted_copy(copy.at, kAsyncCopyBytes, SharedMemory::Proxy::ordinary, barrier.gathering);
 }
 
 /// Ends the phase if nothing is missing but copies that may land now.
@@ -40,9 +45,12 @@ void try_complete(TransactionBarrier& barrier) {
   std::int64_t flying = 0;
   for (const BulkCopy& copy : barrier.in_flight) flying += copy.bytes;
   if (barrier.missing_bytes < flying) active().fail("bulk copies of bytes that nobody expects");
-  if (barrier.missing_bytes > flying || (flying > 0 && barrier.waiting.empty())) return;
+  const bool free_to_wait = flying > 0 || !barrier.counted.empty();
+  if (barrier.missing_bytes > flying || (free_to_wait && barrier.waiting.empty())) return;
   for (const BulkCopy& copy : barrier.in_flight) land(barrier, copy);
+  for (const AsyncCopy& copy : barrier.counted) land(barrier, copy);
   barrier.in_flight.clear();
+  barrier.counted.clear();
   barrier.missing = barrier.expected;
   ++barrier.phase;
   barrier.completed = barrier.gathering;
@@ -86,6 +94,22 @@ void arrive(std::uint32_t at, std::uint32_t bytes) {
   if (barrier.missing == 0) active().fail(fmt::format("arrival at the barrier at shared offset {}, whose phase lacks nothing but bytes", at));
   shared().release(self().warp->index, barrier.gathering);
   barrier.missing_bytes += bytes;
+  --barrier.missing;
+  active().progress();
+  try_complete(barrier);
+}
+
+void arrive_when_copied(std::uint32_t at) {
+  TransactionBarrier& barrier = barrier_at(at);
+  Thread& t = self();
+  if (!t.groups.empty()) active().fail("copies of closed groups can't be counted at a barrier as well");
+  if (barrier.missing == 0) active().fail(fmt::format("arrival at the barrier at shared offset {}, whose phase lacks nothing but bytes", at));
+  if (active().options().copies == CopyMoment::earliest) {
+    for (const AsyncCopy& copy : t.open_group) land(barrier, copy);
+  } else {
+    barrier.counted.insert(barrier.counted.end(), t.open_group.begin(), t.open_group.end());
+  }
+  t.open_group.clear();
   --barrier.missing;
   active().progress();
   try_complete(barrier);
