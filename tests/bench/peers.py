@@ -2,39 +2,53 @@
 """Others' decode attention on our forests: same tree, pages, dtype and way of timing as `espalier measure`.
 
   peers.py FOREST.jsonl|PLAN.json... [--heads 32/8/128] [--dtype bf16] [--page-size 1] [--json F]
-           [--ours results.csv] [--calibration measurement.json | --ceiling GB/s] [--seconds N] [--list]
+           [--ours results.csv] [--calibration measurement.json | --ceiling GB/s] [--seconds N] [--cache FOLDER] [--list]
+  peers.py --warm FOLDER [--arch 9.0a] [--heads 32/8/128] [--dtype bf16]
 
-Every peer comes from its own package (flashinfer-python, torch, flash-attn); one that can't be imported is listed as "not installed", one that
-can't run an input as "n/a" with its reason. Times: a CUDA graph where the peer can be captured, L2 overwritten before each run, 5 runs to warm
-up, the median of 20. "plan" is the peer's own planning on the host, timed apart and included in "in all". Rows are checked against the
-first peer's. Needs a GPU; --list and the tests don't. Beyond the peers' own packages, the standard library only.
+Every peer comes from its own package (flashinfer-python, torch, flash-attn) and runs in a process of its own (peer_runner.py), so that one that
+crashes or loses the device takes nothing with it. One that isn't there is listed as "not installed", one that can't run an input as "n/a" with
+its reason; however it ends, what was measured is printed and written. Times: a CUDA graph where the peer can be captured, L2 emptied of what
+was read and written before each run, 5 runs to warm up, the median of 20. "plan" is the peer's own planning on the host, timed apart and
+included in "in all". Rows are checked against fp32 attention. --warm compiles what FlashInfer would compile on first use (minutes) into a
+folder, without a GPU; a later run takes it from --cache, by default the folder peer-cache beside this file or build/peer-cache of the
+checkout. Timing needs a GPU; --warm, --list and the tests don't. The standard library only; packages are the runner's.
 """
 import argparse
 import csv
-import importlib
+import importlib.metadata
+import importlib.util
 import json
 import math
+import os
 import signal
-import statistics
+import subprocess
 import sys
+import tempfile
 import time
 
-from peer_methods import Case, PEERS
+from peer_methods import PEERS
 
 DTYPE_BYTES = {"bf16": 2, "fp16": 2}
-WARM_UPS, REPEATS = 5, 20
-TOLERANCE = 2e-2
+DISTRIBUTIONS = {"flashinfer": "flashinfer-python", "torch": "torch", "flash_attn": "flash-attn"}
+HERE = os.path.dirname(os.path.abspath(__file__))
+RUNNER = [sys.executable, "-B", os.path.join(HERE, "peer_runner.py")]
+NO_DEVICE, DEVICE_LOST = 4, 5  # exit codes of a runner
+GRACE = 20  # seconds that a runner may take longer than it was told
 
-
-# --- forests, page tables, bytes ---------------------------------------------------------------------------------------------------------
 
 class OutOfTime(BaseException):
-    """The caller ended us: what was measured is still printed. Packages that catch every Exception don't catch this one."""
+    """The caller ended us: what was measured is still printed."""
 
 
 def end_early(*_):
     raise OutOfTime
 
+
+def first_line(error):
+    return (str(error) or type(error).__name__).splitlines()[0][:160]
+
+
+# --- forests, page tables, bytes ---------------------------------------------------------------------------------------------------------
 
 class Forest:
     """Requests in depth-first order; each reads the tokens of its leaf's path from the root."""
@@ -209,118 +223,135 @@ def table(rows):
     return "\n".join(lines)
 
 
-# --- timing: from here on torch is there -------------------------------------------------------------------------------------------------
+# --- peers, each in a process of its own -------------------------------------------------------------------------------------------------
 
-def import_or_none(name):
-    try:
-        return importlib.import_module(name)
-    except Exception:  # some packages fail in their own ways where a library of theirs is missing
+def version(module):
+    """Of the package that holds the module; None: not installed. Imports nothing: packages may fail in their own ways."""
+    package = module.split(".")[0]
+    if importlib.util.find_spec(package) is None:
         return None
-
-
-def captured(torch, run):
-    """The run as a CUDA graph's replay, or as it is where it can't be captured."""
     try:
-        side = torch.cuda.Stream()
-        with torch.cuda.stream(side):
-            run()
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            run()
-        return graph.replay, "graph"
-    except Exception:
-        torch.cuda.synchronize()
-        return run, "no graph"
+        return importlib.metadata.version(DISTRIBUTIONS[package])
+    except importlib.metadata.PackageNotFoundError:
+        return "installed"
 
 
-def times(torch, run, flush):
-    us = []
-    for i in range(WARM_UPS + REPEATS):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        flush.fill_(i % 100)
-        begin.record()
-        run()
-        end.record()
-        end.synchronize()
-        if i >= WARM_UPS:
-            us.append(begin.elapsed_time(end) * 1e3)
-    return us
+def default_cache():
+    for folder in (os.path.join(HERE, "peer-cache"), os.path.join(HERE, "..", "..", "build", "peer-cache")):
+        if os.path.isdir(folder):
+            return os.path.realpath(folder)
+    return None
 
 
-def plan_times(torch, plan):
-    us = []
-    for _ in range(5):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        plan()
-        torch.cuda.synchronize()
-        us.append((time.perf_counter() - start) * 1e6)
-    return statistics.median(us)
+def environment(cache, arch=None):
+    """Where packages keep what they compile."""
+    env = dict(os.environ)
+    if cache:
+        cache = os.path.abspath(cache)
+        env.update(FLASHINFER_WORKSPACE_BASE=cache, TRITON_CACHE_DIR=os.path.join(cache, "triton"), TORCHINDUCTOR_CACHE_DIR=os.path.join(cache, "inductor"))
+    if arch:
+        env["FLASHINFER_CUDA_ARCH_LIST"] = arch
+    return env
 
 
-def run_case(torch, case, packages, flush):
-    reference = None
-    for label, module, make in PEERS:
-        row = {"input": case.forest.name, "peer": label}
-        if packages[module] is None:
-            yield {**row, "note": "not installed"}
-            continue
+def read_lines(path):
+    """What a runner has written so far; it may have ended in the middle of a line."""
+    lines = []
+    try:
+        with open(path) as file:
+            for line in file:
+                if line.endswith("\n"):
+                    lines.append(json.loads(line))
+    except OSError:
+        pass
+    return lines
+
+
+def ended(code, errors):
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    said = [line for line in errors.splitlines() if line.strip()]
+    return f"n/a: its process ended with {how}" + (f": {said[-1].strip()[:120]}" if said else "")
+
+
+def run_process(command, seconds, env):
+    """(exit code or None when out of time, last words). The process is ended with us."""
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=sys.stderr, stderr=errors, env=env)
         try:
-            ways = make(case, packages[module])
-        except MemoryError:
-            yield {**row, "note": "n/a: memory"}
-            continue
-        except Exception as error:
-            yield {**row, "note": f"n/a: {first_line(error)}"}
-            continue
-        for name, plan, run, order in ways:
-            row = {"input": case.forest.name, "peer": name}
+            code = process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        errors.seek(0)
+        return code, errors.read()[-4000:]
+
+
+class NoDevice(Exception):
+    pass
+
+
+def run_peer(label, inputs, options, seconds, out):
+    """Rows of one peer on all inputs, appended to out["rows"]; `inputs`: (path, name). After a crash it goes on with the input behind the one that crashed."""
+    begin, left = time.monotonic(), list(inputs)
+    while left:
+        remaining = seconds - (time.monotonic() - begin) if seconds else None
+        if remaining is not None and remaining <= 0:
+            break
+        with tempfile.TemporaryDirectory() as folder:
+            written = os.path.join(folder, "rows.jsonl")
+            command = [*options.runner, "--peer", label, "--heads", options.heads.text, "--dtype", options.dtype, "--page-size", str(options.page_size), "--rows", written]
+            if remaining is not None:
+                command += ["--seconds", f"{remaining:.1f}"]
+            code, errors, lines = None, "", []
             try:
-                if plan:
-                    plan()
-                rows = (order(run()) if order else run()).float()
-                if reference is None:
-                    reference = rows
-                error = ((rows - reference).norm(dim=-1) / reference.norm(dim=-1)).max().item()
-                if not error <= TOLERANCE:
-                    yield {**row, "note": f"wrong: rows differ by {error:.2g}"}
-                    continue
-                replay, note = captured(torch, run)
-                us = times(torch, replay, flush)
-                yield {**row, "us": statistics.median(us), "plan_us": plan_times(torch, plan) if plan else None, "repeats": len(us), "note": note}
-            except Exception as error:
-                torch.cuda.synchronize()
-                yield {**row, "note": f"n/a: {first_line(error)}"}
+                code, errors = run_process(command + [path for path, _ in left], remaining + GRACE if remaining else None, environment(options.cache))
+            finally:
+                lines = read_lines(written)
+                out["rows"] += [line["row"] for line in lines if "row" in line]
+                for line in lines:
+                    out["info"].update(line.get("info", {}))
+        if code == NO_DEVICE:
+            raise NoDevice(errors.strip().splitlines()[-1] if errors.strip() else "no CUDA device")
+        done = {line["done"] for line in lines if "done" in line}
+        left = [i for i in left if i[0] not in done]
+        if code in (0, None):
+            break
+        # One that lost the device behind an input's last row has said all of that input.
+        if left and not (code == DEVICE_LOST and done):
+            path, name = left.pop(0)
+            out["rows"].append({"input": name, "peer": label, "note": ended(code, errors)})
+    out["rows"] += [{"input": name, "peer": label, "note": "out of time"} for _, name in left]
 
 
-def first_line(error):
-    return (str(error) or type(error).__name__).splitlines()[0][:160]
-
-
-def measure(torch, forests, packages, options):
-    rows, start = [], time.monotonic()
-    flush = torch.empty(3 * torch.cuda.get_device_properties(0).L2_cache_size, dtype=torch.int8, device="cuda")
-    for forest in forests:
-        if options.seconds and time.monotonic() - start > options.seconds:
-            rows.append({"input": forest.name, "peer": "all", "note": "out of time"})
+def measure(inputs, options, out):
+    """All peers, each with its share of what time is left."""
+    begin = time.monotonic()
+    for place, (label, module, _) in enumerate(PEERS):
+        if version(module) is None:
+            out["rows"] += [{"input": name, "peer": label, "note": "not installed"} for _, name in inputs]
             continue
-        try:
-            case = Case(torch, forest, options.heads, options.dtype, PageTable(forest, options.page_size))
-            for row in run_case(torch, case, packages, flush):
-                rows.append(row)
-        except OutOfTime:
-            rows.append({"input": forest.name, "peer": "the rest", "note": "out of time"})
-            return rows
-        except MemoryError:
-            rows.append({"input": forest.name, "peer": "all", "note": "n/a: memory"})
-        except ValueError as error:
-            rows.append({"input": forest.name, "peer": "all", "note": f"n/a: {first_line(error)}"})
-        torch.cuda.empty_cache()
-    return rows
+        seconds = 0
+        if options.seconds:
+            seconds = max(0.001, (options.seconds - (time.monotonic() - begin)) / (len(PEERS) - place))
+        run_peer(label, inputs, options, seconds, out)
 
 
-def main(arguments):
+# --- the command ---------------------------------------------------------------------------------------------------------------------------
+
+def report(out, forests, options, ours, ceiling):
+    versions = {module: version(module) for _, module, _ in PEERS}
+    rows = finish(out["rows"], forests, options.heads, options.dtype, ours, ceiling)
+    print(table(rows), flush=True)
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump({"schema": "peers/1", "heads": options.heads.text, "dtype": options.dtype, "page_size": options.page_size, "ceiling_gb_per_s": ceiling,
+                       "versions": versions, **out["info"], "rows": rows, "geometric_means": geometric_means(rows)}, file, indent=1)
+
+
+def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("inputs", nargs="*")
     parser.add_argument("--heads", type=Heads, default=Heads("32/8/128"))
@@ -331,42 +362,65 @@ def main(arguments):
     parser.add_argument("--ceiling", type=float, help="GB/s")
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--json")
+    parser.add_argument("--cache", default=default_cache(), help="folder that --warm has filled")
+    parser.add_argument("--warm", metavar="FOLDER", help="compile FlashInfer's kernels into it and end")
+    parser.add_argument("--arch", default="9.0a", help="what --warm compiles for")
     parser.add_argument("--list", action="store_true", help="which peers are installed")
-    options = parser.parse_args(arguments)
-    packages = {module: import_or_none(module) for _, module, _ in PEERS}
-    if options.list:
-        for label, module, _ in PEERS:
-            print(f"{label}: {getattr(packages[module], '__version__', 'installed') if packages[module] else 'not installed'}")
-        return 0
-    forests = []
-    for path in options.inputs:
-        with open(path) as file:
-            forests.append(read_forests(path, file.read()))
-    torch = packages["torch"]
-    signal.signal(signal.SIGTERM, end_early)
-    if torch is not None and not torch.cuda.is_available():
-        print("peers.py: torch sees no CUDA device", file=sys.stderr)
-        return 4
-    if torch is None:
-        rows = [{"input": f.name, "peer": label, "note": "not installed"} for f in forests for label, _, _ in PEERS]
-    else:
-        rows = measure(torch, forests, packages, options)
+    parser.set_defaults(runner=RUNNER)
+    return parser.parse_args(arguments)
+
+
+def warm(options):
+    if version("flashinfer") is None:
+        print("peers.py: flashinfer-python isn't installed: nothing to compile", file=sys.stderr)
+        return 2
+    command = [*options.runner, "--warm", "--heads", options.heads.text, "--dtype", options.dtype]
+    return subprocess.call(command, env=environment(options.warm, options.arch))
+
+
+def measured(inputs, forests, options):
+    """Exit code. Whatever ends the measuring, what there is by then is printed and written first."""
     ceiling = options.ceiling
     if options.calibration:
         try:
             with open(options.calibration) as file:
                 ceiling = ceiling_of(json.load(file))
-        except OSError:
-            pass
-    ours = read_ours(options.ours, options.heads.text) if options.ours else {}
-    finish(rows, forests, options.heads, options.dtype, ours, ceiling)
-    print(table(rows))
-    if options.json:
-        versions = {module: getattr(package, "__version__", None) for module, package in packages.items()}
-        with open(options.json, "w") as file:
-            json.dump({"schema": "peers/1", "heads": options.heads.text, "dtype": options.dtype, "page_size": options.page_size, "ceiling_gb_per_s": ceiling,
-                       "versions": versions, "rows": rows, "geometric_means": geometric_means(rows)}, file, indent=1)
+        except (OSError, ValueError, KeyError) as error:
+            print(f"peers.py: no ceiling from {options.calibration}: {first_line(error)}", file=sys.stderr)
+    out = {"rows": [], "info": {}}
+    try:
+        ours = read_ours(options.ours, options.heads.text) if options.ours else {}
+    except (OSError, ValueError, KeyError) as error:
+        print(f"peers.py: no times of ours from {options.ours}: {first_line(error)}", file=sys.stderr)
+        ours = {}
+    try:
+        measure(inputs, options, out)
+    except NoDevice as error:
+        print(f"peers.py: {error}", file=sys.stderr)
+        return NO_DEVICE
+    except OutOfTime:
+        out["rows"].append({"input": "the rest", "peer": "all", "note": "out of time"})
+    finally:
+        if out["rows"]:
+            report(out, forests, options, ours, ceiling)
     return 0
+
+
+def main(arguments):
+    options = parse(arguments)
+    if options.list:
+        for label, module, _ in PEERS:
+            print(f"{label}: {version(module) or 'not installed'}")
+        return 0
+    if options.warm:
+        return warm(options)
+    inputs, forests = [], []
+    for path in options.inputs:
+        with open(path) as file:
+            forests.append(read_forests(path, file.read()))
+        inputs.append((path, forests[-1].name))
+    signal.signal(signal.SIGTERM, end_early)
+    return measured(inputs, forests, options)
 
 
 if __name__ == "__main__":
