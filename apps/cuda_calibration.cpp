@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <map>
 
 #include "core/error.h"
 #include "core/text.h"
@@ -80,18 +81,21 @@ CudaCalibration measure_device(const kernels::ProbeTarget& target, const ProbeRu
     family.id = id;
     const kernels::ProbeValues wanted = points_of(id, device, options.quick);
     std::size_t unfit = wanted.size();
+    std::map<std::string, int> reasons;
     try {
       for (const kernels::ProbePoint& point : kernels::plan_probes(id, wanted, device)) {
-        const std::vector<double> us = run(id, point);
-        if (us.empty()) continue;
-        add_point(family, point.parameters, us);
+        const kernels::ProbeTimes times = run(id, point);
+        if (times.us.empty() && times.why_not.empty()) continue;
         --unfit;
+        if (times.us.empty()) ++reasons[times.why_not];
+        else add_point(family, point.parameters, times.us);
       }
     } catch (const core::Error& error) {
       lost = error.what();
       out.left_out.push_back(fmt::format("{}: {}", id, lost));
       lost = std::string("the device was lost in ") + id;
     }
+    for (const auto& [why, points] : reasons) out.left_out.push_back(fmt::format("{}: {} of {} points, n/a: {}", id, points, wanted.size(), why));
     if (lost.empty() && unfit > 0) out.left_out.push_back(fmt::format("{}: {} of {} points, which the device can't run or which repeat another", id, unfit, wanted.size()));
     if (family.points() > 0) out.file.families.push_back(std::move(family));
   }

@@ -11,8 +11,7 @@
 
 namespace espalier::apps {
 
-/// Time of one execution in each repeat; none where the device can't run the point.
-using ProbeRunner = std::function<std::vector<double>(std::string_view family, const kernels::ProbePoint& point)>;
+using ProbeRunner = std::function<kernels::ProbeTimes(std::string_view family, const kernels::ProbePoint& point)>;
 
 struct CudaCalibrationOptions {
   bool quick = false;   ///< leaves out the families that no number of the model shows in, and long loads

@@ -112,10 +112,11 @@ class CudaProbes::State {
 
   const ProbeTarget& target() const { return target_; }
 
-  std::vector<double> microseconds(const ProbePoint& point) {
-    if (point.plan != nullptr) return plan_times(point);
+  ProbeTimes microseconds(const ProbePoint& point) {
+    if (point.plan != nullptr) return {plan_times(point), {}};
     Grid grid = {reinterpret_cast<const void*>(find_probe(point.kernel)), point.blocks, point.threads, point.shared_bytes, point.cluster,
                  point.cooperative, point.timer == ProbeTimer::programmatic};
+    if (std::string why = unfit_code(point, code_of(grid.kernel)); !why.empty()) return {{}, std::move(why)};
     if (!fits(grid, point.resident)) return {};
     prepare_table(point);
     check(cudaMemset(words_.get(), 0, kWordBytes), "clearing the probe's words");
@@ -128,7 +129,7 @@ class CudaProbes::State {
     params.words = static_cast<std::uint32_t*>(words_.get());
     const std::int64_t tile_bytes = std::int64_t{128} * std::max(point.shape.threads, 1);
     params.sink_tiles = std::max<std::int64_t>(1, memory_.sink_bytes / tile_bytes);
-    if (point.timer == ProbeTimer::clock) return clock_times(point, grid, params);
+    if (point.timer == ProbeTimer::clock) return {clock_times(point, grid, params), {}};
     if (point.table == ProbeTable::lines && point.table_entries * 128 <= device_.l2CacheSize) {
       // Once round, so that what fits L2 is in it.
       ProbeParams round = params;
@@ -136,11 +137,13 @@ class CudaProbes::State {
       launch(grid, &round, stream_.get());
       check(cudaStreamSynchronize(stream_.get()), "warming the L2 cache");
     }
-    return timed(point, [&](std::int32_t execution) {
+    std::vector<double> us = timed(point, [&](std::int32_t execution) {
       ProbeParams mine = params;
       mine.shape.first_tile += execution * point.next_first_tile;
       launch(grid, &mine, stream_.get());
     });
+    if (std::string why = unfit_mark(point, mark()); !why.empty()) return {{}, std::move(why)};
+    return {std::move(us), {}};
   }
 
  private:
@@ -155,6 +158,19 @@ class CudaProbes::State {
     check(cudaMemcpy(to, numbers.data(), kChunk, cudaMemcpyHostToDevice), "filling memory");
     for (std::size_t done = kChunk; done < bytes; done *= 2) check(cudaMemcpy(to + done, to, std::min(done, bytes - done), cudaMemcpyDeviceToDevice), "filling memory");
     check(cudaMemset(sink_.get(), 0, static_cast<std::size_t>(memory_.sink_bytes)), "clearing memory");
+  }
+
+  /// What the kernel's code was compiled for, as 90: the driver may have made it from code for an older device.
+  static std::int32_t code_of(const void* kernel) {
+    cudaFuncAttributes attributes{};
+    check(cudaFuncGetAttributes(&attributes, kernel), "asking what a probe was compiled for");
+    return attributes.ptxVersion;
+  }
+
+  std::uint32_t mark() const {
+    std::uint32_t read = 0;
+    check(cudaMemcpy(&read, static_cast<const std::uint32_t*>(words_.get()) + kMarkWord, sizeof read, cudaMemcpyDeviceToHost), "reading a probe's mark");
+    return read;
   }
 
   bool fits(const Grid& grid, bool resident) {
@@ -288,6 +304,6 @@ ProbeTarget cuda_target() { return describe(cuda::first_device("calibrate --devi
 CudaProbes::CudaProbes() : state_(std::make_unique<State>()) {}
 CudaProbes::~CudaProbes() = default;
 const ProbeTarget& CudaProbes::target() const { return state_->target(); }
-std::vector<double> CudaProbes::microseconds(const ProbePoint& point) { return state_->microseconds(point); }
+ProbeTimes CudaProbes::microseconds(const ProbePoint& point) { return state_->microseconds(point); }
 
 }  // namespace espalier::kernels

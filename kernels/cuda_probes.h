@@ -22,6 +22,12 @@ struct ProbeTarget {
 /// Throws Error: no device (or no CUDA in this build).
 ProbeTarget cuda_target();
 
+/// Time of one execution in each repeat; none where the device can't run the point, with the reason where there is more to say than that.
+struct ProbeTimes {
+  std::vector<double> us;
+  std::string why_not;
+};
+
 class CudaProbes {
  public:
   /// Throws Error: no device (or no CUDA in this build).
@@ -29,9 +35,9 @@ class CudaProbes {
   ~CudaProbes();
 
   const ProbeTarget& target() const;
-  /// Time of one execution in each repeat; none when the device can't hold the point's blocks at once. Throws Error for whatever CUDA
+  /// None when the device can't hold the point's blocks at once, or when this build has no code for it. Throws Error for whatever CUDA
   /// complains about; after that the device is of no more use to this process.
-  std::vector<double> microseconds(const ProbePoint& point);
+  ProbeTimes microseconds(const ProbePoint& point);
 
  private:
   class State;

@@ -12,6 +12,6 @@ ProbeTarget cuda_target() {
 CudaProbes::CudaProbes() { cuda_target(); }
 CudaProbes::~CudaProbes() = default;
 const ProbeTarget& CudaProbes::target() const { ESPALIER_CHECK(false); }
-std::vector<double> CudaProbes::microseconds(const ProbePoint&) { ESPALIER_CHECK(false); }
+ProbeTimes CudaProbes::microseconds(const ProbePoint&) { ESPALIER_CHECK(false); }
 
 }  // namespace espalier::kernels

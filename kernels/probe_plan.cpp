@@ -26,6 +26,7 @@ struct Bench {
 /// Loads under way in an SM beyond which registers run out: 1024 threads of 8 loads.
 constexpr std::int64_t kMostInFlight = std::int64_t{128} << 10;
 constexpr std::int64_t kLoadBytes = 16;
+constexpr std::int32_t kHopperCode = 90;
 
 std::int64_t whole(double x) { return static_cast<std::int64_t>(std::llround(x)); }
 std::int32_t narrow(std::int64_t x) { return static_cast<std::int32_t>(x); }
@@ -130,7 +131,10 @@ Point ring_of(const char* name, const Values& v, const Bench& bench) {
 }
 Point ring(const Values& v, const Bench& bench) { return ring_of("probe_ring", v, bench); }
 Point bulk_ring(const Values& v, const Bench& bench) {
-  return bench.device.compute_capability < 9 ? std::nullopt : ring_of("probe_bulk_ring", v, bench);
+  if (bench.device.compute_capability < 9) return std::nullopt;
+  Point p = ring_of("probe_bulk_ring", v, bench);
+  if (p) p->code = kHopperCode;
+  return p;
 }
 
 Point cycled_set(const Values& v, const Bench& bench) {
@@ -172,6 +176,8 @@ Point chase(const Values& v, const Bench& bench) {
   p.shape.rounds = whole(v[1]);
   p.table = ProbeTable::lines;
   p.table_entries = whole(std::floor(v[0] / kLine));
+  // Placing the lines leaves some of them in L2, of a larger set as of a smaller.
+  p.cold = v[0] > l2_bytes(bench);
   p.parameters = {static_cast<double>(p.table_entries) * kLine, v[1]};
   return p;
 }
@@ -188,9 +194,10 @@ ProbePoint pipe(std::string kernel, std::int64_t rounds, const Bench& bench) {
 }
 
 Point shared_memory(const Values& v, const Bench& bench) {
-  constexpr double kRead = 64.0 * kPipeThreads, kCopied = 16.0 * kPipeThreads;
+  constexpr double kRead = 64.0 * kPipeThreads, kCopied = 16.0 * kPipeThreads / kSharedCopyRounds;
   const bool copies = v[2] > 0;
-  ProbePoint p = pipe(fmt::format("probe_shared_{}{}", whole(v[1]), copies ? "_copies" : ""), rounds_for(v[0], kRead), bench);
+  const std::int64_t rounds_asked = kSharedCopyRounds * rounds_for(v[0], kSharedCopyRounds * kRead);
+  ProbePoint p = pipe(fmt::format("probe_shared_{}{}", whole(v[1]), copies ? "_copies" : ""), rounds_asked, bench);
   p.shared_bytes = 16384 + (copies ? 4 * 16 * kPipeThreads : 0);
   const auto rounds = static_cast<double>(p.shape.rounds);
   p.parameters = {rounds * kRead, v[1], copies ? rounds * kCopied : 0};
@@ -209,6 +216,8 @@ Point matrix_product(const Values& v, const Bench& bench) {
     ProbePoint p = pipe(fp8 ? "probe_warp_group_fp8" : "probe_warp_group", rounds_for(v[0], each), bench);
     p.threads = 256;
     p.shared_bytes = 8192;
+    p.code = kHopperCode;
+    p.marks = true;
     // Accumulators are counted in tiles of 16 x 8, as those of mma.sync.
     p.parameters = {each * static_cast<double>(p.shape.rounds), 1, v[2], kGroups * 64 * 128 / (16 * 8)};
     return p;
@@ -265,6 +274,7 @@ Point empty_kernel(const Values& v, const Bench& bench) {
   p.kernel = programmatic ? "probe_follow" : "probe_empty";
   p.blocks = static_cast<std::uint32_t>(v[1]);
   p.timer = v[0] == 0 ? ProbeTimer::stream : programmatic ? ProbeTimer::programmatic : ProbeTimer::graph;
+  p.code = programmatic ? kHopperCode : 0;
   p.executions = 64;
   p.parameters = v;
   return p;
@@ -290,6 +300,7 @@ Point barrier(const Values& v, const Bench& bench) {
   ProbePoint p;
   p.kernel = kKernels[kind];
   p.blocks = p.cluster = kind == 3 ? 2 : 1;
+  p.code = kind == 3 ? kHopperCode : 0;
   p.threads = static_cast<std::uint32_t>(32 * v[1]);
   p.shared_bytes = kind == 2 ? 16 : 0;
   p.shape.threads = static_cast<std::int32_t>(p.threads);
@@ -408,6 +419,16 @@ ProbeValues unmodelled_sweep(std::string_view family, const DeviceSpec& device) 
     for (const double addresses : {1, 32, 1024, 32768}) points.push_back({addresses, 1e6});
   }
   return points;
+}
+
+std::string unfit_code(const ProbePoint& point, std::int32_t code) {
+  if (code >= point.code) return {};
+  return fmt::format("{} was compiled for {}.{} and is empty there: it takes code for {}.{}", point.kernel, code / 10, code % 10, point.code / 10, point.code % 10);
+}
+
+std::string unfit_mark(const ProbePoint& point, std::uint32_t mark) {
+  if (!point.marks || mark == kMark) return {};
+  return fmt::format("{} left no mark: this build has no code for what it shows", point.kernel);
 }
 
 std::vector<std::string> device_only_probes() {

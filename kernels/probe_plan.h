@@ -43,6 +43,8 @@ struct ProbePoint {
   bool cooperative = false;
   bool resident = false;           ///< all blocks must run at once: left out where they don't
   bool cold = false;               ///< L2 is overwritten before the executions of a repeat
+  std::int32_t code = 0;           ///< least architecture that its kernel must have been compiled for, as 90; for others it is empty
+  bool marks = false;              ///< leaves kMark at kMarkWord
   ProbeShape shape;
   std::int64_t next_first_tile = 0;  ///< added to first_tile from one execution to the next
   ProbeTable table = ProbeTable::none;
@@ -65,6 +67,10 @@ ProbeValues unmodelled_sweep(std::string_view family, const costmodel::DeviceSpe
 /// One CTA works off `items` items of `tiles` KV tiles, by the smallest tile of our kernels; and `rows` rows merged from `splits` each.
 scheduler::Plan attention_cta_plan(std::int32_t items, std::int32_t tiles);
 scheduler::Plan merge_plan(std::int32_t splits, std::int32_t rows);
+
+/// Why a kernel compiled for `code` (90 for 9.0) tells nothing of the point; empty where it does. `mark`: what stood at kMarkWord when it had run.
+std::string unfit_code(const ProbePoint& point, std::int32_t code);
+std::string unfit_mark(const ProbePoint& point, std::uint32_t mark);
 
 /// Names of the probes that exist for nvcc alone.
 std::vector<std::string> device_only_probes();

@@ -29,7 +29,8 @@ double corner_bytes(const DeviceSpec& device) {
 
 SweepPoints sweep_clock(const DeviceSpec&) {
   SweepPoints points;
-  for (const double cycles : {2e5, 5e5, 1e6, 2e6, 5e6, 1e7}) points.push_back({cycles});
+  // Global timers go on in steps of up to a microsecond: a thousand of them and more.
+  for (const double cycles : {2e6, 3e6, 4e6, 5e6, 7e6, 1e7}) points.push_back({cycles});
   return points;
 }
 
@@ -103,7 +104,7 @@ SweepPoints sweep_chases(const DeviceSpec& device) {
 SweepPoints sweep_shared_memory(const DeviceSpec& device) {
   SweepPoints points;
   for (const double degree : {1, 2, 4, 8}) {
-    for (const double writes : {0.0, 0.25}) {
+    for (const double writes : {0.0, 1.0 / 16}) {
       const double bytes = operations(device.smem_bytes_per_clk, device) / degree;
       points.push_back({bytes, degree, std::floor(writes * bytes)});
     }

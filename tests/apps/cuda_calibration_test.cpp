@@ -34,7 +34,7 @@ ProbeRunner model_of(const sim::CalibrationSubject& truth, core::Rng& rng) {
     const double us = model != nullptr ? model->predict_us(point.parameters, truth) : 10.0;
     std::vector<double> repeats;
     for (std::int32_t r = 0; r < point.repeats; ++r) repeats.push_back(us * std::exp(0.02 * rng.normal()));
-    return repeats;
+    return kernels::ProbeTimes{repeats, {}};
   };
 }
 
@@ -114,6 +114,30 @@ TEST(CudaCalibration, AFailureKeepsWhatWasMeasured) {
   EXPECT_THAT(measured.left_out, testing::Contains(HasSubstr("C5: CUDA: running a probe: out of luck")));
   EXPECT_THAT(measured.left_out, testing::Contains("C1: the device was lost in C5"));
   EXPECT_NO_THROW(costmodel::read_measurement(costmodel::write_measurement(measured.file), "cut off"));
+}
+
+TEST(CudaCalibration, KernelsThatThisBuildHasNoCodeForAreNamed) {
+  const sim::CalibrationSubject truth = sim::usual_subject(costmodel::find_device("h100-sxm"));
+  core::Rng rng(1);
+  const ProbeRunner works = model_of(truth, rng);
+  const ProbeRunner old_code = [&](std::string_view family, const ProbePoint& point) {
+    std::string why = kernels::unfit_code(point, 80);
+    if (why.empty()) why = kernels::unfit_mark(point, 0);
+    return why.empty() ? works(family, point) : kernels::ProbeTimes{{}, why};
+  };
+  const CudaCalibration measured = measure_device(target_of(truth.device), old_code, {});
+  EXPECT_THAT(measured.left_out, testing::Contains("C4: 7 of 26 points, n/a: probe_bulk_ring_2 was compiled for 8.0 and is empty there: it takes code for 9.0"));
+  EXPECT_THAT(measured.left_out, testing::Contains(HasSubstr("probe_warp_group was compiled for 8.0")));
+  EXPECT_THAT(measured.left_out, testing::Contains(HasSubstr("probe_follow was compiled for 8.0")));
+  for (const auto& family : measured.file.families) {
+    EXPECT_NE(family.id, "C4");
+    if (family.id == "C12") {
+      EXPECT_THAT(family.parameters[0], testing::Not(testing::Contains(2.0)));
+    }
+    if (family.id == "C9") {
+      EXPECT_THAT(family.parameters[1], testing::Each(0.0));
+    }
+  }
 }
 
 TEST(CudaCalibration, DevicesOutsideTheCatalogAreSizedByWhatTheyReport) {

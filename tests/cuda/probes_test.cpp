@@ -159,6 +159,39 @@ TEST(Probes, ChasesVisitEveryLineOnceAndGoOn) {
   }
 }
 
+TEST(Probes, SetsLargerThanL2AreChasedCold) {
+  const costmodel::DeviceSpec h100 = costmodel::find_device("h100-sxm");
+  const double l2 = h100.l2_mib * 1048576;
+  for (const ProbePoint& p : plan_probes("C7", {{l2 / 4, 1000}, {l2, 1000}, {2 * l2, 1000}, {8 * l2, 1000}}, h100)) {
+    EXPECT_EQ(p.cold, p.parameters[0] > l2) << "placing " << p.parameters[0] << " bytes leaves some of them in L2";
+  }
+}
+
+TEST(Probes, WhatOnlyHopperHasAsksForItsCode) {
+  const costmodel::DeviceSpec h100 = costmodel::find_device("h100-sxm");
+  const auto one = [&](std::string_view family, const std::vector<double>& values) { return plan_probes(family, {values}, h100).at(0); };
+  const std::vector<ProbePoint> hopper = {one("C4", {132, 2, 4096, 1e9}), one("C9", {1e9, 1, 16, 64}), one("C12", {2, 64}), one("C14", {3, 4, 1000})};
+  for (const ProbePoint& p : hopper) {
+    EXPECT_EQ(unfit_code(p, 90), "") << p.kernel;
+    EXPECT_EQ(unfit_code(p, 80), p.kernel + " was compiled for 8.0 and is empty there: it takes code for 9.0");
+    EXPECT_EQ(p.marks, p.kernel.starts_with("probe_warp_group")) << p.kernel;
+  }
+  EXPECT_EQ(unfit_mark(hopper[1], kMark), "");
+  EXPECT_EQ(unfit_mark(hopper[1], 0), "probe_warp_group left no mark: this build has no code for what it shows");
+  EXPECT_EQ(unfit_mark(hopper[0], 0), "") << "asks for no mark";
+  for (const ProbePoint& p : {one("C3", {132, 2, 4096, 1e9}), one("C9", {1e9, 0, 16, 64}), one("C12", {1, 64}), one("C14", {0, 4, 1000})}) {
+    EXPECT_EQ(unfit_code(p, 80), "") << p.kernel;
+  }
+}
+
+TEST(Probes, CopiesBesideSharedLoadsAskL2ForLessThanItGives) {
+  const costmodel::DeviceSpec h100 = costmodel::find_device("h100-sxm");
+  const ProbePoint p = plan_probes("C8", {{1e6, 1, 1e6 / 16}}, h100).at(0);
+  EXPECT_EQ(p.parameters[2] / p.parameters[0], 1.0 / 16);
+  const double loads_us = p.parameters[0] / (h100.smem_bytes_per_clk * h100.clocks_per_us());
+  EXPECT_LT(h100.sms * p.parameters[2] / loads_us, 0.25 * h100.l2_bytes_per_us());
+}
+
 TEST(Probes, SharedMemoryIsReadWithTheConflictsThatPointsSay) {
   for (const double degree : {1, 2, 4, 8}) {
     for (const double copied : {0.0, 1.0}) {

@@ -219,6 +219,15 @@ TEST(MicrobenchmarkModels, AreOfKnownFamiliesAndTheirSweepsFillTheColumns) {
   }
 }
 
+TEST(MicrobenchmarkModels, ClocksAreReadOverManyStepsOfTheTimer) {
+  constexpr double kTimerStep = 1;
+  for (const DeviceSpec& device : costmodel::device_catalog()) {
+    for (const auto& point : find_model("C0")->sweep(device)) {
+      EXPECT_GT(find_model("C0")->predict_us(point, usual_subject(device)), 500 * kTimerStep) << device.name;
+    }
+  }
+}
+
 /// `ctas` equal CTAs of `tokens` each in one launch, KV of their own.
 double simulated_us(std::int32_t ctas, std::int64_t tokens, const costmodel::KernelConfig& config, const DeviceSpec& device, std::int32_t workers) {
   traces::ForestSource source;

@@ -1,6 +1,6 @@
 // For nvcc alone, and compute capability 9 and up: a ring filled by bulk copies (C4), matrix products of warp groups (C9), launches that begin before
 // the one before has ended (C12), barriers of a cluster (C14). Compiled for older devices, and for newer ones without warp-group products,
-// these kernels do nothing; plan_probes() never asks for them there.
+// these kernels do nothing: points ask for code that was made for Hopper, and those of warp groups for their mark besides.
 #include "kernels/cuda/probes/probe_words.h"
 
 namespace espalier::kernels::on_cuda {
@@ -82,6 +82,7 @@ ESPALIER_KERNEL(256, 1) warp_group_kernel(ESPALIER_PARAMETER ProbeParams params)
   for (SharedAddress at = thread_index() * 4; at < 8192; at += 1024) store_shared(at, 0x3C3A3836U + at);
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
   __syncthreads();
+  if (block_index() == 0 && thread_index() == 0) store_global(params.words + kMarkWord, std::uint32_t{kMark});
   const std::uint64_t b = matrix_descriptor(0);
   const std::uint32_t lane = thread_index() % 32, a[4] = {0x3C3D3830U + lane, 0x3A3B3C3DU, 0x3C303E3FU + lane, 0xB83CBC3DU};
   float d[64] = {};

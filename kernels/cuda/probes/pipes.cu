@@ -24,15 +24,16 @@ ESPALIER_DEVICE void read_shared(std::int64_t round, Chunk& sum) {
   for (int i = 0; i < kLoads; ++i) fold_in(sum, got[i]);
 }
 
-/// Each thread reads 64 bytes a round and, with copies, has 16 more written by one.
+/// Each thread reads 64 bytes a round and, with copies, has 16 more written every kSharedCopyRounds: more would come no faster than L2 gives.
 template <int kDegree, bool kCopies>
 ESPALIER_KERNEL(kPipeThreads, 1) shared_kernel(ESPALIER_PARAMETER ProbeParams params) {
   fill_read_bytes();
   Chunk sum = {};
   const Chunk* from = params.source + block_index() * kPipeThreads + thread_index();
   for (std::int64_t round = 0; round < params.shape.rounds; ++round) {
-    if constexpr (kCopies) {
-      copy_async(kReadBytes + (static_cast<SharedAddress>(round) % kSlots * kPipeThreads + thread_index()) * 16, from);
+    if (kCopies && round % kSharedCopyRounds == 0) {
+      const auto slot = static_cast<SharedAddress>(round / kSharedCopyRounds % kSlots);
+      copy_async(kReadBytes + (slot * kPipeThreads + thread_index()) * 16, from);
       commit_copies();
       wait_copies<kSlots - 1>();
     }

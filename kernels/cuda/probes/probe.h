@@ -45,6 +45,13 @@ struct ProbeInstance {
 /// Most threads of any probe's block, and threads of the probes whose barriers fix them.
 inline constexpr int kProbeThreads = 1024, kRingThreads = 128, kPipeThreads = 512;
 
+/// Rounds of the shared-memory probe from one copy of a thread to the next.
+inline constexpr int kSharedCopyRounds = 4;
+
+/// Where a probe whose instructions only some builds hold leaves its mark, and the mark: times of a kernel that did nothing are no times.
+inline constexpr std::int32_t kMarkWord = 16;
+inline constexpr std::uint32_t kMark = 0x5EED0901;
+
 }  // namespace espalier::kernels
 
 #define ESPALIER_DECLARE_PROBES(target)            \
