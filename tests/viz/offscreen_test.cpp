@@ -1,9 +1,12 @@
 // The real panels without a display: scripted clicks, keys and drags, and the pixels they leave.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <imgui.h>
 
+#include "core/text.h"
 #include "small_session.h"
 #include "viz/explore/look_text.h"
+#include "viz/explore/queue_edit.h"
 #include "viz/ui/offscreen.h"
 
 namespace espalier::viz {
@@ -93,6 +96,45 @@ TEST(Offscreen, SplittingATaskSimulatesAnotherPlan) {
   EXPECT_EQ(window.explorer().session().selection, (Item{ItemKind::task, 0})) << "its first half";
   window.control_key('z');
   EXPECT_EQ(window.explorer().outcome().side(SideId::a).plan->hash, before->hash);
+}
+
+TEST(Offscreen, MovingATaskToAnotherQueueIsSimulatedAndTakenBack) {
+  Session session = small_session();
+  session.settings.a.strategy = "flashinfer_persistent";
+  session.selection = {ItemKind::task, 1};
+  Offscreen window(std::move(session), OffscreenOptions{1280, 800, 1, Face::builtin});
+  window.settle();
+  const auto before = window.explorer().outcome().side(SideId::a).plan;
+  ASSERT_TRUE(window.click("copy"));
+  ASSERT_TRUE(window.click(fmt::format("copy/2, in queue {}", queues_of(*before, 1).at(2))));
+  EXPECT_EQ(window.explorer().session().look.copy, 2);
+  ASSERT_TRUE(window.click("to queue"));
+  const std::string first = "to queue/0: " + core::counted(before->queues.at(0).size(), "task") + ", " + core::counted(queue_tokens(*before).at(0), "token");
+  ASSERT_NE(queues_of(*before, 1).at(2), 0);
+  ASSERT_TRUE(window.click(first)) << first;
+  const SideOutcome& side = window.explorer().outcome().side(SideId::a);
+  EXPECT_EQ(queues_of(*side.plan, 1).at(2), 0);
+  EXPECT_TRUE(side.violations.empty());
+  EXPECT_GT(side.us(), 0);
+  EXPECT_EQ(diff_text(side), "1 task moved");
+  EXPECT_EQ(window.explorer().session().selection, (Item{ItemKind::task, 1}));
+  const auto& paints = side.paint_by(ColourBy::edits);
+  EXPECT_EQ(std::count(paints.begin(), paints.end(), paints.at(1)), 1) << "only it is lit by what edits did";
+  window.control_key('z');
+  EXPECT_EQ(window.explorer().outcome().side(SideId::a).plan->hash, before->hash);
+}
+
+TEST(Offscreen, SelectionFollowsATaskThatRunsEarlier) {
+  Session session = small_session();
+  session.settings.a.strategy = "flash_decoding";
+  session.selection = {ItemKind::task, 3};
+  Offscreen window(std::move(session), small_window());
+  window.settle();
+  ASSERT_TRUE(window.click("Earlier"));
+  EXPECT_EQ(window.explorer().session().selection.index, 2);
+  EXPECT_EQ(diff_text(window.explorer().outcome().side(SideId::a)), "1 task moved");
+  ASSERT_TRUE(window.click("Last"));
+  EXPECT_EQ(window.explorer().session().selection.index, static_cast<std::int32_t>(window.explorer().outcome().side(SideId::a).plan->tasks.size()) - 1);
 }
 
 TEST(Offscreen, ExportMenuAsksForAFormat) {

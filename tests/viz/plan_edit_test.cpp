@@ -5,6 +5,8 @@
 
 #include "core/rng.h"
 #include "scheduler/validate.h"
+#include "viz/explore/queue_edit.h"
+#include "viz/model/task_diff.h"
 #include "viz_samples.h"
 
 namespace espalier::viz {
@@ -85,13 +87,110 @@ TEST(PlanEdit, SaysWhyNot) {
   EXPECT_EQ(why(alone, EditKind::first, 99), "run first task 99: the plan has no such task");
 }
 
+scheduler::Plan moved(const scheduler::Plan& plan, std::int32_t task, std::int32_t copy, std::int32_t queue) {
+  return std::get<scheduler::Plan>(edit_plan(plan, device(), {EditKind::to_queue, task, copy, queue}));
+}
+
+TEST(PlanEdit, MovesACopyToAnotherQueueAndChangesNothingElse) {
+  const scheduler::Plan plan = plan_of("flashinfer_persistent", "1,8|4096,200");
+  ASSERT_FALSE(plan.queues.empty());
+  const std::int32_t from = queues_of(plan, 1).at(2), to = from == 7 ? 8 : 7;
+  const scheduler::Plan changed = moved(plan, 1, 2, to);
+  EXPECT_TRUE(scheduler::validate(changed, device()).empty());
+  EXPECT_EQ(queues_of(changed, 1).at(2), to);
+  EXPECT_EQ(queues_of(changed, 1).at(3), queues_of(plan, 1).at(3));
+  EXPECT_EQ(changed.queues.at(static_cast<std::size_t>(to)).size(), plan.queues.at(static_cast<std::size_t>(to)).size() + 1);
+  EXPECT_EQ(changed.queue_items.size(), plan.queue_items.size());
+  EXPECT_NE(changed.hash, plan.hash);
+  EXPECT_EQ(changed.provenance.why.back(), fmt::format("by hand: move copy 2 of task 1 to queue {}", to));
+  const TaskDiff diff = diff_tasks(plan, changed);
+  EXPECT_EQ(diff.moved, 1);
+  EXPECT_EQ(diff.only_new + diff.only_old, 0);
+  EXPECT_EQ(diff.change.at(1), TaskChange::moved);
+  const scheduler::Plan back = moved(changed, 1, 2, from);
+  EXPECT_EQ(diff_tasks(plan, back).only_new, 0);
+  EXPECT_EQ(queues_of(back, 1), queues_of(plan, 1));
+}
+
+TEST(PlanEdit, SendsToTheEmptiestQueue) {
+  const scheduler::Plan plan = plan_of("flashinfer_persistent", "1,8|4096,200");
+  const std::vector<std::int64_t> tokens = queue_tokens(plan);
+  const scheduler::Plan changed = moved(plan, 0, 0, kEmptiestQueue);
+  const auto emptiest = static_cast<std::int32_t>(std::min_element(tokens.begin(), tokens.end()) - tokens.begin());
+  EXPECT_EQ(queues_of(changed, 0).at(0), emptiest);
+}
+
+TEST(PlanEdit, OrdersTasksWithinTheirQueues) {
+  scheduler::Plan plan = plan_of("flashinfer_persistent", "1,8|4096,200");
+  plan = moved(plan, 1, 0, queues_of(plan, 0).at(0));
+  const auto queue = static_cast<std::size_t>(queues_of(plan, 0).at(0));
+  const auto last = [&](const scheduler::Plan& p) { return p.queue_items[static_cast<std::size_t>(p.queues[queue].end - 1)].task.value; };
+  EXPECT_EQ(last(plan), 1);
+  const scheduler::Plan first = edited(plan, EditKind::first, 1);
+  EXPECT_NE(last(first), 1);
+  EXPECT_EQ(first.queue_items[static_cast<std::size_t>(first.queues[queue].begin)].task.value, 1);
+  EXPECT_TRUE(scheduler::validate(first, device()).empty());
+  EXPECT_EQ(last(edited(first, EditKind::last, 1)), 1);
+}
+
+TEST(PlanEdit, OtherEditsLeaveQueuesAsTheyWere) {
+  const scheduler::Plan plan = plan_of("lean", "1,8|4096,200");
+  ASSERT_FALSE(plan.queues.empty());
+  const auto last = static_cast<std::int32_t>(plan.tasks.size()) - 1;
+  const std::int32_t to = (queues_of(plan, last).at(0) + 5) % static_cast<std::int32_t>(plan.queues.size());
+  const scheduler::Plan chosen = moved(plan, last, 0, to);
+  const scheduler::Plan split = edited(chosen, EditKind::split_tokens, 0);
+  EXPECT_TRUE(scheduler::validate(split, device()).empty());
+  EXPECT_EQ(split.queues.size(), plan.queues.size());
+  const TaskDiff diff = diff_tasks(plan, split);
+  EXPECT_EQ(diff.moved, 1) << "the one that was moved, and stays where it was put";
+  EXPECT_EQ(diff.only_new, 2);
+  EXPECT_EQ(diff.only_old, 1);
+}
+
+TEST(PlanEdit, SaysThatHardwareOrderHasNoQueues) {
+  const auto result = edit_plan(plan_of("flash_decoding", "1,6|512,100"), device(), {EditKind::to_queue, 0, 0, 3});
+  ASSERT_TRUE(std::holds_alternative<std::string>(result));
+  EXPECT_NE(std::get<std::string>(result).find("move copy 0 of task 0 to queue 3: the plan has no queues"), std::string::npos) << std::get<std::string>(result);
+  const scheduler::Plan plan = plan_of("flashinfer_persistent", "1,8|4096,200");
+  for (const PlanEdit wrong : {PlanEdit{EditKind::to_queue, 0, 99, 3}, PlanEdit{EditKind::to_queue, 0, 0, 100'000}, PlanEdit{EditKind::to_queue, 9999, 0, 1}, PlanEdit{EditKind::earlier, 9999}}) {
+    EXPECT_TRUE(std::holds_alternative<std::string>(edit_plan(plan, device(), wrong)));
+  }
+}
+
+TEST(TaskDiff, CountsWhatEditsDo) {
+  const scheduler::Plan plan = plan_of("flash_decoding", "1,6|512,100");
+  EXPECT_FALSE(diff_tasks(plan, plan).any());
+  const TaskDiff later = diff_tasks(plan, edited(plan, EditKind::last, 0));
+  EXPECT_EQ(later.moved, 1) << "not all that come earlier for it";
+  EXPECT_EQ(later.only_new + later.only_old, 0);
+  const TaskDiff split = diff_tasks(plan, edited(plan, EditKind::split_tokens, 0));
+  EXPECT_EQ(split.only_new, 2);
+  EXPECT_EQ(split.only_old, 1);
+  EXPECT_EQ(split.moved, 0);
+  EXPECT_EQ(split.partner.at(2), 1);
+  const TaskDiff other = diff_tasks(plan_of("fasttree", "1,6|512,100"), plan);
+  EXPECT_EQ(other.only_new + other.moved + std::count(other.change.begin(), other.change.end(), TaskChange::same), static_cast<std::ptrdiff_t>(plan.tasks.size()));
+}
+
+TEST(TaskDiff, TakesAPlanForItselfWhateverItsEditsWere) {
+  for (const char* strategy : {"lean", "espalier", "codec", "flashinfer_persistent"}) {
+    const scheduler::Plan plan = plan_of(strategy, "2,5,15|900,300,77");
+    const scheduler::Plan split = edited(plan, EditKind::split_tokens, 0);
+    const TaskDiff there = diff_tasks(plan, split), back = diff_tasks(split, plan);
+    EXPECT_EQ(there.only_new, back.only_old) << strategy;
+    EXPECT_EQ(there.only_old, back.only_new) << strategy;
+  }
+}
+
 TEST(PlanEdit, RandomEditsLeavePlansRight) {
   int done = 0;
   for (std::uint64_t seed = 1; seed <= 12; ++seed) {
     core::Rng rng(seed);
-    scheduler::Plan plan = plan_of(seed % 3 == 0 ? "codec" : seed % 3 == 1 ? "espalier" : "fasttree", "2,5,15|900,300,77");
+    scheduler::Plan plan = plan_of(std::vector<const char*>{"codec", "espalier", "fasttree", "lean"}.at(seed % 4), "2,5,15|900,300,77");
     for (int step = 0; step < 12; ++step) {
-      const PlanEdit edit{static_cast<EditKind>(rng.integer(0, kEditKinds - 1)), static_cast<std::int32_t>(rng.integer(0, static_cast<std::int64_t>(plan.tasks.size()) - 1))};
+      const PlanEdit edit{static_cast<EditKind>(rng.integer(0, kEditKinds - 1)), static_cast<std::int32_t>(rng.integer(0, static_cast<std::int64_t>(plan.tasks.size()) - 1)),
+                          static_cast<std::int32_t>(rng.integer(0, 7)), static_cast<std::int32_t>(rng.integer(-1, 100))};
       std::variant<scheduler::Plan, std::string> result = edit_plan(plan, device(), edit);
       if (std::holds_alternative<std::string>(result)) continue;
       plan = std::get<scheduler::Plan>(std::move(result));

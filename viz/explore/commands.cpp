@@ -67,6 +67,19 @@ void add_names(std::vector<Command>& out, const Session& session) {
     const auto by = static_cast<ColourBy>(i);
     out.push_back({0, fmt::format("Colour by {}", colour_by_name(by)), SetColourBy{by}});
   }
+  if (session.selection.kind == ItemKind::task) {
+    for (int k = 0; k < kEditKinds; ++k) {
+      const auto kind = static_cast<EditKind>(k);
+      const PlanEdit edit{kind, session.selection.index, session.look.copy, kEmptiestQueue};
+      const std::string text = edit_text(edit);
+      const Change change{Knob::edit, session.selected_side, std::string(edit_name(kind)), static_cast<double>(edit.task), edit.copy, edit.queue};
+      out.push_back({0, fmt::format("Edit: {}", text), Choose{change, false}});
+    }
+    out.push_back({0, "Edit: the next copy of the task", ChooseCopy{session.look.copy + 1}});
+  }
+  for (const SideId side : kSides) {
+    if (!session.settings.side(side).edits.empty()) out.push_back({0, fmt::format("Edit: take back all of {}", side_name(side)), Choose{{Knob::edit_reset, side, {}, 0}, false}});
+  }
   for (const auto& [name, format] : export_menu()) out.push_back({0, fmt::format("Export: {}", name), Export{format}});
   const SideId side = session.look.edited;
   const auto choose = [&](Knob knob, const std::string& what, std::string_view name) {

@@ -7,6 +7,7 @@
 #include "core/hash.h"
 #include "core/json.h"
 #include "core/text.h"
+#include "viz/explore/queue_edit.h"
 #include "viz/explore/views.h"
 #include "viz/model/axis.h"
 #include "viz/model/sharing.h"
@@ -34,8 +35,7 @@ Span1 when(const SideOutcome& side, scheduler::SpanKind kind, std::int32_t index
 
 void add_when(Facts& facts, const Span1& span) {
   if (span.end <= 0) return;
-  facts.facts.push_back({"runs", fmt::format("{:.2f}–{:.2f} µs", span.begin, span.end)});
-  facts.facts.push_back({"takes", value_text(span.size(), Unit::time_us)});
+  facts.facts.push_back({"runs", fmt::format("{:.2f}–{:.2f} µs ({})", span.begin, span.end, value_text(span.size(), Unit::time_us))});
 }
 
 Facts node_facts(const Outcome& outcome, const SideOutcome& side, NodeId n) {
@@ -66,6 +66,22 @@ Facts request_facts(const Outcome& outcome, const SideOutcome& side, RequestId r
   return facts;
 }
 
+/// "17, 43, 69, 5 more".
+std::string queues_text(const scheduler::Plan& plan, TaskId id) {
+  constexpr std::size_t kMost = 3;
+  if (plan.queues.empty()) return "none: in launch order";
+  std::vector<std::string> texts;
+  const std::vector<std::int32_t> queues = queues_of(plan, id.value);
+  for (std::size_t i = 0; i < queues.size(); ++i) {
+    if (i == kMost && queues.size() > kMost + 1) {
+      texts.push_back(fmt::format("{} more", queues.size() - kMost));
+      break;
+    }
+    texts.push_back(queues[i] < 0 ? "–" : std::to_string(queues[i]));
+  }
+  return core::join(texts, ", ");
+}
+
 Facts task_facts(const SideOutcome& side, TaskId id) {
   const scheduler::Plan& plan = *side.plan;
   const scheduler::Task& task = plan.tasks[id];
@@ -73,11 +89,12 @@ Facts task_facts(const SideOutcome& side, TaskId id) {
   std::int64_t tokens = 0;
   for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) tokens += scheduler::segment_tokens(plan, plan.segments[static_cast<std::size_t>(s)]);
   Facts facts{fmt::format("Task {}", id.value), {}};
-  facts.facts.push_back({"reads", core::counted(tokens, "token")});
-  facts.facts.push_back({"segments", fmt::format("{}", task.segments.size())});
+  const std::string pieces = task.segments.size() == 1 ? "" : fmt::format(" in {} pieces", task.segments.size());
+  facts.facts.push_back({"reads", core::counted(tokens, "token") + pieces});
   facts.facts.push_back({"KV a copy", value_text(static_cast<double>(tokens * plan.heads.kv_bytes_per_token_head()), Unit::bytes)});
   facts.facts.push_back({"serves", task.queries.size() == 1 ? std::string("one query") : fmt::format("{} queries", task.queries.size())});
   facts.facts.push_back({"copies", fmt::format("{} × {} heads", task.copies, task.head_count)});
+  facts.facts.push_back({"queues", queues_text(plan, id)});
   facts.facts.push_back({"writes", task.slot.valid() ? "partial rows" : "final rows"});
   if (kernel.valid()) facts.facts.push_back({"kernel", plan.kernels[kernel].name});
   facts.facts.push_back({"limited by", std::string(sim::bound_name(side.explanation.result.task_bound[id.index()]))});

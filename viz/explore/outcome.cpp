@@ -106,6 +106,7 @@ void index_side(SideOutcome& out) {
   out.links = link(plan);
   out.work = work_of(plan);
   for (std::size_t c = 0; c < out.paints.size(); ++c) out.paints[c] = task_paints(plan, out.explanation.result, static_cast<ColourBy>(c));
+  if (out.unedited != nullptr) out.paints[static_cast<std::size_t>(ColourBy::edits)] = edit_paints(out.diff);
   out.timeline = index_timeline(out.explanation.result, out.paints);
 }
 
@@ -144,6 +145,7 @@ SideOutcome measured_side(const Settings& settings, const SideOutcome& foretold,
 void apply_edits(SideOutcome& out, const Side& side) {
   if (side.edits.empty()) return;
   out.unedited_us = sim::simulate(*out.plan, out.device).makespan_us;
+  out.unedited = out.plan;
   for (const PlanEdit& edit : side.edits) {
     std::variant<scheduler::Plan, std::string> changed = edit_plan(*out.plan, out.device, edit);
     if (const auto* why = std::get_if<std::string>(&changed)) {
@@ -154,6 +156,7 @@ void apply_edits(SideOutcome& out, const Side& side) {
   }
   out.violations = scheduler::validate(*out.plan, out.device);
   if (!out.violations.empty()) throw core::Error(core::ErrorKind::check_failed, "the edited plan isn't right: " + scheduler::violations_text(out.violations));
+  out.diff = diff_tasks(*out.unedited, *out.plan);
 }
 
 /// Whether every index of the plan points somewhere.
@@ -296,6 +299,19 @@ Item item_of_violation(const scheduler::Plan& plan, const scheduler::Violation& 
   return {};
 }
 
+std::string diff_text(const SideOutcome& side) {
+  if (side.unedited == nullptr) return "";
+  if (!side.diff.any()) return "the same tasks";
+  std::vector<std::string> parts;
+  const auto add = [&](std::int64_t count, const char* what) {
+    if (count > 0) parts.push_back(fmt::format("{} {}", core::counted(count, "task"), what));
+  };
+  add(side.diff.only_old, "gone");
+  add(side.diff.only_new, "new");
+  add(side.diff.moved, "moved");
+  return core::join(parts, ", ");
+}
+
 std::vector<std::string> verdict_of(const Outcome& outcome) {
   const SideOutcome &a = outcome.sides[0], &b = outcome.sides[1];
   if (!outcome.problem.empty()) return {outcome.problem};
@@ -322,8 +338,8 @@ std::vector<std::string> verdict_of(const Outcome& outcome) {
   for (const SideOutcome& side : outcome.sides) {
     if (!side.edit_problem.empty()) lines.push_back(fmt::format("Can't be: {}.", side.edit_problem));
     if (side.shown() && side.unedited_us > 0 && side.us() > 0) {
-      lines.push_back(fmt::format("By hand: {} instead of {} of the strategy's own plan, {:.3f}x.", value_text(side.us(), Unit::time_us),
-                                  value_text(side.unedited_us, Unit::time_us), side.unedited_us / side.us()));
+      lines.push_back(fmt::format("By hand: {} instead of {} of the strategy's own plan, {:.3f}x as fast; {}.", value_text(side.us(), Unit::time_us),
+                                  value_text(side.unedited_us, Unit::time_us), side.unedited_us / side.us(), diff_text(side)));
     }
   }
   if (a.us() > 0) {

@@ -31,6 +31,8 @@ struct SideOutcome {
   costmodel::DeviceSpec device;
   std::string edit_problem;       ///< why the edits end before the last one
   double unedited_us = 0;         ///< of the plan before edits; 0: none
+  std::shared_ptr<const scheduler::Plan> unedited;  ///< that plan; null: none
+  TaskDiff diff;                  ///< of its tasks and the edited plan's; empty without edits
   std::string refusal;            ///< why there is no plan; then nothing below is set
   std::shared_ptr<const scheduler::Plan> plan;
   sim::Explanation explanation;   ///< with a timeline; sensitivities only after add_sensitivities()
@@ -78,6 +80,9 @@ void add_ranking(Outcome& outcome, const Given& given, const std::function<bool(
 
 /// Task, node or request that a violation names, in the plan's own ids; none where it names nothing of the kind.
 Item item_of_violation(const scheduler::Plan& plan, const scheduler::Violation& violation);
+
+/// "1 task gone, 2 new, 3 moved": what edits did to the tasks of a plan; empty without edits.
+std::string diff_text(const SideOutcome& side);
 
 /// The verdict in a sentence or two, most important first.
 std::vector<std::string> verdict_of(const Outcome& outcome);

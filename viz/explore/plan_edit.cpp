@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "sim/draft_moves.h"
+#include "viz/explore/queue_edit.h"
 
 namespace espalier::viz {
 namespace {
@@ -75,12 +76,21 @@ struct DraftEditor {
     return "no other task can be read together with it";
   }
 
-  std::string move(bool to_front) const {
-    const auto piece = pieces.begin() + offset(at);
-    if (to_front) {
-      std::rotate(pieces.begin(), piece, piece + 1);
+  /// Pieces of another kernel are in another phase: only those of its own count as places.
+  std::string move(EditKind kind) const {
+    const bool up = kind == EditKind::first || kind == EditKind::earlier, far = kind == EditKind::first || kind == EditKind::last;
+    std::vector<std::size_t> alike;
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      if (pieces[i].kernel == pieces[at].kernel) alike.push_back(i);
+    }
+    const auto place = std::find(alike.begin(), alike.end(), at);
+    if (up ? place == alike.begin() : place + 1 == alike.end()) return fmt::format("it is the {} of its kernel already", up ? "first" : "last");
+    const std::size_t to = up ? (far ? alike.front() : *(place - 1)) : (far ? alike.back() : *(place + 1));
+    const auto piece = pieces.begin() + offset(at), target = pieces.begin() + offset(to);
+    if (up) {
+      std::rotate(target, piece, piece + 1);
     } else {
-      std::rotate(piece, piece + 1, pieces.end());
+      std::rotate(piece, piece + 1, target + 1);
     }
     return "";
   }
@@ -108,8 +118,11 @@ struct DraftEditor {
       case EditKind::split_tokens: return split_tokens();
       case EditKind::split_requests: return split_requests();
       case EditKind::join: return join();
-      case EditKind::first: return move(true);
-      case EditKind::last: return move(false);
+      case EditKind::first:
+      case EditKind::earlier:
+      case EditKind::later:
+      case EditKind::last: return move(kind);
+      case EditKind::to_queue: break;
       case EditKind::taller: return change_tile(true);
       case EditKind::lower: return change_tile(false);
     }
@@ -120,24 +133,63 @@ struct DraftEditor {
 }  // namespace
 
 std::string_view edit_name(EditKind kind) {
-  constexpr std::array<std::string_view, kEditKinds> kNames = {"split", "split requests", "join", "run first", "run last", "taller tile", "lower tile"};
+  constexpr std::array<std::string_view, kEditKinds> kNames = {"split", "split requests", "join", "run first", "run earlier", "run later", "run last", "to queue", "taller tile", "lower tile"};
   return kNames.at(static_cast<std::size_t>(kind));
 }
 
-std::variant<Plan, std::string> edit_plan(const Plan& plan, const costmodel::DeviceSpec& device, const PlanEdit& edit) {
-  const auto cannot = [&](const std::string& why) { return fmt::format("{} task {}: {}", edit_name(edit.kind), edit.task, why); };
+std::string edit_text(const PlanEdit& edit) {
+  if (edit.kind == EditKind::to_queue) {
+    const std::string queue = edit.queue == kEmptiestQueue ? "the emptiest queue" : fmt::format("queue {}", edit.queue);
+    return fmt::format("move copy {} of task {} to {}", edit.copy, edit.task, queue);
+  }
+  return fmt::format("{} task {}", edit_name(edit.kind), edit.task);
+}
+
+namespace {
+
+/// Why a plan with queues can't be changed so; nothing where it was.
+std::string edit_queues(Plan& plan, const PlanEdit& edit) {
+  constexpr std::int32_t kToTheEnd = 1 << 30;
+  switch (edit.kind) {
+    case EditKind::to_queue: return move_to_queue(plan, edit.task, edit.copy, edit.queue == kEmptiestQueue ? emptiest_queue(plan) : edit.queue);
+    case EditKind::first: return move_in_queues(plan, edit.task, -kToTheEnd);
+    case EditKind::earlier: return move_in_queues(plan, edit.task, -1);
+    case EditKind::later: return move_in_queues(plan, edit.task, 1);
+    default: return move_in_queues(plan, edit.task, kToTheEnd);
+  }
+}
+
+/// The plan made anew from its pieces, one of them changed.
+std::variant<Plan, std::string> edit_pieces(const Plan& plan, const costmodel::DeviceSpec& device, const PlanEdit& edit) {
   const sim::DraftSpace space = sim::make_draft_space(plan.forest, plan.heads, device);
   std::optional<sim::PlanDraft> draft = sim::draft_of(space, plan);
-  if (!draft) return cannot("only plans of one-pass attention in our kernels can be edited");
+  if (!draft) return "only plans of one-pass attention in our kernels can be edited so";
   const std::optional<std::size_t> at = piece_index(plan, edit.task);
-  if (!at || *at >= draft->pieces.size()) return cannot("the plan has no such task");
+  if (!at || *at >= draft->pieces.size()) return "the plan has no such task";
   const DraftEditor editor{space, *draft, *at};
-  if (const std::string why = editor.apply(edit.kind); !why.empty()) return cannot(why);
+  if (std::string why = editor.apply(edit.kind); !why.empty()) return why;
   Plan changed = sim::emit_draft(space, *draft);
-  changed.provenance = plan.provenance;
-  changed.provenance.why.push_back(fmt::format("by hand: {} task {}", edit_name(edit.kind), edit.task));
-  scheduler::seal(changed);
+  keep_queues(plan, changed);
   return changed;
+}
+
+}  // namespace
+
+std::variant<Plan, std::string> edit_plan(const Plan& plan, const costmodel::DeviceSpec& device, const PlanEdit& edit) {
+  const auto cannot = [&](const std::string& why) { return fmt::format("{}: {}", edit_text(edit), why); };
+  const bool orders = edit.kind == EditKind::first || edit.kind == EditKind::earlier || edit.kind == EditKind::later || edit.kind == EditKind::last;
+  std::variant<Plan, std::string> result = plan;
+  if (edit.kind == EditKind::to_queue || (orders && !plan.queues.empty())) {
+    if (std::string why = edit_queues(std::get<Plan>(result), edit); !why.empty()) return cannot(why);
+  } else {
+    result = edit_pieces(plan, device, edit);
+    if (const auto* why = std::get_if<std::string>(&result)) return cannot(*why);
+  }
+  auto& changed = std::get<Plan>(result);
+  changed.provenance = plan.provenance;
+  changed.provenance.why.push_back("by hand: " + edit_text(edit));
+  scheduler::seal(changed);
+  return result;
 }
 
 }  // namespace espalier::viz

@@ -19,7 +19,7 @@ Regions regions_of(ViewSize window) {
   r.forest = {x, planes, half, high};
   r.cover = {x + half + kGutter, planes, half, high};
   r.wide = {x, planes + high + kGutter, w, rest - high - kGutter};
-  const double rx = x + w + kGutter, facts = std::clamp((bottom - top) * 0.42, 240.0, 350.0);
+  const double rx = x + w + kGutter, facts = std::clamp((bottom - top) * 0.5, 260.0, 400.0);
   r.facts = {rx, top, right, facts};
   r.insight = {rx, top + facts + kGutter, right, bottom - top - facts - kGutter};
   return r;

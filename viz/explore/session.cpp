@@ -71,6 +71,12 @@ bool same_batch(const Settings& a, const Settings& b) {
   return a.family == b.family && a.family_options == b.family_options && a.seed == b.seed && a.snapshot == b.snapshot;
 }
 
+/// Whether nothing but the edits of a side differs: tasks of its plan can be found again.
+bool differ_by_edits(Settings a, const Settings& b, SideId side) {
+  a.side(side).edits = b.side(side).edits;
+  return a == b;
+}
+
 /// "espalier beside flash_decoding, task 3".
 std::string view_name(const Session& session) {
   std::string name = side_title(session.settings.a);
@@ -92,10 +98,12 @@ struct Performer {
     take(std::move(next));
   }
   void operator()(const Select& select) const {
+    if (!(select.item == session.selection)) session.look.copy = 0;
     session.selection = select.item;
     if (select.item.kind == ItemKind::none) session.look.range.reset();
     session.selected_side = select.side;
   }
+  void operator()(const ChooseCopy& choose) const { session.look.copy = std::max(0, choose.copy); }
   void operator()(const ShowPanel& show) const {
     show_panel(session.look, show.panel);
   }
@@ -177,20 +185,12 @@ struct Performer {
     Settings next = session.settings;
     if (back ? session.history.undo(next) : session.history.redo(next)) take(std::move(next));
   }
-  /// Splitting, joining and another tile leave the task, or its first half, in its place.
-  bool stays(const Settings& next) const {
-    const std::vector<PlanEdit>& edits = next.side(session.selected_side).edits;
-    Settings before = next;
-    if (edits.empty()) return false;
-    before.side(session.selected_side).edits.pop_back();
-    return before == session.settings && edits.back().kind <= EditKind::join;
-  }
   /// Ids of another batch or plan mean something else.
   void take(Settings next) const {
     if (!same_batch(next, session.settings)) {
       forget_places(session);
-    } else if (session.selection.kind == ItemKind::task || session.selection.kind == ItemKind::merge) {
-      if (!stays(next)) session.selection = {};
+    } else if (session.selection.kind == ItemKind::merge || (session.selection.kind == ItemKind::task && !differ_by_edits(next, session.settings, session.selected_side))) {
+      session.selection = {};
     }
     session.settings = std::move(next);
     if (!session.settings.compare) session.look.edited = SideId::a;
@@ -202,6 +202,19 @@ struct Performer {
 void perform(Session& session, const Action& action, const Outcome& outcome) {
   std::visit(Performer{session, outcome}, action);
   session.settings.rank = session.look.panel == Panel::strategies;
+}
+
+void follow_selection(Session& session, const Outcome& before, const Outcome& after) {
+  const SideOutcome &old_side = before.side(session.selected_side), &new_side = after.side(session.selected_side);
+  if (session.selection.kind != ItemKind::task || !old_side.shown() || !new_side.shown() || old_side.plan == new_side.plan) return;
+  if (!differ_by_edits(after.settings, before.settings, session.selected_side)) return;
+  const TaskDiff diff = diff_tasks(*old_side.plan, *new_side.plan);
+  const auto at = std::find(diff.partner.begin(), diff.partner.end(), session.selection.index);
+  if (at != diff.partner.end()) {
+    session.selection.index = static_cast<std::int32_t>(at - diff.partner.begin());
+  } else if (static_cast<std::size_t>(session.selection.index) >= diff.partner.size() || diff.change[static_cast<std::size_t>(session.selection.index)] != TaskChange::only_here) {
+    session.selection = {};  // else its first half, or what it was joined to, is in its place
+  }
 }
 
 Linked linked_of(const Session& session, const Outcome& outcome, SideId side) {

@@ -34,6 +34,7 @@ struct Look {
   std::int32_t sort_column = -1;    ///< of the table that is shown; -1: by id
   bool sort_down = true;
   std::string filter;               ///< of the table's rows
+  std::int32_t copy = 0;            ///< of the selected task, for moves between queues
   bool playing = false;             ///< requests go on decoding
   bool help = false;
   bool palette = false;             ///< commands by name
@@ -73,6 +74,10 @@ struct Choose {
 struct Select {
   Selection item;
   SideId side = SideId::a;
+};
+/// Which copy of the selected task a move to another queue is of.
+struct ChooseCopy {
+  std::int32_t copy;
 };
 struct ShowPanel {
   Panel panel;
@@ -142,10 +147,13 @@ struct ShowKept {
 };
 struct Undo {};
 struct Redo {};
-using Action = std::variant<Choose, Select, ShowPanel, ShowInsight, EditSide, SetColourBy, Isolate, Measure, SetTheme, ShowHelp, SortBy, Filter, Play, Decode, Zoom, Pan, FitAll, FitSelection, Export, ShowPalette, TypePalette, KeepView, ShowKept, Undo, Redo>;
+using Action = std::variant<Choose, Select, ChooseCopy, ShowPanel, ShowInsight, EditSide, SetColourBy, Isolate, Measure, SetTheme, ShowHelp, SortBy, Filter, Play, Decode, Zoom, Pan, FitAll, FitSelection, Export, ShowPalette, TypePalette, KeepView, ShowKept, Undo, Redo>;
 
 /// Throws Error (usage) where a Choose names something unknown; the session is unchanged then. `outcome` is what is on show.
 void perform(Session& session, const Action& action, const Outcome& outcome);
+
+/// A selected task of a plan that edits changed is selected in the changed plan, too, if it is still there. Call before `after` takes `before`'s place.
+void follow_selection(Session& session, const Outcome& before, const Outcome& after);
 
 /// Names of what can be exported, and their formats.
 const std::vector<std::pair<std::string, std::string>>& export_menu();

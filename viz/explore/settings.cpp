@@ -84,7 +84,7 @@ void set_heads(Settings& settings, const Change& change) {
 void edit(Side& side, const Change& change) {
   for (int k = 0; k < kEditKinds; ++k) {
     const auto kind = static_cast<EditKind>(k);
-    if (edit_name(kind) == change.name && change.value >= 0) return side.edits.push_back({kind, static_cast<std::int32_t>(change.value)});
+    if (edit_name(kind) == change.name && change.value >= 0) return side.edits.push_back({kind, static_cast<std::int32_t>(change.value), change.copy, change.queue});
   }
   throw core::usage_error(fmt::format("unknown edit '{}'", change.name));
 }

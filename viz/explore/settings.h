@@ -81,6 +81,7 @@ struct Change {
   SideId side = SideId::a;
   std::string name = {};  ///< of the strategy, option, device, field, … chosen
   double value = 0;
+  std::int32_t copy = 0, queue = 0;  ///< of an edit that moves a copy to a queue
 };
 /// Throws Error (usage) for an unknown name; numbers are clamped to their range.
 void apply(Settings& settings, const Change& change, const Given& given);

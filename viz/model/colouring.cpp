@@ -20,6 +20,7 @@ using scheduler::TaskId;
 constexpr Paint kCategories[] = {Paint::hbm, Paint::compute, Paint::latency, Paint::l2, Paint::tail};
 constexpr auto kCategoryCount = static_cast<std::int32_t>(std::size(kCategories));
 constexpr Paint kSeveral = Paint::step0;
+constexpr Paint kUnchanged = Paint::step1, kMoved = Paint::compute, kChanged = Paint::tail;
 
 Paint category(std::int32_t i) { return kCategories[i % kCategoryCount]; }
 /// The last one stands for all that come after.
@@ -107,6 +108,7 @@ std::vector<LegendEntry> main_legend(const Plan& plan, const sim::SimResult& res
     case ColourBy::depth: return depth_legend(node_depths(plan.forest));
     case ColourBy::node: return turns_legend("node", plan.forest.node_count());
     case ColourBy::request: return turns_legend("request", plan.forest.request_count());
+    case ColourBy::edits: return {{kUnchanged, "as planned"}, {kMoved, "moved"}, {kChanged, "changed"}};
   }
   return {};
 }
@@ -114,7 +116,7 @@ std::vector<LegendEntry> main_legend(const Plan& plan, const sim::SimResult& res
 }  // namespace
 
 std::string_view colour_by_name(ColourBy colour_by) {
-  static constexpr std::string_view kNames[kColourings] = {"queries", "bound", "kernel", "depth", "node", "request"};
+  static constexpr std::string_view kNames[kColourings] = {"queries", "bound", "kernel", "depth", "node", "request", "edits"};
   return kNames[static_cast<std::size_t>(colour_by)];
 }
 
@@ -136,8 +138,15 @@ std::vector<Paint> task_paints(const Plan& plan, const sim::SimResult& result, C
       case ColourBy::depth: paints.push_back(step_paint(deepest(plan, task, depths))); break;
       case ColourBy::node: paints.push_back(node_paint(plan, task)); break;
       case ColourBy::request: paints.push_back(request_paint(plan, task)); break;
+      case ColourBy::edits: paints.push_back(kUnchanged); break;
     }
   }
+  return paints;
+}
+
+std::vector<Paint> edit_paints(const TaskDiff& diff) {
+  std::vector<Paint> paints;
+  for (const TaskChange change : diff.change) paints.push_back(change == TaskChange::same ? kUnchanged : change == TaskChange::moved ? kMoved : kChanged);
   return paints;
 }
 

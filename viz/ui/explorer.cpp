@@ -64,6 +64,7 @@ void Explorer::take(std::shared_ptr<const Outcome> outcome) {
     ranked->ranking = outcome_->ranking;
     outcome = std::move(ranked);
   }
+  follow_selection(session_, *outcome_, *outcome);
   outcome_ = std::move(outcome);
 }
 

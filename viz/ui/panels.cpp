@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/text.h"
+#include "viz/explore/queue_edit.h"
 #include "viz/explore/view_parts.h"
 #include "viz/model/sharing.h"
 #include "viz/picture/drawing.h"
@@ -33,15 +34,40 @@ void move_plane(const PanelContext& c, const Widgets::Pointer& p, Plane plane, A
   if (p.double_clicked) c.act(FitAll{});
 }
 
+void edit(const PanelContext& c, EditKind kind, std::int32_t queue = 0) {
+  const auto task = static_cast<double>(c.session.selection.index);
+  c.act(Choose{{Knob::edit, c.session.selected_side, std::string(edit_name(kind)), task, c.session.look.copy, queue}, false});
+}
+
+/// Which worker runs which copy of a task.
+void queue_controls(const PanelContext& c, const scheduler::Plan& plan) {
+  const std::vector<std::int32_t> own = queues_of(plan, c.session.selection.index);
+  if (own.empty()) return;
+  const auto copy = std::min(static_cast<std::size_t>(c.session.look.copy), own.size() - 1);
+  std::vector<std::string> copies, queues;
+  for (std::size_t i = 0; i < own.size(); ++i) copies.push_back(fmt::format("{}, in queue {}", i, own[i]));
+  if (const auto picked = c.ui.combo("copy", copies, copy)) c.act(ChooseCopy{static_cast<std::int32_t>(*picked)});
+  const std::vector<std::int64_t> tokens = queue_tokens(plan);
+  queues.push_back(fmt::format("the emptiest: {}", emptiest_queue(plan)));
+  for (std::size_t q = 0; q < tokens.size(); ++q) queues.push_back(fmt::format("{}: {}, {}", q, core::counted(plan.queues[q].size(), "task"), core::counted(tokens[q], "token")));
+  if (const auto picked = c.ui.combo("to queue", queues, static_cast<std::size_t>(own[copy] + 1))) {
+    edit(c, EditKind::to_queue, *picked == 0 ? kEmptiestQueue : static_cast<std::int32_t>(*picked) - 1);
+  }
+}
+
 /// What can be done to a task.
-void edit_buttons(const PanelContext& c, Item item) {
-  constexpr const char* kLabels[kEditKinds] = {"Split", "Split requests", "Join", "First", "Last", "Taller", "Lower"};
+void edit_controls(const PanelContext& c) {
+  constexpr const char* kLabels[kEditKinds] = {"Split", "Split requests", "Join", "First", "Earlier", "Later", "Last", nullptr, "Taller", "Lower"};
   for (int k = 0; k < kEditKinds; ++k) {
     const auto kind = static_cast<EditKind>(k);
-    if (k != 0 && kind != EditKind::first) ImGui::SameLine(0, c.ui.px(5));
-    const std::string name(edit_name(kind));
-    if (c.ui.button(kLabels[k])) c.act(Choose{{Knob::edit, c.session.selected_side, name, static_cast<double>(item.index)}, false});
+    if (kind == EditKind::to_queue) continue;
+    const float width = ImGui::CalcTextSize(kLabels[k]).x + 2 * ImGui::GetStyle().FramePadding.x;
+    const float used = ImGui::GetItemRectMax().x + c.ui.px(4) + width - ImGui::GetWindowPos().x;
+    if (k != 0 && used <= c.ui.px(c.regions.facts.w - kPad)) ImGui::SameLine(0, c.ui.px(4));
+    if (c.ui.button(kLabels[k], !c.planning)) edit(c, kind);
   }
+  const scheduler::Plan& plan = *c.outcome.side(c.session.selected_side).plan;
+  if (!plan.queues.empty()) queue_controls(c, plan);
 }
 
 }  // namespace
@@ -155,7 +181,8 @@ void facts_panel(const PanelContext& c) {
     const auto counted = [](const auto& ids, const char* noun) { return core::counted(static_cast<std::int64_t>(ids.size()), noun); };
     ui.text(core::join({counted(linked.nodes, "node"), counted(linked.requests, "request"), counted(linked.tasks, "task"), counted(linked.merges, "merge")}, " · "),
             Paint::muted, 11);
-    if (item.kind == ItemKind::task && c.outcome.side(side).measurement == nullptr) edit_buttons(c, item);
+    if (const std::string changed = diff_text(c.outcome.side(side)); !changed.empty()) ui.text("by hand: " + changed, Paint::muted, 11);
+    if (item.kind == ItemKind::task && c.outcome.side(side).measurement == nullptr) edit_controls(c);
     ui.end_card();
     return;
   }
