@@ -47,6 +47,8 @@ void append(std::vector<Input>& inputs, const std::string& name, std::vector<tra
   }
 }
 
+}  // namespace
+
 traces::ReplayOptions replay_options(const InputOptions& options) {
   traces::ReplayOptions replay = options.replay;
   replay.seed = options.seed;
@@ -62,8 +64,6 @@ traces::ReplayOptions replay_options(const InputOptions& options) {
   }
   return replay;
 }
-
-}  // namespace
 
 std::vector<Input> load_inputs(const InputOptions& options) {
   if (options.page_size < 1 || options.page_size > (1 << 20)) {

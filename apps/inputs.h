@@ -36,6 +36,9 @@ struct Input {
 /// Error (bad input) for a forest without requests.
 std::vector<Input> load_inputs(const InputOptions& options);
 
+/// How traces are replayed. Throws Error (usage) for unknown names.
+traces::ReplayOptions replay_options(const InputOptions& options);
+
 struct HeadOptions {
   std::string heads;  ///< "32/8/128"; empty: the model's, or 32/8/128
   std::string model;  ///< "llama3-8b"

@@ -23,10 +23,7 @@ constexpr std::int32_t kRememberedRequests = 1000;
 
 using Index = std::int32_t;  ///< request of the trace, in arrival order
 
-struct Span {
-  std::int64_t begin = 0, end = 0;  ///< decode steps [begin, end)
-  std::int32_t instance = -1;
-};
+using Span = ReplaySpan;
 
 /// The earlier turn each request goes on from, -1 if none. A next turn holds all full blocks of the earlier prompt and
 /// is longer than that prompt and its answer; since ids name whole prefixes, the id of the last full block is enough to
@@ -307,7 +304,7 @@ void check_option(std::int64_t value, std::int64_t low, std::int64_t high, std::
 
 }  // namespace
 
-std::vector<PrefixForest> replay(const Trace& trace, const ReplayOptions& options) {
+ReplaySchedule schedule_replay(const Trace& trace, const ReplayOptions& options) {
   check_option(options.running, 1, 1 << 20, "running");
   check_option(options.sort_window, 0, std::int64_t{1} << 40, "sort window");
   check_option(options.instances, 1, 1024, "instances");
@@ -317,15 +314,35 @@ std::vector<PrefixForest> replay(const Trace& trace, const ReplayOptions& option
     throw core::bad_input(trace.name, fmt::format("at least {} requests, one a slot", options.running),
                           std::to_string(trace.requests.size()));
   }
-  const std::vector<Span> spans = Scheduler(trace, options).run();
-  const SteadyPart steady = steady_part(spans, options, trace.name);
+  ReplaySchedule schedule;
+  schedule.spans = Scheduler(trace, options).run();
+  const SteadyPart steady = steady_part(schedule.spans, options, trace.name);
+  schedule.begin = steady.begin;
+  schedule.end = steady.end;
+  return schedule;
+}
+
+namespace {
+
+std::string replay_name(const Trace& trace, const ReplayOptions& options) {
+  return fmt::format("{} {} c{}", trace.name, options.order == Order::arrival ? "arrival" : "prefix", options.running);
+}
+
+}  // namespace
+
+PrefixForest batch_at_step(const Trace& trace, const ReplaySchedule& schedule, const ReplayOptions& options, std::int64_t step) {
+  PrefixForest batch = batch_at(trace, schedule.spans, options.instance, schedule.begin + step);
+  batch.name = fmt::format("{} step {}", replay_name(trace, options), step);
+  return batch;
+}
+
+std::vector<PrefixForest> replay(const Trace& trace, const ReplayOptions& options) {
+  const ReplaySchedule schedule = schedule_replay(trace, options);
   std::vector<PrefixForest> batches;
   for (std::int32_t s = 0; s < options.samples; ++s) {
     // Middles of equal parts of the steady time.
-    const std::int64_t step = steady.begin + (steady.end - steady.begin) * (2 * s + 1) / (2 * options.samples);
-    batches.push_back(batch_at(trace, spans, options.instance, step));
-    batches.back().name = fmt::format("{} {} c{}#{}", trace.name,
-                                      options.order == Order::arrival ? "arrival" : "prefix", options.running, s);
+    batches.push_back(batch_at_step(trace, schedule, options, schedule.steps() * (2 * s + 1) / (2 * options.samples)));
+    batches.back().name = fmt::format("{}#{}", replay_name(trace, options), s);
   }
   return batches;
 }

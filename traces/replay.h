@@ -48,6 +48,22 @@ struct ReplayOptions {
   std::uint64_t seed = 1;
 };
 
+/// When a request of the trace ran, and where.
+struct ReplaySpan {
+  std::int64_t begin = 0, end = 0;  ///< decode steps [begin, end)
+  std::int32_t instance = -1;
+};
+/// A whole replay: who ran when, and the steps in which every slot of the sampled instance is taken and has been refilled once on average.
+struct ReplaySchedule {
+  std::vector<ReplaySpan> spans;  ///< of the trace's requests
+  std::int64_t begin = 0, end = 0;
+  std::int64_t steps() const { return end - begin; }
+};
+/// Throws as replay() does.
+ReplaySchedule schedule_replay(const Trace& trace, const ReplayOptions& options);
+/// The batch that runs in a step of the steady part, counted from its beginning; 0 <= step < schedule.steps().
+PrefixForest batch_at_step(const Trace& trace, const ReplaySchedule& schedule, const ReplayOptions& options, std::int64_t step);
+
 /// Snapshots of the running batch. Throws Error (usage) on options out of range, Error (bad input) when the trace is too short to
 /// fill the slots once.
 std::vector<PrefixForest> replay(const Trace& trace, const ReplayOptions& options);

@@ -73,6 +73,17 @@ TEST(Offscreen, DraggedSliderGivesANewSimulationThatUndoTakesBack) {
   EXPECT_EQ(window.explorer().outcome().side(SideId::a).us(), slower);
 }
 
+TEST(Offscreen, RunningBatchIsMadeSmallerAndTakenBack) {
+  Offscreen window(small_session(), {1280, 800, 1, Face::builtin});
+  window.settle();
+  ASSERT_TRUE(window.drag("running", 0.98, 0.4));
+  const std::size_t few = window.explorer().outcome().forest->request_count();
+  EXPECT_LT(few, 8U);
+  EXPECT_GT(few, 1U);
+  window.control_key('z');
+  EXPECT_EQ(window.explorer().outcome().forest->request_count(), 12U);
+}
+
 TEST(Offscreen, ComboChoosesAnotherStrategy) {
   Offscreen window(small_session(), small_window());
   window.settle();

@@ -55,6 +55,8 @@ bool read_setting(Session& session, const std::string& key, const std::string& v
   const auto set = [&](Knob knob, SideId side, const std::string& text, double number) { apply(session.settings, {knob, side, text, number}, session.given); };
   if (key == "sides") {
     set(Knob::compare, SideId::a, {}, read_number(value, name) - 1);
+  } else if (key == "running") {
+    set(Knob::running, SideId::a, {}, read_number(value, name));
   } else if (key == "decoded") {
     set(Knob::decode_step, SideId::a, {}, read_number(value, name));
   } else if (key == "snapshot") {
@@ -108,7 +110,7 @@ void read_one(Session& session, const std::string& key, const std::string& value
     session.selected_side = one_of<SideId>("side", value, kSidesLetters);
   } else if (!read_setting(session, key, value, name)) {
     throw core::usage_error(core::unknown_name("part of a view", key,
-                                               {"panel", "insight", "theme", "colour", "edited", "time", "range", "requests", "tokens", "select", "of", "sides", "decoded", "snapshot",
+                                               {"panel", "insight", "theme", "colour", "edited", "time", "range", "requests", "tokens", "select", "of", "sides", "running", "decoded", "snapshot",
                                                 "a.tile", "b.tile", "a.kernels", "b.kernels", "a.cost", "b.cost"}));
   }
 }
@@ -140,6 +142,7 @@ std::string look_text(const Session& session) {
   const Settings& settings = session.settings;
   if (!settings.compare) add("sides", "1");
   if (settings.snapshot > 0) add("snapshot", std::to_string(settings.snapshot));
+  if (settings.running > 0) add("running", std::to_string(settings.running));
   if (settings.decode_step > 0) add("decoded", std::to_string(settings.decode_step));
   for (const SideId id : kSides) {
     const Side& side = settings.side(id);

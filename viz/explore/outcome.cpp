@@ -9,64 +9,14 @@
 
 #include "core/error.h"
 #include "core/text.h"
-#include "traces/families.h"
+#include "viz/explore/batch.h"
 #include "viz/model/axis.h"
 #include "viz/model/time_split.h"
 
 namespace espalier::viz {
 namespace {
 
-using traces::NodeId;
 using traces::PrefixForest;
-using traces::RequestId;
-
-/// The batch some tokens later: every request's own node is longer by as many; one that ended where others go on or end gets a node of
-/// its own for them.
-PrefixForest decoded(const PrefixForest& forest, std::int32_t steps) {
-  traces::ForestSource source;
-  source.name = forest.name;
-  source.page_size = forest.pages.page_size;
-  for (std::size_t i = 0; i < forest.node_count(); ++i) {
-    source.parent.push_back(forest.is_root(NodeId(i)) ? -1 : forest.parent[NodeId(i)].value);
-    source.tokens.push_back(forest.tokens[NodeId(i)]);
-  }
-  for (std::size_t i = 0; i < forest.request_count(); ++i) {
-    const RequestId r(i);
-    const NodeId end = forest.leaf[r];
-    if (forest.readers(end) == 1) {
-      source.tokens[end.index()] = std::min(traces::kMaxNodeTokens, forest.tokens[end] + steps);
-      source.leaf.push_back(end.value);
-    } else {
-      source.parent.push_back(end.value);
-      source.tokens.push_back(steps);
-      source.leaf.push_back(static_cast<std::int64_t>(source.parent.size()) - 1);
-    }
-    source.request_label.push_back(forest.request_label[r]);
-    source.batch_position.push_back(forest.batch_position[r]);
-  }
-  return traces::make_forest(source);
-}
-
-std::string family_spec(const Settings& settings) {
-  std::vector<std::string> parts;
-  for (const auto& [name, value] : settings.family_options) parts.push_back(fmt::format("{}={}", name, value));
-  return parts.empty() ? settings.family : settings.family + ":" + core::join(parts, ",");
-}
-
-std::shared_ptr<const PrefixForest> batch_of(const Settings& settings, const Given& given) {
-  std::shared_ptr<const PrefixForest> forest;
-  if (!settings.family.empty()) {
-    PrefixForest made = traces::generate_family(family_spec(settings), settings.seed);
-    made.name = family_spec(settings);
-    forest = std::make_shared<const PrefixForest>(std::move(made));
-  } else {
-    if (given.forests.empty()) throw core::usage_error("no batch: choose a family or open a file");
-    forest = given.forests[std::min(given.forests.size() - 1, static_cast<std::size_t>(settings.snapshot))];
-  }
-  if (forest->request_count() == 0) throw core::bad_input(forest->name, "at least one request", "none");
-  if (settings.decode_step == 0) return forest;
-  return std::make_shared<const PrefixForest>(decoded(*forest, settings.decode_step));
-}
 
 std::vector<std::string> kernels_of_tile(std::int32_t tile) {
   std::vector<std::string> names;
@@ -239,7 +189,16 @@ Outcome compute(const Settings& settings, const Given& given) {
   try {
     traces::check_heads(settings.heads, "heads");
     const bool own = settings.given_plan && given.plan != nullptr;
-    out.forest = own ? std::make_shared<const PrefixForest>(given.plan->forest) : batch_of(settings, given);
+    Batch batch;
+    if (own) {
+      batch.forest = std::make_shared<const PrefixForest>(given.plan->forest);
+      batch.most_running = static_cast<std::int32_t>(given.plan->forest.request_count());
+    } else {
+      batch = batch_of(settings, given);
+    }
+    out.forest = batch.forest;
+    out.most_running = batch.most_running;
+    out.steps = batch.steps;
     out.forest_index = index_forest(*out.forest, settings.heads.kv_bytes_per_token());
     out.sides[0] = compute_side(settings, SideId::a, *out.forest, given);
     if (settings.compare) {

@@ -62,6 +62,8 @@ struct Outcome {
   Settings settings;                                   ///< that it is of
   std::string problem;                                 ///< why there isn't even a batch; one sentence
   std::shared_ptr<const traces::PrefixForest> forest;
+  std::int32_t most_running = 0;                       ///< requests that the batch could have
+  std::int64_t steps = 0;                              ///< of the trace that it is a step of; 0: none
   ForestIndex forest_index;
   std::array<SideOutcome, 2> sides;                    ///< the second is empty without comparison
   std::vector<RankedStrategy> ranking;                 ///< in the strategies' order; only after add_ranking()

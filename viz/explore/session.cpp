@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "viz/explore/batch.h"
+
 namespace espalier::viz {
 void show_panel(Look& look, Panel panel) {
   if (look.panel != panel) {
@@ -68,7 +70,7 @@ void forget_places(Session& session) {
 }
 
 bool same_batch(const Settings& a, const Settings& b) {
-  return a.family == b.family && a.family_options == b.family_options && a.seed == b.seed && a.snapshot == b.snapshot;
+  return a.family == b.family && a.family_options == b.family_options && a.seed == b.seed && a.snapshot == b.snapshot && a.running == b.running;
 }
 
 /// Whether nothing but the edits of a side differs: tasks of its plan can be found again.
@@ -189,6 +191,8 @@ struct Performer {
   void take(Settings next) const {
     if (!same_batch(next, session.settings)) {
       forget_places(session);
+    } else if (next.decode_step != session.settings.decode_step && replays_trace(next, session.given)) {
+      session.selection = {};  // others run then
     } else if (session.selection.kind == ItemKind::merge || (session.selection.kind == ItemKind::task && !differ_by_edits(next, session.settings, session.selected_side))) {
       session.selection = {};
     }

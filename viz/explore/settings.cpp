@@ -9,12 +9,13 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "traces/families.h"
+#include "viz/explore/batch.h"
 
 namespace espalier::viz {
 namespace {
 
-constexpr std::size_t kMostSteps = 200;
-constexpr std::int32_t kMostDecoded = 4096;
+constexpr std::size_t kMostUndone = 200;
+constexpr std::int32_t kMostDecoded = 4096, kMostSteps = 1 << 30, kMostRunning = 1 << 20;
 
 const traces::Family& family_of(const std::string& name) {
   std::vector<std::string> names;
@@ -168,8 +169,12 @@ void apply(Settings& settings, const Change& change, const Given& given) {
       settings.given_plan = false;
       break;
     }
+    case Knob::running:
+      settings.running = static_cast<std::int32_t>(std::clamp(change.value, 0.0, double{kMostRunning}));
+      settings.given_plan = false;
+      break;
     case Knob::decode_step:
-      settings.decode_step = static_cast<std::int32_t>(std::clamp(change.value, 0.0, double{kMostDecoded}));
+      settings.decode_step = static_cast<std::int32_t>(std::clamp(change.value, 0.0, static_cast<double>(replays_trace(settings, given) ? kMostSteps : kMostDecoded)));
       settings.given_plan = false;
       break;
     case Knob::model: choose_model(settings, change.name), settings.given_plan = false; break;
@@ -255,7 +260,7 @@ void History::remember(const Settings& before, const Change& change, bool held) 
   last_ = change;
   if (same) return;
   past_.push_back(before);
-  if (past_.size() > kMostSteps) past_.erase(past_.begin());
+  if (past_.size() > kMostUndone) past_.erase(past_.begin());
   future_.clear();
 }
 

@@ -13,6 +13,7 @@
 #include "scheduler/timeline.h"
 #include "traces/head_config.h"
 #include "traces/prefix_forest.h"
+#include "traces/replay.h"
 #include "viz/explore/plan_edit.h"
 
 namespace espalier::viz {
@@ -40,6 +41,9 @@ struct Side {
 /// What a command line or a dropped file brought along; the rest of the settings says which of it is used.
 struct Given {
   std::vector<std::shared_ptr<const traces::PrefixForest>> forests;
+  std::shared_ptr<const traces::Trace> trace;          ///< in place of forests: whose running batch is shown, step by step
+  traces::ReplayOptions replay;                        ///< of that trace
+  std::int32_t page_size = 1;                          ///< of its batches
   std::vector<costmodel::DeviceSpec> devices;          ///< from files
   std::string source;                                  ///< arguments that name the forests or the plan on a command line
   std::shared_ptr<const scheduler::Plan> plan;         ///< of the first forest: shown by side A as it is
@@ -51,7 +55,8 @@ struct Settings {
   Numbers family_options = {};      ///< that differ from its defaults
   std::uint64_t seed = 1;
   std::int32_t snapshot = 0;        ///< of Given::forests
-  std::int32_t decode_step = 0;     ///< tokens that every request has decoded since
+  std::int32_t running = 0;         ///< requests of the batch, evenly taken, or slots of a trace's replay; 0: as given
+  std::int32_t decode_step = 0;     ///< tokens that every request has decoded since; of a trace: the step, in which others may run
   std::string model = {};           ///< whose heads these are; empty: none in particular
   traces::HeadConfig heads = {};
   bool given_plan = false;          ///< side A shows Given::plan
@@ -70,7 +75,7 @@ Settings bundled_settings();
 
 /// What one control sets.
 enum class Knob : std::uint8_t {
-  family, family_option, snapshot, decode_step, seed,                                      // the batch
+  family, family_option, snapshot, running, decode_step, seed,                             // the batch
   model, q_heads, kv_heads, kv_dtype,                                                      // the heads
   strategy, option, cost_model, device, device_field, device_reset, query_tile, kernels,  // a side
   edit, edit_reset,                                                                        // its plan: `name` of the edit, task

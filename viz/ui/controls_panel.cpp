@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "traces/families.h"
+#include "viz/explore/batch.h"
 #include "viz/ui/panels.h"
 
 namespace espalier::viz {
@@ -100,7 +101,8 @@ void device_controls(const PanelContext& c, const Side& side) {
 void batch_controls(const PanelContext& c) {
   const Settings& settings = c.session.settings;
   Names names;
-  if (!c.session.given.forests.empty()) names.emplace_back("from file");
+  const bool trace = replays_trace(settings, c.session.given);
+  if (!c.session.given.forests.empty() || c.session.given.trace != nullptr) names.emplace_back("from file");
   for (const traces::Family& family : traces::families()) names.emplace_back(family.name);
   const std::string current = settings.family.empty() ? "from file" : settings.family;
   if (const auto picked = c.ui.combo("batch", names, place_of(names, current))) c.change(Knob::family, names[*picked] == "from file" ? "" : names[*picked]);
@@ -117,9 +119,15 @@ void batch_controls(const PanelContext& c) {
   }
   const auto snapshots = static_cast<double>(c.session.given.forests.size());
   if (settings.family.empty() && snapshots > 1) number(c, "snapshot", settings.snapshot, {0, snapshots - 1, true, false, "%.0f"}, Knob::snapshot);
+  // As many as there are is "as given", but for a trace, whose slots may be more.
+  const double most = std::max(1, c.outcome.most_running);
+  double running = settings.running > 0 ? settings.running : trace ? c.session.given.replay.running : most;
+  if (c.ui.slider("running", running, {1, most, true, most > 200, "%.0f"})) c.change(Knob::running, "", !trace && running >= most ? 0 : running);
   double step = settings.decode_step;
   if (c.ui.button(c.session.look.playing ? "Stop" : "Decode on")) c.act(Play{!c.session.look.playing});
-  if (c.ui.slider("decoded", step, {0, 1024, true, false, "+%.0f tokens"})) c.change(Knob::decode_step, "", step);
+  const double last = std::max(1.0, static_cast<double>(c.outcome.steps) - 1);
+  const Widgets::Range steps = trace ? Widgets::Range{0, last, true, false, "%.0f"} : Widgets::Range{0, 1024, true, false, "+%.0f tokens"};
+  if (c.ui.slider(trace ? "step" : "decoded", step, steps)) c.change(Knob::decode_step, "", step);
 }
 
 void head_controls(const PanelContext& c) {
