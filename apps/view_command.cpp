@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
+#include "viz/explore/regions.h"
 #ifdef ESPALIER_HAS_EXPLORER
 #include "viz/ui/offscreen.h"
 #ifdef ESPALIER_HAS_WINDOW
@@ -26,8 +27,11 @@ using viz::Session;
 /// Part 0 or 1 of "1280x800".
 std::int32_t pixels(const std::string& size, std::size_t part) {
   const std::vector<std::string> parts = core::split(size, 'x');
+  constexpr std::int64_t kLeast[] = {static_cast<std::int64_t>(viz::kLeastWindow.width), static_cast<std::int64_t>(viz::kLeastWindow.height)}, kMost = 8192;
   const std::int64_t value = parts.size() == 2 ? core::parse_integer(parts[part]).value_or(0) : 0;
-  if (value < 240 || value > 8192) throw core::usage_error(fmt::format("--size: expected WIDTHxHEIGHT of 240 to 8192 pixels each, got '{}'", size));
+  if (value < kLeast[part] || value > kMost) {
+    throw core::usage_error(fmt::format("--size: expected WIDTHxHEIGHT of {}x{} to {}x{} pixels, below which the cards have no room, got '{}'", kLeast[0], kLeast[1], kMost, kMost, size));
+  }
   return static_cast<std::int32_t>(value);
 }
 

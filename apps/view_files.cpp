@@ -38,12 +38,14 @@ void open_measurement(Session& session, const std::string& text, const std::stri
   }
   measurement->timeline.plan_hash = session.given.plan->hash;
   session.given.measurement = std::move(measurement);
+  session.given.measured_source = file;
   session.settings.measured = session.settings.given_plan = session.settings.compare = true;
 }
 
 /// A plan, a block table, or forests: whatever the file says it is. A measurement joins the plan that is there.
 void open_in_view(Session& session, const std::string& file, std::optional<std::int64_t> snapshot) {
   const std::string text = core::read_file(file);
+  const auto readable = [&](const char* option) { return file == "-" ? std::string() : fmt::format("{} {}", option, core::shell_quoted(file)); };
   if (begins_with_schema(text, "\"measurement/")) return open_measurement(session, text, file);
   if (begins_with_schema(text, "\"plan/")) {
     scheduler::Plan plan = scheduler::read_plan(text, file);
@@ -58,12 +60,14 @@ void open_in_view(Session& session, const std::string& file, std::optional<std::
     session.given.plan = std::make_shared<const scheduler::Plan>(std::move(plan));
   } else if (begins_with_schema(text, "\"block_table/")) {
     give_forest(session.given, traces::read_block_table(text, file));
+    session.given.plan_source = readable("--block-table");
   } else {
     for (traces::PrefixForest& forest : traces::read_forests(text, file, snapshot)) give_forest(session.given, std::move(forest));
+    session.given.plan_source = readable("--forest");
     if (session.given.forests.empty()) throw core::bad_input(file, "at least one forest", "none");
   }
   session.settings.family.clear();
-  session.given.source = core::shell_quoted(file);
+  session.given.source = file == "-" ? "" : core::shell_quoted(file);
 }
 
 bool is_measurement(const std::string& file) { return begins_with_schema(core::read_file(file), "\"measurement/"); }

@@ -83,7 +83,7 @@ void choose_batch(Session& session, const ViewCommand& command) {
   if (!names_inputs(command.inputs)) return;
   if (names_one_family(command.inputs)) return choose_family(session.settings, command.inputs.families.front(), command.inputs.seed);
   session.settings.family.clear();
-  session.given.source = source_of(command.inputs);
+  session.given.source = session.given.plan_source = source_of(command.inputs);
   if (names_one_trace(command.inputs)) {
     const std::string& file = command.inputs.traces.front();
     session.given.trace = std::make_shared<const traces::Trace>(traces::read_mooncake(core::read_file(file), file));
@@ -98,22 +98,26 @@ void choose_batch(Session& session, const ViewCommand& command) {
   }
 }
 
-/// A device of the catalog with what was changed of it; of a file as it is; "host" is measured now.
+/// A device of the catalog, of a file, or "host", which is measured now unless it was before; and what was changed of it.
 void choose_device(viz::Side& side, viz::Given& given, const std::string& spec) {
   constexpr std::int32_t kRepeats = 5;
-  costmodel::DeviceSpec device = spec == "host" ? calibrate_host(kRepeats).device : costmodel::find_device(spec);
   const std::string base = spec.substr(0, spec.find(':'));
+  const auto measured = std::find_if(given.devices.begin(), given.devices.end(), [&](const auto& d) { return spec == "host" && given.device_specs[d.name] == spec; });
   side.device_fields.clear();
-  for (const costmodel::DeviceSpec& known : costmodel::device_catalog()) {
-    if (known.name != base) continue;
-    side.device = base;
-    for (const costmodel::DeviceField& field : costmodel::device_fields()) {
-      if (device.*field.member != known.*field.member) side.device_fields[std::string(field.name)] = device.*field.member;
-    }
+  if (measured != given.devices.end()) {
+    side.device = measured->name;
     return;
   }
-  side.device = device.name;
-  given.devices.push_back(std::move(device));
+  const costmodel::DeviceSpec whole = spec == "host" ? calibrate_host(kRepeats).device : costmodel::find_device(spec);
+  const costmodel::DeviceSpec plain = spec == "host" ? whole : costmodel::find_device(base);
+  side.device = plain.name;
+  for (const costmodel::DeviceField& field : costmodel::device_fields()) {
+    if (whole.*field.member != plain.*field.member) side.device_fields[std::string(field.name)] = whole.*field.member;
+  }
+  const auto& catalog = costmodel::device_catalog();
+  if (std::any_of(catalog.begin(), catalog.end(), [&](const auto& known) { return known.name == base; })) return;
+  given.devices.push_back(plain);
+  given.device_specs[plain.name] = base;
 }
 
 }  // namespace
@@ -147,11 +151,43 @@ std::size_t place_among(const char* kind, const std::string& name, const std::ve
   return static_cast<std::size_t>(at - names.begin());
 }
 
-Session session_of(const ViewCommand& command) {
+namespace {
+
+/// What is selected must be there.
+void check_selection(const Session& session, const std::string& option) {
+  if (session.selection.kind == viz::ItemKind::none) return;
+  const viz::Outcome outcome = viz::compute(session.settings, session.given);
+  if (!outcome.problem.empty()) return;  // says enough
+  const viz::SideOutcome& side = outcome.side(session.selected_side);
+  const scheduler::Plan* plan = side.shown() ? side.plan.get() : side.faulty.get();
+  const bool of_plan = session.selection.kind == viz::ItemKind::task || session.selection.kind == viz::ItemKind::merge;
+  const std::string text = fmt::format("{}:{}", viz::item_kind_name(session.selection.kind), session.selection.index);
+  if (of_plan && plan == nullptr) throw core::usage_error(fmt::format("{}: {} isn't there: {}", option, text, side.refusal.empty() ? "side B isn't shown" : side.refusal));
+  std::size_t count = 0;
+  switch (session.selection.kind) {
+    case viz::ItemKind::none: return;
+    case viz::ItemKind::node: count = outcome.forest->node_count(); break;
+    case viz::ItemKind::request: count = outcome.forest->request_count(); break;
+    case viz::ItemKind::task: count = plan->tasks.size(); break;
+    case viz::ItemKind::merge: count = plan->steps.size(); break;
+  }
+  if (static_cast<std::size_t>(session.selection.index) < count) return;
+  const std::string whose = of_plan ? fmt::format("the plan of {}", side.title) : "the batch";
+  throw core::usage_error(fmt::format("{}: {} has {}, counted from 0, so there is no {}", option, whose,
+                                      core::counted(static_cast<std::int64_t>(count), std::string(viz::item_kind_name(session.selection.kind))), text));
+}
+
+}  // namespace
+
+Session session_of(const ViewCommand& command, const viz::Given* known) {
   Session session;
+  if (known != nullptr) {
+    session.given.devices = known->devices;
+    session.given.device_specs = known->device_specs;
+  }
   choose_batch(session, command);
   if (!command.heads.heads.empty() || !command.heads.model.empty() || !command.heads.dtype.empty()) {
-    if (session.settings.given_plan) throw core::usage_error("a plan has its own heads: leave out --heads, --model and --dtype");
+    if (session.settings.given_plan && command.strategy.empty()) throw core::usage_error("a plan has its own heads: leave out --heads, --model and --dtype, or give --strategy to plan its batch anew");
     HeadOptions heads = command.heads;
     if (heads.heads.empty() && heads.model.empty()) heads.heads = traces::heads_text(session.settings.heads);
     const HeadChoice choice = choose_heads(heads);
@@ -170,7 +206,7 @@ Session session_of(const ViewCommand& command) {
   if (!command.insight.empty()) session.look.insight = static_cast<viz::Insight>(place_among("insight", command.insight, {"why", "helps", "roofline", "fit"}));
   if (!command.select.empty()) session.selection = viz::read_item(command.select, "--select");
   if (!command.look.empty()) viz::read_look(session, command.look, "--look");
-  if (!command.file.empty() && !command.measured.empty()) session.given.source += fmt::format(" --measured {}", core::shell_quoted(command.measured));
+  check_selection(session, command.select.empty() ? "--look" : "--select");
   session.settings.rank = session.look.panel == viz::Panel::strategies;
   return session;
 }

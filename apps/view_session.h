@@ -6,8 +6,8 @@
 
 namespace espalier::apps {
 
-/// Reads what is named. Throws Error with a sentence.
-viz::Session session_of(const ViewCommand& command);
+/// Reads what is named; devices that are `known` by the same name aren't measured again. Throws Error with a sentence.
+viz::Session session_of(const ViewCommand& command, const viz::Given* known = nullptr);
 /// Sides as named, or as a plan that was opened has them.
 void choose_sides(viz::Session& session, const ViewCommand& command);
 

@@ -49,12 +49,12 @@ double likeness(const Image& a, const Image& b) {
 
 TEST_F(View, RendersTheSameBytesTwice) {
   for (const char* name : {"a.png", "b.png"}) {
-    const Result r = run(fmt::format("view --family tot --select node:3 --size 1000x640 --render {}", name));
+    const Result r = run(fmt::format("view --family tot --select node:3 --size 1100x700 --render {}", name));
     ASSERT_EQ(r.code, 0) << r.err;
   }
   EXPECT_EQ(read("a.png"), read("b.png"));
-  EXPECT_EQ(picture("a.png").width, 1000);
-  EXPECT_EQ(picture("a.png").height, 640);
+  EXPECT_EQ(picture("a.png").width, 1100);
+  EXPECT_EQ(picture("a.png").height, 700);
 }
 
 TEST_F(View, OpensWhatThePlanCommandWrites) {
@@ -120,7 +120,7 @@ TEST_F(View, ComparesAMeasuredRunWithItsForecast) {
 TEST_F(View, SaysWhatIsWrongInOneSentence) {
   write("wrong.json", "{\"schema\": \"plan/9\"}");
   write("empty.jsonl", "");
-  for (const char* call : {"wrong.json", "empty.jsonl", "missing.json", "--select leaf:1", "--theme grey", "--size 12x", "--strategy a,b,c", "--strategy codex"}) {
+  for (const char* call : {"wrong.json", "empty.jsonl", "missing.json", "--select leaf:1", "--theme grey", "--size 12x", "--size 1099x700", "--size 1100x640", "--select task:99999", "--select node:68", "--look select=merge:7777,of=b", "--look a.edits=fold:3", "--look a.edits=to-queue:3", "--look find", "--strategy a,b,c", "--strategy codex"}) {
     const Result r = run(fmt::format("view --render x.png {}", call));
     EXPECT_EQ(r.code, 2) << call << r.err;
     EXPECT_EQ(lines(r.err), 1) << r.err;

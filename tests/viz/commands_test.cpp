@@ -7,6 +7,7 @@
 #include "core/json.h"
 #include "core/rng.h"
 #include "viz/explore/commands.h"
+#include "viz/explore/copied_command.h"
 #include "viz/explore/look_text.h"
 #include "viz/explore/sorted_table.h"
 #include "viz/explore/views.h"
@@ -68,11 +69,14 @@ TEST(LookText, ReadsBackWhatItSays) {
     Session session = small_session();
     Look& look = session.look;
     show_panel(look, static_cast<Panel>(rng.integer(0, 4)));
+    if (look.panel != Panel::timeline && rng.chance(0.5)) look.sort_column = 2;
+    if (look.panel != Panel::timeline && rng.chance(0.5)) look.filter = "kv>4096, 100 %25=, kind=attend";
+    if (rng.chance(0.3)) look.isolated = Paint::merge;
     look.insight = static_cast<Insight>(rng.integer(0, 3));
     look.theme = static_cast<Theme>(rng.integer(0, 1));
     look.colour_by = static_cast<ColourBy>(rng.integer(0, kColourings - 1));
     look.edited = static_cast<SideId>(rng.integer(0, 1));
-    if (rng.chance(0.5)) look.time = {0.125, 0.5};
+    if (rng.chance(0.5)) look.time = {rng.uniform() * 0.5, 0.5 + rng.uniform() * 0.5};
     if (rng.chance(0.5)) look.range = Span1{0.25, 0.75};
     if (rng.chance(0.5)) look.forest_requests = {0.5, 0.625};
     if (rng.chance(0.5)) look.forest_tokens = {0, 0.0625};
@@ -83,6 +87,8 @@ TEST(LookText, ReadsBackWhatItSays) {
     if (rng.chance(0.5)) session.settings.b.query_tile = 16;
     if (rng.chance(0.5)) session.settings.a.kernels = scheduler::KernelSet::published;
     if (rng.chance(0.5)) session.settings.b.cost_model = "linear";
+    if (rng.chance(0.3)) session.settings.running = 7;
+    if (rng.chance(0.3)) session.settings.a.edits = {{EditKind::split_tokens, 3}, {EditKind::to_queue, 2, 5, kEmptiestQueue}, {EditKind::earlier, 0}};
     Session back = small_session();
     const std::string text = look_text(session);
     if (!text.empty()) read_look(back, text, "--look");
@@ -94,7 +100,7 @@ TEST(LookText, ReadsBackWhatItSays) {
 }
 
 TEST(LookText, RefusesWhatMeansNothing) {
-  for (const char* text : {"panel=map", "time=1:0", "time=0:2", "time=a:b", "select=leaf:1", "select=task:-1", "colour", "zoom=2", "a.tile=x", "a.tile=999", "c.tile=16", "a.cost=magic", "sides=two", ""}) {
+  for (const char* text : {"panel=map", "time=1:0", "time=0:2", "time=a:b", "select=leaf:1", "select=task:-1", "colour", "zoom=2", "a.tile=x", "a.tile=999", "c.tile=16", "a.cost=magic", "sides=two", "a.edits=fold:3", "a.edits=split:3:1", "a.edits=to-queue:3", "a.edits=split", "sort=2", "sort=x:up", "only=99", "b.strategy=magic", ""}) {
     Session session = small_session();
     EXPECT_THROW(read_look(session, text, "--look"), core::Error) << text;
   }
@@ -105,7 +111,7 @@ TEST(LookText, CommandNamesBothSides) {
   const Outcome none;
   perform(session, Choose{{Knob::device, SideId::b, "l40s", 0}, false}, none);
   perform(session, Select{{ItemKind::node, 3}, SideId::a}, none);
-  EXPECT_EQ(view_command_of(session),
+  EXPECT_EQ(view_command_of(session).text,
             "espalier view --family few_shot:blocks=3,questions=4,root=400 --seed 1 --model llama3-8b --strategy espalier,flash_decoding --device h100-sxm --device l40s "
             "--look select=node:3");
 }

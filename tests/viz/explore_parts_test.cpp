@@ -1,9 +1,12 @@
 // Tables in order, expressions that pick rows, and where cards stand.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "viz/explore/regions.h"
 #include "viz/explore/row_filter.h"
 #include "viz/explore/sorted_table.h"
+#include "viz/explore/view_parts.h"
+#include "viz/scene/svg.h"
 
 namespace espalier::viz {
 namespace {
@@ -37,9 +40,29 @@ TEST(RowFilter, ComparesNumbersAndFindsWords) {
   EXPECT_EQ(sort_table(data, 2, true, "kind=attend").order, (std::vector<std::int32_t>{1, 0}));
 }
 
+TEST(Regions, OfSmallerWindowsAreThoseOfTheLeast) {
+  EXPECT_EQ(regions_of({400, 300}).insight.x, regions_of(kLeastWindow).insight.x);
+  EXPECT_EQ(regions_of({400, 300}).wide.h, regions_of(kLeastWindow).wide.h);
+}
+
+TEST(Figures, SayDifferencesInTheRightUnits) {
+  Settings settings;
+  const Outcome outcome = compute(settings, {});
+  const std::string text = dump(summary_view(outcome, {900, 70}));
+  EXPECT_NE(text.find(" points"), std::string::npos) << text;
+  EXPECT_EQ(text.find("+-"), std::string::npos);
+  const double ratio = outcome.side(SideId::b).us() / outcome.side(SideId::a).us();
+  EXPECT_NE(text.find(fmt::format("{:.2f}×", ratio)), std::string::npos) << "as the verdict has it: " << verdict_of(outcome).front();
+  EXPECT_NE(verdict_of(outcome).front().find(fmt::format("{:.2f}×", ratio)), std::string::npos);
+  EXPECT_NE(text.find(fmt::format("Copies of {} tasks", outcome.side(SideId::a).plan->tasks.size())), std::string::npos);
+  EXPECT_EQ(signed_text(-13.24, 1), "−13.2");
+  EXPECT_EQ(signed_text(2, 0), "+2");
+  EXPECT_EQ(readable("memory latency -10 %"), "memory latency −10 %");
+}
+
 TEST(Regions, NeverOverlapAndStayInside) {
-  for (double w = 960; w < 3000; w += 170) {
-    for (double h = 600; h < 2000; h += 130) {
+  for (double w = kLeastWindow.width; w < 3000; w += 170) {
+    for (double h = kLeastWindow.height; h < 2000; h += 130) {
       const Regions r = regions_of({w, h});
       const Area all[] = {r.header, r.controls, r.summary, r.forest, r.cover, r.wide, r.facts, r.insight};
       for (const Area& a : all) {

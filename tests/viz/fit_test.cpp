@@ -39,7 +39,7 @@ TEST(Fit, EveryTaskAndMergeIsAPoint) {
   const std::vector<FitPoint> points = fit_points(outcome);
   EXPECT_EQ(points.size(), session.given.plan->tasks.size() + session.given.plan->steps.size());
   for (const FitPoint& p : points) EXPECT_NEAR(p.error(), -0.2, 1e-9);
-  EXPECT_EQ(verdict_of(outcome).front().substr(verdict_of(outcome).front().find(':')), ": -20.0 %.");
+  EXPECT_EQ(verdict_of(outcome).front().substr(verdict_of(outcome).front().find(':')), ": −20.0 %.");
 }
 
 TEST(Fit, PointsAreWhereTheirTimesSay) {

@@ -5,8 +5,9 @@
 
 #include "core/text.h"
 #include "small_session.h"
-#include "viz/explore/look_text.h"
+#include "viz/explore/copied_command.h"
 #include "viz/explore/queue_edit.h"
+#include "viz/explore/regions.h"
 #include "viz/ui/offscreen.h"
 
 namespace espalier::viz {
@@ -243,6 +244,36 @@ TEST(Offscreen, ShowsProblemsInsteadOfStopping) {
   EXPECT_EQ(window.picture().height, 700);
 }
 
+/// Whether all cards have room of their own in a window, and all that is noted in the header stays apart.
+void expect_apart(const OffscreenOptions& options) {
+  Offscreen window(small_session(), options);
+  window.settle();
+  std::vector<std::pair<std::string, Area>> areas;
+  const double s = options.scale;
+  for (const auto& [name, area] : window.explorer().placements()) {
+    if (name.starts_with("card ")) areas.emplace_back(name, Area{area.x * s, area.y * s, area.w * s, area.h * s});
+  }
+  for (const char* name : {"One side", "Swap", "Undo", "Redo", "Light", "?", "Views", "Export"}) areas.emplace_back(name, window.explorer().placements().find(name)->second);
+  ASSERT_EQ(areas.size(), 7U + 8U);
+  for (std::size_t i = 0; i < areas.size(); ++i) {
+    const auto& [name, a] = areas[i];
+    EXPECT_GE(a.x, 0) << name;
+    EXPECT_LE(a.x + a.w, options.width * s) << name;
+    EXPECT_LE(a.y + a.h, options.height * s) << name;
+    for (std::size_t j = 0; j < i; ++j) {
+      const Area& b = areas[j].second;
+      EXPECT_TRUE(a.x + a.w <= b.x || b.x + b.w <= a.x || a.y + a.h <= b.y || b.y + b.h <= a.y) << name << " and " << areas[j].first;
+    }
+  }
+}
+
+TEST(Offscreen, NothingOverlapsInTheLeastWindow) {
+  const auto width = static_cast<std::int32_t>(kLeastWindow.width), height = static_cast<std::int32_t>(kLeastWindow.height);
+  expect_apart({width, height, 1, Face::builtin});
+  expect_apart({width, height, 1.5, Face::best});
+  expect_apart({1920, 1080, 1, Face::best});
+}
+
 TEST(Offscreen, ScaleDoublesThePicture) {
   OffscreenOptions options = small_window();
   options.scale = 2;
@@ -317,6 +348,16 @@ TEST(Offscreen, ARowOfStrategiesIsTried) {
   EXPECT_FALSE(window.explorer().session().settings.rank);
 }
 
+TEST(Offscreen, SaysWhyACommandCannotBeCopied) {
+  Session session = small_session();
+  session.settings.decode_step = 4;
+  Offscreen window(std::move(session), small_window());
+  window.settle();
+  ASSERT_TRUE(window.click("Export"));
+  ASSERT_TRUE(window.click("Export/Copy the command"));
+  EXPECT_NE(window.explorer().message().find("can't make this plan"), std::string::npos) << window.explorer().message();
+}
+
 TEST(Offscreen, ViewsAreKeptAndCopied) {
   Offscreen window(small_session(), small_window());
   window.settle();
@@ -327,7 +368,7 @@ TEST(Offscreen, ViewsAreKeptAndCopied) {
   EXPECT_EQ(window.explorer().session().settings.a.strategy, "espalier");
   ASSERT_TRUE(window.click("Views"));
   ASSERT_TRUE(window.click("Views/Copy its command"));
-  EXPECT_EQ(window.clipboard(), view_command_of(window.explorer().session()));
+  EXPECT_EQ(window.clipboard(), view_command_of(window.explorer().session()).text);
   window.explorer().perform(Select{{ItemKind::task, 0}, SideId::a});
   window.settle();
   ASSERT_TRUE(window.click("Copy as JSON"));

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "traces/families.h"
+#include "viz/explore/copied_command.h"
 #include "viz/explore/views.h"
 #include "viz/model/time_split.h"
 #include "viz/scene/svg.h"
@@ -64,7 +65,7 @@ TEST(Settings, CommandMakesTheSamePlan) {
   Settings settings = small_settings();
   apply(settings, {Knob::device_field, SideId::a, "hbm_gbps", 5000}, {});
   apply(settings, {Knob::kv_dtype, SideId::a, "fp8_e4m3", 0}, {});
-  EXPECT_EQ(command_of(settings, SideId::a, {}),
+  EXPECT_EQ(plan_command_of(settings, SideId::a, {}).text,
             "espalier plan --family few_shot:blocks=3,questions=4,root=400 --seed 1 --model llama3-8b --dtype fp8_e4m3 --device h100-sxm:hbm_gbps=5000 "
             "--strategy espalier -o plan.json");
 }
@@ -147,6 +148,25 @@ TEST(Batch, ScrubbingATraceForgetsWhoWasSelectedAndIsUndone) {
   perform(session, Undo{}, outcome);
   EXPECT_EQ(session.settings.decode_step, 0);
   EXPECT_EQ(session.settings.running, 0);
+}
+
+TEST(Settings, PlanCommandSaysWhatItCannotSay) {
+  const Settings settings = small_settings();
+  const auto why = [&](const Change& change, const Given& given = {}) {
+    Settings changed = settings;
+    apply(changed, change, given);
+    const CopiedCommand command = plan_command_of(changed, SideId::a, given);
+    EXPECT_TRUE(command.text.empty()) << command.text;
+    return command.why_not;
+  };
+  EXPECT_NE(why({Knob::edit, SideId::a, "split", 0}).find("changed by hand"), std::string::npos);
+  EXPECT_NE(why({Knob::query_tile, SideId::a, {}, 16}).find("one tile"), std::string::npos);
+  EXPECT_NE(why({Knob::decode_step, SideId::a, {}, 4}).find("decoded"), std::string::npos);
+  EXPECT_NE(why({Knob::running, SideId::a, {}, 4}).find("part"), std::string::npos);
+  Given given = trace_given();
+  EXPECT_NE(why({Knob::family, SideId::a, "", 0}, given).find("step of a trace"), std::string::npos);
+  given.trace = nullptr;
+  EXPECT_NE(why({Knob::family, SideId::a, "", 0}, given).find("can't read this batch"), std::string::npos);
 }
 
 TEST(Settings, EditsGoWhenThePlanBeneathThemDoes) {

@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "core/error.h"
+#include "viz/explore/regions.h"
 #include "viz/explore/worker.h"
 
 namespace espalier::viz {
@@ -36,6 +37,8 @@ class Desktop {
       glfwTerminate();
       throw core::Error(core::ErrorKind::usage, fmt::format("view needs OpenGL 3.3 to open a window ({}); --render FILE.png needs none", last_problem()));
     }
+    const auto least = [&](double size) { return static_cast<int>(size * look.scale); };
+    glfwSetWindowSizeLimits(window_, least(kLeastWindow.width), least(kLeastWindow.height), GLFW_DONT_CARE, GLFW_DONT_CARE);
     glfwMakeContextCurrent(window_);
     glfwSwapInterval(visible ? 1 : 0);
   }

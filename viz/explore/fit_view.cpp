@@ -50,7 +50,7 @@ std::string summary_of(const std::vector<FitPoint>& points) {
     measured += p.measured_us;
     off += std::abs(p.foretold_us - p.measured_us);
   }
-  return fmt::format("{} tasks and merges: {:+.1f} % in sum, {:.1f} % off on average", points.size(), 100 * (foretold / measured - 1), 100 * off / measured);
+  return fmt::format("{} tasks and merges: {} % in sum, {:.1f} % off on average", points.size(), signed_text(100 * (foretold / measured - 1), 1), 100 * off / measured);
 }
 
 struct Planes {

@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <functional>
 #include <limits>
 
 #include "core/error.h"
 #include "core/text.h"
+#include "viz/explore/copied_command.h"
 
 namespace espalier::viz {
 namespace {
@@ -34,7 +35,7 @@ const std::string& name_of(Choice choice, const Names& names) {
   return names[static_cast<std::size_t>(choice)];
 }
 
-std::string span_text(const Span1& span) { return fmt::format("{:.6g}:{:.6g}", span.begin, span.end); }
+std::string span_text(const Span1& span) { return fmt::format("{}:{}", span.begin, span.end); }
 
 /// Shares of a whole, the first below the second.
 Span1 read_span(const std::string& text, const std::string& key) {
@@ -48,6 +49,65 @@ double read_number(const std::string& text, const std::string& key) {
   const auto value = core::parse_number(text);
   if (!value) throw core::usage_error(fmt::format("{}: expected a number, got '{}'", key, text));
   return *value;
+}
+
+std::string replaced(std::string text, char from, char to) {
+  std::replace(text.begin(), text.end(), from, to);
+  return text;
+}
+
+/// "split:3", "to-queue:5:2:17".
+std::string edit_words(const PlanEdit& edit) {
+  std::string text = fmt::format("{}:{}", replaced(std::string(edit_name(edit.kind)), ' ', '-'), edit.task);
+  if (edit.kind == EditKind::to_queue) text += fmt::format(":{}:{}", edit.copy, edit.queue);
+  return text;
+}
+
+Change read_edit(const std::string& text, SideId side, const std::string& key) {
+  const std::vector<std::string> parts = core::split(text, ':');
+  std::vector<std::int32_t> numbers;
+  for (std::size_t i = 1; i < parts.size(); ++i) {
+    const auto number = core::parse_integer(parts[i]);
+    if (number && *number >= kEmptiestQueue && *number <= std::numeric_limits<std::int32_t>::max()) numbers.push_back(static_cast<std::int32_t>(*number));
+  }
+  const bool queue = parts.front() == "to-queue";
+  if (numbers.size() + 1 != parts.size() || numbers.size() != (queue ? 3U : 1U)) {
+    throw core::usage_error(fmt::format("{}: expected EDIT:TASK or to-queue:TASK:COPY:QUEUE, got '{}'", key, text));
+  }
+  return {Knob::edit, side, replaced(parts.front(), '-', ' '), static_cast<double>(numbers[0]), queue ? numbers[1] : 0, queue ? numbers[2] : 0};
+}
+
+/// A strategy with its options apart by semicolons: commas part the view.
+void read_strategy(Session& session, SideId side, const std::string& value) {
+  const scheduler::StrategyChoice choice = scheduler::parse_strategy(replaced(value, ';', ','));
+  apply(session.settings, {Knob::strategy, side, std::string(choice.strategy->info().name), 0}, session.given);
+  for (const auto& [name, number] : choice.options) apply(session.settings, {Knob::option, side, name, number}, session.given);
+}
+
+/// Text of any kind, with nothing in it that parts a view.
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) out += c == ',' || c == '%' ? fmt::format("%{:02x}", static_cast<unsigned>(static_cast<unsigned char>(c))) : std::string(1, c);
+  return out;
+}
+std::string unescaped(const std::string& text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::string code = text.substr(i, 3);
+    const bool known = code == "%2c" || code == "%25";
+    out += known ? (code == "%2c" ? ',' : '%') : text[i];
+    i += known ? 2 : 0;
+  }
+  return out;
+}
+
+/// "4:down".
+void read_sort(Look& look, const std::string& text, const std::string& key) {
+  const std::vector<std::string> parts = core::split(text, ':');
+  const auto column = core::parse_integer(parts.front());
+  if (parts.size() != 2 || !column || *column < 0 || *column > 99) throw core::usage_error(fmt::format("{}: expected COLUMN:up or COLUMN:down, got '{}'", key, text));
+  look.sort_column = static_cast<std::int32_t>(*column);
+  look.sort_down = one_of<int>("direction", parts[1], {"up", "down"}) == 1;
 }
 
 /// What is planned, as far as no option says it. False for an unknown key.
@@ -75,6 +135,10 @@ bool read_setting(Session& session, const std::string& key, const std::string& v
       set(Knob::kernels, side, {}, static_cast<double>(one_of<int>("kernel set", value, {"ours", "published"})));
     } else if (what == "cost") {
       set(Knob::cost_model, side, value, 0);
+    } else if (what == "strategy") {
+      read_strategy(session, side, value);
+    } else if (what == "edits") {
+      for (const std::string& edit : core::split(value, '+')) apply(session.settings, read_edit(edit, side, name), session.given);
     } else {
       return false;
     }
@@ -104,14 +168,24 @@ void read_one(Session& session, const std::string& key, const std::string& value
     look.forest_requests = read_span(value, name);
   } else if (key == "tokens") {
     look.forest_tokens = read_span(value, name);
+  } else if (key == "sort") {
+    read_sort(look, value, name);
+  } else if (key == "find") {
+    look.filter = unescaped(value);
+  } else if (key == "only") {
+    const double paint = read_number(value, name);
+    if (!(paint >= 0 && paint < kPaints)) throw core::usage_error(fmt::format("{}: expected the number of a colour, 0 to {}, got {}", name, kPaints - 1, value));
+    look.isolated = static_cast<Paint>(static_cast<int>(paint));
+  } else if (key == "copy") {
+    look.copy = static_cast<std::int32_t>(std::clamp(read_number(value, name), 0.0, 1e6));
   } else if (key == "select") {
     session.selection = read_item(value, name);
   } else if (key == "of") {
     session.selected_side = one_of<SideId>("side", value, kSidesLetters);
   } else if (!read_setting(session, key, value, name)) {
     throw core::usage_error(core::unknown_name("part of a view", key,
-                                               {"panel", "insight", "theme", "colour", "edited", "time", "range", "requests", "tokens", "select", "of", "sides", "running", "decoded", "snapshot",
-                                                "a.tile", "b.tile", "a.kernels", "b.kernels", "a.cost", "b.cost"}));
+                                               {"panel", "insight", "theme", "colour", "edited", "time", "range", "requests", "tokens", "sort", "find", "only", "copy", "select", "of", "sides", "running", "decoded", "snapshot",
+                                                "a.tile", "b.tile", "a.kernels", "b.kernels", "a.cost", "b.cost", "a.strategy", "b.strategy", "a.edits", "b.edits"}));
   }
 }
 
@@ -125,51 +199,66 @@ Item read_item(std::string_view text, const std::string& option) {
   return {kind, static_cast<std::int32_t>(*index)};
 }
 
-std::string look_text(const Session& session) {
-  const Look& look = session.look;
-  const Look fresh;
-  Names parts;
-  const auto add = [&](const std::string& key, const std::string& value) { parts.push_back(fmt::format("{}={}", key, value)); };
-  if (look.panel != fresh.panel) add("panel", name_of(look.panel, kPanels));
-  if (look.insight != fresh.insight) add("insight", name_of(look.insight, kInsights));
-  if (look.theme != fresh.theme) add("theme", name_of(look.theme, kThemes));
-  if (look.colour_by != fresh.colour_by) add("colour", std::string(colour_by_name(look.colour_by)));
-  if (look.edited != fresh.edited) add("edited", name_of(look.edited, kSidesLetters));
-  if (!(look.time == fresh.time)) add("time", span_text(look.time));
-  if (look.range) add("range", span_text(*look.range));
-  if (!(look.forest_requests == fresh.forest_requests)) add("requests", span_text(look.forest_requests));
-  if (!(look.forest_tokens == fresh.forest_tokens)) add("tokens", span_text(look.forest_tokens));
+namespace {
+
+using Add = std::function<void(const std::string& key, const std::string& value)>;
+
+/// What is planned, as far as options of the command don't say it. Edits come last: other changes would take them back.
+void add_settings(const Session& session, const Add& add) {
   const Settings& settings = session.settings;
   if (!settings.compare) add("sides", "1");
   if (settings.snapshot > 0) add("snapshot", std::to_string(settings.snapshot));
   if (settings.running > 0) add("running", std::to_string(settings.running));
   if (settings.decode_step > 0) add("decoded", std::to_string(settings.decode_step));
+  const bool measured = shows_measurement(settings, session.given);
   for (const SideId id : kSides) {
+    if (id == SideId::b && measured) continue;
     const Side& side = settings.side(id);
     const std::string& letter = name_of(id, kSidesLetters);
+    if (id == SideId::b && settings.given_plan && strategy_spec(side) != strategy_spec(Settings{}.b)) add("b.strategy", replaced(strategy_spec(side), ',', ';'));
     if (side.query_tile > 0) add(fmt::format("{}.tile", letter), std::to_string(side.query_tile));
     if (side.kernels == scheduler::KernelSet::published) add(fmt::format("{}.kernels", letter), "published");
     if (!side.cost_model.empty()) add(fmt::format("{}.cost", letter), side.cost_model);
+    Names edits;
+    for (const PlanEdit& edit : side.edits) edits.push_back(edit_words(edit));
+    if (!edits.empty()) add(fmt::format("{}.edits", letter), core::join(edits, "+"));
   }
+}
+
+void add_table(const Look& look, const Add& add) {
+  Look fresh;
+  show_panel(fresh, look.panel);
+  if (look.sort_column != fresh.sort_column || look.sort_down != fresh.sort_down) {
+    if (look.sort_column >= 0) add("sort", fmt::format("{}:{}", look.sort_column, look.sort_down ? "down" : "up"));
+  }
+  if (!look.filter.empty()) add("find", escaped(look.filter));
+}
+
+}  // namespace
+
+std::string look_text(const Session& session) {
+  const Look& look = session.look;
+  const Look fresh;
+  Names parts;
+  const Add add = [&](const std::string& key, const std::string& value) { parts.push_back(fmt::format("{}={}", key, value)); };
+  if (look.panel != fresh.panel) add("panel", name_of(look.panel, kPanels));
+  add_table(look, add);
+  if (look.insight != fresh.insight || session.settings.measured) add("insight", name_of(look.insight, kInsights));
+  if (look.theme != fresh.theme) add("theme", name_of(look.theme, kThemes));
+  if (look.colour_by != fresh.colour_by) add("colour", std::string(colour_by_name(look.colour_by)));
+  if (look.isolated != fresh.isolated) add("only", std::to_string(static_cast<int>(look.isolated)));
+  if (look.edited != fresh.edited) add("edited", name_of(look.edited, kSidesLetters));
+  if (!(look.time == fresh.time)) add("time", span_text(look.time));
+  if (look.range) add("range", span_text(*look.range));
+  if (!(look.forest_requests == fresh.forest_requests)) add("requests", span_text(look.forest_requests));
+  if (!(look.forest_tokens == fresh.forest_tokens)) add("tokens", span_text(look.forest_tokens));
+  add_settings(session, add);
   if (session.selection.kind != ItemKind::none) {
     add("select", fmt::format("{}:{}", item_kind_name(session.selection.kind), session.selection.index));
     if (session.selected_side != SideId::a) add("of", name_of(session.selected_side, kSidesLetters));
+    if (look.copy > 0) add("copy", std::to_string(look.copy));
   }
   return core::join(parts, ",");
-}
-
-std::string view_command_of(const Session& session) {
-  const Settings& settings = session.settings;
-  std::string command = fmt::format("espalier view{}", inputs_of(settings, session.given));
-  if (!settings.given_plan) {
-    command += fmt::format(" --strategy {}", core::shell_quoted(strategy_spec(settings.a) + (settings.compare ? "," + strategy_spec(settings.b) : "")));
-  }
-  command += fmt::format(" --device {}", core::shell_quoted(device_spec(settings.a)));
-  if (settings.compare && !settings.measured && device_spec(settings.a) != device_spec(settings.b)) {
-    command += fmt::format(" --device {}", core::shell_quoted(device_spec(settings.b)));
-  }
-  const std::string look = look_text(session);
-  return look.empty() ? command : fmt::format("{} --look {}", command, core::shell_quoted(look));
 }
 
 void read_look(Session& session, std::string_view text, const std::string& option) {

@@ -1,4 +1,5 @@
-// What is looked at, as a line of text: "panel=tasks,colour=bound,time=0.25:0.5,select=task:3". A view can be opened again by it.
+// What is looked at, and what is planned as far as no option says it, as a line of text: "panel=tasks,colour=bound,time=0.25:0.5,a.edits=split:3,select=task:3". A view can be opened
+// again by it.
 #pragma once
 
 #include <string>
@@ -12,9 +13,6 @@ namespace espalier::viz {
 std::string look_text(const Session& session);
 /// Throws Error (usage) for names and numbers that mean nothing; `option` is what it calls the text. Numbers are brought into range.
 void read_look(Session& session, std::string_view text, const std::string& option);
-
-/// "espalier view …": opens this view again, but for edits by hand.
-std::string view_command_of(const Session& session);
 
 /// "kind:number".
 Item read_item(std::string_view text, const std::string& option);

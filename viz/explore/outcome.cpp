@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "viz/explore/batch.h"
+#include "viz/explore/view_parts.h"
 #include "viz/model/axis.h"
 #include "viz/model/time_split.h"
 
@@ -169,7 +170,7 @@ std::string largest_parts(const sim::SmTimeReasons& reasons) {
 std::vector<std::string> measured_verdict(const SideOutcome& foretold, const SideOutcome& measured) {
   const double error = measured.us() > 0 ? foretold.us() / measured.us() - 1 : 0;
   const scheduler::Measurement& run = *measured.measurement;
-  return {fmt::format("{} is foretold, {} was measured: {:+.1f} %.", value_text(foretold.us(), Unit::time_us), value_text(measured.us(), Unit::time_us), 100 * error),
+  return {fmt::format("{} is foretold, {} was measured: {} %.", value_text(foretold.us(), Unit::time_us), value_text(measured.us(), Unit::time_us), signed_text(100 * error, 1)),
           fmt::format("Simulated on {}; fastest of {} by {}, median {}.", foretold.device.name, core::counted(static_cast<std::int64_t>(run.repeats_us.size()), "run"), run.backend,
                       value_text(scheduler::median_us(run), Unit::time_us))};
 }
@@ -286,9 +287,9 @@ std::vector<std::string> verdict_of(const Outcome& outcome) {
     if (ratio > 0.97 && ratio < 1.03) {
       lines.push_back(fmt::format("{} and {} are as good: {} and {}, a difference of {:.1f} %.", name(a), name(b), at, bt, 100 * std::abs(ratio - 1)));
     } else if (ratio > 1) {
-      lines.push_back(fmt::format("{} is {:.2f}x as fast as {}: {} instead of {}.", name(a), ratio, name(b), at, bt));
+      lines.push_back(fmt::format("{} is {:.2f}× as fast as {}: {} instead of {}.", name(a), ratio, name(b), at, bt));
     } else {
-      lines.push_back(fmt::format("{} is {:.2f}x as fast as {}: {} instead of {}.", name(b), 1 / ratio, name(a), bt, at));
+      lines.push_back(fmt::format("{} is {:.2f}× as fast as {}: {} instead of {}.", name(b), 1 / ratio, name(a), bt, at));
     }
   } else {
     lines.push_back(fmt::format("{} takes {} on {}.", a.title, at, a.device.name));
@@ -297,7 +298,7 @@ std::vector<std::string> verdict_of(const Outcome& outcome) {
   for (const SideOutcome& side : outcome.sides) {
     if (!side.edit_problem.empty()) lines.push_back(fmt::format("Can't be: {}.", side.edit_problem));
     if (side.shown() && side.unedited_us > 0 && side.us() > 0) {
-      lines.push_back(fmt::format("By hand: {} instead of {} of the strategy's own plan, {:.3f}x as fast; {}.", value_text(side.us(), Unit::time_us),
+      lines.push_back(fmt::format("By hand: {} instead of {} of the strategy's own plan, {:.3f}× as fast; {}.", value_text(side.us(), Unit::time_us),
                                   value_text(side.unedited_us, Unit::time_us), side.unedited_us / side.us(), diff_text(side)));
     }
   }

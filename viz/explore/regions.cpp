@@ -5,8 +5,8 @@
 namespace espalier::viz {
 
 Regions regions_of(ViewSize window) {
-  constexpr double kGutter = 10, kHeader = 46, kLeast = 960, kLeastHigh = 600, kSummary = 138;
-  const double width = std::max(window.width, kLeast), height = std::max(window.height, kLeastHigh);
+  constexpr double kGutter = 10, kHeader = 46, kSummary = 138;
+  const double width = std::max(window.width, kLeastWindow.width), height = std::max(window.height, kLeastWindow.height);
   const double left = std::clamp(width * 0.2, 240.0, 320.0), right = std::clamp(width * 0.2, 232.0, 340.0);
   Regions r;
   r.header = {0, 0, width, kHeader};

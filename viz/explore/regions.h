@@ -8,7 +8,10 @@ namespace espalier::viz {
 struct Regions {
   Area header, controls, summary, forest, cover, wide, facts, insight;
 };
-/// Sizes in pixels at scale 1; never overlapping, with equal gutters. Below 960 x 600 things are laid out as there, and cut.
+/// Below this nothing has room; pixels at scale 1.
+inline constexpr ViewSize kLeastWindow{1100, 700};
+
+/// Sizes in pixels at scale 1; never overlapping, with equal gutters. Smaller windows are laid out as the least one, and cut.
 Regions regions_of(ViewSize window);
 
 }  // namespace espalier::viz

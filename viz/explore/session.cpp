@@ -11,6 +11,7 @@ namespace espalier::viz {
 void show_panel(Look& look, Panel panel) {
   if (look.panel != panel) {
     look.sort_column = -1;
+    look.sort_down = true;
     look.filter.clear();
     if (panel == Panel::strategies) {  // the fastest first
       look.sort_column = 1;
@@ -159,6 +160,7 @@ struct Performer {
     fit_forest(session, outcome, linked);
   }
   void operator()(const Export& wanted) const { session.exports.push_back(wanted.format); }
+  void operator()(const Say& say) const { session.said = say.sentence; }
   void operator()(const ShowPalette& show) const {
     session.look.palette = show.shown;
     session.look.palette_text.clear();

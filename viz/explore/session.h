@@ -64,6 +64,7 @@ struct Session {
   std::vector<KeptView> kept;
   std::size_t kept_shown = 0;        ///< the one shown last
   std::vector<std::string> exports;  ///< formats asked for; who shows the session writes them
+  std::string said;                  ///< a sentence that who shows the session shows
 };
 
 // What can be done. Every one of them has a control or a key.
@@ -135,6 +136,10 @@ struct FitSelection {};
 struct Export {
   std::string format;
 };
+/// Shows a sentence until the next action.
+struct Say {
+  std::string sentence;
+};
 struct ShowPalette {
   bool shown;
 };
@@ -147,7 +152,7 @@ struct ShowKept {
 };
 struct Undo {};
 struct Redo {};
-using Action = std::variant<Choose, Select, ChooseCopy, ShowPanel, ShowInsight, EditSide, SetColourBy, Isolate, Measure, SetTheme, ShowHelp, SortBy, Filter, Play, Decode, Zoom, Pan, FitAll, FitSelection, Export, ShowPalette, TypePalette, KeepView, ShowKept, Undo, Redo>;
+using Action = std::variant<Choose, Select, ChooseCopy, ShowPanel, ShowInsight, EditSide, SetColourBy, Isolate, Measure, SetTheme, ShowHelp, SortBy, Filter, Play, Decode, Zoom, Pan, FitAll, FitSelection, Export, Say, ShowPalette, TypePalette, KeepView, ShowKept, Undo, Redo>;
 
 /// Throws Error (usage) where a Choose names something unknown; the session is unchanged then. `outcome` is what is on show.
 void perform(Session& session, const Action& action, const Outcome& outcome);

@@ -223,37 +223,6 @@ std::string side_title(const Side& side) {
   return title;
 }
 
-std::string strategy_spec(const Side& side) { return side.options.empty() ? side.strategy : fmt::format("{}:{}", side.strategy, listed(side.options)); }
-std::string device_spec(const Side& side) { return side.device_fields.empty() ? side.device : fmt::format("{}:{}", side.device, listed(side.device_fields)); }
-
-std::string inputs_of(const Settings& settings, const Given& given) {
-  std::string command;
-  const auto snapshot = static_cast<std::size_t>(settings.snapshot);
-  if (!settings.family.empty()) {
-    const std::string options = listed(settings.family_options);
-    command += fmt::format(" --family {}{}{} --seed {}", settings.family, options.empty() ? "" : ":", options, settings.seed);
-  } else if (!given.source.empty()) {
-    command += fmt::format(" {}", given.source);
-  } else if (snapshot < given.forests.size()) {
-    command += fmt::format(" --forest {}", core::shell_quoted(given.forests[snapshot]->name));
-  }
-  if (settings.given_plan) return command;  // has its own heads
-  command += settings.model.empty() ? fmt::format(" --heads {}", traces::heads_text(settings.heads)) : fmt::format(" --model {}", settings.model);
-  if (settings.heads.kv_dtype != traces::Dtype::bf16) command += fmt::format(" --dtype {}", traces::dtype_name(settings.heads.kv_dtype));
-  return command;
-}
-
-std::string command_of(const Settings& settings, SideId id, const Given& given) {
-  const Side& side = settings.side(id);
-  Settings planned = settings;
-  planned.given_plan = false;
-  std::string command = fmt::format("espalier plan{} --device {} --strategy {}", inputs_of(planned, given), core::shell_quoted(device_spec(side)),
-                                    core::shell_quoted(strategy_spec(side)));
-  if (!side.cost_model.empty()) command += fmt::format(" --cost-model {}", core::shell_quoted(side.cost_model));
-  if (side.kernels == scheduler::KernelSet::published) command += " --kernels published";
-  return command + " -o plan.json";
-}
-
 void History::remember(const Settings& before, const Change& change, bool held) {
   const bool same = open_ && held && change.knob == last_.knob && change.side == last_.side && change.name == last_.name;
   open_ = true;

@@ -45,7 +45,10 @@ struct Given {
   traces::ReplayOptions replay;                        ///< of that trace
   std::int32_t page_size = 1;                          ///< of its batches
   std::vector<costmodel::DeviceSpec> devices;          ///< from files
-  std::string source;                                  ///< arguments that name the forests or the plan on a command line
+  std::map<std::string, std::string> device_specs;     ///< what a command line calls those; "host": measured here
+  std::string source;                                  ///< arguments of `view` that name the forests, the trace or the plan; empty: can't be read again
+  std::string plan_source;                             ///< the same for `plan`; empty: it can't read them
+  std::string measured_source;                         ///< the measurement's file
   std::shared_ptr<const scheduler::Plan> plan;         ///< of the first forest: shown by side A as it is
   std::shared_ptr<const scheduler::Measurement> measurement;  ///< of that plan, with a timeline: what side B shows beside its simulation
 };
@@ -99,14 +102,6 @@ costmodel::DeviceSpec device_of(const Side& side, const Given& given);
 std::vector<std::int32_t> query_tiles();
 /// "espalier", with what differs from the defaults: "codec:rounds=1", "espalier, tile 16".
 std::string side_title(const Side& side);
-/// Options of `espalier plan` that make the plan of a side again.
-std::string command_of(const Settings& settings, SideId side, const Given& given);
-/// The batch and heads of that.
-std::string inputs_of(const Settings& settings, const Given& given);
-/// "codec:rounds=1", "h100-sxm:sms=66": as command lines take them.
-std::string strategy_spec(const Side& side);
-std::string device_spec(const Side& side);
-
 /// Dozens of steps back and forth. Changes of one control that follow each other while it is held are one step.
 class History {
  public:

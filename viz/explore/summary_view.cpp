@@ -17,7 +17,7 @@ struct Figure {
   std::string name;
   std::string (*text)(const SideOutcome&);
   double (*value)(const SideOutcome&);
-  bool less_is_better;
+  bool is_share = false;   ///< differences are percentage points
   bool measurable = true;  ///< of a measured run, too
 };
 
@@ -27,24 +27,34 @@ double share_of_bound(const SideOutcome& s) { return s.us() > 0 ? s.bound.us / s
 
 const std::vector<Figure>& figures() {
   static const std::vector<Figure> kFigures = {
-      {"Time a layer", [](const SideOutcome& s) { return value_text(s.us(), Unit::time_us); }, [](const SideOutcome& s) { return s.us(); }, true},
-      {"Of lower bound", [](const SideOutcome& s) { return percent(share_of_bound(s)); }, share_of_bound, false},
+      {"Time a layer", [](const SideOutcome& s) { return value_text(s.us(), Unit::time_us); }, [](const SideOutcome& s) { return s.us(); }},
+      {"Of lower bound", [](const SideOutcome& s) { return percent(share_of_bound(s)); }, share_of_bound, true},
       {"HBM traffic", [](const SideOutcome& s) { return value_text(static_cast<double>(s.explanation.result.hbm_bytes), Unit::bytes); },
-       [](const SideOutcome& s) { return static_cast<double>(s.explanation.result.hbm_bytes); }, true, false},
-      {"Tasks", [](const SideOutcome& s) { return core::count_text(s.statistics.tasks); }, [](const SideOutcome& s) { return static_cast<double>(s.statistics.tasks); },
-       true},
+       [](const SideOutcome& s) { return static_cast<double>(s.explanation.result.hbm_bytes); }, false, false},
+      {"Task copies", [](const SideOutcome& s) { return fmt::format("{}", s.statistics.tasks); }, [](const SideOutcome& s) { return static_cast<double>(s.statistics.tasks); }},
       {"Partial rows", [](const SideOutcome& s) { return core::count_text(s.statistics.partial_rows); },
-       [](const SideOutcome& s) { return static_cast<double>(s.statistics.partial_rows); }, true},
+       [](const SideOutcome& s) { return static_cast<double>(s.statistics.partial_rows); }},
   };
   return kFigures;
 }
 
-/// How much more or less the second is.
-std::string change_text(double from, double to) {
+/// How much more or less the second is: ratios as the verdict has them, shares in percentage points.
+std::string change_text(const Figure& figure, const SideOutcome& a, const SideOutcome& b) {
+  const double from = figure.value(a), to = figure.value(b);
+  if (figure.is_share) {
+    const double points = std::round(100 * to) - std::round(100 * from);  // of what is shown
+    return points == 0 ? "" : fmt::format("{} points", signed_text(points, 0));
+  }
   if (from <= 0 || to <= 0 || from == to) return "";
   const double ratio = to / from;
   if (std::abs(ratio - 1) < 0.005) return "";
-  return ratio >= 2 ? fmt::format("{:.1f}×", ratio) : fmt::format("{}{:.0f} %", ratio > 1 ? "+" : "−", 100 * std::abs(ratio - 1));
+  return ratio >= 2 ? fmt::format("{:.2f}×", ratio) : fmt::format("{} %", signed_text(100 * (ratio - 1), 0));
+}
+
+/// Tasks as the table of tasks counts them.
+std::string heading_of(const Figure& figure, const SideOutcome& side) {
+  if (figure.name != "Task copies" || !side.shown()) return figure.name;
+  return fmt::format("Copies of {}", core::counted(static_cast<std::int64_t>(side.plan->tasks.size()), "task"));
 }
 
 void bar(Scene& scene, double x, double y, double w, double most, Paint paint) {
@@ -63,7 +73,7 @@ Scene summary_view(const Outcome& outcome, ViewSize size) {
     const Figure& figure = figures()[i];
     const double x = static_cast<double>(i) * column;
     if (i > 0) scene.shapes.push_back(Line{x - 8, 6, x - 8, size.height - 6, Paint::grid});
-    scene.shapes.push_back(Text{x + 6, 14, figure.name, Paint::muted, kSmall});
+    scene.shapes.push_back(Text{x + 6, 14, heading_of(figure, a), Paint::muted, kSmall});
     scene.shapes.push_back(Text{x + 6, 40, a.shown() ? figure.text(a) : "–", Paint::ink, 21, Anchor::start, true});
     if (!outcome.settings.compare) continue;
     side_badge(scene, SideId::b, x + 6, 58);
@@ -71,7 +81,7 @@ Scene summary_view(const Outcome& outcome, ViewSize size) {
     const std::string other = !b.shown() ? "refused" : known ? figure.text(b) : "not measured";
     scene.shapes.push_back(Text{x + 27, 62, other, Paint::muted, kBody});
     if (!a.shown() || !b.shown() || !known) continue;
-    const std::string change = change_text(figure.value(a), figure.value(b));
+    const std::string change = change_text(figure, a, b);
     if (x + 27 + text_width(other, kBody) + 8 + text_width(change, kSmall) < x + column - 10) {
       scene.shapes.push_back(Text{x + 27 + text_width(other, kBody) + 8, 62, change, Paint::muted, kSmall});
     }
@@ -122,8 +132,15 @@ Scene helps_view(const Outcome& outcome, ViewSize size) {
   for (std::size_t i = 0; i < all.size(); ++i) {
     const sim::Sensitivity& s = all[i];
     const double y = 20 + static_cast<double>(i) * row;
-    const std::string gain = !s.why_not.empty() ? "doesn't fit" : std::abs(s.gain) < 0.0005 ? "–" : fmt::format("{:+.1f} %", 100 * s.gain);
-    scene.shapes.push_back(Text{0, y + 12, fitted(s.change, kBody, size.width - 70), Paint::ink, kBody});
+    const std::string gain = !s.why_not.empty() ? "doesn't fit" : std::abs(s.gain) < 0.0005 ? "–" : fmt::format("{} %", signed_text(100 * s.gain, 1));
+    const std::string name = readable(s.change);
+    const double room = size.width - text_width(gain, kBody) - 8;
+    if (text_width(name, kBody) <= room) {
+      scene.shapes.push_back(Text{0, y + 12, name, Paint::ink, kBody});
+    } else {  // two small lines in the same place
+      const std::vector<std::string> lines = wrapped(name, kSmall, room);
+      for (std::size_t l = 0; l < std::min<std::size_t>(2, lines.size()); ++l) scene.shapes.push_back(Text{0, y + 4 + 11 * static_cast<double>(l), lines[l], Paint::ink, kSmall});
+    }
     scene.shapes.push_back(Text{size.width, y + 12, gain, Paint::ink, kBody, Anchor::end});
     bar(scene, 0, y + 18, s.gain < 0.0005 ? 0 : std::min(1.0, s.gain * 10) * size.width, size.width, Paint::merge);
   }

@@ -1,7 +1,10 @@
 #include "viz/explore/view_parts.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 
 #include "core/text.h"
 
@@ -95,7 +98,15 @@ std::string readable(std::string text) {
   };
   replace(" us", " µs");
   replace(" +-", " ±");
+  for (std::size_t at = text.find(" -"); at != std::string::npos; at = text.find(" -", at + 1)) {
+    if (at + 2 < text.size() && std::isdigit(static_cast<unsigned char>(text[at + 2])) != 0) text.replace(at, 2, " −");
+  }
   return text;
+}
+
+std::string signed_text(double value, int digits) {
+  const std::string text = fmt::format("{:.{}f}", std::abs(value), digits);
+  return (value < 0 ? "−" : "+") + text;
 }
 
 Paint side_paint(SideId side) { return side == SideId::a ? Paint::hbm : Paint::latency; }

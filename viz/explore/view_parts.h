@@ -16,6 +16,8 @@ void message(Scene& scene, const std::string& text, Area area);
 std::vector<std::string> wrapped(const std::string& text, double size, double width);
 /// A sentence of the libraries, which write in ASCII, as people read it: "12 µs ± 3 %".
 std::string readable(std::string text);
+/// "+3.2", "−0.5", with a minus sign of its own.
+std::string signed_text(double value, int digits);
 /// The paint that stands for a side.
 Paint side_paint(SideId side);
 /// A small plate with the side's letter, its left edge at x, centred on y.

@@ -124,10 +124,10 @@ void batch_controls(const PanelContext& c) {
   double running = settings.running > 0 ? settings.running : trace ? c.session.given.replay.running : most;
   if (c.ui.slider("running", running, {1, most, true, most > 200, "%.0f"})) c.change(Knob::running, "", !trace && running >= most ? 0 : running);
   double step = settings.decode_step;
-  if (c.ui.button(c.session.look.playing ? "Stop" : "Decode on")) c.act(Play{!c.session.look.playing});
   const double last = std::max(1.0, static_cast<double>(c.outcome.steps) - 1);
   const Widgets::Range steps = trace ? Widgets::Range{0, last, true, false, "%.0f"} : Widgets::Range{0, 1024, true, false, "+%.0f tokens"};
   if (c.ui.slider(trace ? "step" : "decoded", step, steps)) c.change(Knob::decode_step, "", step);
+  if (c.ui.button(c.session.look.playing ? "Stop" : "Decode on")) c.act(Play{!c.session.look.playing});
 }
 
 void head_controls(const PanelContext& c) {
@@ -163,6 +163,7 @@ void controls_panel(const PanelContext& c) {
   batch_controls(c);
   ui.heading("Heads");
   head_controls(c);
+  ui.cover_cut_row(c.regions.controls);
   ui.end_card();
 }
 

@@ -120,6 +120,7 @@ void Explorer::frame(const Fonts& fonts, float scale) {
     if (!std::holds_alternative<ShowHelp>(action)) message_.clear();
     perform(action);
   }
+  if (!session_.said.empty()) message_ = std::exchange(session_.said, {});
 }
 
 }  // namespace espalier::viz

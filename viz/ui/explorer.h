@@ -31,6 +31,7 @@ class Explorer {
   /// Shows a sentence until the next action.
   void say(std::string sentence) { message_ = std::move(sentence); }
 
+  const std::string& message() const { return message_; }
   const Session& session() const { return session_; }
   const Outcome& outcome() const { return *outcome_; }
   const Placements& placements() const { return placed_; }

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "core/text.h"
-#include "viz/explore/look_text.h"
+#include "viz/explore/copied_command.h"
 #include "viz/picture/drawing.h"
 #include "viz/ui/panels.h"
 
@@ -38,13 +38,19 @@ std::vector<HeaderButton> buttons_of(const Session& session) {
   };
 }
 
+void copy_command(const PanelContext& c, const CopiedCommand& command) {
+  if (!command.why_not.empty()) return c.act(Say{command.why_not});
+  ImGui::SetClipboardText(command.text.c_str());
+  c.act(Say{"Copied: " + command.text});
+}
+
 void views_menu(const PanelContext& c) {
   std::vector<std::string> names = {"Keep this view", "Copy its command"};
   for (std::size_t i = 0; i < c.session.kept.size(); ++i) names.push_back(fmt::format("{}: {}", i + 1, c.session.kept[i].name));
   const auto picked = c.ui.menu("Views", names);
   if (!picked) return;
   if (*picked == 0) return c.act(KeepView{});
-  if (*picked == 1) return ImGui::SetClipboardText(view_command_of(c.session).c_str());
+  if (*picked == 1) return copy_command(c, view_command_of(c.session));
   c.act(ShowKept{*picked - 2});
 }
 
@@ -55,7 +61,7 @@ void export_of(const PanelContext& c) {
   const auto picked = c.ui.menu("Export", names);
   if (!picked) return;
   if (*picked < export_menu().size()) return c.act(Export{export_menu()[*picked].second});
-  ImGui::SetClipboardText(command_of(c.session.settings, c.session.look.edited, c.session.given).c_str());
+  copy_command(c, plan_command_of(c.session.settings, c.session.look.edited, c.session.given));
 }
 
 }  // namespace

@@ -24,7 +24,9 @@ constexpr double kLabel = 0.38;  ///< of a row's width
 
 void Widgets::note(std::string_view name) {
   const ImVec2 low = ImGui::GetItemRectMin(), high = ImGui::GetItemRectMax();
-  placed_.insert_or_assign(std::string(name), Area{static_cast<double>(low.x), static_cast<double>(low.y), static_cast<double>(high.x - low.x), static_cast<double>(high.y - low.y)});
+  const Area area{static_cast<double>(low.x), static_cast<double>(low.y), static_cast<double>(high.x - low.x), static_cast<double>(high.y - low.y)};
+  placed_.insert_or_assign(std::string(name), area);
+  rows_.push_back(area);
 }
 
 void Widgets::text(const std::string& text, Paint paint, double size, bool bold) {
@@ -44,17 +46,30 @@ void Widgets::paragraph(const std::string& text, Paint paint, double size) {
 void Widgets::heading(const char* text) {
   ImGui::Dummy({0, px(2)});
   this->text(text, Paint::ink, 12.5, true);
+  note(fmt::format("heading {}", text));
 }
 
 void Widgets::begin_card(const char* name, const Area& area, const char* title, const std::string& remark) {
   ImGui::SetCursorPos({px(area.x), px(area.y)});
   ImGui::BeginChild(name, {px(area.w), px(area.h)}, true, ImGuiWindowFlags_AlwaysUseWindowPadding);
   placed_.insert_or_assign(std::string("card ") + name, area);
+  rows_.clear();
   if (title == nullptr) return;
   text(title, Paint::ink, 12.5, true);
   if (remark.empty()) return;
   ImGui::SameLine(0, px(10));
   text(remark, Paint::muted, 11);
+}
+
+void Widgets::cover_cut_row(const Area& area) {
+  const double bottom = (area.y + area.h) * static_cast<double>(scale_), room = static_cast<double>(px(4));
+  double top = bottom;
+  for (const Area& row : rows_) {
+    if (row.y < bottom && row.y + row.h > bottom - room) top = std::min(top, row.y - room);
+  }
+  if (top == bottom) return;
+  const auto x = [&](double at) { return px(at); };
+  ImGui::GetWindowDrawList()->AddRectFilled({x(area.x + 2), static_cast<float>(top)}, {x(area.x + area.w - 12), static_cast<float>(bottom) - px(2)}, packed(Paint::page, theme_));
 }
 
 void Widgets::end_card() { ImGui::EndChild(); }
@@ -90,6 +105,8 @@ std::optional<std::size_t> Widgets::segments(const char* name, const std::vector
 
 void Widgets::label(const char* text) {
   const float width = ImGui::GetContentRegionAvail().x;
+  const ImVec2 corner = ImGui::GetCursorScreenPos();
+  rows_.push_back({static_cast<double>(corner.x), static_cast<double>(corner.y), static_cast<double>(width), static_cast<double>(ImGui::GetFrameHeight())});
   ImGui::AlignTextToFramePadding();
   ImGui::PushStyleColor(ImGuiCol_Text, packed(Paint::muted, theme_));
   ImGui::TextUnformatted(text);
@@ -123,7 +140,9 @@ std::optional<std::size_t> Widgets::combo(const char* label_text, const std::vec
     }
     ImGui::EndCombo();
   }
-  placed_.insert_or_assign(label_text, Area{box.x * scale_, box.y * scale_, box.w * scale_, box.h * scale_});
+  const Area placed{box.x * scale_, box.y * scale_, box.w * scale_, box.h * scale_};
+  placed_.insert_or_assign(label_text, placed);
+  rows_.push_back(placed);
   chevron(box);
   ImGui::PopFont();
   return picked;

@@ -28,6 +28,8 @@ class Widgets {
   /// A card with a title, its content beginning below; end_card() always follows.
   void begin_card(const char* name, const Area& area, const char* title, const std::string& remark = {});
   void end_card();
+  /// Covers a row that the lower edge of a scrolling card cuts.
+  void cover_cut_row(const Area& area);
   void heading(const char* text);
   void text(const std::string& text, Paint paint, double size = 12.5, bool bold = false);
   void paragraph(const std::string& text, Paint paint, double size = 12.5);
@@ -68,6 +70,7 @@ class Widgets {
   float scale_;
   Theme theme_;
   Placements& placed_;
+  std::vector<Area> rows_;  ///< what the card's rows hold, in pixels
 };
 
 }  // namespace espalier::viz
