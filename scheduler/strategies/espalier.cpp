@@ -30,7 +30,7 @@ namespace {
 /// Pieces a slot works off one after the other, on average: what is tried. Short plans can't afford the fixed cost of many pieces, long
 /// ones end more evenly with them; a tiny one may leave slots empty, so as to have fewer rows to merge.
 constexpr double kTinyRounds[] = {0.2, 0.35, 0.5, 0.75, 1, 1.5};
-constexpr double kShortRounds[] = {0.75, 1, 1.5, 2, 3}, kLongRounds[] = {2, 3, 4, 6}, kEndlessRounds[] = {8, 12, 16, 24};
+constexpr double kShortRounds[] = {0.75, 1, 1.5, 2, 3}, kLongRounds[] = {2, 3, 4, 6}, kEndlessRounds[] = {1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24};
 /// A goal of so many rounds cuts nothing.
 constexpr double kUncutRounds = 1e6;
 /// Microseconds of a plan from which it is short, long, and endless.
@@ -242,8 +242,16 @@ class EspalierBuild {
                                           : round < kLongUs    ? std::span<const double>(kShortRounds)
                                           : round < kEndlessUs ? std::span<const double>(kLongRounds)
                                                                : std::span<const double>(kEndlessRounds);
-    for (const double rounds : tried) try_cut(candidate, round / rounds);
+    std::size_t best = tried.size();
+    for (std::size_t i = 0; i < tried.size(); ++i) best = try_cut(candidate, round / tried[i]) ? i : best;
+    if (round >= kLongUs && best < tried.size()) refine(candidate, round, tried, best);
     if (candidate.kernels.size() == 1) try_shares(candidate);
+  }
+
+  /// Between the best number of rounds and its neighbours. Short plans aren't worth the time.
+  void refine(Candidate& candidate, double round, std::span<const double> tried, std::size_t best) {
+    if (best > 0) try_cut(candidate, round / std::sqrt(tried[best] * tried[best - 1]));
+    if (best + 1 < tried.size()) try_cut(candidate, round / std::sqrt(tried[best] * tried[best + 1]));
   }
 
   /// Where arithmetic is what takes time, hardware order leaves SMs idle that wait for nobody's memory: equal shares don't.
@@ -260,7 +268,7 @@ class EspalierBuild {
   double limit_us(const Candidate& c) const { return best_ ? std::min(best_->forecast.total_us, c.forecast.total_us) : c.forecast.total_us; }
 
   /// Pieces of about `goal` microseconds, kept when they are forecast to be done sooner.
-  void try_cut(Candidate& candidate, double goal) {
+  bool try_cut(Candidate& candidate, double goal) {
     classes_.clear();
     std::array<std::int64_t, kMaxHeights> piece_tokens;
     double partial_rows = static_cast<double>(candidate.cover.partial_rows);
@@ -274,9 +282,10 @@ class EspalierBuild {
     }
     const Forecast trial = forecast(request_, {classes_, candidate.kernels.size() == 1, static_cast<double>(copies_),
                                                static_cast<double>(forest_.request_count()), partial_rows}, limit_us(candidate));
-    if (trial.total_us >= candidate.forecast.total_us) return;
+    if (trial.total_us >= candidate.forecast.total_us) return false;
     candidate.forecast = trial;
     candidate.piece_tokens.assign(piece_tokens.begin(), piece_tokens.begin() + static_cast<std::ptrdiff_t>(candidate.set.count));
+    return true;
   }
 
   void add_classes(const TileLayer& layer, const TileKernel& kernel, std::int64_t piece_tokens, double& partial_rows) {

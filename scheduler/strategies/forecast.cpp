@@ -19,6 +19,8 @@ constexpr double kMergesBeside = 0.7;
 constexpr std::size_t kMaxClasses = 512;
 /// Above its mean by this much the longest CTA of a class counts by itself.
 constexpr double kUneven = 1.04;
+/// Lanes of equal shares read KV from HBM or find it in L2, each for a while: resources that are all nearly full are so at different times.
+constexpr double kShareCorner = 10;
 
 /// Of one request and all its heads: a partial row, and its query with its result.
 double partial_row_bytes(const traces::HeadConfig& heads) { return static_cast<double>(heads.q_heads) * (heads.v_dim + 1) * kPartialBytes; }
@@ -167,6 +169,10 @@ Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load, doub
   const costmodel::DeviceSpec& device = request.device;
   const CtaClass one{load.kernel, load.tokens / load.ctas, load.ctas, load.cold};
   Forecast f = Forecaster(request, {std::span(&one, 1), true, 1, load.requests, load.partial_rows}).run(limit_us);
+  // What takes about as long as the longest takes part of that beside it and part of it after.
+  const double longest = std::max({f.hbm_us, f.l2_us, f.compute_us});
+  const double all = std::pow(f.hbm_us / longest, kShareCorner) + std::pow(f.l2_us / longest, kShareCorner) + std::pow(f.compute_us / longest, kShareCorner);
+  f.total_us += longest * (std::pow(all, 1 / kShareCorner) - 1);
   f.total_us = std::max(f.total_us, device.least_launch_gap_us() + device.cta_start_ns * 1e-3 + load.busy_us + f.merge_us);
   return f;
 }
