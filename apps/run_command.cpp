@@ -107,13 +107,6 @@ void print_counters(const kernels::emulator::Counters& c) {
              core::count_text(c.shared_writes.conflicts()));
 }
 
-std::optional<kernels::KernelPath> path_of(const std::string& name) {
-  if (name == "auto") return {};
-  if (name == "plain") return kernels::KernelPath::plain;
-  if (name == "bulk") return kernels::KernelPath::bulk;
-  throw core::usage_error(core::unknown_name("kernel path", name, {"auto", "plain", "bulk"}));
-}
-
 void require_close(const kernels::RowError& error, double tolerance) {
   if (error.worst <= tolerance) return;
   throw core::Error(core::ErrorKind::check_failed, fmt::format("the kernels' result differs from the oracle by {:.3e} of the row's size at request {}, head {}",
@@ -131,7 +124,7 @@ int run_emulator(const PlanFileCommand& command, const scheduler::Plan& plan) {
   kernels::EmulateOptions options;
   options.row_dtype = plan.heads.q_dtype;
   options.timeline = !command.perfetto.empty();
-  options.path = path_of(command.kernel_path).value_or(kernels::KernelPath::plain);
+  options.path = kernels::kernel_path_of(command.kernel_path).value_or(kernels::KernelPath::plain);
   const kernels::Emulation emulation = kernels::emulate(plan, source, options);
   const kernels::AttentionOutput want = kernels::naive_attention(plan.forest, plan.heads, source);
   const kernels::RowError error = kernels::row_error(emulation.output, want);
@@ -161,7 +154,7 @@ int run_on_cuda(const PlanFileCommand& command, const scheduler::Plan& plan) {
   options.repeats = std::max(command.repeats, kLeastRepeats);
   options.source = checked ? &source : nullptr;
   options.timeline = !command.perfetto.empty();
-  options.path = path_of(command.kernel_path);
+  options.path = kernels::kernel_path_of(command.kernel_path);
   kernels::CudaRun run = kernels::run_on_cuda(plan, options);
   kernels::RowError error;
   if (checked) error = kernels::row_error(run.output, kernels::naive_attention(plan.forest, plan.heads, source));

@@ -11,6 +11,7 @@
 #include "core/json.h"
 #include "core/text.h"
 #include "core/units.h"
+#include "costmodel/compiled_kernels.h"
 
 extern const char* const kernels_json;  // costmodel/data/kernels.json, embedded by the build
 
@@ -22,6 +23,7 @@ using core::JsonView;
 
 constexpr std::int64_t kThreadsPerWarp = 32;
 constexpr std::int64_t kRegisterUnit = 256;            // registers are given to a warp in units of 256 (CUDA occupancy rules)
+constexpr std::int64_t kPartitions = 4;                // of an SM
 constexpr std::int64_t kSmemReserve = core::kKiB;      // the driver keeps 1 KiB a CTA from compute capability 8.0 on
 constexpr std::int64_t kMostRegistersPerThread = 255;  // instruction encoding
 constexpr std::int64_t kMostWarpsPerCta = 32;
@@ -77,8 +79,22 @@ bool in_range(const Size& size) { return size.value >= size.low && size.value <=
 
 std::int64_t device_bytes(double kib) { return static_cast<std::int64_t>(kib * static_cast<double>(core::kKiB)); }
 
-std::int64_t registers_per_cta(const KernelConfig& kernel) {
-  return kernel.warps * core::round_up(kernel.registers * kThreadsPerWarp, kRegisterUnit);
+/// What a CTA takes of an SM: as compiled where that is known.
+CompiledBlock block_of(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
+  CompiledBlock block{.registers = kernel.registers, .warps = kernel.warps, .smem_bytes = smem_bytes(kernel, heads)};
+  const std::optional<CompiledBlock> compiled = compiled_block(kernel, heads, device);
+  if (!compiled) return block;
+  // Merges: at least what the catalog says. Some rules cut their pieces by how many merges an SM holds, and shouldn't by the compiler's luck.
+  block.registers = kernel.role == KernelRole::reduce ? std::max(compiled->registers, kernel.registers) : compiled->registers;
+  block.warps = compiled->warps;
+  block.smem_bytes = std::max(block.smem_bytes, compiled->smem_bytes);
+  return block;
+}
+
+/// An SM's warps lie in four partitions, each with its quarter of the registers: five warps of 184 want six of 12 places, and there are eight.
+std::int64_t ctas_by_registers(const CompiledBlock& block, const DeviceSpec& device) {
+  const std::int64_t warp = core::round_up(block.registers * kThreadsPerWarp, kRegisterUnit);
+  return kPartitions * (static_cast<std::int64_t>(device.registers_per_sm) / kPartitions / warp) / block.warps;
 }
 
 /// fp32 accumulators of one thread when the CTA's threads share the output tile evenly: the least any layout needs.
@@ -106,11 +122,14 @@ std::optional<Unfit> find_unfit(const KernelConfig& kernel, const traces::HeadCo
   if (smem > most_smem) return Unfit{Limit::smem, smem, most_smem};
   const auto most_warps = std::min(kMostWarpsPerCta, static_cast<std::int64_t>(device.warps_per_sm));
   if (kernel.warps > most_warps) return Unfit{Limit::warps, kernel.warps, most_warps};
-  const auto most_registers = static_cast<std::int64_t>(device.registers_per_sm);
-  if (registers_per_cta(kernel) > most_registers) return Unfit{Limit::registers, registers_per_cta(kernel), most_registers};
+  const CompiledBlock block = block_of(kernel, heads, device);
+  if (ctas_by_registers(block, device) < 1) {
+    return Unfit{Limit::registers, core::round_up(block.warps, kPartitions) * core::round_up(block.registers * kThreadsPerWarp, kRegisterUnit),
+                 static_cast<std::int64_t>(device.registers_per_sm)};
+  }
   const std::int64_t accumulators = accumulators_per_thread(kernel, heads);
-  if (accumulators > 0 && accumulators + kRegistersBesideAccumulators > kernel.registers) {
-    return Unfit{Limit::accumulators, accumulators, kernel.registers};
+  if (accumulators > 0 && accumulators + kRegistersBesideAccumulators > block.registers) {
+    return Unfit{Limit::accumulators, accumulators, block.registers};
   }
   return std::nullopt;
 }
@@ -214,9 +233,11 @@ std::int64_t smem_bytes(const KernelConfig& kernel, const traces::HeadConfig& he
 std::int32_t ctas_per_sm(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
   if (!fits_device(kernel, heads, device)) return 0;
   const auto limit = [](double resource, std::int64_t need) { return static_cast<std::int64_t>(resource) / need; };
-  const std::int64_t smem = device_bytes(device.smem_kib_per_sm) / (smem_bytes(kernel, heads) + kSmemReserve);
-  const std::int64_t resident = std::min({limit(device.ctas_per_sm, 1), limit(device.warps_per_sm, kernel.warps),
-                                          limit(device.registers_per_sm, registers_per_cta(kernel)), smem});
+  const CompiledBlock block = block_of(kernel, heads, device);
+  const std::int64_t smem = device_bytes(device.smem_kib_per_sm) / (block.smem_bytes + kSmemReserve);
+  // At least one: where what was compiled takes more shared memory than there is, a kernel of fewer stages or shorter tiles runs.
+  const std::int64_t resident = std::max<std::int64_t>(
+      1, std::min({limit(device.ctas_per_sm, 1), limit(device.warps_per_sm, block.warps), ctas_by_registers(block, device), smem}));
   return static_cast<std::int32_t>(resident);
 }
 

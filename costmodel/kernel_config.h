@@ -47,7 +47,7 @@ struct KernelConfig {
   std::int32_t stages = 2;          ///< KV tiles in the copy ring (1: load, wait, compute)
   std::int32_t warps = 4;
   std::int32_t smem_bytes = 0;      ///< dynamic shared memory; 0: derived from tiles, stages and heads
-  std::int32_t registers = 128;     ///< per thread
+  std::int32_t registers = 128;     ///< per thread; of our own kernels only where none was compiled for the heads (compiled_block)
   std::int32_t cluster = 1;
   std::int32_t lookups = 0;         ///< loads one after another (work list, offsets, queries, page table) before a CTA's first KV load
   traces::Dtype partial_dtype = traces::Dtype::fp32;

@@ -29,7 +29,7 @@ using scheduler::TaskId;
 using scheduler::TaskKind;
 
 [[noreturn]] void refuse(const std::string& sentence) {
-  throw core::Error(core::ErrorKind::check_failed, "the kernels can't run this plan: " + sentence);
+  throw PlanRefused("the kernels can't run this plan: " + sentence);
 }
 
 bool fits_heads(const AttendInstance& instance, const traces::HeadConfig& heads) {
@@ -265,6 +265,19 @@ class Lowering {
     }
   }
 
+  /// Blocks with queues are dealt their work for a device on which all of them run at once.
+  const AttendInstance& resident_instance(const Wanted& want, std::int32_t blocks) const {
+    const AttendInstance& first = task_instance(plan_, kernels_, want);
+    if (!kernels_.resident_blocks || kernels_.resident_blocks(first) >= blocks) return first;
+    if (first.bulk) {
+      DeviceKernels plain = kernels_;
+      plain.path = KernelPath::plain;
+      const AttendInstance& second = task_instance(plan_, plain, want);
+      if (kernels_.resident_blocks(second) >= blocks) return second;
+    }
+    refuse(fmt::format("{} blocks with queues, where the device holds {} of {} at once", blocks, kernels_.resident_blocks(first), first.name));
+  }
+
   /// One kernel for all tasks, blocks that stay; steps behind the first barrier run in it, later ones after it.
   void persistent(const Launch& launch) {
     DeviceLaunch l;
@@ -294,7 +307,7 @@ class Lowering {
       tasks = true;
     }
     if (tasks) {
-      l.attend = &task_instance(plan_, kernels_, all);
+      l.attend = &resident_instance(all, launch.workers);
       lowered_.launches.push_back(std::move(l));
     }
     for (const Phase* phase : after) steps(*phase);
@@ -308,6 +321,16 @@ class Lowering {
 };
 
 }  // namespace
+
+std::string_view kernel_path_name(KernelPath path) { return path == KernelPath::bulk ? "bulk" : "plain"; }
+
+std::optional<KernelPath> kernel_path_of(const std::string& name) {
+  if (name == "auto") return {};
+  for (const KernelPath path : {KernelPath::plain, KernelPath::bulk}) {
+    if (name == kernel_path_name(path)) return path;
+  }
+  throw core::usage_error(core::unknown_name("kernel path", name, {"auto", "plain", "bulk"}));
+}
 
 std::vector<TaskFacts> task_facts(const Plan& plan) {
   std::vector<TaskFacts> facts;

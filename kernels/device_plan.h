@@ -5,10 +5,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <limits>
+#include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
+#include "core/error.h"
 #include "kernels/cuda/instances.h"
 #include "scheduler/plan.h"
 
@@ -50,16 +55,28 @@ struct DevicePlan {
 
 /// Which kernels a device can run: those of sm_80, or where there is one, the one with bulk copies.
 enum class KernelPath : std::uint8_t { plain, bulk };
+std::string_view kernel_path_name(KernelPath path);
+/// "auto" is nothing. Throws Error (usage) for an unknown name.
+std::optional<KernelPath> kernel_path_of(const std::string& name);
+
+/// A plan that is right, and that the kernels can't run, or not on this device.
+class PlanRefused : public core::Error {
+ public:
+  explicit PlanRefused(const std::string& sentence) : Error(core::ErrorKind::check_failed, sentence) {}
+};
 
 /// A target's kernels on a device.
 struct DeviceKernels {
   const KernelSet& set;
   std::int64_t most_shared_bytes = std::numeric_limits<std::int64_t>::max();  ///< of a block
   KernelPath path = KernelPath::plain;
+  /// Blocks of a kernel that the device holds at once; empty: any number.
+  std::function<std::int64_t(const AttendInstance&)> resident_blocks = {};
 };
 
-/// Throws Error (check failed: the plan is refused) for what the kernels can't run: heads, dtypes, rows beyond the largest tile, shared
-/// memory, barriers between tasks of one launch. The plan is taken to be valid. The set must outlive the result.
+/// Throws PlanRefused for what the kernels can't run: heads, dtypes, rows beyond the largest tile, shared
+/// memory, barriers between tasks of one launch, more blocks with queues than the device holds. Where it holds too few blocks with bulk
+/// copies, and enough of the plain ones, these run. The plan is taken to be valid. The set must outlive the result.
 DevicePlan lower_plan(const scheduler::Plan& plan, const DeviceKernels& kernels);
 
 /// Facts change when nodes grow; everything else of a DevicePlan stays.

@@ -24,6 +24,7 @@ struct BlockLife {
   std::uint32_t block = 0, sm = 0;
   std::uint64_t begin = std::numeric_limits<std::uint64_t>::max(), end = 0;
   std::int32_t lane = 0;
+  std::uint64_t from = 0;  ///< when the block before it in the lane was through
 };
 
 Span span_of(SpanKind kind, std::int32_t item, std::int32_t copy = 0) {
@@ -133,11 +134,13 @@ class EventTimeline {
     std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
       return std::tuple(blocks_[a].begin, blocks_[a].launch, blocks_[a].block) < std::tuple(blocks_[b].begin, blocks_[b].launch, blocks_[b].block);
     });
+    const std::uint64_t slack = tick_ns();
     std::map<std::pair<std::uint32_t, std::int32_t>, std::uint64_t> free_from;  // by SM and slot
     std::map<std::pair<std::uint32_t, std::int32_t>, std::vector<std::size_t>> in_slot;
     for (const std::size_t i : order) {
       std::int32_t slot = 0;
-      while (free_from.contains({blocks_[i].sm, slot}) && free_from[{blocks_[i].sm, slot}] > blocks_[i].begin) ++slot;
+      while (free_from.contains({blocks_[i].sm, slot}) && free_from[{blocks_[i].sm, slot}] > blocks_[i].begin + slack) ++slot;
+      blocks_[i].from = free_from[{blocks_[i].sm, slot}];
       free_from[{blocks_[i].sm, slot}] = blocks_[i].end;
       in_slot[{blocks_[i].sm, slot}].push_back(i);
     }
@@ -147,12 +150,26 @@ class EventTimeline {
     }
   }
 
+  /// Two SMs see a tick of the clock at moments that differ: a block may seem to begin a tick before the one that made room for it ended. A clock
+  /// that tells every nanosecond apart needs no such patience.
+  std::uint64_t tick_ns() const {
+    std::vector<std::uint64_t> moments;
+    for (const BlockLife& block : blocks_) moments.insert(moments.end(), {block.begin, block.end});
+    std::sort(moments.begin(), moments.end());
+    std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
+    for (std::size_t i = 1; i < moments.size(); ++i) {
+      if (moments[i] > moments[i - 1]) least = std::min(least, moments[i] - moments[i - 1]);
+    }
+    return least > 1 && least < std::numeric_limits<std::uint64_t>::max() ? least : 0;
+  }
+
   void finish_spans() {
     std::uint64_t origin = std::numeric_limits<std::uint64_t>::max();
     for (const BlockLife& block : blocks_) origin = std::min(origin, block.begin);
     for (Raw& raw : spans_) {
       raw.span.lane = blocks_[raw.block].lane;
-      raw.span.begin_us = static_cast<double>(raw.record->begin_ns - origin) * 1e-3;
+      const std::uint64_t begin = std::min(std::max(raw.record->begin_ns, blocks_[raw.block].from), raw.record->end_ns);
+      raw.span.begin_us = static_cast<double>(begin - origin) * 1e-3;
       raw.span.end_us = static_cast<double>(raw.record->end_ns - origin) * 1e-3;
       timeline_.spans.push_back(raw.span);
     }

@@ -65,7 +65,7 @@ class Arrivals {
       for (std::int32_t r = static_cast<std::int32_t>(thread_index()) / 32; r < step.rows * chore.heads; r += C::kWarps) {
         merge_row<C::kVDim>(params_.plan, params_.tensors, step, r / chore.heads, chore.first_head + r % chore.heads);
       }
-      stamp_end(params_.events.arrivals, chore.counter);
+      stamp_team_end<C>(params_.events.arrivals, chore.counter);
       arrive(load_global(params_.plan.step_arrivals + chore.step), chore.first_head, waiting - 1);
     }
   }

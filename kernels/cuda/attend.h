@@ -25,7 +25,7 @@ ESPALIER_DEVICE void merge_behind_barrier(const AttendParams& params) {
        row += static_cast<std::int32_t>(grid_blocks()) * C::kWarps) {
     merge_numbered_row<C::kVDim>(params.plan, params.tensors, params.barrier_steps, params.barrier_step_count, row);
   }
-  stamp_end(params.events.merges, static_cast<std::int32_t>(block_index()));
+  stamp_team_end<C>(params.events.merges, static_cast<std::int32_t>(block_index()));
 }
 
 template <class C>
@@ -62,7 +62,7 @@ ESPALIER_KERNEL(C::kThreads, 1) attend_kernel(ESPALIER_PARAMETER AttendParams pa
     // Read again rather than kept: the loop above needs every register.
     const Work work = read_work(params.plan, params.tensors, load_global(params.items + item));
     attention.finish_task(work, static_cast<SharedAddress>(C::kRingAt + used * C::kStageBytes));
-    stamp_end(params.events.items, item);
+    stamp_team_end<C>(params.events.items, item);
     arrivals.task_written(at.task.value, work.head_begin);
   }
   merge_behind_barrier<C>(params);

@@ -1,7 +1,8 @@
 // The attend kernel for devices with bulk copies (sm_90 and up): one warp loads, the others compute as everywhere.
 //
 // Predicted over attend.h: no barrier of the block a tile, no addresses in the computing warps' registers, copies of a row rather than of
-// 16 bytes. Not yet measured. Known weak spots: a copy a row of K or V (256 bytes for 128 columns), where tensor maps would take many rows
+// 16 bytes. A fifth warp alone would cost the second block of an SM: warps lie in four partitions, and three of 184 registers don't fit one.
+// So the loading warps hand what they don't need to those that compute. Not yet measured. Known weak spots: a copy a row of K or V (256 bytes for 128 columns), where tensor maps would take many rows
 // at once; products are still of one warp each.
 #pragma once
 
@@ -28,6 +29,7 @@ ESPALIER_DEVICE void compute_tasks(const AttendParams& params, scheduler::Interv
     for (int tile = 0; tile * C::kTokens < facts.tokens; ++tile) {
       const bool last = (tile + 1) * C::kTokens >= facts.tokens;
       wait_barrier(Ring<C>::landed(ring.stage), ring.parity);
+      warp_sync();  // lanes leave the wait one by one; matrices are loaded by the warp as one
       if (tile == 0) attention.take_queries();
       attention.add_tile(facts, tile, ring.stage);
       warp_sync();
@@ -44,7 +46,7 @@ ESPALIER_DEVICE void compute_tasks(const AttendParams& params, scheduler::Interv
       warp_sync();
       if (speaks) arrive(Ring<C>::freed(used));
     }
-    stamp_end(params.events.items, item);
+    stamp_team_end<C>(params.events.items, item);
     arrivals.task_written(at.task.value, work.head_begin);
   }
   merge_behind_barrier<C>(params);
@@ -52,17 +54,30 @@ ESPALIER_DEVICE void compute_tasks(const AttendParams& params, scheduler::Interv
 
 #endif
 
+/// Blocks that an SM shall hold. Two of 256 threads leave 128 registers to each thread of a launch, of which the loading ones keep fewer.
+template <class C>
+constexpr int blocks_per_sm() {
+#if defined(ESPALIER_REGISTER_SHARES)
+  return C::kHandsRegisters ? 2 : 1;
+#else
+  return 1;
+#endif
+}
+constexpr int kLoadingRegisters = 40, kComputingRegisters = 2 * 128 - kLoadingRegisters;
+
 /// Empty where there are no bulk copies.
 template <class C>
-ESPALIER_KERNEL(C::kBlockThreads, 1) attend_bulk_kernel(ESPALIER_PARAMETER AttendParams params) {
+ESPALIER_KERNEL(C::kBlockThreads, blocks_per_sm<C>()) attend_bulk_kernel(ESPALIER_PARAMETER AttendParams params) {
 #if defined(ESPALIER_BULK_COPIES)
   scheduler::Interval items = {static_cast<std::int32_t>(block_index()), static_cast<std::int32_t>(block_index()) + 1};
   if (params.queues != nullptr) items = load_global(params.queues + block_index());
   if (thread_index() == 0) Ring<C>::init();
   block_sync<C::kBlockThreads>();
   if (thread_index() >= C::kThreads) {
-    BulkLoader<C>(params).load(items);
+    if constexpr (C::kHandsRegisters) shrink_registers<kLoadingRegisters>();
+    if (thread_index() < C::kThreads + 32) BulkLoader<C>(params).load(items);
   } else {
+    if constexpr (C::kHandsRegisters) grow_registers<kComputingRegisters>();
     compute_tasks<C>(params, items);
   }
 #endif

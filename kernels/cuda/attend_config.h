@@ -71,7 +71,9 @@ struct AttendConfig : Heads, Grid {
 
   // With rows that are padded a warp of its own loads them: a barrier a stage for what has landed, one for what is free, one for the queries.
   static constexpr bool kProducer = kRowPad > 0;
-  static constexpr int kBlockThreads = kThreads + (kProducer ? 32 : 0);
+  // A group of four computing warps gets three idle ones beside the loading warp: only whole groups of four hand registers over.
+  static constexpr bool kHandsRegisters = kProducer && kWarps == 4;
+  static constexpr int kBlockThreads = kThreads + (kHandsRegisters ? 128 : kProducer ? 32 : 0);
   static constexpr int kBarriersAt = kSharedBytes;
   static constexpr int kBlockSharedBytes = kSharedBytes + (kProducer ? (2 * kStages + 1) * 8 : 0);
 

@@ -115,6 +115,23 @@ ESPALIER_WORD void copy_bulk(SharedAddress at, const void* from, std::uint32_t b
 }
 ESPALIER_WORD void fence_engine() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 #endif
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define ESPALIER_REGISTER_SHARES 1
+/// By all of a group of four warps: how many registers a thread it has from here on.
+template <int kRegisters>
+ESPALIER_WORD void shrink_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+ESPALIER_WORD void grow_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+#else
+template <int kRegisters>
+ESPALIER_WORD void shrink_registers() {}
+template <int kRegisters>
+ESPALIER_WORD void grow_registers() {}
+#endif
 ESPALIER_WORD void warp_sync() { __syncwarp(); }
 ESPALIER_WORD void forget(int& x) { asm volatile("" : "+r"(x)); }
 ESPALIER_WORD void keep_order() { asm volatile("" ::: "memory"); }

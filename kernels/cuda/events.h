@@ -11,11 +11,19 @@ namespace espalier::kernels::ESPALIER_TARGET {
 ESPALIER_DEVICE void stamp_begin(EventRecord* records, std::int32_t index) {
   if (records != nullptr && thread_index() == 0) store_global(&records[index].begin_ns, device_time_ns());
 }
+/// By a thread that knows the others are through.
 ESPALIER_DEVICE void stamp_end(EventRecord* records, std::int32_t index) {
   if (records == nullptr || thread_index() != 0) return;
   store_global(&records[index].end_ns, device_time_ns());
   store_global(&records[index].block, block_index() + 1);
   store_global(&records[index].sm, multiprocessor());
+}
+/// Once all threads of the block are through.
+template <int kThreads>
+ESPALIER_DEVICE void stamp_block_end(EventRecord* records, std::int32_t index) {
+  if (records == nullptr) return;
+  block_sync<kThreads>();
+  stamp_end(records, index);
 }
 
 }  // namespace espalier::kernels::ESPALIER_TARGET

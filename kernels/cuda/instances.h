@@ -22,8 +22,9 @@ struct AttendInstance {
   std::uint32_t threads, shared_bytes;
   void (*kernel)(AttendParams);
   bool bulk = false;  ///< loads by bulk copies, in a warp of its own: for sm_90 and up
+  std::uint32_t loading_threads = 0;  ///< of `threads`, that don't compute
   /// Those that compute.
-  constexpr std::uint32_t computing_threads() const { return threads - (bulk ? 32U : 0U); }
+  constexpr std::uint32_t computing_threads() const { return threads - loading_threads; }
 };
 
 struct ReduceInstance {

@@ -12,7 +12,7 @@ ESPALIER_KERNEL(kThreads, 1) reduce_kernel(ESPALIER_PARAMETER ReduceParams param
   stamp_begin(params.events.merges, static_cast<std::int32_t>(block_index()));
   const auto row = static_cast<std::int32_t>(block_index() * (kThreads / 32) + thread_index() / 32);
   if (row < params.rows) merge_numbered_row<kVDim>(params.plan, params.tensors, params.steps, params.step_count, row);
-  stamp_end(params.events.merges, static_cast<std::int32_t>(block_index()));
+  stamp_block_end<kThreads>(params.events.merges, static_cast<std::int32_t>(block_index()));
 }
 
 const ReduceInstance kInstances[] = {

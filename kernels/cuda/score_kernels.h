@@ -93,7 +93,7 @@ template <Dtype kQueryDtype, Dtype kKvDtype, int kDim>
 ESPALIER_KERNEL((KeyTiles<kQueryDtype, kKvDtype, kDim>::kThreads), 1) scores_kernel(ESPALIER_PARAMETER AttendParams params) {
   stamp_begin(params.events.items, static_cast<std::int32_t>(block_index()));
   score_task<KeyTiles<kQueryDtype, kKvDtype, kDim>>(params);
-  stamp_end(params.events.items, static_cast<std::int32_t>(block_index()));
+  stamp_block_end<KeyTiles<kQueryDtype, kKvDtype, kDim>::kThreads>(params.events.items, static_cast<std::int32_t>(block_index()));
 }
 
 /// The folded score slots of a values task, as columns one after another: column i is the task's token i (lower_plan sees to that).
@@ -202,7 +202,7 @@ template <Dtype kQueryDtype, Dtype kKvDtype, int kDim>
 ESPALIER_KERNEL((ValueTiles<kQueryDtype, kKvDtype, kDim>::kThreads), 1) values_kernel(ESPALIER_PARAMETER AttendParams params) {
   stamp_begin(params.events.items, static_cast<std::int32_t>(block_index()));
   value_task<ValueTiles<kQueryDtype, kKvDtype, kDim>>(params);
-  stamp_end(params.events.items, static_cast<std::int32_t>(block_index()));
+  stamp_block_end<ValueTiles<kQueryDtype, kKvDtype, kDim>::kThreads>(params.events.items, static_cast<std::int32_t>(block_index()));
 }
 
 }  // namespace espalier::kernels::ESPALIER_TARGET

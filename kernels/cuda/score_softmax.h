@@ -69,7 +69,7 @@ ESPALIER_KERNEL(kSoftmaxThreads, 1) softmax_kernel(ESPALIER_PARAMETER AttendPara
                    all.sum > 0.0F ? (all.most + log2_fast(all.sum)) * kLn2 : minus_infinity());
     }
   }
-  stamp_end(params.events.items, static_cast<std::int32_t>(block_index()));
+  stamp_block_end<kSoftmaxThreads>(params.events.items, static_cast<std::int32_t>(block_index()));
 }
 
 }  // namespace espalier::kernels::ESPALIER_TARGET

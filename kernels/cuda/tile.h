@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/events.h"
 #include "kernels/cuda/params.h"
 
 namespace espalier::kernels::ESPALIER_TARGET {
@@ -45,6 +46,14 @@ template <class C>
 ESPALIER_DEVICE void team_sync() {
   if constexpr (C::kProducer) team_barrier<1, C::kThreads>();
   else block_sync<C::kThreads>();
+}
+
+/// Once all of them are through with what the record is of.
+template <class C>
+ESPALIER_DEVICE void stamp_team_end(EventRecord* records, std::int32_t index) {
+  if (records == nullptr) return;
+  team_sync<C>();
+  stamp_end(records, index);
 }
 
 /// One copy of a task with its numbers at hand.

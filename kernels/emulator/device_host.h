@@ -75,6 +75,10 @@ ESPALIER_WORD void copy_bulk(SharedAddress at, const void* from, std::uint32_t b
   emulator::copy_bulk(at, {from, bytes}, barrier);
 }
 ESPALIER_WORD void fence_engine() { emulator::fence_engine(); }
+template <int kRegisters>
+ESPALIER_WORD void shrink_registers() {}
+template <int kRegisters>
+ESPALIER_WORD void grow_registers() {}
 ESPALIER_WORD void warp_sync() { emulator::warp_barrier(); }
 ESPALIER_WORD void forget(int&) {}
 ESPALIER_WORD void keep_order() {}

@@ -198,6 +198,33 @@ TEST(ReadKernel, NamesWhatIsWrong) {
   EXPECT_THAT(message(R"("role": "attend", "query_tile": 16, "tiles": 1)"), HasSubstr("tiles"));
 }
 
+TEST(Occupancy, GivesEachPartitionOfAnSmItsWarps) {
+  KernelConfig kernel;
+  kernel.name = "x";
+  kernel.smem_bytes = 1024;
+  kernel.warps = 5;
+  kernel.registers = 184;  // 65536 / (5 x 5888) is 2, but a quarter of the registers holds two warps: eight an SM
+  const DeviceSpec h100 = find_device("h100-sxm");
+  EXPECT_EQ(ctas_per_sm(kernel, kLlama, h100), 1);
+  kernel.registers = 168;  // three: twelve an SM
+  EXPECT_EQ(ctas_per_sm(kernel, kLlama, h100), 2);
+  kernel.registers = 176;
+  EXPECT_EQ(ctas_per_sm(kernel, kLlama, h100), 1);
+}
+
+TEST(Occupancy, TakesRegistersAsTheyWereCompiledForTheHeads) {
+  const DeviceSpec h100 = find_device("h100-sxm");
+  HeadConfig fp8 = kLlama;
+  fp8.kv_dtype = traces::Dtype::fp8_e4m3;
+  KernelConfig m16 = find_kernel("espalier_mma_m16");
+  EXPECT_EQ(ctas_per_sm(m16, fp8, h100), 2);  // 204 registers; 53 KB of shared memory would let four in
+  const HeadConfig narrow = parse_heads("32/8/64");
+  EXPECT_EQ(ctas_per_sm(m16, narrow, h100), 3);  // 147
+  EXPECT_EQ(ctas_per_sm(find_kernel("espalier_mma_m64"), narrow, h100), 3);
+  m16.name = "someone_elses_m16";
+  EXPECT_EQ(ctas_per_sm(m16, fp8, h100), 4);
+}
+
 TEST(OurAttendKernel, TakesTheSmallestTileThatHoldsTheRows) {
   const DeviceSpec h100 = find_device("h100-sxm");
   EXPECT_EQ(our_attend_kernel(1, kLlama, h100).name, "espalier_mma_m16");

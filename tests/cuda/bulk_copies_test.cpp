@@ -219,6 +219,25 @@ TEST(BulkKernels, RunQueuesOfManyTasksInEveryOrder) {
   }
 }
 
+TEST(BulkKernels, GiveWayWhereTheDeviceHoldsTooFewOfTheirBlocks) {
+  const scheduler::Plan plan = plan_of("lean", traces::make_forest(property::star(330, 3, 40)));
+  const auto blocks = plan.launches[scheduler::LaunchId(0)].workers;
+  ASSERT_GT(blocks, 1);
+  const auto chosen = [&](std::int64_t bulk, std::int64_t plain) {
+    const DeviceKernels kernels{.set = host_kernels(), .path = KernelPath::bulk,
+                                .resident_blocks = [=](const AttendInstance& i) { return i.bulk ? bulk : plain; }};
+    return lower_plan(plan, kernels).launches.front().attend->bulk;
+  };
+  EXPECT_TRUE(chosen(blocks, blocks));
+  EXPECT_FALSE(chosen(blocks - 1, blocks));
+  try {
+    chosen(blocks - 1, blocks - 1);
+    ADD_FAILURE() << "more blocks than the device holds";
+  } catch (const PlanRefused& refusal) {
+    EXPECT_THAT(refusal.what(), HasSubstr(std::to_string(blocks) + " blocks with queues, where the device holds " + std::to_string(blocks - 1) + " of attend_bulk_"));
+  }
+}
+
 TEST(BulkKernels, ReadWhatThePlainOnesRead) {
   const scheduler::Plan plan = plan_of("espalier", traces::make_forest(property::star(200, 4, 30)));
   EmulateOptions options;

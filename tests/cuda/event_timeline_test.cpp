@@ -9,7 +9,9 @@
 #include <variant>
 
 #include "costmodel/device_spec.h"
+#include "kernels/device_image.h"
 #include "kernels/emulate.h"
+#include "kernels/event_timeline.h"
 #include "scheduler/strategy.h"
 #include "tests/kernels/hand_plans.h"
 #include "tests/property/forests.h"
@@ -133,12 +135,38 @@ TEST(EventTimeline, HoldsEveryStepOfATreeBehindItsInputs) {
   EXPECT_EQ(expect_steps_behind_their_inputs(plan, timeline, expect_every_copy(plan, timeline)), plan.steps.size());
 }
 
+/// Clocks of SMs tick every 32 ns, and may be a tick apart.
+TEST(EventTimeline, KeepsBlocksInOneLaneThatSeemToOverlapByATick) {
+  const Plan plan = testing::node_halves(testing::small_forest(), traces::parse_heads("4/2/64"));
+  const DevicePlan lowered = lower_plan(plan, {.set = host_kernels()});
+  const EventLayout layout = event_layout(plan, lowered);
+  std::vector<EventRecord> records(static_cast<std::size_t>(layout.count));
+  std::uint64_t now = 6400;
+  for (std::size_t l = 0; l < lowered.launches.size(); ++l) {
+    const DeviceLaunch& launch = lowered.launches[l];
+    for (std::int32_t block = 0; block < launch.blocks; ++block) {
+      const std::int32_t place = launch.attend != nullptr ? layout.items + launch.items.begin + block : layout.merges[l] + block;
+      EventRecord& record = records[static_cast<std::size_t>(place)];
+      record.begin_ns = now - (block % 2 == 1 ? 32 : 0);
+      now += 320;
+      record.end_ns = now;
+      record.block = static_cast<std::uint32_t>(block) + 1;
+      record.sm = 7;
+    }
+  }
+  const Timeline timeline = event_timeline(plan, lowered, records, "a device");
+  EXPECT_EQ(timeline.lanes.size(), 1U);
+  expect_lanes_of_one_thing_at_a_time(timeline);
+}
+
 TEST(EventTimeline, LeavesResultsAndCountsAlone) {
   const Plan plan = plan_of("espalier", traces::make_forest(property::star(60, 4, 9)), "4/2/64");
   const Emulation with = recorded(plan, 1, true), without = recorded(plan, 1, false);
   EXPECT_EQ(with.output.lse, without.output.lse);
   EXPECT_EQ(with.counters.mmas, without.counters.mmas);
   EXPECT_TRUE(without.timeline.spans.empty());
+  // Warps meet before an end is stamped: it is the block's, not its first warp's.
+  EXPECT_GE(with.counters.block_barriers - without.counters.block_barriers, static_cast<std::int64_t>(with.timeline.spans.size()));
   EXPECT_EQ(without.counters.written(emulator::MemoryKind::other).bytes, 0);
   EXPECT_GT(with.counters.written(emulator::MemoryKind::other).bytes, 0);
 }

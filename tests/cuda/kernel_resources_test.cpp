@@ -54,6 +54,91 @@ TEST(KernelResources, KeepEveryKernelInRegisters) {
   }
 }
 
+TEST(KernelResources, SayWhatBlocksOfPlainKernelsTake) {
+  const core::JsonDocument document = resources();
+  const core::JsonView rows = document.root().at("kernels");
+  std::size_t compared = 0;
+  for (const AttendInstance& kernel : host_kernels().attend) {
+    if (kernel.kind != scheduler::TaskKind::attend || kernel.bulk) continue;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (rows.at(i).at("name").string() != kernel.name) continue;
+      EXPECT_EQ(rows.at(i).at("warps").integer() * 32, kernel.threads) << kernel.name;
+      EXPECT_EQ(rows.at(i).at("smem_bytes").integer(), kernel.shared_bytes) << kernel.name;
+      EXPECT_EQ(rows.at(i).at("query_tile").integer(), kernel.query_tile) << kernel.name;
+      EXPECT_EQ(rows.at(i).at("qk_dim").integer(), kernel.qk_dim) << kernel.name;
+      EXPECT_EQ(rows.at(i).at("kv_dtype").string(), traces::dtype_name(kernel.kv_dtype)) << kernel.name;
+      ++compared;
+    }
+  }
+  EXPECT_GE(compared, 100U);
+}
+
+/// A compiled kernel as the occupancy rules see it, none of it looked up.
+costmodel::KernelConfig as_compiled(const AttendInstance& instance, std::int64_t registers) {
+  costmodel::KernelConfig kernel;
+  kernel.name = "compiled";
+  kernel.role = costmodel::KernelRole::softmax;  // no accumulators to make room for
+  kernel.warps = static_cast<std::int32_t>(instance.threads) / 32;
+  kernel.registers = static_cast<std::int32_t>(registers);
+  kernel.smem_bytes = static_cast<std::int32_t>(instance.shared_bytes);
+  return kernel;
+}
+
+traces::HeadConfig heads_of(const AttendInstance& instance) {
+  traces::HeadConfig heads;
+  heads.qk_dim = instance.qk_dim;
+  heads.v_dim = instance.v_dim;
+  heads.v_in_k = instance.v_in_k;
+  heads.q_dtype = instance.q_dtype;
+  heads.kv_dtype = instance.kv_dtype;
+  return heads;
+}
+
+std::int32_t blocks_per_sm(const AttendInstance& instance, const std::string& arch, const costmodel::DeviceSpec& device) {
+  static const core::JsonDocument document = resources();
+  const core::JsonView rows = document.root().at("kernels");
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (rows.at(i).at("name").string() != instance.name || rows.at(i).at("arch").string() != arch) continue;
+    return costmodel::ctas_per_sm(as_compiled(instance, rows.at(i).at("registers").integer()), heads_of(instance), device);
+  }
+  ADD_FAILURE() << instance.name << " for " << arch;
+  return 0;
+}
+
+/// The path that is usual on a device must not halve what an SM holds: plans are dealt for what the plain kernels allow.
+TEST(KernelOccupancy, OfBulkCopiesIsNoLessThanOfPlainOnes) {
+  const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
+  std::size_t compared = 0;
+  for (const AttendInstance& bulk : host_kernels().attend) {
+    if (!bulk.bulk) continue;
+    for (const AttendInstance& plain : host_kernels().attend) {
+      const bool same = !plain.bulk && plain.kind == bulk.kind && heads_of(plain) == heads_of(bulk) && plain.query_tile == bulk.query_tile;
+      if (!same) continue;
+      EXPECT_GE(blocks_per_sm(bulk, "sm_90a", device), blocks_per_sm(plain, "sm_90a", device)) << bulk.name << " beside " << plain.name;
+      ++compared;
+    }
+  }
+  EXPECT_GE(compared, 4U);
+}
+
+/// Queues are dealt to as many CTAs as the catalog says there are.
+TEST(KernelOccupancy, IsNoMoreInTheCatalogThanOnDevices) {
+  std::size_t compared = 0;
+  for (const auto& [arch, name] : {std::pair("sm_80", "a100-80"), std::pair("sm_90a", "h100-sxm")}) {
+    const costmodel::DeviceSpec device = costmodel::find_device(name);
+    for (const costmodel::KernelConfig& k : costmodel::kernel_catalog()) {
+      if (!k.name.starts_with("espalier_mma")) continue;
+      for (const AttendInstance& i : host_kernels().attend) {
+        const bool same = i.kind == scheduler::TaskKind::attend && i.query_tile == k.query_tile && i.kv_tile == k.kv_tile && i.stages == k.stages;
+        if (!same || (i.bulk && device.compute_capability < 9) || i.shared_bytes > device.smem_kib_per_cta * 1024) continue;
+        EXPECT_LE(costmodel::ctas_per_sm(k, heads_of(i), device), blocks_per_sm(i, arch, device)) << k.name << ", " << i.name << " for " << arch;
+        ++compared;
+      }
+    }
+  }
+  EXPECT_GE(compared, 40U);
+}
+
 /// What the catalog calls implemented is compiled: an instance of the same tiles and stages, whatever its heads.
 TEST(KernelCatalogOfInstances, ClaimsNoKernelThatIsNotThere) {
   std::size_t implemented = 0;

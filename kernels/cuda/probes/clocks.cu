@@ -36,7 +36,8 @@ ESPALIER_KERNEL(kPipeThreads, 1) busy_mma_kernel(ESPALIER_PARAMETER ProbeParams 
   const TwoClocks clocks;
   const std::uint32_t lane = thread_index() % 32, a[4] = {0x3F803F00U + lane, 0x3E803F80U, 0x3F003E00U + lane, 0xBF803F80U};
   float c[8][4] = {};
-  while (!clocks.reached(params.shape.rounds)) {
+  // As one: products are of a whole warp, whose lanes read the clock each for itself.
+  while (!warp_any(clocks.reached(params.shape.rounds))) {
     for (int turn = 0; turn < 16; ++turn) {
       ESPALIER_UNROLL
       for (int i = 0; i < 8; ++i) mma<Dtype::bf16>(c[i], a, a[0], a[1]);
