@@ -67,6 +67,7 @@ CudaCalibration measure_device(const kernels::ProbeTarget& target, const ProbeRu
   CudaCalibration out;
   out.file.environment = {target.device, target.driver, costmodel::kernel_build_hash()};
   out.file.query = target.query;
+  out.file.method = target.method;
   const DeviceSpec device = nearest_device(target);
   const auto begin = std::chrono::steady_clock::now();
   const auto late = [&] { return options.seconds > 0 && std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > options.seconds; };

@@ -13,7 +13,8 @@
 #include "core/text.h"
 #include "costmodel/device_spec.h"
 
-extern const char* const kernels_json;  // costmodel/data/kernels.json, embedded by the build
+extern const char* const kernels_json;    // costmodel/data/kernels.json, embedded by the build
+extern const char* const resources_json;  // kernels/cuda/resources.json, likewise
 
 namespace espalier::costmodel {
 namespace {
@@ -183,12 +184,16 @@ const MicrobenchmarkFamily* find_family(std::string_view id) {
 MeasurementFile read_measurement(std::string_view text, const std::string& file) {
   const auto document = core::JsonDocument::parse(text, file);
   const JsonView root = document.root();
+  if (root.at("schema").string().starts_with("run/")) {
+    throw bad_input(file, "times of a device (measurement/1), as calibrate --json and measure write them", "a run of one plan (run/1), which view --measured reads");
+  }
   root.require_schema("measurement/1");
-  root.allow_only({"schema", "environment", "query", "families", "plans"});
+  root.allow_only({"schema", "environment", "method", "query", "families", "plans"});
   MeasurementFile out;
   const JsonView environment = root.at("environment");
   environment.allow_only({"device", "driver", "kernels"});
   out.environment = {text_of(environment.at("device")), text_of(environment.at("driver")), text_of(environment.at("kernels"))};
+  if (const auto method = root.find("method")) out.method = method->strings();
   if (const auto query = root.find("query")) out.query = read_query(*query);
   if (const auto families = root.find("families")) {
     for (std::size_t i = 0; i < families->size(); ++i) {
@@ -209,6 +214,7 @@ std::string write_measurement(const MeasurementFile& m) {
   writer.key("environment").begin_object();
   writer.field("device", m.environment.device).field("driver", m.environment.driver).field("kernels", m.environment.kernels);
   writer.end_object();
+  if (!m.method.empty()) writer.field("method", m.method);
   writer.key("query").begin_object();
   for (const auto& [name, value] : m.query) writer.field(name, value);
   writer.end_object();
@@ -241,6 +247,7 @@ std::string environment_difference(const MeasurementEnvironment& a, const Measur
 std::string kernel_build_hash() {
   core::Hasher hasher;
   hasher.text(kernels_json);
+  hasher.text(resources_json);
   return core::hash_text(hasher.digest());
 }
 

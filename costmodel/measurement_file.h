@@ -57,6 +57,7 @@ struct MeasuredPlan {
 
 struct MeasurementFile {
   MeasurementEnvironment environment;
+  std::vector<std::string> method;                   ///< how times were taken: the cache before each, which kernels
   std::map<std::string, double, std::less<>> query;  ///< device fields that the device reports itself, by name
   std::vector<MeasuredFamily> families;              ///< each id at most once
   std::vector<MeasuredPlan> plans;
@@ -72,7 +73,7 @@ bool is_reported(std::string_view field);
 /// What differs between two environments, as "driver 570.1 and 575.2"; empty when nothing does.
 std::string environment_difference(const MeasurementEnvironment& a, const MeasurementEnvironment& b);
 
-/// Hash of the kernel catalog this program was built with: what `environment.kernels` must equal unless the caller accepts strangers.
+/// Hash of the kernel catalog and of what was compiled for it that this program was built with: what `environment.kernels` must equal unless the caller accepts strangers.
 std::string kernel_build_hash();
 
 }  // namespace espalier::costmodel

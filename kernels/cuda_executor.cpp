@@ -2,12 +2,15 @@
 #include "kernels/cuda_executor.h"
 
 #include <algorithm>
-#include <span>
+#include <array>
+#include <map>
 
 #include "core/error.h"
 #include "core/rng.h"
 #include "core/text.h"
+#include "kernels/cuda_choice.h"
 #include "kernels/cuda_handles.h"
+#include "kernels/cuda_timing.h"
 #include "kernels/device_image.h"
 #include "kernels/device_tensors.h"
 #include "kernels/emulator/numerics.h"
@@ -21,31 +24,23 @@ using emulator::MemoryKind;
 using scheduler::Plan;
 using traces::Dtype;
 
-[[noreturn]] void refuse(const std::string& sentence) { throw core::Error(core::ErrorKind::check_failed, "--backend cuda: " + sentence); }
+[[noreturn]] void refuse(const std::string& sentence) { throw PlanRefused("--backend cuda: " + sentence); }
 
-/// Kernels with bulk copies are empty in code for sm_80: what was loaded of one tells.
-bool has_bulk_code() {
-  cudaFuncAttributes attributes{};
-  check(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(on_cuda::attend_bulk().front().kernel)), "asking for a kernel's code");
-  return attributes.ptxVersion >= 90;
-}
-
-KernelPath path_for(const cudaDeviceProp& device, const std::optional<KernelPath>& asked) {
-  const bool possible = device.major >= 9 && has_bulk_code();
-  if (asked == KernelPath::bulk && !possible) {
-    refuse(fmt::format("no bulk copies on {} with this build (compute capability 9.0 and kernels compiled for sm_90 or up are needed)", device.name));
-  }
-  if (asked) return *asked;
-  return possible && device.major == 9 ? KernelPath::bulk : KernelPath::plain;
-}
-
-/// Numbers in (-1, 1), over and over: timing must not see zeros, and needs no more.
-void fill_random(void* to, std::size_t bytes, Dtype dtype) {
-  const std::size_t chunk = std::min<std::size_t>(bytes, std::size_t{32} << 20);
+/// Numbers in (-1, 1) of a type: timing must not see zeros, and needs no more than these over and over.
+const std::vector<std::byte>& numbers_of(Dtype dtype) {
+  static std::map<Dtype, std::vector<std::byte>> made;
+  std::vector<std::byte>& numbers = made[dtype];
+  if (!numbers.empty()) return numbers;
+  numbers.resize(std::size_t{8} << 20);
   const auto size = static_cast<std::size_t>(traces::dtype_bytes(dtype));
-  std::vector<std::byte> numbers(chunk);
   core::Rng rng(1);
-  for (std::size_t i = 0; i + size <= chunk; i += size) store_number(numbers.data() + i, dtype, static_cast<double>(rng.integer(-255, 255)) / 256.0);
+  for (std::size_t i = 0; i < numbers.size(); i += size) store_number(numbers.data() + i, dtype, static_cast<double>(rng.integer(-255, 255)) / 256.0);
+  return numbers;
+}
+
+void fill_with_numbers(void* to, std::size_t bytes, Dtype dtype) {
+  const std::vector<std::byte>& numbers = numbers_of(dtype);
+  const std::size_t chunk = std::min(bytes, numbers.size());
   check(cudaMemcpy(to, numbers.data(), chunk, cudaMemcpyHostToDevice), "filling a tensor");
   // Tens of GiB at the device's own pace.
   for (std::size_t done = chunk; done < bytes; done *= 2) {
@@ -53,13 +48,72 @@ void fill_random(void* to, std::size_t bytes, Dtype dtype) {
   }
 }
 
+/// Tensors of numbers, kept from plan to plan: they only ever grow.
+class SharedTensors {
+ public:
+  void* get(std::size_t index, std::size_t bytes, Dtype dtype) {
+    Tensor& tensor = tensors_.at(index);
+    if (tensor.bytes >= bytes && tensor.dtype == dtype) return tensor.memory.get();
+    release(tensor);
+    tensor.memory = cuda::allocate(bytes);
+    tensor.bytes = bytes;
+    tensor.dtype = dtype;
+    fill_with_numbers(tensor.memory.get(), bytes, dtype);
+    return tensor.memory.get();
+  }
+  void release_all() {
+    for (Tensor& tensor : tensors_) release(tensor);
+  }
+  std::size_t bytes() const {
+    std::size_t sum = 0;
+    for (const Tensor& tensor : tensors_) sum += tensor.bytes;
+    return sum;
+  }
+
+ private:
+  struct Tensor {
+    cuda::Buffer memory;
+    std::size_t bytes = 0;
+    Dtype dtype = Dtype::fp32;
+  };
+  static void release(Tensor& tensor) {
+    tensor.memory.reset();
+    tensor.bytes = 0;
+  }
+  std::array<Tensor, 3> tensors_;  // queries, then keys and values in the order in which they are placed
+};
+
+}  // namespace
+
+/// What outlives a plan.
+class CudaRunner::State {
+ public:
+  State() : device(cuda::first_device("--backend cuda", "use --backend emulate, interpret or host")), stopwatch(stream.get(), device) {}
+
+  cudaDeviceProp device;
+  cuda::Stream stream = cuda::make_stream();
+  cuda::Stopwatch stopwatch;
+  SharedTensors tensors;
+};
+
+namespace {
+
+/// What an execution is lent.
+struct Shared {
+  const cudaDeviceProp& device;
+  cudaStream_t stream;
+  cuda::Stopwatch& stopwatch;
+  SharedTensors& tensors;
+};
+
 class Execution {
  public:
-  Execution(const Plan& plan, const CudaOptions& options)
-      : plan_(plan), options_(options), device_(cuda::first_device("--backend cuda", "use --backend emulate, interpret or host")), lowered_(lower_plan(plan, {cuda_kernels(), static_cast<std::int64_t>(device_.sharedMemPerBlockOptin), path_for(device_, options.path)})) {
+  Execution(const Plan& plan, const CudaOptions& options, Shared shared)
+      : plan_(plan), options_(options), device_(shared.device), stream_(shared.stream), stopwatch_(shared.stopwatch), tensors_(shared.tensors),
+        lowered_(lower_plan(plan, cuda::kernels_on(device_, cuda::choose_path(device_, options.path, "--backend cuda")))) {
     require_fit();
     fill();
-    capture();
+    graph_ = cuda::make_graph(stream_, [this] { launch_all(); });
   }
 
   CudaRun run() {
@@ -68,7 +122,8 @@ class Execution {
     result.measurement = {.device = device_.name, .plan_hash = plan_.hash, .backend = "cuda", .repeats_us = time(), .max_error = 0,
                           .environment = environment(), .timeline = {}};
     if (options_.timeline) result.measurement.timeline = record();
-    if (options_.source != nullptr) result.output = read_back();
+    if (options_.rows) result.output = read_back();
+    result.path = path();
     return result;
   }
 
@@ -79,33 +134,35 @@ class Execution {
     if (options_.timeline) bytes_ += event_layout(plan_, lowered_).count * static_cast<std::int64_t>(sizeof(EventRecord));
     std::size_t free = 0, total = 0;
     check(cudaMemGetInfo(&free, &total), "asking for free memory");
-    flush_bytes_ = options_.cold ? 3 * static_cast<std::size_t>(device_.l2CacheSize) : 0;
-    if (static_cast<std::size_t>(bytes_) + flush_bytes_ > free) {
-      refuse(fmt::format("the plan needs {} of device memory, {} has {} free", core::bytes_text(bytes_ + static_cast<std::int64_t>(flush_bytes_)),
-                         device_.name, core::bytes_text(static_cast<std::int64_t>(free))));
+    if (static_cast<std::size_t>(bytes_) > free) {
+      free += tensors_.bytes();
+      tensors_.release_all();
     }
     for (const DeviceLaunch& launch : lowered_.launches) {
-      if (launch.attend == nullptr) continue;
-      const auto* kernel = reinterpret_cast<const void*>(launch.attend->kernel);
-      check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(launch.attend->shared_bytes)), "asking for shared memory");
-      if (!launch.cooperative()) continue;
-      int resident = 0;
-      check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, static_cast<int>(launch.attend->threads), launch.attend->shared_bytes),
-            "asking for the occupancy");
-      if (resident * device_.multiProcessorCount < launch.blocks) {
-        refuse(fmt::format("{} blocks of {} wait for each other, {} holds {} at once", launch.blocks, launch.attend->name, device_.name,
-                           resident * device_.multiProcessorCount));
-      }
+      if (launch.attend != nullptr) cuda::allow_shared_memory(*launch.attend);
+    }
+    if (static_cast<std::size_t>(bytes_) > free) {
+      refuse(fmt::format("the plan needs {} of device memory, {} has {} free", core::bytes_text(bytes_), device_.name, core::bytes_text(static_cast<std::int64_t>(free))));
     }
   }
 
+  /// What ran, for a report.
+  std::string path() const {
+    bool plain = false, bulk = false;
+    for (const DeviceLaunch& launch : lowered_.launches) {
+      if (launch.attend != nullptr) (launch.attend->bulk ? bulk : plain) = true;
+    }
+    return bulk && plain ? "bulk+plain" : std::string(kernel_path_name(bulk ? KernelPath::bulk : KernelPath::plain));
+  }
+
   void* place(const DevicePiece& piece) {
+    const bool numbers = piece.from == nullptr && piece.bytes > 0;
+    if (numbers && piece.kind == MemoryKind::query) return tensors_.get(0, piece.bytes, plan_.heads.q_dtype);
+    if (numbers && piece.kind == MemoryKind::kv) return tensors_.get(++kv_tensors_, piece.bytes, plan_.heads.kv_dtype);
     buffers_.push_back(cuda::allocate(piece.bytes));
     void* to = buffers_.back().get();
     if (piece.bytes == 0) return to;
     if (piece.from != nullptr) check(cudaMemcpy(to, piece.from, piece.bytes, cudaMemcpyHostToDevice), piece.name);
-    else if (piece.kind == MemoryKind::query) fill_random(to, piece.bytes, plan_.heads.q_dtype);
-    else if (piece.kind == MemoryKind::kv) fill_random(to, piece.bytes, plan_.heads.kv_dtype);
     else check(cudaMemset(to, piece.zeroed ? 0 : 0xFF, piece.bytes), piece.name);  // NaN until written
     return to;
   }
@@ -120,7 +177,6 @@ class Execution {
     } else {
       image_ = place_on_device(plan_, lowered_, {}, options_.row_dtype, placer);
     }
-    if (flush_bytes_ > 0) flush_ = cuda::allocate(flush_bytes_);
     cuda::settle();
   }
 
@@ -129,8 +185,8 @@ class Execution {
     void* arguments[] = {&params};
     const dim3 grid(static_cast<unsigned>(launch.blocks)), block(threads);
     const auto* function = reinterpret_cast<const void*>(kernel);
-    if (launch.cooperative()) check(cudaLaunchCooperativeKernel(function, grid, block, arguments, shared_bytes, stream_.get()), "a cooperative launch");
-    else check(cudaLaunchKernel(function, grid, block, arguments, shared_bytes, stream_.get()), "a launch");
+    if (launch.cooperative()) check(cudaLaunchCooperativeKernel(function, grid, block, arguments, shared_bytes, stream_), "a cooperative launch");
+    else check(cudaLaunchKernel(function, grid, block, arguments, shared_bytes, stream_), "a launch");
     check(cudaGetLastError(), "a launch");
   }
 
@@ -142,30 +198,13 @@ class Execution {
     }
   }
 
-  void capture() {
-    check(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal), "beginning a capture");
-    launch_all();
-    cudaGraph_t graph = nullptr;
-    check(cudaStreamEndCapture(stream_.get(), &graph), "ending a capture");
-    graph_.reset(graph);
-    cudaGraphExec_t runnable = nullptr;
-    check(cudaGraphInstantiate(&runnable, graph, 0), "making a graph of the launches");
-    runnable_.reset(runnable);
-  }
+  cuda::Before before() const { return options_.cold ? cuda::Before::flush : cuda::Before::wait; }
 
   std::vector<double> time() {
-    const cuda::Event begin = cuda::make_event(), end = cuda::make_event();
     std::vector<double> us;
     for (std::int32_t i = -options_.warm_ups; i < options_.repeats; ++i) {
-      // The flush also keeps the device busy while the graph is handed over, so that no gap of the host's is timed.
-      if (flush_ != nullptr) check(cudaMemsetAsync(flush_.get(), i & 0xFF, flush_bytes_, stream_.get()), "overwriting the L2 cache");
-      check(cudaEventRecord(begin.get(), stream_.get()), "recording an event");
-      check(cudaGraphLaunch(runnable_.get(), stream_.get()), "launching the graph");
-      check(cudaEventRecord(end.get(), stream_.get()), "recording an event");
-      check(cudaEventSynchronize(end.get()), "running the plan");
-      float ms = 0;
-      check(cudaEventElapsedTime(&ms, begin.get(), end.get()), "reading an event");
-      if (i >= 0) us.push_back(static_cast<double>(ms) * 1e3);
+      const double taken = stopwatch_.microseconds(before(), [this] { check(cudaGraphLaunch(graph_.get(), stream_), "launching the graph"); });
+      if (i >= 0) us.push_back(taken);
     }
     return us;
   }
@@ -174,9 +213,9 @@ class Execution {
   scheduler::Timeline record() {
     place_events(plan_, lowered_, image_, [this](const DevicePiece& piece) { return place(piece); });
     cuda::settle();
-    if (flush_ != nullptr) check(cudaMemsetAsync(flush_.get(), 0, flush_bytes_, stream_.get()), "overwriting the L2 cache");
+    if (options_.cold) stopwatch_.flush();
     launch_all();
-    check(cudaStreamSynchronize(stream_.get()), "running the plan with its events recorded");
+    check(cudaStreamSynchronize(stream_), "running the plan with its events recorded");
     std::vector<EventRecord> records(static_cast<std::size_t>(image_.event_places.count));
     check(cudaMemcpy(records.data(), image_.events, records.size() * sizeof(EventRecord), cudaMemcpyDeviceToHost), "reading events back");
     return event_timeline(plan_, lowered_, records, device_.name);
@@ -202,22 +241,32 @@ class Execution {
                         core::bytes_text(static_cast<std::int64_t>(device_.totalGlobalMem))),
             fmt::format("CUDA driver {}, runtime {}", version(driver), version(runtime)),
             fmt::format("build {}, compiler {}", ESPALIER_BUILD, __VERSION__),
-            fmt::format("{} L2, {} warm-ups, graph of {}", options_.cold ? "cold" : "warm", options_.warm_ups,
-                        core::counted(static_cast<std::int64_t>(lowered_.launches.size()), "kernel"))};
+            fmt::format("{}, {} warm-ups, graph of {}", cuda::Stopwatch::describe(device_, before()), options_.warm_ups,
+                        core::counted(static_cast<std::int64_t>(lowered_.launches.size()), "kernel")),
+            fmt::format("kernel path {}: {}", path(), core::join(kernel_names(), ", "))};
+  }
+
+  std::vector<std::string> kernel_names() const {
+    std::vector<std::string> names;
+    for (const DeviceLaunch& l : lowered_.launches) {
+      const std::string name = l.attend != nullptr ? l.attend->name : l.reduce->name;
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+    return names;
   }
 
   const Plan& plan_;
   const CudaOptions& options_;
-  cudaDeviceProp device_;
+  const cudaDeviceProp& device_;
+  cudaStream_t stream_;
+  cuda::Stopwatch& stopwatch_;
+  SharedTensors& tensors_;
   DevicePlan lowered_;
   std::int64_t bytes_ = 0;
-  std::size_t flush_bytes_ = 0;
+  std::size_t kv_tensors_ = 0;  ///< placed
   std::vector<cuda::Buffer> buffers_;
-  cuda::Buffer flush_;
   DeviceImage image_;
-  cuda::Stream stream_ = cuda::make_stream();
-  cuda::Graph graph_;
-  cuda::RunnableGraph runnable_;
+  cuda::RunnableGraph graph_;
 };
 
 }  // namespace
@@ -236,9 +285,23 @@ const KernelSet& cuda_kernels() {
   return kernels;
 }
 
-CudaRun run_on_cuda(const Plan& plan, const CudaOptions& options) {
+CudaRunner::CudaRunner() : state_(std::make_unique<State>()) {}
+CudaRunner::~CudaRunner() = default;
+
+CudaRun CudaRunner::run(const Plan& plan, const CudaOptions& options) {
   traces::check_heads(plan.heads, "plan: heads");
-  return Execution(plan, options).run();
+  try {
+    return Execution(plan, options, {state_->device, state_->stream.get(), state_->stopwatch, state_->tensors}).run();
+  } catch (const core::Error& error) {
+    // Whatever was refused or ran out of memory leaves the device in order. A kernel that failed doesn't.
+    cudaGetLastError();
+    if (const cudaError_t after = cudaDeviceSynchronize(); after != cudaSuccess) {
+      throw DeviceLost(fmt::format("{}; the device takes no more work from this process ({})", error.what(), cudaGetErrorName(after)));
+    }
+    throw;
+  }
 }
+
+CudaRun run_on_cuda(const Plan& plan, const CudaOptions& options) { return CudaRunner().run(plan, options); }
 
 }  // namespace espalier::kernels

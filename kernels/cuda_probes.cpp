@@ -9,8 +9,9 @@
 
 #include "core/file.h"
 #include "core/rng.h"
-#include "kernels/cuda_executor.h"
+#include "kernels/cuda_choice.h"
 #include "kernels/cuda_handles.h"
+#include "kernels/cuda_timing.h"
 #include "kernels/device_image.h"
 
 namespace espalier::kernels {
@@ -38,6 +39,8 @@ ProbeTarget describe(const cudaDeviceProp& p) {
   ProbeTarget target;
   target.device = p.name;
   target.driver = driver_text();
+  target.method = {cuda::Stopwatch::describe(p, cuda::Before::flush), cuda::Stopwatch::describe(p, cuda::Before::wait),
+                   fmt::format("kernel path {}", kernel_path_name(cuda::choose_path(p, {}, "calibrate")))};
   const auto warps = p.maxThreadsPerMultiProcessor / 32;
   target.query = {{"sms", p.multiProcessorCount},
                   {"compute_capability", (10 * p.major + p.minor) / 10.0},
@@ -101,12 +104,10 @@ void launch(const Grid& grid, void* params, cudaStream_t stream) {
 
 class CudaProbes::State {
  public:
-  State() : device_(cuda::first_device("calibrate --device cuda")), target_(describe(device_)), stream_(cuda::make_stream()) {
+  State() : device_(cuda::first_device("calibrate --device cuda")), target_(describe(device_)), stream_(cuda::make_stream()), stopwatch_(stream_.get(), device_) {
     source_ = cuda::allocate(static_cast<std::size_t>(memory_.source_bytes));
     sink_ = cuda::allocate(static_cast<std::size_t>(memory_.sink_bytes));
     words_ = cuda::allocate(kWordBytes);
-    flush_bytes_ = 3 * static_cast<std::size_t>(device_.l2CacheSize);
-    flush_ = cuda::allocate(flush_bytes_);
     fill_source();
   }
 
@@ -208,27 +209,15 @@ class CudaProbes::State {
       for (std::int32_t e = 0; e < point.executions; ++e) execute(e);
     };
     cuda::RunnableGraph graph;
-    if (point.timer != ProbeTimer::stream) {
-      check(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal), "beginning a capture");
-      all();
-      cudaGraph_t captured = nullptr;
-      check(cudaStreamEndCapture(stream_.get(), &captured), "ending a capture");
-      const cuda::Graph owner(captured);
-      cudaGraphExec_t runnable = nullptr;
-      check(cudaGraphInstantiate(&runnable, captured, 0), "making a graph");
-      graph.reset(runnable);
-    }
+    if (point.timer != ProbeTimer::stream) graph = cuda::make_graph(stream_.get(), all);
+    const cuda::Before before = point.cold ? cuda::Before::flush : graph != nullptr ? cuda::Before::wait : cuda::Before::nothing;
     std::vector<double> us;
     for (std::int32_t i = -kWarmUps; i < point.repeats; ++i) {
-      if (point.cold) check(cudaMemsetAsync(flush_.get(), i & 0xFF, flush_bytes_, stream_.get()), "overwriting the L2 cache");
-      check(cudaEventRecord(begin_.get(), stream_.get()), "recording an event");
-      if (graph != nullptr) check(cudaGraphLaunch(graph.get(), stream_.get()), "launching a graph");
-      else all();
-      check(cudaEventRecord(end_.get(), stream_.get()), "recording an event");
-      check(cudaEventSynchronize(end_.get()), "running a probe");
-      float ms = 0;
-      check(cudaEventElapsedTime(&ms, begin_.get(), end_.get()), "reading an event");
-      if (i >= 0) us.push_back(static_cast<double>(ms) * 1e3 / point.executions);
+      const double taken = stopwatch_.microseconds(before, [&] {
+        if (graph != nullptr) check(cudaGraphLaunch(graph.get(), stream_.get()), "launching a graph");
+        else all();
+      });
+      if (i >= 0) us.push_back(taken / point.executions);
     }
     return us;
   }
@@ -248,7 +237,7 @@ class CudaProbes::State {
 
   /// The plan's keys and values are the source's two halves; each execution reads on, so that none finds what another left in L2.
   std::vector<double> plan_times(const ProbePoint& point) {
-    const DevicePlan lowered = lower_plan(*point.plan, {cuda_kernels()});
+    const DevicePlan lowered = lower_plan(*point.plan, cuda::kernels_on(device_, cuda::choose_path(device_, {}, "calibrate")));
     std::vector<cuda::Buffer> buffers;
     const std::int64_t half = memory_.source_bytes / 2;
     std::int64_t kv_bytes = 0;
@@ -292,9 +281,8 @@ class CudaProbes::State {
   ProbeTarget target_;
   ProbeMemory memory_;
   cuda::Stream stream_;
-  cuda::Event begin_ = cuda::make_event(), end_ = cuda::make_event();
-  cuda::Buffer source_, sink_, words_, flush_, table_;
-  std::size_t flush_bytes_ = 0;
+  cuda::Stopwatch stopwatch_;
+  cuda::Buffer source_, sink_, words_, table_;
   ProbeTable table_kind_ = ProbeTable::none;
   std::int64_t table_entries_ = 0;
 };

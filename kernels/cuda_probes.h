@@ -17,6 +17,7 @@ namespace espalier::kernels {
 struct ProbeTarget {
   std::string device, driver;
   std::map<std::string, double, std::less<>> query;  ///< device fields, as measurement/1 names them
+  std::vector<std::string> method = {};                     ///< how times are taken here
 };
 
 /// Throws Error: no device (or no CUDA in this build).

@@ -1,0 +1,48 @@
+// Asks the CUDA runtime what it loaded of the kernels.
+#include "kernels/cuda_choice.h"
+
+#include "kernels/cuda_executor.h"
+#include "kernels/cuda_handles.h"
+
+namespace espalier::kernels::cuda {
+namespace {
+
+/// Kernels with bulk copies are empty in code for sm_80: what was loaded of one tells.
+bool has_bulk_code() {
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(on_cuda::attend_bulk().front().kernel)), "asking for a kernel's code");
+  return attributes.ptxVersion >= 90;
+}
+
+int blocks_per_multiprocessor(const AttendInstance& instance) {
+  allow_shared_memory(instance);
+  const auto* kernel = reinterpret_cast<const void*>(instance.kernel);
+  int blocks = 0;
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, static_cast<int>(instance.threads), instance.shared_bytes), "asking for the occupancy");
+  return blocks;
+}
+
+}  // namespace
+
+KernelPath choose_path(const cudaDeviceProp& device, const std::optional<KernelPath>& asked, const char* who) {
+  const bool possible = device.major >= 9 && has_bulk_code();
+  if (asked == KernelPath::bulk && !possible) {
+    throw core::Error(core::ErrorKind::check_failed,
+                      fmt::format("{}: no bulk copies on {} with this build (compute capability 9.0 and kernels compiled for sm_90 or up are needed)", who, device.name));
+  }
+  if (asked) return *asked;
+  return possible && device.major == 9 ? KernelPath::bulk : KernelPath::plain;
+}
+
+void allow_shared_memory(const AttendInstance& instance) {
+  check(cudaFuncSetAttribute(reinterpret_cast<const void*>(instance.kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(instance.shared_bytes)),
+        "asking for shared memory");
+}
+
+DeviceKernels kernels_on(const cudaDeviceProp& device, KernelPath path) {
+  const std::int64_t multiprocessors = device.multiProcessorCount;
+  return {.set = cuda_kernels(), .most_shared_bytes = static_cast<std::int64_t>(device.sharedMemPerBlockOptin), .path = path,
+          .resident_blocks = [multiprocessors](const AttendInstance& instance) { return multiprocessors * blocks_per_multiprocessor(instance); }};
+}
+
+}  // namespace espalier::kernels::cuda
