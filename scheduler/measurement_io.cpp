@@ -1,4 +1,4 @@
-// measurement/1: a run on real hardware, on paper.
+// run/1: a run on real hardware, on paper.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -92,7 +92,7 @@ double median_us(const Measurement& measurement) {
 
 std::string write_measurement(const Measurement& measurement, const Plan& plan) {
   core::JsonWriter w;
-  w.begin_object().field("schema", "measurement/1").field("device", measurement.device).field("backend", measurement.backend);
+  w.begin_object().field("schema", "run/1").field("device", measurement.device).field("backend", measurement.backend);
   w.field("plan", core::hash_text(measurement.plan_hash)).field("strategy", plan.provenance.strategy).field("input", plan.forest.name);
   w.field("heads", traces::heads_text(plan.heads)).field("median_us", median_us(measurement)).field("repeats_us", measurement.repeats_us);
   if (measurement.max_error < 0) w.key("max_error").null();
@@ -106,7 +106,10 @@ std::string write_measurement(const Measurement& measurement, const Plan& plan) 
 Measurement read_measurement(std::string_view text, const std::string& file, const Plan& plan) {
   const core::JsonDocument document = core::JsonDocument::parse(text, file);
   const JsonView root = document.root();
-  root.require_schema("measurement/1");
+  if (root.at("schema").string().starts_with("measurement/")) {
+    throw core::bad_input(file, "a run of one plan (run/1), as run --json writes it", "times of a device (measurement/1), which calibrate and validate --from read");
+  }
+  root.require_schema("run/1");
   root.allow_only({"schema", "device", "backend", "plan", "strategy", "input", "heads", "median_us", "repeats_us", "max_error", "environment", "timeline"});
   Measurement measurement;
   measurement.plan_hash = root.at("plan").hash();

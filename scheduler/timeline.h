@@ -50,7 +50,7 @@ struct Measurement {
 
 double median_us(const Measurement& measurement);
 
-/// measurement/1, one JSON object; its timeline if it has one. The measurement is of this plan.
+/// run/1, one JSON object; its timeline if it has one. The measurement is of this plan.
 std::string write_measurement(const Measurement& measurement, const Plan& plan);
 /// Strict. Throws Error (bad input) for a measurement of another plan, or whose timeline speaks of what the plan doesn't have.
 Measurement read_measurement(std::string_view text, const std::string& file, const Plan& plan);

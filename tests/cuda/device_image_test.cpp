@@ -58,7 +58,7 @@ TEST(Measurement, IsWrittenWithPlanDeviceAndMedian) {
   EXPECT_EQ(scheduler::median_us(measurement), 3);
   const std::string text = scheduler::write_measurement(measurement, plan);
   const core::JsonDocument document = core::JsonDocument::parse(text, "m.json");
-  EXPECT_EQ(document.root().at("schema").string(), "measurement/1");
+  EXPECT_EQ(document.root().at("schema").string(), "run/1");
   EXPECT_EQ(document.root().at("plan").hash(), plan.hash);
   EXPECT_EQ(document.root().at("median_us").number(), 3);
   EXPECT_TRUE(document.root().at("max_error").is_null());

@@ -1,4 +1,4 @@
-// measurement/1 of a run: what is written reads back; what doesn't fit the plan is refused.
+// run/1: what is written reads back; what doesn't fit the plan is refused.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -68,7 +68,8 @@ TEST(MeasurementFile, RefusesWhatThePlanDoesntHave) {
   EXPECT_THAT(refusal_of(plan, R"("end_us": [3.25,)", R"("end_us": [0.25,)"), HasSubstr("not before begin_us"));
   EXPECT_THAT(refusal_of(plan, R"("copy": [0,0,0])", R"("copy": [0,0])"), HasSubstr("columns of 3 values"));
   EXPECT_THAT(refusal_of(plan, R"("repeats_us": [12.5, 11])", R"("repeats_us": [])"), HasSubstr("at least one time"));
-  EXPECT_THAT(refusal_of(plan, "measurement/1", "measurement/2"), HasSubstr("measurement/2"));
+  EXPECT_THAT(refusal_of(plan, "run/1", "run/2"), HasSubstr("run/2"));
+  EXPECT_THAT(refusal_of(plan, "run/1", "measurement/1"), HasSubstr("got times of a device (measurement/1), which calibrate and validate --from read"));
   EXPECT_THAT(refusal_of(plan, R"("backend")", R"("back_end")"), HasSubstr("back_end"));
 }
 
