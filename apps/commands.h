@@ -73,7 +73,7 @@ int run_export(const ExportCommand& command);
 
 struct ViewCommand {
   std::string file;            ///< a plan or forests; empty: the inputs below, or the bundled example
-  std::string measured;        ///< measurement/1 of that plan: side B
+  std::string measured;        ///< run/1 of that plan: side B
   InputOptions inputs;
   HeadOptions heads;
   std::vector<std::string> devices;  ///< of side A, of side B
@@ -138,6 +138,9 @@ struct MeasureCommand {
   std::string folder;            ///< results.csv, results.md, measurement.json, plans
   bool check = false;            ///< rows against the oracle, times aside
   bool dry_run = false;          ///< plans and predictions only; needs no GPU
+  std::string kernel_path = "auto";  ///< plain, bulk
+  bool fp32_rows = false;        ///< final rows in fp32; else as queries
+  std::size_t begin = 0;         ///< plans before this one are left out
   double seconds = 0;
   std::int32_t repeats = 20;
   std::int32_t jobs = 0;

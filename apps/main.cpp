@@ -141,7 +141,7 @@ void add_plan_files(CLI::App& app, Commands& c, int& code) {
   run->add_option("--backend", c.run.backend, "interpret (fp64, exact), emulate (the GPU kernels' source on the host), host (this machine's cores, timed) or cuda (timed)")->capture_default_str();
   run->add_option("--seed", c.run.seed, "seed of queries and KV")->check(CLI::Range(std::uint64_t{0}, kMostSeed))->capture_default_str();
   run->add_option("--repeats", c.run.repeats, "host, cuda: timed runs (cuda: at least 20)")->check(CLI::Range(1, 10000))->capture_default_str();
-  run->add_option("--json", c.run.json, "host, cuda: write the measurement as measurement/1; host: with its timeline, for view --measured");
+  run->add_option("--json", c.run.json, "host, cuda: write the measurement as run/1; host: with its timeline, for view --measured");
   run->add_option("--kernel-path", c.run.kernel_path, "cuda, emulate: plain (sm_80 and up), bulk (sm_90 and up), auto (cuda: by device; emulate: plain)")->capture_default_str();
   run->add_flag("--no-check", c.run.no_check, "cuda: random tensors made on the spot, not compared with the oracle");
   run->add_option("--timeline,--perfetto", c.run.perfetto, "host, cuda, emulate: write a run's timeline as trace events (cuda: of one more run; emulate: order only)");
@@ -168,7 +168,7 @@ void add_export(CLI::App& app, Commands& c, int& code) {
 void add_view(CLI::App& app, Commands& c, int& code) {
   CLI::App* view = app.add_subcommand("view", "explore a batch in a window: forest, plan and timeline, linked; or draw that window into a file");
   view->add_option("file", c.view.file, "plan/1 file, forests, or a block table; an example when nothing is given");
-  view->add_option("--measured", c.view.measured, "measurement/1 of the plan, as run --json writes it: side B, beside the plan's simulation; of this machine's cores: with --device host");
+  view->add_option("--measured", c.view.measured, "run/1 of the plan, as run --json writes it: side B, beside the plan's simulation; of this machine's cores: with --device host");
   add_inputs(*view, c.view.inputs);
   add_heads(*view, c.view.heads);
   view->add_option("--device", c.view.devices, "device of side A; given twice, of side A and of side B")->allow_extra_args(false);
@@ -263,6 +263,9 @@ void add_measure(CLI::App& app, Commands& c, int& code) {
   measure->add_option("-o,--out", c.measure.folder, "folder for results.csv, results.md, measurement.json and the plans")->required();
   measure->add_flag("--check", c.measure.check, "compare rows with the oracle (small inputs); keeps no times");
   measure->add_flag("--dry-run", c.measure.dry_run, "plan, predict, see what fits memory; needs no GPU");
+  measure->add_option("--kernel-path", c.measure.kernel_path, "plain (sm_80 and up), bulk (sm_90 and up), auto (by device)")->capture_default_str();
+  measure->add_flag("--fp32-rows", c.measure.fp32_rows, "final rows in fp32; in the queries' type otherwise");
+  measure->add_option("--begin", c.measure.begin, "leave out as many plans: where a run that lost its device goes on");
   measure->add_option("--seconds", c.measure.seconds, "begin no plan later")->check(CLI::NonNegativeNumber);
   measure->add_option("--repeats", c.measure.repeats, "timed runs of each plan, 20 at least")->check(CLI::Range(20, 10000))->capture_default_str();
   measure->add_option("--jobs", c.measure.jobs, "threads that plan; 0 is one a core")->check(CLI::Range(0, 1024))->capture_default_str();

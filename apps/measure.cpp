@@ -14,8 +14,10 @@
 #include "core/hash.h"
 #include "core/text.h"
 #include "costmodel/regression.h"
+#include "kernels/cuda_executor.h"
 #include "kernels/device_image.h"
 #include "kernels/emulate.h"
+#include "kernels/row_error.h"
 #include "scheduler/validate.h"
 #include "sim/simulator.h"
 
@@ -55,7 +57,7 @@ void plan_job(Job& job, const MeasureOptions& options, const ModelsBySpec& model
       return;
     }
     scheduler::Plan& plan = std::get<scheduler::Plan>(result);
-    const kernels::DevicePlan lowered = kernels::lower_plan(plan, {kernels::host_kernels()});
+    const kernels::DevicePlan lowered = kernels::lower_plan(plan, {.set = kernels::host_kernels()});
     job.row.device_bytes = kernels::device_bytes(plan, lowered, plan.heads.q_dtype);
     job.row.launches = static_cast<std::int64_t>(lowered.launches.size());
     if (beyond_memory(job.row.device_bytes)) return;
@@ -63,6 +65,9 @@ void plan_job(Job& job, const MeasureOptions& options, const ModelsBySpec& model
     job.row.plan_hash = core::hash_text(plan.hash);
     job.row.status = MeasureStatus::planned;
     job.plan = std::move(plan);
+  } catch (const kernels::PlanRefused& refusal) {
+    job.row.status = MeasureStatus::refused;
+    job.row.note = refusal.what();
   } catch (const core::Error& error) {
     job.row.status = MeasureStatus::failed;
     job.row.note = error.what();
@@ -77,10 +82,32 @@ std::string file_name(const MeasureRow& row) {
   return name;
 }
 
-void run_job(Job& job, const MeasureOptions& options, const PlanRunner& run) {
+/// Rows of the first strategy that ran on an input.
+struct FirstRows {
+  std::string strategy;
+  kernels::AttentionOutput rows;
+  double limit = 0;
+};
+using RowsByInput = std::map<const Input*, FirstRows>;
+
+/// Tensors of an input are the same for every strategy: so must be what comes of them.
+void compare_rows(Job& job, PlanTimes& times, RowsByInput& first) {
+  if (times.rows.rows.empty()) return;
+  const auto [found, is_first] = first.try_emplace(job.input);
+  if (is_first) {
+    found->second = {job.row.strategy, std::move(times.rows), times.row_limit};
+    return;
+  }
+  times.error = kernels::row_error(times.rows, found->second.rows).worst / (times.row_limit + found->second.limit);
+  if (!(*times.error <= 1)) job.row.note = fmt::format("rows differ from those of {}", found->second.strategy);
+}
+
+void run_job(Job& job, const MeasureOptions& options, const PlanRunner& run, RowsByInput& first) {
   MeasureRow& row = job.row;
   try {
-    const PlanTimes times = run(*job.plan);
+    PlanTimes times = run(*job.plan);
+    compare_rows(job, times, first);
+    row.path = times.path;
     row.repeats = static_cast<std::int32_t>(times.repeats_us.size());
     row.median_us = costmodel::quantile(times.repeats_us, 0.5);
     row.spread = (costmodel::quantile(times.repeats_us, 0.75) - costmodel::quantile(times.repeats_us, 0.25)) / row.median_us;
@@ -89,13 +116,19 @@ void run_job(Job& job, const MeasureOptions& options, const PlanRunner& run) {
     if (options.plan_folder.empty() || row.status != MeasureStatus::ok) return;
     row.plan_file = file_name(row);
     core::write_file(options.plan_folder + "/" + row.plan_file, scheduler::write_plan(*job.plan));
+  } catch (const kernels::PlanRefused& refusal) {
+    row.status = MeasureStatus::refused;
+    row.note = refusal.what();
+  } catch (const kernels::DeviceLost& lost) {
+    row.status = MeasureStatus::lost;
+    row.note = lost.what();
   } catch (const core::Error& error) {
     row.status = MeasureStatus::failed;
     row.note = error.what();
   }
 }
 
-std::vector<Job> make_jobs(const std::vector<Input>& inputs, const CompareOptions& options) {
+std::vector<Job> make_jobs(const std::vector<Input>& inputs, const CompareOptions& options, std::size_t begin) {
   std::vector<Job> jobs;
   for (const Contender& contender : contenders(options)) {
     for (const Input& input : inputs) {
@@ -107,7 +140,14 @@ std::vector<Job> make_jobs(const std::vector<Input>& inputs, const CompareOption
       jobs.push_back(std::move(job));
     }
   }
+  jobs.erase(jobs.begin(), jobs.begin() + static_cast<std::ptrdiff_t>(std::min(begin, jobs.size())));
   return jobs;
+}
+
+std::vector<MeasureRow> rows_of(const std::vector<Job>& jobs) {
+  std::vector<MeasureRow> rows;
+  for (const Job& job : jobs) rows.push_back(job.row);
+  return rows;
 }
 
 std::string cell(const MeasureRow& row) {
@@ -126,29 +166,44 @@ std::string quoted(std::string text) {
 }  // namespace
 
 std::string_view measure_status_name(MeasureStatus status) {
-  constexpr std::string_view kNames[] = {"ok", "planned", "refused", "n/a: memory", "wrong", "failed", "skipped"};
+  constexpr std::string_view kNames[] = {"ok", "planned", "refused", "n/a: memory", "wrong", "failed", "lost", "skipped"};
   return kNames[static_cast<std::size_t>(status)];
 }
 
 std::vector<MeasureRow> measure_plans(const std::vector<Input>& inputs, const MeasureOptions& options, const PlanRunner& run) {
   ESPALIER_CHECK_OP(options.plans.devices.size(), ==, 1U);
   const ModelsBySpec models = make_models(options.plans, options.plans.devices.front());
-  std::vector<Job> jobs = make_jobs(inputs, options.plans);
+  std::vector<Job> jobs = make_jobs(inputs, options.plans, options.begin);
+  RowsByInput first_rows;
+  bool lost = false;
   const auto begin = std::chrono::steady_clock::now();
   const auto late = [&] { return options.seconds > 0 && std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > options.seconds; };
-  for (std::size_t first = 0; first < jobs.size() && !late(); first += kBatch) {
+  for (std::size_t first = 0; first < jobs.size() && !late() && !lost; first += kBatch) {
     const std::size_t count = std::min(kBatch, jobs.size() - first);
     for_each_case("planning", count, options.plans.jobs, [&](std::size_t i) { plan_job(jobs[first + i], options, models); });
     for (std::size_t i = first; i < first + count; ++i) {
       if (!jobs[i].plan) continue;
-      if (late()) jobs[i].row.status = MeasureStatus::skipped;
-      else if (run) run_job(jobs[i], options, run);
+      if (late() || lost) jobs[i].row.status = MeasureStatus::skipped;
+      else if (run) run_job(jobs[i], options, run, first_rows);
+      lost = lost || jobs[i].row.status == MeasureStatus::lost;
       jobs[i].plan.reset();
     }
+    if (options.keep) options.keep(rows_of(jobs));
   }
-  std::vector<MeasureRow> rows;
-  for (Job& job : jobs) rows.push_back(std::move(job.row));
-  return rows;
+  return rows_of(jobs);
+}
+
+kernels::AttentionOutput some_rows(const kernels::AttentionOutput& all, std::int32_t most_requests) {
+  kernels::AttentionOutput some{.requests = std::min(all.requests, most_requests), .q_heads = all.q_heads, .v_dim = all.v_dim, .rows = {}, .lse = {}};
+  for (std::int32_t i = 0; i < some.requests; ++i) {
+    const auto request = std::int64_t{i} * all.requests / some.requests;
+    const auto copy = [&](const std::vector<double>& from, std::vector<double>& to, std::int64_t each) {
+      to.insert(to.end(), from.begin() + request * each, from.begin() + (request + 1) * each);
+    };
+    copy(all.rows, some.rows, std::int64_t{all.q_heads} * all.v_dim);
+    copy(all.lse, some.lse, all.q_heads);
+  }
+  return some;
 }
 
 std::vector<costmodel::MeasuredPlan> measured_plans(const std::vector<MeasureRow>& rows) {
@@ -161,13 +216,13 @@ std::vector<costmodel::MeasuredPlan> measured_plans(const std::vector<MeasureRow
 }
 
 std::string measure_csv(const std::vector<MeasureRow>& rows) {
-  std::string text = "input,heads,strategy,status,median_us,spread,repeats,predicted_us,unique_gb_per_s,launches,device_bytes,error_over_limit,note\n";
+  std::string text = "input,heads,strategy,status,median_us,spread,repeats,predicted_us,unique_gb_per_s,launches,device_bytes,error_over_limit,kernel_path,note\n";
   for (const MeasureRow& r : rows) {
     const bool timed = r.median_us > 0;
-    text += fmt::format("{},{},{},{},{},{},{},{:.3f},{},{},{},{},{}\n", quoted(r.input), r.heads, quoted(r.strategy), measure_status_name(r.status),
+    text += fmt::format("{},{},{},{},{},{},{},{:.3f},{},{},{},{},{},{}\n", quoted(r.input), r.heads, quoted(r.strategy), measure_status_name(r.status),
                         timed ? fmt::format("{:.3f}", r.median_us) : "", timed ? fmt::format("{:.4f}", r.spread) : "", r.repeats, r.predicted_us,
                         timed ? fmt::format("{:.1f}", static_cast<double>(r.unique_kv_bytes) / (r.median_us * 1e3)) : "", r.launches, r.device_bytes,
-                        r.error ? fmt::format("{:.3g}", *r.error) : "", quoted(r.note));
+                        r.error ? fmt::format("{:.3g}", *r.error) : "", r.path, quoted(r.note));
   }
   return text;
 }

@@ -34,10 +34,10 @@ TEST_F(GpuScript, CutOffDryRunsLeaveASummaryOfWhatTheyReached) {
   EXPECT_EQ(result.code, 0) << result.err;
   const std::string summary = read("out/summary.md");
   EXPECT_THAT(summary, HasSubstr("# h100-sxm (nothing ran: predictions)"));
-  EXPECT_THAT(summary, HasSubstr("* check-8-2-128:"));
+  EXPECT_THAT(summary, HasSubstr("* check-8-2-128-plain:"));
   EXPECT_THAT(summary, HasSubstr("## Not reached, or ended early"));
   EXPECT_THAT(summary, HasSubstr("time-32-8-shapes: out of time"));
-  EXPECT_TRUE(exists("out/check-8-2-128/results.csv"));
+  EXPECT_TRUE(exists("out/check-8-2-128-plain/results.csv"));
 }
 
 }  // namespace

@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <map>
 
 #include "command.h"
 #include "core/error.h"
+#include "kernels/cuda_executor.h"
 #include "sim/simulator.h"
 
 namespace espalier::apps {
@@ -33,7 +35,7 @@ MeasureOptions options_for(const std::string& strategies) {
 /// A device that is the model.
 PlanTimes simulated(const scheduler::Plan& plan) {
   const double us = sim::simulate(plan, costmodel::find_device("h100-sxm")).makespan_us;
-  return {std::vector<double>(20, us), std::nullopt};
+  return {.repeats_us = std::vector<double>(20, us), .path = "plain"};
 }
 
 TEST(Measure, RunsEveryInputByOneStrategyBeforeTheNext) {
@@ -61,12 +63,74 @@ TEST(Measure, SaysWhyAPlanDidNotRun) {
   options.memory_bytes = std::int64_t{1} << 40;
   const PlanRunner breaks = [](const scheduler::Plan&) -> PlanTimes { throw core::Error(core::ErrorKind::check_failed, "CUDA: a launch: no"); };
   EXPECT_EQ(measure_plans(two_trees(), options, breaks).at(0).status, MeasureStatus::failed);
-  const PlanRunner errs = [](const scheduler::Plan&) { return PlanTimes{{1, 1}, 1.5}; };
+  const PlanRunner errs = [](const scheduler::Plan&) { return PlanTimes{.repeats_us = {1, 1}, .error = 1.5}; };
   EXPECT_EQ(measure_plans(two_trees(), options, errs).at(0).status, MeasureStatus::wrong);
-  const PlanRunner nans = [](const scheduler::Plan&) { return PlanTimes{{1, 1}, NAN}; };
+  const PlanRunner nans = [](const scheduler::Plan&) { return PlanTimes{.repeats_us = {1, 1}, .error = NAN}; };
   EXPECT_EQ(measure_plans(two_trees(), options, nans).at(0).status, MeasureStatus::wrong);
   options.seconds = 1e-9;
   EXPECT_EQ(measure_plans(two_trees(), options, simulated).back().status, MeasureStatus::skipped);
+}
+
+TEST(Measure, CallsRowsWrongThatDifferFromTheFirstStrategys) {
+  std::map<std::string, int> runs;
+  const PlanRunner run = [&](const scheduler::Plan& plan) {
+    // The second strategy is right on the first input only.
+    const bool off = plan.provenance.strategy == "pat" && ++runs["pat"] == 2;
+    PlanTimes times{.repeats_us = {1, 1}, .rows = kernels::make_output(plan.forest, plan.heads, off ? 1.02 : 1.005), .row_limit = 0.004};
+    if (plan.provenance.strategy == "flash_decoding") times.rows = kernels::make_output(plan.forest, plan.heads, 1.0);
+    return times;
+  };
+  const auto rows = measure_plans(two_trees(), options_for("flash_decoding,pat"), run);
+  EXPECT_EQ(rows[0].status, MeasureStatus::ok);
+  EXPECT_FALSE(rows[0].error.has_value());
+  EXPECT_EQ(rows[2].status, MeasureStatus::ok);
+  EXPECT_NEAR(rows[2].error.value(), 0.005 / 0.008, 1e-6);
+  EXPECT_EQ(rows[3].status, MeasureStatus::wrong);
+  EXPECT_THAT(rows[3].note, HasSubstr("rows differ from those of flash_decoding"));
+}
+
+TEST(Measure, EndsWithTheDeviceAndCanGoOnBehindIt) {
+  MeasureOptions options = options_for("flash_decoding,pat");
+  int ran = 0;
+  const PlanRunner run = [&](const scheduler::Plan& plan) {
+    if (++ran == 2) throw kernels::DeviceLost("CUDA: running what is timed: no");
+    return simulated(plan);
+  };
+  std::vector<std::size_t> kept;
+  options.keep = [&](const std::vector<MeasureRow>& rows) { kept.push_back(rows.size()); };
+  const auto rows = measure_plans(two_trees(), options, run);
+  EXPECT_EQ(ran, 2);
+  EXPECT_EQ(rows[0].status, MeasureStatus::ok);
+  EXPECT_EQ(rows[1].status, MeasureStatus::lost);
+  EXPECT_EQ(rows[2].status, MeasureStatus::skipped);
+  EXPECT_EQ(rows[3].status, MeasureStatus::skipped);
+  EXPECT_EQ(kept, std::vector<std::size_t>{4});
+  options.begin = 2;
+  const auto rest = measure_plans(two_trees(), options, run);
+  ASSERT_EQ(rest.size(), 2U);
+  EXPECT_EQ(rest[0].strategy, "pat");
+  EXPECT_EQ(rest[1].status, MeasureStatus::ok);
+}
+
+TEST(Measure, RefusedIsNotFailed) {
+  const PlanRunner refuses = [](const scheduler::Plan&) -> PlanTimes { throw kernels::PlanRefused("the kernels can't run this plan: too many blocks"); };
+  const auto rows = measure_plans(two_trees(), options_for("pat"), refuses);
+  EXPECT_EQ(rows[0].status, MeasureStatus::refused);
+  EXPECT_THAT(rows[0].note, HasSubstr("too many blocks"));
+}
+
+TEST(Measure, TakesRowsOfRequestsSpreadEvenly) {
+  kernels::AttentionOutput all{.requests = 10, .q_heads = 2, .v_dim = 3, .rows = std::vector<double>(60), .lse = std::vector<double>(20)};
+  for (std::int32_t r = 0; r < 10; ++r) {
+    for (std::int32_t h = 0; h < 2; ++h) all.at(r, h, 2) = r;
+  }
+  const kernels::AttentionOutput some = some_rows(all, 4);
+  EXPECT_EQ(some.requests, 4);
+  EXPECT_EQ(some.rows.size(), 24U);
+  EXPECT_EQ(some.lse.size(), 8U);
+  EXPECT_EQ(some.at(1, 0, 2), 2);
+  EXPECT_EQ(some.at(3, 1, 2), 7);
+  EXPECT_EQ(some_rows(all, 99).rows, all.rows);
 }
 
 TEST(Measure, TablesHoldEveryRow) {
