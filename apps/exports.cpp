@@ -74,9 +74,14 @@ std::string export_pair(const PlanOnDevice& a, const PlanOnDevice& b, const std:
   sim::SimOptions options;
   options.timeline = true;
   if (format != "html" && format != "perfetto") throw core::usage_error(core::unknown_name("export format of two plans", format, {"html", "perfetto"}));
-  const sim::Explanation of_a = format == "html" ? sim::explain(a.plan, a.device, options) : sim::explain_run(a.plan, a.device, options);
-  const sim::Explanation of_b = sim::explain_run(b.plan, b.device, options);
-  if (format == "html") return pair_page({a.plan, a.device, of_a}, {b.plan, b.device, of_b});
+  sim::Explanation of_a = sim::explain_run(a.plan, a.device, options), of_b = sim::explain_run(b.plan, b.device, options);
+  if (format == "html") {
+    const bool a_wins = of_a.result.makespan_us <= of_b.result.makespan_us;
+    const PlanOnDevice& winner = a_wins ? a : b;
+    sim::Explanation& of_winner = a_wins ? of_a : of_b;
+    of_winner.sensitivities = sim::sensitivities(winner.plan, winner.device, of_winner.result.makespan_us);
+    return pair_page({a.plan, a.device, of_a}, {b.plan, b.device, of_b});
+  }
   const std::string name_a = fmt::format("A {}", a.plan.provenance.strategy), name_b = fmt::format("B {}", b.plan.provenance.strategy);
   const scheduler::TracedRun runs[] = {{name_a, &of_a.result.timeline, &a.plan}, {name_b, &of_b.result.timeline, &b.plan}};
   return scheduler::write_trace_events(runs);

@@ -92,7 +92,7 @@ std::string page_css() {
          "pre{background:var(--panel);padding:12px 14px;white-space:pre-wrap;font:13px/1.5 ui-monospace,'DejaVu Sans Mono',Menlo,monospace;margin:8px 0}"
          "footer{margin-top:48px;padding-top:20px;border-top:1px solid var(--grid)}"
          "@media (max-width:640px){body{padding:18px 14px 48px;font-size:14px}h2{font-size:19px}.verdict{font-size:18px}.pair{grid-template-columns:1fr}"
-         ".wide{display:none}td.w{width:30%}td,th{padding-right:7px}}";
+         ".wide{display:none}td.w{width:30%}td,th{padding-right:7px}th.n{white-space:normal}}";
 }
 
 }  // namespace espalier::apps

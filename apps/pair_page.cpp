@@ -52,7 +52,7 @@ std::string figures_html(const Sides& sides) {
     return us_of(s) > 0 ? fmt::format("{:.0f} %", 100 * bound / us_of(s)) : std::string("–");
   });
   row("HBM traffic", [](const PageSide& s) { return core::bytes_text(s.explanation.result.hbm_bytes); });
-  row("tasks", [](const PageSide& s) { return core::count_text(scheduler::statistics(s.plan).tasks); });
+  row("task copies", [](const PageSide& s) { return core::count_text(scheduler::statistics(s.plan).tasks); });
   row("partial rows a head", [](const PageSide& s) { return core::count_text(scheduler::statistics(s.plan).partial_rows); });
   return out + "</table>\n";
 }
@@ -106,13 +106,20 @@ std::string split_html(const Sides& sides) {
   return out + "</table>\n";
 }
 
+std::string reproduce_html(const Sides& sides) {
+  std::string lines = plan_command(sides[0]->plan, "a.json") + plan_command(sides[1]->plan, "b.json") + "espalier export html a.json --beside b.json";
+  for (const PageSide* s : sides) lines += fmt::format(" --device {}", core::shell_quoted(s->device.name));
+  return "<h3>How to reproduce this</h3>\n<pre>" + html_text(lines + " -o page.html") + "</pre>\n";
+}
+
 }  // namespace
 
 std::string pair_page(const PageSide& a, const PageSide& b) {
   const Sides sides = {&a, &b};
   const std::string title = a.plan.provenance.strategy == b.plan.provenance.strategy ? name_of(a) + " and " + b.device.name : a.plan.provenance.strategy + " and " + b.plan.provenance.strategy;
   std::string out = page_head(title) + verdict_html(a, b) + figures_html(sides) + forests_html(sides) + timelines_html(sides) + split_html(sides);
-  out += helps_html(a.explanation);
+  const PageSide& winner = us_of(a) <= us_of(b) ? a : b;
+  out += helps_html(winner.explanation, name_of(winner)) + reproduce_html(sides);
   return out + fmt::format("</section>\n<footer><p class=\"remark\">{}; heads {}; plans {} and {}. All times are simulated, none is measured.</p></footer>\n</body></html>\n",
                            html_text(a.plan.forest.name), html_text(traces::heads_text(a.plan.heads)), core::hash_text(a.plan.hash), core::hash_text(b.plan.hash));
 }

@@ -13,7 +13,7 @@ namespace espalier::apps {
 struct PageSide {
   const scheduler::Plan& plan;
   const costmodel::DeviceSpec& device;
-  const sim::Explanation& explanation;  ///< of both with a timeline, of the first with sensitivities
+  const sim::Explanation& explanation;  ///< of both with a timeline, of the faster one with sensitivities
 };
 std::string pair_page(const PageSide& a, const PageSide& b);
 

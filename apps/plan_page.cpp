@@ -6,9 +6,13 @@
 #include <cmath>
 
 #include "apps/html_text.h"
+#include "core/error.h"
 #include "core/hash.h"
 #include "core/text.h"
 #include "scheduler/plan_statistics.h"
+#include "scheduler/strategy.h"
+#include "traces/families.h"
+#include "traces/import.h"
 #include "viz/model/time_split.h"
 #include "viz/picture/pictures.h"
 #include "viz/scene/svg.h"
@@ -50,15 +54,51 @@ std::string pictures_html(const scheduler::Plan& plan, const costmodel::DeviceSp
   return out + "</table>\n";
 }
 
+/// The batch as a command line names it: a tree or a family says itself, all else came from a file.
+std::string input_option(const scheduler::Plan& plan) {
+  const std::string& name = plan.forest.name;
+  try {
+    const std::size_t at = name.rfind('@');  // families are named with their seed
+    const std::string spec = name.substr(0, at), family = spec.substr(0, spec.find(':'));
+    const auto seed = static_cast<std::uint64_t>(at == std::string::npos ? static_cast<std::int64_t>(plan.provenance.seed) : core::parse_integer(name.substr(at + 1)).value_or(0));
+    const auto& families = traces::families();
+    const bool known = std::any_of(families.begin(), families.end(), [&](const traces::Family& f) { return f.name == family; });
+    if (known && traces::forest_hash(traces::generate_family(spec, seed)) == traces::forest_hash(plan.forest)) {
+      return fmt::format("--family {} --seed {}", core::shell_quoted(spec), seed);
+    }
+    if (name.find('|') != std::string::npos && traces::forest_hash(traces::parse_tree(name)) == traces::forest_hash(plan.forest)) return fmt::format("--tree {}", core::shell_quoted(name));
+  } catch (const core::Error&) {  // a name like one of ours
+  }
+  return "--forest FILE";  // the page names it below
+}
+
 }  // namespace
 
-std::string helps_html(const sim::Explanation& explanation) {
+std::string plan_command(const scheduler::Plan& plan, const std::string& file) {
+  const scheduler::Provenance& from = plan.provenance;
+  const std::string hash = core::hash_text(plan.hash);
+  const bool by_hand = std::any_of(from.why.begin(), from.why.end(), [](const std::string& why) { return why.starts_with("by hand"); });
+  const auto& strategies = scheduler::strategies();
+  const bool known = std::any_of(strategies.begin(), strategies.end(), [&](const scheduler::Strategy* s) { return s->info().name == from.strategy; });
+  if (by_hand || !known) return fmt::format("# {}: plan {}, which only its file holds\n", file, hash);
+  std::vector<std::string> options;
+  for (const auto& [name, value] : from.options) options.push_back(fmt::format("{}={}", name, value));
+  const std::string spec = options.empty() ? from.strategy : from.strategy + ":" + core::join(options, ",");
+  std::string command = fmt::format("espalier plan {} --heads {}", input_option(plan), core::shell_quoted(traces::heads_text(plan.heads)));
+  if (plan.heads.kv_dtype != traces::Dtype::bf16) command += fmt::format(" --dtype {}", traces::dtype_name(plan.heads.kv_dtype));
+  command += fmt::format(" --device {} --strategy {}", core::shell_quoted(from.device), core::shell_quoted(spec));
+  if (!from.cost_model.empty()) command += fmt::format(" --cost-model {}", core::shell_quoted(from.cost_model));
+  if (from.kernels == "published") command += " --kernels published";
+  return command + fmt::format(" -o {}   # plan {}\n", file, hash);
+}
+
+std::string helps_html(const sim::Explanation& explanation, const std::string& name) {
   std::vector<sim::Sensitivity> all = explanation.sensitivities;
   std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.gain > b.gain; });
-  std::string out = "<h3>What would help</h3><p class=\"remark\">the same plan simulated with one thing changed</p><table class=\"list\">";
+  std::string out = fmt::format("<h3>What would help{}</h3>", name.empty() ? "" : " " + html_text(name)) + "<p class=\"remark\">the same plan simulated with one thing changed</p><table class=\"list\">";
   for (const sim::Sensitivity& s : all) {
     if (!s.why_not.empty() || std::abs(s.gain) < 0.0005) continue;
-    out += fmt::format("<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{:+.1f} %</td></tr>\n", html_text(s.change), html_time(s.makespan_us), 100 * s.gain);
+    out += fmt::format("<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{} %</td></tr>\n", html_text(s.change), html_time(s.makespan_us), (s.gain < 0 ? "−" : "+") + fmt::format("{:.1f}", 100 * std::abs(s.gain)));
   }
   return out + "</table>\n";
 }

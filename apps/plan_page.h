@@ -13,7 +13,9 @@ std::string plan_page(const scheduler::Plan& plan, const costmodel::DeviceSpec& 
 
 /// A page's beginning up to and with its heading; "</section>", a footer and the end come after.
 std::string page_head(const std::string& title);
-/// What a tenth more of each thing would buy.
-std::string helps_html(const sim::Explanation& explanation);
+/// What a tenth more of each thing would buy; `name`: whose plan it is, where there are several.
+std::string helps_html(const sim::Explanation& explanation, const std::string& name = {});
+/// Commands that make a plan again, as far as it says where it came from, and write a page of it.
+std::string plan_command(const scheduler::Plan& plan, const std::string& file);
 
 }  // namespace espalier::apps

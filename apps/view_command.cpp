@@ -2,11 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "apps/exports.h"
 #include "apps/view_files.h"
 #include "apps/view_session.h"
+#include "apps/view_watch.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
@@ -63,47 +63,7 @@ std::string save(const Session& session, const viz::Outcome& outcome, const std:
   return fmt::format("{} is written to {}", side.title, name);
 }
 
-/// A dropped file: measurements join their plan, all else begins anew.
-void drop(Session& session, const std::string& path) {
-  if (session.given.plan != nullptr && is_measurement(path)) return open_in_view(session, path);
-  Session fresh;
-  fresh.look.theme = session.look.theme;
-  open_in_view(fresh, path);
-  choose_sides(fresh, {});
-  session = std::move(fresh);
-}
-
-/// Opens the command's file again when it has been written since; what is looked at stays.
-class FileWatch {
- public:
-  explicit FileWatch(ViewCommand command) : command_(std::move(command)) { (void)changed(); }
-  bool operator()(Session& session) {
-    if (command_.file.empty() || command_.file == "-" || !changed()) return false;
-    Session fresh = session_of(command_);
-    fresh.look = session.look;
-    fresh.kept = session.kept;
-    fresh.settings.rank = session.settings.rank;
-    session = std::move(fresh);
-    return true;
-  }
-
- private:
-  bool changed() {
-    bool any = false;
-    for (std::size_t i = 0; i < 2; ++i) {
-      std::error_code failed;
-      const auto time = std::filesystem::last_write_time(i == 0 ? command_.file : command_.measured, failed);
-      if (failed) continue;
-      any |= time != seen_[i];
-      seen_[i] = time;
-    }
-    return any;
-  }
-  ViewCommand command_;
-  std::filesystem::file_time_type seen_[2] = {};
-};
-
-viz::WindowOptions window_options(const ViewCommand& command) { return {offscreen_options(command), drop, FileWatch(command), save}; }
+viz::WindowOptions window_options(const ViewCommand& command) { return {offscreen_options(command), FileWatch(), dropped, reopened, save}; }
 
 int show_window(Session session, const ViewCommand& command) {
   viz::run_window(std::move(session), window_options(command));

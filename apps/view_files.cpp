@@ -39,6 +39,7 @@ void open_measurement(Session& session, const std::string& text, const std::stri
   measurement->timeline.plan_hash = session.given.plan->hash;
   session.given.measurement = std::move(measurement);
   session.given.measured_source = file;
+  session.given.files.push_back(file);
   session.settings.measured = session.settings.given_plan = session.settings.compare = true;
 }
 
@@ -67,6 +68,7 @@ void open_in_view(Session& session, const std::string& file, std::optional<std::
     if (session.given.forests.empty()) throw core::bad_input(file, "at least one forest", "none");
   }
   session.settings.family.clear();
+  if (file != "-") session.given.files.push_back(file);
   session.given.source = file == "-" ? "" : core::shell_quoted(file);
 }
 

@@ -6,6 +6,7 @@
 
 #include "apps/view_files.h"
 #include "apps/view_session.h"
+#include "apps/view_watch.h"
 #include "core/error.h"
 #include "core/rng.h"
 #include "tests/apps/command.h"
@@ -163,6 +164,49 @@ TEST_F(ViewSession, DevicesThatWereMeasuredAreNotMeasuredAgain) {
   ViewCommand command;
   command.devices = {"host"};
   EXPECT_EQ(session_of(command, &known).settings.a.device, "measured before");
+}
+
+TEST_F(ViewSession, WatchesWhatIsOpenNow) {
+  ASSERT_EQ(run("plan --family few_shot:blocks=3 --strategy lean -o first.json").code, 0);
+  ASSERT_EQ(run("plan --family few_shot:blocks=4 --strategy pat -o second.json").code, 0);
+  ViewCommand start;
+  start.file = path("first.json");
+  viz::Session session = session_of(start);
+  FileWatch watch;
+  const auto touch = [&](const char* name) { std::filesystem::last_write_time(path(name), std::filesystem::last_write_time(path(name)) + std::chrono::seconds(2)); };
+  EXPECT_FALSE(watch(session.given)) << "seen for the first time";
+  EXPECT_FALSE(watch(session.given));
+  touch("first.json");
+  EXPECT_TRUE(watch(session.given));
+  session = dropped(session, path("second.json"));
+  EXPECT_FALSE(watch(session.given));
+  touch("first.json");
+  EXPECT_FALSE(watch(session.given)) << "no longer open";
+  touch("second.json");
+  EXPECT_TRUE(watch(session.given));
+}
+
+TEST_F(ViewSession, ReadsAgainAndGoesOnAsBefore) {
+  ASSERT_EQ(run("plan --family few_shot:blocks=3 --strategy lean -o plan.json").code, 0);
+  ViewCommand start;
+  start.file = path("plan.json");
+  viz::Session session = session_of(start);
+  perform(session, choose(viz::Knob::device_field, viz::SideId::a, "hbm_gbps", 2000), {});
+  perform(session, choose(viz::Knob::strategy, viz::SideId::b, "codec"), {});
+  perform(session, viz::SetTheme{viz::Theme::light}, {});
+  ASSERT_EQ(run("plan --family few_shot:blocks=4 --strategy lean -o plan.json").code, 0);
+  const viz::Session again = continued(reopened(session), session);
+  EXPECT_NE(again.given.plan->hash, session.given.plan->hash);
+  EXPECT_EQ(again.given.files, session.given.files);
+  EXPECT_EQ(again.settings, session.settings) << "what was changed stays";
+  EXPECT_EQ(again.look, session.look);
+  EXPECT_TRUE(again.history.can_undo());
+  viz::Session back = again;
+  perform(back, viz::Undo{}, {});
+  EXPECT_EQ(back.settings.b.strategy, "flash_decoding");
+  EXPECT_EQ(back.given.plan->hash, again.given.plan->hash) << "undo doesn't take the file back";
+  const viz::Session other = dropped(session, path("plan.json"));
+  EXPECT_FALSE(other.history.can_undo()) << "another file begins anew";
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/text.h"
 #include "tests/apps/command.h"
 #include "viz/soft/image.h"
 #include "viz/ui/offscreen.h"
@@ -96,6 +97,21 @@ TEST_F(View, ExportsTwoPlansBesideEachOther) {
   ASSERT_EQ(run("export html a.json --beside b.json -o page.html").code, 0);
   const std::string page = read("page.html");
   EXPECT_NE(page.find("as fast as"), std::string::npos);
+  EXPECT_NE(page.find("<h3>What would help espalier on h100-sxm</h3>"), std::string::npos) << "the faster one";
+  ASSERT_EQ(run("export html b.json --beside a.json -o swapped.html").code, 0);
+  EXPECT_NE(read("swapped.html").find("<h3>What would help espalier on h100-sxm</h3>"), std::string::npos);
+  const std::size_t begin = page.find("<pre>espalier ") + 14, end = page.find("</pre>", begin);
+  ASSERT_LT(begin, end) << "how to reproduce it";
+  const std::vector<std::string> commands = core::split(page.substr(begin, end - begin), '\n');
+  ASSERT_EQ(commands.size(), 3U);
+  const std::string a = read("a.json"), b = read("b.json");
+  for (std::size_t i = 0; i < commands.size(); ++i) {
+    const std::string command = i == 0 ? commands[i] : commands[i].substr(9);  // without the program
+    ASSERT_EQ(run(command).code, 0) << command;
+  }
+  EXPECT_EQ(read("a.json"), a);
+  EXPECT_EQ(read("b.json"), b);
+  EXPECT_EQ(read("page.html"), page);
   EXPECT_EQ(page.find("http"), page.find("http://www.w3.org/2000/svg")) << "nothing from outside";
   EXPECT_EQ(page.find("<script"), std::string::npos);
   ASSERT_EQ(run("export perfetto a.json --beside b.json -o trace.json").code, 0);

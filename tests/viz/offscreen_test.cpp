@@ -3,12 +3,18 @@
 #include <gtest/gtest.h>
 #include <imgui.h>
 
+#include <cctype>
+#include <set>
+#include <thread>
+
 #include "core/text.h"
 #include "small_session.h"
+#include "viz/explore/commands.h"
 #include "viz/explore/copied_command.h"
 #include "viz/explore/queue_edit.h"
 #include "viz/explore/regions.h"
 #include "viz/ui/offscreen.h"
+#include "viz/ui/scene_image.h"
 
 namespace espalier::viz {
 namespace {
@@ -149,6 +155,23 @@ TEST(Offscreen, SelectionFollowsATaskThatRunsEarlier) {
   EXPECT_EQ(window.explorer().session().selection.index, static_cast<std::int32_t>(window.explorer().outcome().side(SideId::a).plan->tasks.size()) - 1);
 }
 
+TEST(SceneImage, IsMadeBesideAWindowThatDraws) {
+  const Outcome outcome = compute(small_session().settings, {});
+  const Scene scene = why_view(outcome, {300, 300});
+  const Image alone = scene_image(scene, Theme::dark, 2, Face::builtin);
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  const Image shown = window.picture();
+  std::vector<Image> beside(3);
+  std::thread other([&] {
+    for (Image& image : beside) image = scene_image(scene, Theme::dark, 2, Face::builtin);
+  });
+  for (int i = 0; i < 5; ++i) window.frame();
+  other.join();
+  for (const Image& image : beside) EXPECT_TRUE(image == alone);
+  EXPECT_TRUE(window.picture() == shown);
+}
+
 TEST(Offscreen, ExportMenuAsksForAFormat) {
   Offscreen window(small_session(), small_window());
   window.settle();
@@ -187,6 +210,57 @@ TEST(Offscreen, KeysReachEveryPanel) {
   EXPECT_TRUE(window.explorer().placements().contains("Close"));
   window.control_key('\x1b');
   EXPECT_FALSE(look.help);
+}
+
+TEST(Offscreen, EveryPanelHasAKeyThatTheHelpNames) {
+  Offscreen window(small_session(), {1280, 800, 1, Face::builtin});
+  window.settle();
+  const Look& look = window.explorer().session().look;
+  std::set<Panel> panels;
+  std::set<Insight> insights;
+  std::string keys;
+  for (const Command& command : commands_of(window.explorer().session())) {
+    if (command.key == 0) continue;
+    keys += command.key;
+    const auto* panel = std::get_if<ShowPanel>(&command.action);
+    const auto* insight = std::get_if<ShowInsight>(&command.action);
+    if (panel == nullptr && insight == nullptr) continue;
+    window.type(command.key);
+    window.settle();
+    if (panel != nullptr) {
+      EXPECT_EQ(look.panel, panel->panel) << command.key;
+      EXPECT_EQ(window.explorer().placements().contains("timeline picture"), look.panel == Panel::timeline);
+      EXPECT_EQ(window.explorer().placements().contains("row 0"), look.panel != Panel::timeline) << command.key;
+      panels.insert(look.panel);
+    } else {
+      EXPECT_EQ(look.insight, insight->insight) << command.key;
+      insights.insert(look.insight);
+    }
+  }
+  EXPECT_EQ(panels.size(), 5U);
+  EXPECT_EQ(insights.size(), 4U);
+  std::string told;
+  for (const HelpLine& line : help_lines()) told += line.key;
+  for (const char key : keys) {
+    EXPECT_NE(told.find(static_cast<char>(std::toupper(static_cast<unsigned char>(key)))), std::string::npos) << "no line tells of " << key;
+  }
+  window.type('?');
+  window.settle();
+  for (const HelpLine& line : help_lines()) EXPECT_TRUE(window.explorer().placements().contains(fmt::format("key {}", line.key))) << line.key;
+}
+
+TEST(Offscreen, EditsAreInThePalette) {
+  Session session = small_session();
+  session.selection = {ItemKind::task, 0};
+  Offscreen window(std::move(session), small_window());
+  window.settle();
+  const std::size_t tasks = window.explorer().outcome().side(SideId::a).plan->tasks.size();
+  window.type('/');
+  window.settle();
+  for (const char sign : std::string("edit split task")) window.type(sign);
+  window.control_key('\r');
+  EXPECT_EQ(window.explorer().outcome().side(SideId::a).plan->tasks.size(), tasks + 1);
+  EXPECT_FALSE(matching_commands(window.explorer().session(), "take back all of a").empty());
 }
 
 TEST(Offscreen, WheelZoomsTheTimeline) {

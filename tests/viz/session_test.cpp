@@ -7,6 +7,7 @@
 #include "core/rng.h"
 #include "traces/families.h"
 #include "viz/explore/copied_command.h"
+#include "viz/explore/kept_scene.h"
 #include "viz/explore/views.h"
 #include "viz/model/time_split.h"
 #include "viz/scene/svg.h"
@@ -485,6 +486,35 @@ TEST(Session, PlayingDecodesInOneUndoStepAndEnds) {
   EXPECT_TRUE(session.look.playing);
   perform(session, Decode{1'000'000}, none);
   EXPECT_FALSE(session.look.playing) << "there is an end";
+}
+
+TEST(KeptScene, IsMadeAnewOnlyWhenWhatItShowsChanges) {
+  Session session = small_session();
+  const auto outcome = std::make_shared<const Outcome>(compute(session.settings, {}));
+  const ViewSize size{300, 200};
+  KeptScene kept;
+  int made = 0;
+  const auto look = [&](const std::shared_ptr<const Outcome>& of) {
+    const Scene& scene = kept.get(of, plane_key(session, SideId::a, size), [&] {
+      ++made;
+      return cover_view(session, *of, SideId::a, size);
+    });
+    EXPECT_EQ(dump(scene), dump(cover_view(session, *of, SideId::a, size))) << made;
+  };
+  look(outcome);
+  look(outcome);
+  perform(session, Zoom{Plane::time, 0.5, 0.5, 0.5}, *outcome);
+  perform(session, ShowPanel{Panel::tasks}, *outcome);
+  look(outcome);
+  EXPECT_EQ(made, 1);
+  for (const Action& action : {Action(Zoom{Plane::forest, 0.5, 0.5, 0.5}), Action(Select{{ItemKind::task, 3}, SideId::a}), Action(SetColourBy{ColourBy::node}), Action(Isolate{Paint::merge})}) {
+    perform(session, action, *outcome);
+    const int before = made;
+    look(outcome);
+    EXPECT_EQ(made, before + 1);
+  }
+  look(std::make_shared<const Outcome>(compute(session.settings, {})));
+  EXPECT_EQ(made, 6) << "another plan";
 }
 
 }  // namespace

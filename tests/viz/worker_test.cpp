@@ -6,6 +6,8 @@
 #include <atomic>
 #include <chrono>
 
+#include "core/error.h"
+#include "viz/explore/errands.h"
 #include "viz/explore/session.h"
 
 namespace espalier::viz {
@@ -70,6 +72,63 @@ TEST(Worker, StopsWhileBusy) {
     Worker worker([] {});
     worker.ask(large, {});
   }
+}
+
+/// All that is finished until nothing is under way.
+std::vector<Finish> finished(Errands& errands) {
+  std::vector<Finish> all;
+  for (const auto end = Clock::now() + std::chrono::minutes(1); Clock::now() < end;) {
+    for (Finish& finish : errands.take()) all.push_back(std::move(finish));
+    if (!errands.busy()) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return all;
+}
+
+TEST(Errands, AreDoneElsewhereInTheOrderAsked) {
+  std::atomic<int> notified = 0;
+  Errands errands([&] { ++notified; });
+  const auto here = std::this_thread::get_id();
+  std::atomic<bool> elsewhere = true, open = false;
+  std::vector<int> order;
+  for (int i = 0; i < 5; ++i) {
+    errands.ask([&, i]() -> Finish {
+      while (!open) std::this_thread::yield();
+      elsewhere = elsewhere && std::this_thread::get_id() != here;
+      return [&order, i] { order.push_back(i); };
+    });
+  }
+  EXPECT_TRUE(errands.busy()) << "asking doesn't wait";
+  EXPECT_TRUE(errands.take().empty());
+  open = true;
+  for (const Finish& finish : finished(errands)) finish();
+  EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4}));
+  EXPECT_TRUE(elsewhere);
+  EXPECT_EQ(notified, 5);
+}
+
+TEST(Errands, HandErrorsToWhoAsked) {
+  Errands errands([] {});
+  errands.ask([]() -> Finish { throw core::usage_error("no such file"); });
+  errands.ask([]() -> Finish { return {}; });
+  const std::vector<Finish> all = finished(errands);
+  ASSERT_EQ(all.size(), 1U) << "what has nothing left to do isn't handed out";
+  EXPECT_THROW(all.front()(), core::Error);
+}
+
+TEST(Errands, AreFinishedBeforeTheyAreGone) {
+  std::atomic<int> done = 0;
+  {
+    Errands errands([] {});
+    for (int i = 0; i < 3; ++i) {
+      errands.ask([&]() -> Finish {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        ++done;
+        return {};
+      });
+    }
+  }
+  EXPECT_EQ(done, 3) << "a picture asked for before the window closes is written";
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "core/error.h"
+#include "viz/explore/errands.h"
 #include "viz/explore/regions.h"
 #include "viz/explore/worker.h"
 
@@ -65,7 +66,7 @@ class Canvas {
     io.ConfigFlags |= ImGuiConfigFlags_NavEnableKeyboard;
     ImGui_ImplGlfw_InitForOpenGL(window_, true);
     ImGui_ImplOpenGL3_Init("#version 330");
-    fonts_.load(look.face, scale_);
+    fonts_.load(*io.Fonts, look.face, scale_);
   }
   ~Canvas() {
     ImGui_ImplOpenGL3_Shutdown();
@@ -116,41 +117,57 @@ struct Dropped {
   std::vector<std::string> paths;
 };
 
-void open_dropped(Dropped& dropped, Explorer& explorer, const WindowOptions& options) {
-  for (const std::string& path : std::exchange(dropped.paths, {})) {
-    Session next = explorer.session();
-    try {
-      options.open(next, path);
-      explorer.restart(std::move(next));
-    } catch (const core::Error& e) {
-      explorer.say(e.what());
-    }
-  }
-}
+/// What the window has others do: nothing here waits for a file.
+struct Chores {
+  Explorer& explorer;
+  Errands& errands;
+  const WindowOptions& options;
 
-/// Whether a changed file was read again.
-bool reload_changed(Explorer& explorer, const WindowOptions& options) {
-  if (!options.reload) return false;
-  Session next = explorer.session();
-  try {
-    if (!options.reload(next)) return false;
-    explorer.restart(std::move(next));
-    explorer.say("The file has changed and was read again.");
-  } catch (const core::Error& e) {
-    explorer.say(e.what());
+  /// All that were dropped at once, in order: a measurement joins the plan it came with.
+  void open(std::vector<std::string> paths) const {
+    errands.ask([this, paths = std::move(paths), session = explorer.session()]() mutable -> Finish {
+      std::string problem;
+      for (const std::string& path : paths) {
+        try {
+          session = options.open(session, path);
+        } catch (const core::Error& e) {
+          problem = e.what();
+        }
+      }
+      return [this, next = std::move(session), problem, all_failed = !problem.empty() && paths.size() == 1]() mutable {
+        if (!all_failed) explorer.restart(std::move(next));
+        if (!problem.empty()) explorer.say(problem);
+      };
+    });
   }
-  return true;
-}
-
-void save_wanted(Explorer& explorer, const WindowOptions& options) {
-  for (const std::string& format : explorer.take_exports()) {
-    try {
-      explorer.say(options.save(explorer.session(), explorer.outcome(), format));
-    } catch (const core::Error& e) {
-      explorer.say(e.what());
+  void reopen() const {
+    errands.ask([this, session = explorer.session(), restarts = explorer.restarts()]() -> Finish {
+      return [this, restarts, fresh = options.reopen(session)]() mutable {
+        if (explorer.restarts() != restarts) return;  // something else was opened meanwhile
+        explorer.restart(continued(std::move(fresh), explorer.session()));
+        explorer.say("The file has changed and was read again.");
+      };
+    });
+  }
+  void save(const std::string& format) const {
+    explorer.say("Writing …");
+    errands.ask([this, format, session = explorer.session(), outcome = explorer.held_outcome()]() -> Finish {
+      return [this, said = options.save(session, *outcome, format)] { explorer.say(said); };
+    });
+  }
+  /// Whether anything was finished.
+  bool finish() const {
+    const std::vector<Finish> finished = errands.take();
+    for (const Finish& done : finished) {
+      try {
+        done();
+      } catch (const std::exception& e) {
+        explorer.say(e.what());
+      }
     }
+    return !finished.empty();
   }
-}
+};
 
 }  // namespace
 
@@ -167,11 +184,14 @@ void run_window(Session session, const WindowOptions& options) {
   });
   Canvas canvas(desktop, options.look);
   Worker worker([] { glfwPostEmptyEvent(); });
+  Errands errands([] { glfwPostEmptyEvent(); });
+  const Chores chores{explorer, errands, options};
+  if (options.changed) (void)options.changed(explorer.session().given);
   int frames = kFramesAfterEvent;
   while (glfwWindowShouldClose(desktop.window()) == 0) {
     if (const std::optional<Settings> wanted = explorer.wanted()) worker.ask(*wanted, explorer.session().given);
     const double before = glfwGetTime();
-    const double wait = frames > 0 ? 0 : worker.busy() ? kBusySeconds : kIdleSeconds;
+    const double wait = frames > 0 ? 0 : worker.busy() || errands.busy() ? kBusySeconds : kIdleSeconds;
     if (wait > 0) {
       glfwWaitEventsTimeout(wait);
     } else {
@@ -182,12 +202,13 @@ void run_window(Session session, const WindowOptions& options) {
       explorer.take(std::move(outcome));
       frames = kFramesAfterEvent;
     }
-    if (wait >= kIdleSeconds && reload_changed(explorer, options)) frames = kFramesAfterEvent;
+    if (chores.finish()) frames = kFramesAfterEvent;
+    if (wait >= kIdleSeconds && !errands.busy() && options.changed && options.changed(explorer.session().given)) chores.reopen();
     if (explorer.session().look.playing && frames <= 0) frames = 1;
     if (frames < 0) continue;
-    open_dropped(dropped, explorer, options);
+    if (!dropped.paths.empty()) chores.open(std::exchange(dropped.paths, {}));
     canvas.frame(explorer);
-    save_wanted(explorer, options);
+    for (const std::string& format : explorer.take_exports()) chores.save(format);
     glfwSwapBuffers(desktop.window());
   }
 }

@@ -12,10 +12,12 @@ namespace espalier::viz {
 
 struct WindowOptions {
   OffscreenOptions look;
-  /// Reads a file that was dropped on the window into the session; throws Error with a sentence that is then shown.
-  std::function<void(Session&, const std::string& path)> open;
-  /// Reads what was opened again if its file has changed since; whether it has. Throws Error likewise.
-  std::function<bool(Session&)> reload;
+  /// Whether a file of what was opened has changed since it was last asked. Called on the window's thread; all others on one beside it.
+  std::function<bool(const Given&)> changed;
+  /// The session with a file that was dropped on the window; throws Error with a sentence that is then shown.
+  std::function<Session(const Session&, const std::string& path)> open;
+  /// What was opened, read again. Throws Error likewise.
+  std::function<Session(const Session&)> reopen;
   /// Writes what is shown in a format of viz::Export; returns the sentence to show. Throws Error likewise.
   std::function<std::string(const Session&, const Outcome&, const std::string& format)> save;
 };

@@ -15,6 +15,12 @@ struct Command {
   Action action;
 };
 
+/// What the help says of keys, mouse and their meaning.
+struct HelpLine {
+  const char *key, *meaning;
+};
+const std::vector<HelpLine>& help_lines();
+
 /// As the session stands; those with keys first.
 std::vector<Command> commands_of(const Session& session);
 /// Those whose names hold all words of a text, whatever their case; those that begin with it first.

@@ -176,15 +176,4 @@ Item forest_item_at(const Session& session, const Outcome& outcome, ViewSize siz
   return node < 0 ? Item{} : Item{ItemKind::node, node};
 }
 
-Item cover_item_at(const Session& session, const Outcome& outcome, SideId side, ViewSize size, double x, double y) {
-  const Area area = plane_area(size);
-  const SideOutcome& shown = outcome.side(side);
-  if (outcome.forest == nullptr || !(shown.shown() || shown.faulty != nullptr) || !area.has(x, y)) return {};
-  const std::vector<CoverBox> boxes = lay_out_cover(shown.shown() ? *shown.plan : *shown.faulty, window_of(session, outcome, area));
-  for (auto box = boxes.rbegin(); box != boxes.rend(); ++box) {
-    if (Area{area.x + box->x, area.y + box->y, box->w, box->h}.has(x, y)) return box->item;
-  }
-  return {};
-}
-
 }  // namespace espalier::viz

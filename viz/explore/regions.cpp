@@ -7,7 +7,7 @@ namespace espalier::viz {
 Regions regions_of(ViewSize window) {
   constexpr double kGutter = 10, kHeader = 46, kSummary = 138;
   const double width = std::max(window.width, kLeastWindow.width), height = std::max(window.height, kLeastWindow.height);
-  const double left = std::clamp(width * 0.2, 240.0, 320.0), right = std::clamp(width * 0.2, 232.0, 340.0);
+  const double left = std::clamp(width * 0.2, 240.0, 320.0), right = std::clamp(width * 0.2, 256.0, 340.0);
   Regions r;
   r.header = {0, 0, width, kHeader};
   const double top = kHeader + kGutter, bottom = height - kGutter;

@@ -210,6 +210,22 @@ void perform(Session& session, const Action& action, const Outcome& outcome) {
   session.settings.rank = session.look.panel == Panel::strategies;
 }
 
+Session continued(Session fresh, const Session& before) {
+  Settings settings = before.settings;
+  settings.given_plan = settings.given_plan && fresh.given.plan != nullptr;
+  settings.measured = settings.measured && fresh.given.measurement != nullptr;
+  if (settings.given_plan) {
+    settings.heads = fresh.settings.heads;
+    settings.a.edits.clear();
+  }
+  settings.snapshot = std::clamp<std::int32_t>(settings.snapshot, 0, std::max(0, static_cast<std::int32_t>(fresh.given.forests.size()) - 1));
+  Session next = before;
+  next.given = std::move(fresh.given);
+  next.settings = std::move(settings);
+  next.exports.clear();
+  return next;
+}
+
 void follow_selection(Session& session, const Outcome& before, const Outcome& after) {
   const SideOutcome &old_side = before.side(session.selected_side), &new_side = after.side(session.selected_side);
   if (session.selection.kind != ItemKind::task || !old_side.shown() || !new_side.shown() || old_side.plan == new_side.plan) return;

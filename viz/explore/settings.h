@@ -49,6 +49,7 @@ struct Given {
   std::string source;                                  ///< arguments of `view` that name the forests, the trace or the plan; empty: can't be read again
   std::string plan_source;                             ///< the same for `plan`; empty: it can't read them
   std::string measured_source;                         ///< the measurement's file
+  std::vector<std::string> files;                      ///< that were opened, in order, and can be opened again
   std::shared_ptr<const scheduler::Plan> plan;         ///< of the first forest: shown by side A as it is
   std::shared_ptr<const scheduler::Measurement> measurement;  ///< of that plan, with a timeline: what side B shows beside its simulation
 };

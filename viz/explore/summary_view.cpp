@@ -135,8 +135,9 @@ Scene helps_view(const Outcome& outcome, ViewSize size) {
     const std::string gain = !s.why_not.empty() ? "doesn't fit" : std::abs(s.gain) < 0.0005 ? "–" : fmt::format("{} %", signed_text(100 * s.gain, 1));
     const std::string name = readable(s.change);
     const double room = size.width - text_width(gain, kBody) - 8;
-    if (text_width(name, kBody) <= room) {
-      scene.shapes.push_back(Text{0, y + 12, name, Paint::ink, kBody});
+    constexpr double kGenerous = 0.92;  // widths are counted for wide letters
+    if (const bool fits = text_width(name, kBody) <= room; fits || kGenerous * text_width(name, kSmall) <= room) {
+      scene.shapes.push_back(Text{0, y + 12, name, Paint::ink, fits ? kBody : kSmall});
     } else {  // two small lines in the same place
       const std::vector<std::string> lines = wrapped(name, kSmall, room);
       for (std::size_t l = 0; l < std::min<std::size_t>(2, lines.size()); ++l) scene.shapes.push_back(Text{0, y + 4 + 11 * static_cast<double>(l), lines[l], Paint::ink, kSmall});

@@ -27,9 +27,8 @@ Scene summary_view(const Outcome& outcome, ViewSize size);
 Area plane_area(ViewSize size);
 Scene forest_view(const Session& session, const Outcome& outcome, ViewSize size);
 Scene cover_view(const Session& session, const Outcome& outcome, SideId side, ViewSize size);
-/// Node or task under a point; none outside.
+/// Node under a point; none outside. Tasks: item_near() of the cover.
 Item forest_item_at(const Session& session, const Outcome& outcome, ViewSize size, double x, double y);
-Item cover_item_at(const Session& session, const Outcome& outcome, SideId side, ViewSize size, double x, double y);
 
 /// Both sides on one time axis: lanes, counters below them; SM time as a bar and the critical path above.
 struct Track {

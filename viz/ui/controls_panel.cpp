@@ -49,7 +49,7 @@ void strategy_controls(const PanelContext& c, const Side& side) {
     number(c, o.name, value_or(side.options, o.name, o.fallback), range_of(o.low, o.high, whole), Knob::option);
   }
   if (info.uses_cost_model) {
-    Names models = {fmt::format("own: {}", info.own_cost_model)};
+    Names models = {info.own_cost_model.empty() ? std::string("own") : fmt::format("own: {}", info.own_cost_model)};
     for (const std::string& name : costmodel::cost_model_names()) {
       if (name != "table") models.push_back(name);
     }

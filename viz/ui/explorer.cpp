@@ -72,6 +72,7 @@ void Explorer::restart(Session session) {
   session_ = std::move(session);
   asked_.reset();
   message_.clear();
+  ++restarts_;
 }
 
 void Explorer::perform(const Action& action) {
@@ -97,7 +98,7 @@ void Explorer::frame(const Fonts& fonts, float scale) {
   ImGui::Begin("explorer", nullptr, ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoBackground | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoBringToFrontOnFocus | ImGuiWindowFlags_NoScrollWithMouse);
   ImGui::PopStyleVar(2);
   const bool planning = !(outcome_->settings == session_.settings) || outcome_->forest == nullptr;
-  const PanelContext context{ui, session_, outcome_, *outcome_, regions, planning && outcome_->problem.empty(), message_, tables_, actions_};
+  const PanelContext context{ui, session_, outcome_, *outcome_, regions, planning && outcome_->problem.empty(), message_, tables_, scenes_, actions_};
   header_panel(context);
   controls_panel(context);
   summary_panel(context);

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "viz/explore/kept_scene.h"
 #include "viz/explore/sorted_table.h"
 #include "viz/ui/widgets.h"
 
@@ -34,6 +35,9 @@ class Explorer {
   const std::string& message() const { return message_; }
   const Session& session() const { return session_; }
   const Outcome& outcome() const { return *outcome_; }
+  const std::shared_ptr<const Outcome>& held_outcome() const { return outcome_; }
+  /// How often it was restarted: what was read for an earlier session is no longer wanted.
+  int restarts() const { return restarts_; }
   const Placements& placements() const { return placed_; }
   void perform(const Action& action);
 
@@ -43,8 +47,10 @@ class Explorer {
   std::optional<Settings> asked_;
   Placements placed_;
   TableCache tables_;
+  KeptScenes scenes_;
   std::vector<Action> actions_;
   std::string message_;
+  int restarts_ = 0;
   bool drag_open_ = false;  ///< the control held now has changed something already
 };
 

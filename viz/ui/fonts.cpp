@@ -26,18 +26,18 @@ bool readable(const char* path) {
   return std::filesystem::is_regular_file(path, error);
 }
 
-ImFont* bake(const char* path, float size) {
+ImFont* bake(ImFontAtlas& atlas, const char* path, float size) {
   ImFontConfig config;
   config.OversampleH = 2;
   config.OversampleV = 1;
   config.PixelSnapH = false;
-  return ImGui::GetIO().Fonts->AddFontFromFileTTF(path, size, &config, kGlyphs);
+  return atlas.AddFontFromFileTTF(path, size, &config, kGlyphs);
 }
 
-ImFont* bake_builtin(float size) {
+ImFont* bake_builtin(ImFontAtlas& atlas, float size) {
   ImFontConfig config;
   config.SizePixels = std::round(size);
-  return ImGui::GetIO().Fonts->AddFontDefault(&config);
+  return atlas.AddFontDefault(&config);
 }
 
 /// ImGui's own has Latin-1 only: what we use beyond is shown by what comes nearest.
@@ -50,7 +50,7 @@ void replace_signs(ImFont* font) {
 
 }  // namespace
 
-void Fonts::load(Face face, float scale) {
+void Fonts::load(ImFontAtlas& atlas, Face face, float scale) {
   const Candidate* chosen = nullptr;
   for (const Candidate& candidate : kCandidates) {
     if (face == Face::best && chosen == nullptr && readable(candidate.regular) && readable(candidate.bold)) chosen = &candidate;
@@ -58,10 +58,10 @@ void Fonts::load(Face face, float scale) {
   for (std::size_t s = 0; s < kSizes.size(); ++s) {
     const float size = static_cast<float>(kSizes[s]) * scale;
     for (std::size_t bold = 0; bold < 2; ++bold) {
-      fonts_[s][bold] = chosen != nullptr ? bake(bold != 0 ? chosen->bold : chosen->regular, size * chosen->height) : bake_builtin(size * 1.05F);
+      fonts_[s][bold] = chosen != nullptr ? bake(atlas, bold != 0 ? chosen->bold : chosen->regular, size * chosen->height) : bake_builtin(atlas, size * 1.05F);
     }
   }
-  ImGui::GetIO().Fonts->Build();
+  atlas.Build();
   if (chosen != nullptr) return;
   for (const auto& pair : fonts_) {
     for (ImFont* font : pair) replace_signs(font);

@@ -4,6 +4,7 @@
 #include <array>
 
 struct ImFont;
+struct ImFontAtlas;
 
 namespace espalier::viz {
 
@@ -15,8 +16,8 @@ enum class Face : unsigned char {
 /// Baked at the sizes that panels use, in pixels at scale 1.
 class Fonts {
  public:
-  /// Adds them to the current context's atlas, which must be empty.
-  void load(Face face, float scale);
+  /// Adds them to an atlas, which must be empty.
+  void load(ImFontAtlas& atlas, Face face, float scale);
   /// The one nearest to a size.
   ImFont* at(double size, bool bold) const;
 

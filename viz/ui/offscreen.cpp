@@ -35,7 +35,7 @@ Offscreen::Offscreen(Session session, const OffscreenOptions& options) : options
   io.DeltaTime = 1.0F / 60;
   io.MousePos = {-1, -1};
   number_keys(io);
-  fonts_.load(options.face, static_cast<float>(options.scale));
+  fonts_.load(*io.Fonts, options.face, static_cast<float>(options.scale));
   unsigned char* pixels = nullptr;
   int width = 0, height = 0;
   io.Fonts->GetTexDataAsAlpha8(&pixels, &width, &height);

@@ -97,7 +97,7 @@ void plane_panels(const PanelContext& c) {
   ViewSize size = room(c);
   const Scene legend = o.forest == nullptr ? Scene{} : step_legend("saved", saving_scale(*o.forest, o.forest_index.bytes_per_token).legend(), size.width).scene;
   size.height = std::max(40.0, size.height - legend.height - 6);
-  Widgets::Pointer p = ui.picture("forest picture", forest_view(c.session, o, size));
+  Widgets::Pointer p = ui.picture("forest picture", c.scenes.forest.get(c.held_outcome, plane_key(c.session, SideId::a, size), [&] { return forest_view(c.session, o, size); }));
   const Item node = p.over ? forest_item_at(c.session, o, size, p.x, p.y) : Item{};
   if (p.clicked) c.act(Select{node, SideId::a});
   if (p.over && !p.dragged) ui.tooltip(facts_of(o, SideId::a, node), "click to select");
@@ -115,8 +115,9 @@ void plane_panels(const PanelContext& c) {
     legend_of_tasks = step_legend(std::string(colour_by_name(by)), colour_legend(*o.side(side).plan, o.side(side).explanation.result, by), size.width, c.session.look.isolated);
   }
   size.height = std::max(40.0, size.height - legend_of_tasks.scene.height - 6);
-  p = ui.picture("plan picture", cover_view(c.session, o, side, size));
-  const Item task = p.over ? cover_item_at(c.session, o, side, size, p.x, p.y) : Item{};
+  const Scene& cover = c.scenes.plan.get(c.held_outcome, plane_key(c.session, side, size), [&] { return cover_view(c.session, o, side, size); });
+  p = ui.picture("plan picture", cover);
+  const Item task = p.over ? item_near(cover, p.x, p.y, 0.5) : Item{};
   if (p.clicked) c.act(Select{task, side});
   if (p.over && !p.dragged) ui.tooltip(facts_of(o, side, task), "click to select");
   move_plane(c, p, Plane::forest, plane_area(size));

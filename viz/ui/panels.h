@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "viz/explore/kept_scene.h"
 #include "viz/explore/regions.h"
 #include "viz/explore/sorted_table.h"
 #include "viz/ui/widgets.h"
@@ -18,6 +19,7 @@ struct PanelContext {
   bool planning = false;       ///< newer settings are being answered
   const std::string& message;
   TableCache& tables;
+  KeptScenes& scenes;
   std::vector<Action>& out;
   void act(Action action) const { out.push_back(std::move(action)); }
   void change(Knob knob, std::string name, double value = 0) const;

@@ -31,17 +31,12 @@ void end_popup() {
 void help_panel(const PanelContext& c) {
   if (!c.session.look.help) return;
   Widgets& ui = c.ui;
-  static const std::vector<std::pair<const char*, const char*>> kKeys = {
-      {"wheel, W S", "zoom"}, {"drag, A D", "move"}, {"F", "show all"}, {"G", "show the selection"}, {"Esc", "select nothing"},
-      {"Ctrl Z, Ctrl Y", "undo, redo"}, {"B", "compare or one side"}, {"X", "swap the sides"}, {"E", "edit the other side"}, {"C", "next colouring; click a legend's colour for it alone"}, {"M, Shift drag", "measure what is shown, or a range of time"},
-      {"1 2 3 4 R", "timeline, tasks, nodes, requests, strategies"}, {"5 6 7 8", "why, what helps, roofline, fit to a measurement"}, {"P", "decode on, or stop"}, {". ,", "16 tokens on, back"}, {"T", "dark or light"}, {"Tab, arrows", "from control to control"},
-      {"Ctrl click", "type a slider's value"}, {"K, V", "keep this view, go to the next kept one"}, {"/", "find a command by its name"}, {"?", "these keys"},
-  };
   begin_popup(ui, "keys", 0.5F);
   ui.text("Keys", Paint::ink, 14, true);
   ImGui::Dummy({0, ui.px(2)});
-  for (const auto& [key, meaning] : kKeys) {
+  for (const auto& [key, meaning] : help_lines()) {
     ui.text(key, Paint::ink, 12.5, true);
+    ui.note(fmt::format("key {}", key));
     ImGui::SameLine(ui.px(160));
     ui.text(meaning, Paint::muted, 12.5);
   }

@@ -1,4 +1,4 @@
-// A scene as pixels, with no window: the same shapes as in its SVG.
+// A scene as pixels, with no window: the same shapes as in its SVG. On any thread.
 #pragma once
 
 #include "viz/scene/scene.h"

@@ -11,7 +11,7 @@ namespace {
 void timeline_tab(const PanelContext& c, ViewSize size) {
   Widgets& ui = c.ui;
   const Outcome& o = c.outcome;
-  const Widgets::Pointer p = ui.picture("timeline picture", timeline_view(c.session, o, size));
+  const Widgets::Pointer p = ui.picture("timeline picture", c.scenes.timeline.get(c.held_outcome, time_key(c.session, size), [&] { return timeline_view(c.session, o, size); }));
   const TimelineHit hit = p.over ? timeline_item_at(c.session, o, size, p.x, p.y) : TimelineHit{};
   if (p.clicked) c.act(Select{hit.item, hit.side});
   if (p.over && !p.dragged) ui.tooltip(hit.path != nullptr ? path_facts(*hit.path) : facts_of(o, hit.side, hit.item), "click to select");

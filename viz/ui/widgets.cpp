@@ -69,7 +69,8 @@ void Widgets::cover_cut_row(const Area& area) {
   }
   if (top == bottom) return;
   const auto x = [&](double at) { return px(at); };
-  ImGui::GetWindowDrawList()->AddRectFilled({x(area.x + 2), static_cast<float>(top)}, {x(area.x + area.w - 12), static_cast<float>(bottom) - px(2)}, packed(Paint::page, theme_));
+  ImGui::GetWindowDrawList()->AddRectFilled({x(area.x + 1), static_cast<float>(top)}, {x(area.x + area.w - 12), static_cast<float>(bottom) - px(1)}, packed(Paint::page, theme_), px(7),
+                                            ImDrawFlags_RoundCornersBottomLeft);
 }
 
 void Widgets::end_card() { ImGui::EndChild(); }
