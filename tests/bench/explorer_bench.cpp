@@ -30,20 +30,21 @@ std::int64_t rectangles() {
   return indices / 6;
 }
 
-/// A frame in which nothing changed, and one in which the timeline was zoomed.
+/// A frame in which nothing changed (0), the timeline was zoomed (1), or forest and plan were (2).
 void BM_Frame(benchmark::State& state) {
   viz::Offscreen window(session_of(state.range(0)), {});
   window.settle();
   for (auto _ : state) {
-    if (state.range(1) != 0) window.explorer().perform(viz::Zoom{viz::Plane::time, 0.9, 0.4, 0.5});
-    if (state.range(1) != 0 && window.explorer().session().look.time.size() < 0.01) window.explorer().perform(viz::FitAll{});
+    if (state.range(1) != 0) window.explorer().perform(viz::Zoom{state.range(1) == 1 ? viz::Plane::time : viz::Plane::forest, 0.9, 0.4, 0.5});
+    const viz::Look& look = window.explorer().session().look;
+    if (look.time.size() < 0.01 || look.forest_requests.size() < 0.01) window.explorer().perform(viz::FitAll{});
     window.frame();
   }
   if (rectangles() >= 60'000) state.SkipWithError("more than 60,000 rectangles");
   state.counters["tasks"] = static_cast<double>(window.explorer().outcome().side(viz::SideId::a).statistics.tasks);
   state.counters["rectangles"] = static_cast<double>(rectangles());
 }
-BENCHMARK(BM_Frame)->ArgNames({"requests", "zooming"})->ArgsProduct({{1250, 12500}, {0, 1}})->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_Frame)->ArgNames({"requests", "zooming"})->ArgsProduct({{1250, 12500}, {0, 1, 2}})->Unit(benchmark::kMillisecond);
 
 #ifdef ESPALIER_HAS_WINDOW
 /// The same with OpenGL, down to the last pixel of a window of 1280 x 800: llvmpipe's time under Xvfb. Needs a display. cpu_ms: of all threads, which other
