@@ -20,6 +20,9 @@ bool begins_with_schema(std::string_view text, std::string_view schema) {
   return text.substr(0, kHead).find(schema) != std::string_view::npos;
 }
 
+/// Runs of one plan; times of a device, which are called alike, get a sentence.
+bool is_run(std::string_view text) { return begins_with_schema(text, "\"run/") || begins_with_schema(text, "\"measurement/"); }
+
 }  // namespace
 
 void give_forest(viz::Given& given, traces::PrefixForest forest) { given.forests.push_back(std::make_shared<const traces::PrefixForest>(std::move(forest))); }
@@ -47,7 +50,7 @@ void open_measurement(Session& session, const std::string& text, const std::stri
 void open_in_view(Session& session, const std::string& file, std::optional<std::int64_t> snapshot) {
   const std::string text = core::read_file(file);
   const auto readable = [&](const char* option) { return file == "-" ? std::string() : fmt::format("{} {}", option, core::shell_quoted(file)); };
-  if (begins_with_schema(text, "\"measurement/")) return open_measurement(session, text, file);
+  if (is_run(text)) return open_measurement(session, text, file);
   if (begins_with_schema(text, "\"plan/")) {
     scheduler::Plan plan = scheduler::read_plan(text, file);
     session.settings.heads = plan.heads;
@@ -72,6 +75,6 @@ void open_in_view(Session& session, const std::string& file, std::optional<std::
   session.given.source = file == "-" ? "" : core::shell_quoted(file);
 }
 
-bool is_measurement(const std::string& file) { return begins_with_schema(core::read_file(file), "\"measurement/"); }
+bool is_measurement(const std::string& file) { return is_run(core::read_file(file)); }
 
 }  // namespace espalier::apps

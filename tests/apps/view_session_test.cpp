@@ -186,6 +186,21 @@ TEST_F(ViewSession, WatchesWhatIsOpenNow) {
   EXPECT_TRUE(watch(session.given));
 }
 
+TEST_F(ViewSession, DroppedRunJoinsItsPlan) {
+  ASSERT_EQ(run("plan --tree '1,4|256,64' --heads 4/1/64 --strategy fasttree -o plan.json").code, 0);
+  ASSERT_EQ(run("run plan.json --backend host --repeats 2 --json run.json").code, 0);
+  ViewCommand start;
+  start.file = path("plan.json");
+  start.devices = {"host"};
+  const viz::Session plan = session_of(start), joined = dropped(plan, path("run.json"));
+  ASSERT_NE(joined.given.measurement, nullptr);
+  EXPECT_TRUE(shows_measurement(joined.settings, joined.given));
+  EXPECT_EQ(joined.given.files, (std::vector<std::string>{path("plan.json"), path("run.json")}));
+  const viz::Session again = continued(reopened(joined), joined);
+  EXPECT_TRUE(shows_measurement(again.settings, again.given));
+  EXPECT_EQ(again.settings.a.device, joined.settings.a.device) << "not measured anew";
+}
+
 TEST_F(ViewSession, ReadsAgainAndGoesOnAsBefore) {
   ASSERT_EQ(run("plan --family few_shot:blocks=3 --strategy lean -o plan.json").code, 0);
   ViewCommand start;
