@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "small_session.h"
+#include "viz/explore/kept_scene.h"
 #include "viz/explore/regions.h"
 #include "viz/explore/row_filter.h"
 #include "viz/explore/sorted_table.h"
@@ -77,6 +79,35 @@ TEST(Regions, NeverOverlapAndStayInside) {
       }
     }
   }
+}
+
+TEST(KeptScene, IsMadeAnewOnlyWhenWhatItShowsChanges) {
+  Session session = small_session();
+  const auto outcome = std::make_shared<const Outcome>(compute(session.settings, {}));
+  const ViewSize size{300, 200};
+  KeptScene kept;
+  int made = 0;
+  const auto look = [&](const std::shared_ptr<const Outcome>& of) {
+    const Scene& scene = kept.get(of, plane_key(session, SideId::a, size), [&] {
+      ++made;
+      return cover_view(session, *of, SideId::a, size);
+    });
+    EXPECT_EQ(dump(scene), dump(cover_view(session, *of, SideId::a, size))) << made;
+  };
+  look(outcome);
+  look(outcome);
+  perform(session, Zoom{Plane::time, 0.5, 0.5, 0.5}, *outcome);
+  perform(session, ShowPanel{Panel::tasks}, *outcome);
+  look(outcome);
+  EXPECT_EQ(made, 1);
+  for (const Action& action : {Action(Zoom{Plane::forest, 0.5, 0.5, 0.5}), Action(Select{{ItemKind::task, 3}, SideId::a}), Action(SetColourBy{ColourBy::node}), Action(Isolate{Paint::merge})}) {
+    perform(session, action, *outcome);
+    const int before = made;
+    look(outcome);
+    EXPECT_EQ(made, before + 1);
+  }
+  look(std::make_shared<const Outcome>(compute(session.settings, {})));
+  EXPECT_EQ(made, 6) << "another plan";
 }
 
 }  // namespace

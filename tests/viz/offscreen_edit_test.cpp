@@ -1,0 +1,126 @@
+// Plans changed by hand in the real panels, and what the keyboard reaches.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cctype>
+#include <set>
+
+#include "core/text.h"
+#include "small_session.h"
+#include "viz/explore/commands.h"
+#include "viz/explore/queue_edit.h"
+#include "viz/ui/offscreen.h"
+
+namespace espalier::viz {
+namespace {
+
+OffscreenOptions small_window() { return {1100, 700, 1, Face::builtin}; }
+
+TEST(Offscreen, SplittingATaskSimulatesAnotherPlan) {
+  Session session = small_session();
+  session.selection = {ItemKind::task, 0};
+  Offscreen window(std::move(session), small_window());
+  window.settle();
+  const auto before = window.explorer().outcome().side(SideId::a).plan;
+  ASSERT_TRUE(window.click("Split"));
+  const SideOutcome& side = window.explorer().outcome().side(SideId::a);
+  EXPECT_EQ(side.plan->tasks.size(), before->tasks.size() + 1);
+  EXPECT_EQ(side.title, "espalier, 1 edit");
+  EXPECT_GT(side.unedited_us, 0);
+  EXPECT_EQ(window.explorer().session().selection, (Item{ItemKind::task, 0})) << "its first half";
+  window.control_key('z');
+  EXPECT_EQ(window.explorer().outcome().side(SideId::a).plan->hash, before->hash);
+}
+
+TEST(Offscreen, MovingATaskToAnotherQueueIsSimulatedAndTakenBack) {
+  Session session = small_session();
+  session.settings.a.strategy = "flashinfer_persistent";
+  session.selection = {ItemKind::task, 1};
+  Offscreen window(std::move(session), OffscreenOptions{1280, 800, 1, Face::builtin});
+  window.settle();
+  const auto before = window.explorer().outcome().side(SideId::a).plan;
+  ASSERT_TRUE(window.click("copy"));
+  ASSERT_TRUE(window.click(fmt::format("copy/2, in queue {}", queues_of(*before, 1).at(2))));
+  EXPECT_EQ(window.explorer().session().look.copy, 2);
+  ASSERT_TRUE(window.click("to queue"));
+  const std::string first = "to queue/0: " + core::counted(before->queues.at(0).size(), "task") + ", " + core::counted(queue_tokens(*before).at(0), "token");
+  ASSERT_NE(queues_of(*before, 1).at(2), 0);
+  ASSERT_TRUE(window.click(first)) << first;
+  const SideOutcome& side = window.explorer().outcome().side(SideId::a);
+  EXPECT_EQ(queues_of(*side.plan, 1).at(2), 0);
+  EXPECT_TRUE(side.violations.empty());
+  EXPECT_GT(side.us(), 0);
+  EXPECT_EQ(diff_text(side), "1 task moved");
+  EXPECT_EQ(window.explorer().session().selection, (Item{ItemKind::task, 1}));
+  const auto& paints = side.paint_by(ColourBy::edits);
+  EXPECT_EQ(std::count(paints.begin(), paints.end(), paints.at(1)), 1) << "only it is lit by what edits did";
+  window.control_key('z');
+  EXPECT_EQ(window.explorer().outcome().side(SideId::a).plan->hash, before->hash);
+}
+
+TEST(Offscreen, SelectionFollowsATaskThatRunsEarlier) {
+  Session session = small_session();
+  session.settings.a.strategy = "flash_decoding";
+  session.selection = {ItemKind::task, 3};
+  Offscreen window(std::move(session), small_window());
+  window.settle();
+  ASSERT_TRUE(window.click("Earlier"));
+  EXPECT_EQ(window.explorer().session().selection.index, 2);
+  EXPECT_EQ(diff_text(window.explorer().outcome().side(SideId::a)), "1 task moved");
+  ASSERT_TRUE(window.click("Last"));
+  EXPECT_EQ(window.explorer().session().selection.index, static_cast<std::int32_t>(window.explorer().outcome().side(SideId::a).plan->tasks.size()) - 1);
+}
+
+TEST(Offscreen, EveryPanelHasAKeyThatTheHelpNames) {
+  Offscreen window(small_session(), {1280, 800, 1, Face::builtin});
+  window.settle();
+  const Look& look = window.explorer().session().look;
+  std::set<Panel> panels;
+  std::set<Insight> insights;
+  std::string keys;
+  for (const Command& command : commands_of(window.explorer().session())) {
+    if (command.key == 0) continue;
+    keys += command.key;
+    const auto* panel = std::get_if<ShowPanel>(&command.action);
+    const auto* insight = std::get_if<ShowInsight>(&command.action);
+    if (panel == nullptr && insight == nullptr) continue;
+    window.type(command.key);
+    window.settle();
+    if (panel != nullptr) {
+      EXPECT_EQ(look.panel, panel->panel) << command.key;
+      EXPECT_EQ(window.explorer().placements().contains("timeline picture"), look.panel == Panel::timeline);
+      EXPECT_EQ(window.explorer().placements().contains("row 0"), look.panel != Panel::timeline) << command.key;
+      panels.insert(look.panel);
+    } else {
+      EXPECT_EQ(look.insight, insight->insight) << command.key;
+      insights.insert(look.insight);
+    }
+  }
+  EXPECT_EQ(panels.size(), 5U);
+  EXPECT_EQ(insights.size(), 4U);
+  std::string told;
+  for (const HelpLine& line : help_lines()) told += line.key;
+  for (const char key : keys) {
+    EXPECT_NE(told.find(static_cast<char>(std::toupper(static_cast<unsigned char>(key)))), std::string::npos) << "no line tells of " << key;
+  }
+  window.type('?');
+  window.settle();
+  for (const HelpLine& line : help_lines()) EXPECT_TRUE(window.explorer().placements().contains(fmt::format("key {}", line.key))) << line.key;
+}
+
+TEST(Offscreen, EditsAreInThePalette) {
+  Session session = small_session();
+  session.selection = {ItemKind::task, 0};
+  Offscreen window(std::move(session), small_window());
+  window.settle();
+  const std::size_t tasks = window.explorer().outcome().side(SideId::a).plan->tasks.size();
+  window.type('/');
+  window.settle();
+  for (const char sign : std::string("edit split task")) window.type(sign);
+  window.control_key('\r');
+  EXPECT_EQ(window.explorer().outcome().side(SideId::a).plan->tasks.size(), tasks + 1);
+  EXPECT_FALSE(matching_commands(window.explorer().session(), "take back all of a").empty());
+}
+
+}  // namespace
+}  // namespace espalier::viz
