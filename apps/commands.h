@@ -49,7 +49,7 @@ struct PlanFileCommand {
   std::uint64_t seed = 1;
   std::int32_t repeats = 5;  ///< host and cuda backends: timed runs
   bool no_check = false;     ///< cuda backend
-  std::string kernel_path = "auto";  ///< cuda and emulate backends: plain, bulk
+  std::string kernel_path = "auto";  ///< cuda and emulate backends: plain, bulk, wgmma
   bool force = false;
   bool explain = false;  ///< sim
 };
@@ -138,7 +138,7 @@ struct MeasureCommand {
   std::string folder;            ///< results.csv, results.md, measurement.json, plans
   bool check = false;            ///< rows against the oracle, times aside
   bool dry_run = false;          ///< plans and predictions only; needs no GPU
-  std::string kernel_path = "auto";  ///< plain, bulk
+  std::string kernel_path = "auto";  ///< plain, bulk, wgmma
   bool fp32_rows = false;        ///< final rows in fp32; else as queries
   std::size_t begin = 0;         ///< plans before this one are left out
   double seconds = 0;

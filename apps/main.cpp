@@ -142,7 +142,7 @@ void add_plan_files(CLI::App& app, Commands& c, int& code) {
   run->add_option("--seed", c.run.seed, "seed of queries and KV")->check(CLI::Range(std::uint64_t{0}, kMostSeed))->capture_default_str();
   run->add_option("--repeats", c.run.repeats, "host, cuda: timed runs (cuda: at least 20)")->check(CLI::Range(1, 10000))->capture_default_str();
   run->add_option("--json", c.run.json, "host, cuda: write the measurement as run/1; host: with its timeline, for view --measured");
-  run->add_option("--kernel-path", c.run.kernel_path, "cuda, emulate: plain (sm_80 and up), bulk (sm_90 and up), auto (cuda: by device; emulate: plain)")->capture_default_str();
+  run->add_option("--kernel-path", c.run.kernel_path, "cuda, emulate: plain (sm_80 and up), bulk (sm_90 and up), wgmma (sm_90a, tiles of 64 rows and more; otherwise as bulk), auto (cuda: plain or bulk, by device; emulate: plain)")->capture_default_str();
   run->add_flag("--no-check", c.run.no_check, "cuda: random tensors made on the spot, not compared with the oracle");
   run->add_option("--timeline,--perfetto", c.run.perfetto, "host, cuda, emulate: write a run's timeline as trace events (cuda: of one more run; emulate: order only)");
   run->add_flag("--force", c.run.force, "run even if it takes many minutes");
@@ -263,7 +263,7 @@ void add_measure(CLI::App& app, Commands& c, int& code) {
   measure->add_option("-o,--out", c.measure.folder, "folder for results.csv, results.md, measurement.json and the plans")->required();
   measure->add_flag("--check", c.measure.check, "compare rows with the oracle (small inputs); keeps no times");
   measure->add_flag("--dry-run", c.measure.dry_run, "plan, predict, see what fits memory; needs no GPU");
-  measure->add_option("--kernel-path", c.measure.kernel_path, "plain (sm_80 and up), bulk (sm_90 and up), auto (by device)")->capture_default_str();
+  measure->add_option("--kernel-path", c.measure.kernel_path, "plain (sm_80 and up), bulk (sm_90 and up), wgmma (sm_90a), auto (plain or bulk, by device)")->capture_default_str();
   measure->add_flag("--fp32-rows", c.measure.fp32_rows, "final rows in fp32; in the queries' type otherwise");
   measure->add_option("--begin", c.measure.begin, "leave out as many plans: where a run that lost its device goes on");
   measure->add_option("--seconds", c.measure.seconds, "begin no plan later")->check(CLI::NonNegativeNumber);

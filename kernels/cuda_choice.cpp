@@ -14,6 +14,13 @@ bool has_bulk_code() {
   return attributes.ptxVersion >= 90;
 }
 
+/// In code for anything but sm_90a kernels by products of warpgroups are empty, and an empty kernel takes next to no registers.
+bool has_wgmma_code() {
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(on_cuda::attend_wgmma().front().kernel)), "asking for a kernel's code");
+  return attributes.numRegs > 32;
+}
+
 int blocks_per_multiprocessor(const AttendInstance& instance) {
   allow_shared_memory(instance);
   const auto* kernel = reinterpret_cast<const void*>(instance.kernel);
@@ -29,6 +36,10 @@ KernelPath choose_path(const cudaDeviceProp& device, const std::optional<KernelP
   if (asked == KernelPath::bulk && !possible) {
     throw core::Error(core::ErrorKind::check_failed,
                       fmt::format("{}: no bulk copies on {} with this build (compute capability 9.0 and kernels compiled for sm_90 or up are needed)", who, device.name));
+  }
+  if (asked == KernelPath::wgmma && !(possible && has_wgmma_code())) {
+    throw core::Error(core::ErrorKind::check_failed,
+                      fmt::format("{}: no products of warpgroups on {} with this build (compute capability 9.0 and kernels compiled for sm_90a are needed)", who, device.name));
   }
   if (asked) return *asked;
   return possible && device.major == 9 ? KernelPath::bulk : KernelPath::plain;

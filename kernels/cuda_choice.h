@@ -10,8 +10,8 @@
 
 namespace espalier::kernels::cuda {
 
-/// `asked`, or bulk copies on devices of compute capability 9.x where this build has code for them. Throws Error (check failed) for bulk
-/// copies where there are none; `who` begins the sentence.
+/// `asked`, or bulk copies on devices of compute capability 9.x where this build has code for them; products of
+/// warpgroups only when asked for. Throws Error (check failed) for a path that isn't there; `who` begins the sentence.
 KernelPath choose_path(const cudaDeviceProp& device, const std::optional<KernelPath>& asked, const char* who);
 
 /// Before a kernel's first launch.

@@ -148,11 +148,12 @@ class Execution {
 
   /// What ran, for a report.
   std::string path() const {
-    bool plain = false, bulk = false;
-    for (const DeviceLaunch& launch : lowered_.launches) {
-      if (launch.attend != nullptr) (launch.attend->bulk ? bulk : plain) = true;
+    std::string text;
+    for (const KernelPath path : {KernelPath::wgmma, KernelPath::bulk, KernelPath::plain}) {
+      const bool ran = std::any_of(lowered_.launches.begin(), lowered_.launches.end(), [&](const DeviceLaunch& l) { return l.attend != nullptr && l.attend->path == path; });
+      if (ran) text += fmt::format("{}{}", text.empty() ? "" : "+", kernel_path_name(path));
     }
-    return bulk && plain ? "bulk+plain" : std::string(kernel_path_name(bulk ? KernelPath::bulk : KernelPath::plain));
+    return text;
   }
 
   void* place(const DevicePiece& piece) {
@@ -275,7 +276,7 @@ const KernelSet& cuda_kernels() {
   static const KernelSet kernels = [] {
     KernelSet set;
     for (const auto list : {on_cuda::attend_narrow(), on_cuda::attend_standard(), on_cuda::attend_standard_fp16(), on_cuda::attend_standard_fp8(),
-                            on_cuda::attend_wide(), on_cuda::attend_latent(), on_cuda::attend_bulk(), on_cuda::products()}) {
+                            on_cuda::attend_wide(), on_cuda::attend_latent(), on_cuda::attend_bulk(), on_cuda::attend_wgmma(), on_cuda::products()}) {
       set.attend.insert(set.attend.end(), list.begin(), list.end());
     }
     const auto reduce = on_cuda::reduce_instances();

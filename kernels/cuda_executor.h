@@ -25,7 +25,7 @@ struct CudaOptions {
   std::int32_t warm_ups = 5;
   std::int32_t repeats = 20;
   bool cold = true;  ///< the L2 cache is overwritten before each run
-  /// Unset: bulk copies on devices of compute capability 9.x, where this build has code for them.
+  /// Unset: bulk copies on devices of compute capability 9.x, where this build has code for them, else the plain kernels.
   std::optional<KernelPath> path;
   bool timeline = false;  ///< one more run, behind those that are timed, in which kernels record when they do what
   /// What the tensors hold; null: numbers that repeat, the same for all plans of an input and page layout.
@@ -37,7 +37,7 @@ struct CudaRun {
   AttentionOutput output;  ///< of the last run
   scheduler::Measurement measurement;
   std::int64_t device_bytes = 0;  ///< allocated: plan, tensors, workspace
-  std::string path;               ///< of the kernels that ran: plain, bulk, or bulk+plain
+  std::string path;               ///< of the kernels that ran: names joined by +
 };
 
 /// After this error the device takes no more work from this process: whoever gets it can only say so and end.

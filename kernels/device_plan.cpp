@@ -97,15 +97,15 @@ Wanted wanted(const Plan& plan, const Phase& phase) {
 }
 
 /// The kernel with the tile the plan names, or the next larger one; a smaller one that still holds all rows where there is none. Of equal
-/// tiles, on the path of bulk copies one that has them; then the one with the plan's KV tile and stages.
+/// tiles, the one furthest along the path; then the one with the plan's KV tile and stages.
 const AttendInstance& task_instance(const Plan& plan, const DeviceKernels& kernels, const Wanted& want) {
   const auto fitness = [&](const AttendInstance& i) {
     const bool holds = i.query_tile >= std::max(want.query_tile, want.rows);
-    return std::tuple(!holds, holds ? i.query_tile : -i.query_tile, !i.bulk, i.kv_tile != want.kv_tile, i.stages != want.stages);
+    return std::tuple(!holds, holds ? i.query_tile : -i.query_tile, -static_cast<int>(i.path), i.kv_tile != want.kv_tile, i.stages != want.stages);
   };
   const AttendInstance *chosen = nullptr, *too_large = nullptr;
   for (const AttendInstance& i : kernels.set.attend) {
-    if (i.kind != want.kind || !fits_heads(i, plan.heads) || (i.bulk && kernels.path == KernelPath::plain)) continue;
+    if (i.kind != want.kind || !fits_heads(i, plan.heads) || i.path > kernels.path) continue;
     if (i.shared_bytes > kernels.most_shared_bytes) {
       too_large = &i;
     } else if (chosen == nullptr || fitness(i) < fitness(*chosen)) {
@@ -269,10 +269,10 @@ class Lowering {
   const AttendInstance& resident_instance(const Wanted& want, std::int32_t blocks) const {
     const AttendInstance& first = task_instance(plan_, kernels_, want);
     if (!kernels_.resident_blocks || kernels_.resident_blocks(first) >= blocks) return first;
-    if (first.bulk) {
-      DeviceKernels plain = kernels_;
-      plain.path = KernelPath::plain;
-      const AttendInstance& second = task_instance(plan_, plain, want);
+    DeviceKernels others = kernels_;
+    for (others.path = first.path; others.path > KernelPath::plain;) {
+      others.path = static_cast<KernelPath>(static_cast<int>(others.path) - 1);
+      const AttendInstance& second = task_instance(plan_, others, want);
       if (kernels_.resident_blocks(second) >= blocks) return second;
     }
     refuse(fmt::format("{} blocks with queues, where the device holds {} of {} at once", blocks, kernels_.resident_blocks(first), first.name));
@@ -322,14 +322,21 @@ class Lowering {
 
 }  // namespace
 
-std::string_view kernel_path_name(KernelPath path) { return path == KernelPath::bulk ? "bulk" : "plain"; }
+std::string_view kernel_path_name(KernelPath path) {
+  switch (path) {
+    case KernelPath::wgmma: return "wgmma";
+    case KernelPath::bulk: return "bulk";
+    case KernelPath::plain: break;
+  }
+  return "plain";
+}
 
 std::optional<KernelPath> kernel_path_of(const std::string& name) {
   if (name == "auto") return {};
-  for (const KernelPath path : {KernelPath::plain, KernelPath::bulk}) {
+  for (const KernelPath path : {KernelPath::plain, KernelPath::bulk, KernelPath::wgmma}) {
     if (name == kernel_path_name(path)) return path;
   }
-  throw core::usage_error(core::unknown_name("kernel path", name, {"auto", "plain", "bulk"}));
+  throw core::usage_error(core::unknown_name("kernel path", name, {"auto", "plain", "bulk", "wgmma"}));
 }
 
 std::vector<TaskFacts> task_facts(const Plan& plan) {

@@ -53,8 +53,6 @@ struct DevicePlan {
   std::int32_t counters = 0;  ///< of arrivals; the grid barrier's two words follow them
 };
 
-/// Which kernels a device can run: those of sm_80, or where there is one, the one with bulk copies.
-enum class KernelPath : std::uint8_t { plain, bulk };
 std::string_view kernel_path_name(KernelPath path);
 /// "auto" is nothing. Throws Error (usage) for an unknown name.
 std::optional<KernelPath> kernel_path_of(const std::string& name);

@@ -76,7 +76,7 @@ const KernelSet& host_kernels() {
   static const KernelSet kernels = [] {
     KernelSet set;
     for (const auto list : {on_host::attend_narrow(), on_host::attend_standard(), on_host::attend_standard_fp16(), on_host::attend_standard_fp8(),
-                            on_host::attend_wide(), on_host::attend_latent(), on_host::attend_bulk(), on_host::products()}) {
+                            on_host::attend_wide(), on_host::attend_latent(), on_host::attend_bulk(), on_host::attend_wgmma(), on_host::products()}) {
       set.attend.insert(set.attend.end(), list.begin(), list.end());
     }
     const auto reduce = on_host::reduce_instances();

@@ -11,7 +11,7 @@ using Heads = HeadShape<Dtype::bf16, Dtype::bf16, 128, 128, false>;
 template <class C>
 constexpr AttendInstance bulk(const char* name) {
   return {scheduler::TaskKind::attend, name, C::kQueryDtype, C::kKvDtype, C::kQkDim, C::kVDim, C::kVInK, C::kRows, C::kTokens, C::kStages,
-          C::kWarpRows, C::kBlockThreads, C::kBlockSharedBytes, &attend_bulk_kernel<C>, true, C::kBlockThreads - C::kThreads};
+          C::kWarpRows, C::kBlockThreads, C::kBlockSharedBytes, &attend_bulk_kernel<C>, KernelPath::bulk, C::kBlockThreads - C::kThreads};
 }
 
 const AttendInstance kInstances[] = {

@@ -29,6 +29,8 @@ struct AttendConfig : Heads, Grid {
   static constexpr int kTokens = kTokens_;  ///< KV tile
   static constexpr int kStages = kStages_;
   static constexpr int kRowPad = kRowPad_;  ///< bytes behind each shared row of queries, keys, values; 0: chunks are swizzled instead
+  static constexpr int kWarpgroups = 0;    ///< that multiply as one; 0: each warp by itself
+  static constexpr int kLandedArrivals = 32;     ///< at a stage's barrier, where one warp loads
   static constexpr bool kTakesQueries = true;    ///< loads them with a task's first tile
   static constexpr bool kTilesOfValues = false;  ///< tiles are rows of values alone
   static constexpr bool kFp8 = Heads::kKvDtype == traces::Dtype::fp8_e4m3;
@@ -81,6 +83,26 @@ struct AttendConfig : Heads, Grid {
   static_assert(Grid::kTokenGroups == 1 || Grid::kColumnGroups == 1);
   static_assert(kWarpTokens % (Grid::kColumnGroups > 1 ? 8 : 16) == 0 && kWarpColumns % 16 == 0);
   static_assert(Heads::kQkDim % 32 == 0 && kStages >= 2);
+};
+
+/// As AttendConfig, for products of warpgroups: each owns 64 rows, whose queries stay in shared memory; a warpgroup more loads.
+template <class Heads, int kRows_, int kTokens_, int kStages_>
+struct WarpgroupConfig : AttendConfig<Heads, kRows_, kTokens_, kStages_, WarpGrid<kRows_ / 16, 1, 1>> {
+  using Base = AttendConfig<Heads, kRows_, kTokens_, kStages_, WarpGrid<kRows_ / 16, 1, 1>>;
+  static constexpr int kWarpgroups = kRows_ / 64;
+  static constexpr int kLoadWarps = 4;
+  static constexpr int kLandedArrivals = kLoadWarps * 33;  ///< a thread's copies, a warp's masks
+  static constexpr bool kQueriesInRegisters = false;
+  static constexpr bool kProducer = true;
+  static constexpr int kBlockThreads = Base::kThreads + kLoadWarps * 32;
+  static constexpr int kBlockSharedBytes = Base::kSharedBytes + (2 * kStages_ + 1) * 8;
+  static constexpr int kBlocks = kWarpgroups > 1 ? 1 : Heads::kVDim > 64 ? 2 : 3;  ///< that an SM shall hold
+  /// Several blocks leave too few registers a thread for those that compute; the loading ones hand some over.
+  static constexpr bool kHandsRegisters = kBlocks > 1;
+  static constexpr int kLoadingRegisters = Heads::kVDim > 64 ? 56 : 40;
+  static constexpr int kComputingRegisters = 2 * (65536 / (kBlocks * kBlockThreads) / 8 * 8) - kLoadingRegisters;
+
+  static_assert(kRows_ % 64 == 0 && Base::kRingAt % 1024 == 0 && Base::kKeyTileBytes % 1024 == 0 && Base::kStageBytes % 1024 == 0, "swizzles repeat each 1024 bytes");
 };
 
 }  // namespace espalier::kernels

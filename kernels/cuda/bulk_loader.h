@@ -20,7 +20,7 @@ struct Ring {
   /// By one thread, before the block meets.
   ESPALIER_DEVICE static void init() {
     for (int stage = 0; stage < C::kStages; ++stage) {
-      init_barrier(landed(stage), 32);
+      init_barrier(landed(stage), C::kLandedArrivals);
       init_barrier(freed(stage), C::kWarps);
     }
     init_barrier(queries_freed(), C::kWarps);
@@ -36,62 +36,53 @@ struct Ring {
   }
 };
 
+/// Loads the block's tasks tile by tile as stages become free. `loader` looks up where a tile's tokens are, a tile before it loads it.
+template <class C, class TileLoader>
+ESPALIER_DEVICE void fill_ring(const AttendParams& params, scheduler::Interval items, TileLoader& loader) {
+  std::uint32_t tasks = 0;
+  Ring<C> ring;
+  for (std::int32_t item = items.begin; item < items.end; ++item) {
+    const Work work = read_work(params.plan, params.tensors, load_global(params.items + item));
+    if (work.tokens == 0) continue;
+    loader.begin(work);
+    for (int tile = 0; tile * C::kTokens < work.tokens; ++tile) {
+      loader.step(tile);
+      if (tile == 0) wait_barrier(Ring<C>::queries_freed(), (tasks & 1U) ^ 1U);
+      wait_barrier(Ring<C>::freed(ring.stage), ring.parity ^ 1U);
+      loader.load_tile(work, ring, tile == 0);
+      ring.advance();
+    }
+    ++tasks;
+  }
+}
+
 template <class C>
 class BulkLoader {
  public:
   ESPALIER_DEVICE explicit BulkLoader(const AttendParams& params) : params_(params), lane_(static_cast<int>(thread_index()) % 32) {}
 
-  ESPALIER_DEVICE void load(scheduler::Interval items) {
-    std::uint32_t tasks = 0;
-    for (std::int32_t item = items.begin; item < items.end; ++item) {
-      const Work work = read_work(params_.plan, params_.tensors, load_global(params_.items + item));
-      if (work.tokens == 0) continue;
-      cursor_.begin(params_.plan, work);
-      look_up(0);
-      for (int tile = 0; tile * C::kTokens < work.tokens; ++tile) {
-        TokenPlace places[kTokens];
-        ESPALIER_UNROLL
-        for (int i = 0; i < kTokens; ++i) places[i] = next_[i];
-        look_up(tile + 1);  // a tile before it is needed: page ids come from far away
-        if (tile == 0) wait_barrier(Ring<C>::queries_freed(), (tasks & 1U) ^ 1U);
-        wait_barrier(Ring<C>::freed(ring_.stage), ring_.parity ^ 1U);
-        load_tile(work, places, tile == 0);
-        ring_.advance();
-      }
-      ++tasks;
-    }
+  ESPALIER_DEVICE void load(scheduler::Interval items) { fill_ring<C>(params_, items, *this); }
+
+  // For fill_ring().
+  ESPALIER_DEVICE void begin(const Work& work) {
+    cursor_.begin(params_.plan, work);
+    look_up(0);
   }
-
- private:
-  static constexpr int kTokens = C::kTokens / 32;  ///< of a tile, a lane
-  static constexpr int kRows = (C::kRows + 31) / 32;
-  static_assert(C::kTokens % 32 == 0);
-
-  struct alignas(16) Chunk {
-    std::uint32_t words[4];
-  };
-
-  ESPALIER_DEVICE void look_up(int tile) {
+  ESPALIER_DEVICE void step(int tile) {
     ESPALIER_UNROLL
-    for (int i = 0; i < kTokens; ++i) next_[i] = cursor_.place(params_.plan, tile * C::kTokens + i * 32 + lane_);
+    for (int i = 0; i < kTokens; ++i) places_[i] = next_[i];
+    look_up(tile + 1);  // a tile before it is needed: page ids come from far away
   }
-
-  /// What no token, and no query, fills must still be numbers: whatever weight 0 multiplies must not be NaN.
-  ESPALIER_DEVICE void clear(SharedAddress row, int bytes) {
-    ESPALIER_KEEP_LOOP
-    for (int at = 0; at < bytes; at += 16) store_shared(row + static_cast<SharedAddress>(at), Chunk{});
-  }
-
-  ESPALIER_DEVICE void load_tile(const Work& work, const TokenPlace (&places)[kTokens], bool first) {
-    const SharedAddress landed = Ring<C>::landed(ring_.stage);
-    const auto keys = static_cast<SharedAddress>(C::kRingAt + ring_.stage * C::kStageBytes);
+  ESPALIER_DEVICE void load_tile(const Work& work, const Ring<C>& ring, bool first) {
+    const SharedAddress landed = Ring<C>::landed(ring.stage);
+    const auto keys = static_cast<SharedAddress>(C::kRingAt + ring.stage * C::kStageBytes);
     std::uint32_t bytes = 0;
     bool cleared = false;
     ESPALIER_UNROLL
     for (int i = 0; i < kTokens; ++i) {
       const int token = i * 32 + lane_;
-      store_shared(static_cast<SharedAddress>(C::kMasksAt + (ring_.stage * C::kTokens + token) * 4), places[i].mask);
-      if (places[i].page >= 0) {
+      store_shared(static_cast<SharedAddress>(C::kMasksAt + (ring.stage * C::kTokens + token) * 4), places_[i].mask);
+      if (places_[i].page >= 0) {
         bytes += C::kKeyRowBytes + (C::kVInK ? 0 : C::kValueRowBytes);
       } else {
         clear(keys + static_cast<SharedAddress>(token * (C::kKeyRowBytes + C::kRowPad)), C::kKeyRowBytes);
@@ -123,12 +114,32 @@ class BulkLoader {
     }
     ESPALIER_UNROLL
     for (int i = 0; i < kTokens; ++i) {
-      if (places[i].page < 0) continue;
+      if (places_[i].page < 0) continue;
       const int token = i * 32 + lane_;
-      copy_bulk(keys + static_cast<SharedAddress>(token * (C::kKeyRowBytes + C::kRowPad)), row_of(params_.tensors.keys, places[i], work.kv_head),
+      copy_bulk(keys + static_cast<SharedAddress>(token * (C::kKeyRowBytes + C::kRowPad)), row_of(params_.tensors.keys, places_[i], work.kv_head),
                 C::kKeyRowBytes, landed);
-      if constexpr (!C::kVInK) copy_bulk(values_of(keys, token), row_of(params_.tensors.values, places[i], work.kv_head), C::kValueRowBytes, landed);
+      if constexpr (!C::kVInK) copy_bulk(values_of(keys, token), row_of(params_.tensors.values, places_[i], work.kv_head), C::kValueRowBytes, landed);
     }
+  }
+
+ private:
+  static constexpr int kTokens = C::kTokens / 32;  ///< of a tile, a lane
+  static constexpr int kRows = (C::kRows + 31) / 32;
+  static_assert(C::kTokens % 32 == 0);
+
+  struct alignas(16) Chunk {
+    std::uint32_t words[4];
+  };
+
+  ESPALIER_DEVICE void look_up(int tile) {
+    ESPALIER_UNROLL
+    for (int i = 0; i < kTokens; ++i) next_[i] = cursor_.place(params_.plan, tile * C::kTokens + i * 32 + lane_);
+  }
+
+  /// What no token, and no query, fills must still be numbers: whatever weight 0 multiplies must not be NaN.
+  ESPALIER_DEVICE void clear(SharedAddress row, int bytes) {
+    ESPALIER_KEEP_LOOP
+    for (int at = 0; at < bytes; at += 16) store_shared(row + static_cast<SharedAddress>(at), Chunk{});
   }
 
   ESPALIER_DEVICE static SharedAddress values_of(SharedAddress keys, int token) {
@@ -149,8 +160,7 @@ class BulkLoader {
   const AttendParams& params_;
   int lane_;
   TokenCursor cursor_;
-  TokenPlace next_[kTokens];
-  Ring<C> ring_;
+  TokenPlace places_[kTokens], next_[kTokens];
 };
 
 }  // namespace espalier::kernels::ESPALIER_TARGET

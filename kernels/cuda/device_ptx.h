@@ -20,7 +20,8 @@ namespace espalier::kernels::on_cuda {
 using traces::Dtype;
 using SharedAddress = std::uint32_t;
 
-extern __shared__ __align__(128) unsigned char block_memory[];
+// Swizzles of matrices that descriptors name repeat each 1024 bytes of the shared window.
+extern __shared__ __align__(1024) unsigned char block_memory[];
 
 ESPALIER_WORD std::uint32_t thread_index() { return threadIdx.x; }
 ESPALIER_WORD std::uint32_t block_index() { return blockIdx.x; }

@@ -11,6 +11,9 @@
 
 namespace espalier::kernels {
 
+/// What a kernel needs of a device, and each path runs what those before it need: sm_80; bulk copies, sm_90; products of warpgroups, sm_90a.
+enum class KernelPath : std::uint8_t { plain, bulk, wgmma };
+
 /// A kernel for tasks of one kind.
 struct AttendInstance {
   scheduler::TaskKind kind;
@@ -21,7 +24,7 @@ struct AttendInstance {
   std::int32_t query_tile, kv_tile, stages, rows_per_warp;
   std::uint32_t threads, shared_bytes;
   void (*kernel)(AttendParams);
-  bool bulk = false;  ///< loads by bulk copies, in a warp of its own: for sm_90 and up
+  KernelPath path = KernelPath::plain;
   std::uint32_t loading_threads = 0;  ///< of `threads`, that don't compute
   /// Those that compute.
   constexpr std::uint32_t computing_threads() const { return threads - loading_threads; }
@@ -46,6 +49,7 @@ struct ReduceInstance {
   std::span<const AttendInstance> attend_wide();           \
   std::span<const AttendInstance> attend_latent();         \
   std::span<const AttendInstance> attend_bulk();           \
+  std::span<const AttendInstance> attend_wgmma();          \
   std::span<const AttendInstance> products();              \
   std::span<const ReduceInstance> reduce_instances();      \
   }

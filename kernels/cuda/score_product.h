@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/warp_share.h"
+#include "kernels/cuda/warpgroup_product.h"
 
 namespace espalier::kernels::ESPALIER_TARGET {
 
@@ -26,6 +27,42 @@ class ScoreProduct {
   }
 
   ESPALIER_DEVICE void multiply(const WarpShare<C>& share, SharedAddress keys) {
+    if constexpr (C::kWarpgroups > 0) {
+      multiply_keys<C>(scores[0], share.row_group, keys);
+    } else {
+      multiply_by_warps(share, keys);
+    }
+  }
+
+  /// Scores of tokens that a row doesn't see become minus infinity.
+  ESPALIER_DEVICE void mask(const WarpShare<C>& share, int stage) {
+    ESPALIER_UNROLL
+    for (int n = 0; n < C::kScoreTiles; ++n) {
+      const int token = share.score_token() + n * 8 + share.pair() * 2;
+      const Words masks = load_shared<Words>(static_cast<SharedAddress>(C::kMasksAt + (stage * C::kTokens + token) * 4));
+      ESPALIER_UNROLL
+      for (int r = 0; r < C::kRowTiles; ++r) {
+        ESPALIER_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          const std::uint32_t seen = i % 2 == 0 ? masks.low : masks.high;
+          const auto at = static_cast<std::uint32_t>(share.row(r, i / 2));
+          if (at < (seen & 0xFFFFU) || at >= seen >> 16) scores[r][n][i] = minus_infinity();
+        }
+      }
+    }
+  }
+
+  /// Largest score of a row in the warp's tokens.
+  ESPALIER_DEVICE float maximum(int r, int half) const {
+    float most = minus_infinity();
+    ESPALIER_UNROLL
+    for (int n = 0; n < C::kScoreTiles; ++n) most = fmaxf(most, fmaxf(scores[r][n][2 * half], scores[r][n][2 * half + 1]));
+    most = fmaxf(most, shuffle_xor(most, 1));
+    return fmaxf(most, shuffle_xor(most, 2));
+  }
+
+ private:
+  ESPALIER_DEVICE void multiply_by_warps(const WarpShare<C>& share, SharedAddress keys) {
     ESPALIER_UNROLL
     for (int r = 0; r < C::kRowTiles; ++r) {
       ESPALIER_UNROLL
@@ -67,34 +104,6 @@ class ScoreProduct {
     }
   }
 
-  /// Scores of tokens that a row doesn't see become minus infinity.
-  ESPALIER_DEVICE void mask(const WarpShare<C>& share, int stage) {
-    ESPALIER_UNROLL
-    for (int n = 0; n < C::kScoreTiles; ++n) {
-      const int token = share.score_token() + n * 8 + share.pair() * 2;
-      const Words masks = load_shared<Words>(static_cast<SharedAddress>(C::kMasksAt + (stage * C::kTokens + token) * 4));
-      ESPALIER_UNROLL
-      for (int r = 0; r < C::kRowTiles; ++r) {
-        ESPALIER_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          const std::uint32_t seen = i % 2 == 0 ? masks.low : masks.high;
-          const auto at = static_cast<std::uint32_t>(share.row(r, i / 2));
-          if (at < (seen & 0xFFFFU) || at >= seen >> 16) scores[r][n][i] = minus_infinity();
-        }
-      }
-    }
-  }
-
-  /// Largest score of a row in the warp's tokens.
-  ESPALIER_DEVICE float maximum(int r, int half) const {
-    float most = minus_infinity();
-    ESPALIER_UNROLL
-    for (int n = 0; n < C::kScoreTiles; ++n) most = fmaxf(most, fmaxf(scores[r][n][2 * half], scores[r][n][2 * half + 1]));
-    most = fmaxf(most, shuffle_xor(most, 1));
-    return fmaxf(most, shuffle_xor(most, 2));
-  }
-
- private:
   static constexpr int kSlots = C::kQueriesInRegisters ? C::kSteps : 1;
   static constexpr int kSpanTiles = C::kScoreTiles > 1 ? 2 : 1;  ///< tiles of 8 tokens whose keys come together
   static_assert(C::kScoreTiles % kSpanTiles == 0 && (kSpanTiles == 2 || !C::kFp8));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/warp_share.h"
+#include "kernels/cuda/warpgroup_product.h"
 
 namespace espalier::kernels::ESPALIER_TARGET {
 
@@ -24,6 +25,27 @@ class ValueProduct {
   /// weights(a, r, block) gives the left factor: 16 rows, and 16 of the warp's tokens.
   template <class Weights>
   ESPALIER_DEVICE void add(const WarpShare<C>& share, SharedAddress values, const Weights& weights) {
+    if constexpr (C::kWarpgroups > 0) {
+      std::uint32_t a[C::kTokens / 16][4];
+      ESPALIER_UNROLL
+      for (int block = 0; block < C::kTokens / 16; ++block) weights(a[block], 0, block);
+      add_values<C>(out[0], a, values);
+    } else {
+      add_by_warps(share, values, weights);
+    }
+  }
+
+  /// Column of the pair of numbers that a lane holds of 16 columns from `n` tiles on, and the numbers.
+  ESPALIER_DEVICE int column(const WarpShare<C>& share, int n, int which) const {
+    return share.column_group * C::kWarpColumns + n * 8 + (C::kFp8 ? share.pair() * 4 + which * 2 : share.pair() * 2 + which * 8);
+  }
+  ESPALIER_DEVICE float& number(int r, int half, int n, int which, int i) {
+    return C::kFp8 ? out[r][n + i][2 * half + which] : out[r][n + which][2 * half + i];
+  }
+
+ private:
+  template <class Weights>
+  ESPALIER_DEVICE void add_by_warps(const WarpShare<C>& share, SharedAddress values, const Weights& weights) {
     const SharedAddress first =
         values + tile_place<kRowBytes, C::kRowPad>(share.value_token() + share.lane % 16, share.column_group * C::kWarpColumns * C::kKvBytes / 16 + share.lane / 16);
     ESPALIER_UNROLL
@@ -44,15 +66,6 @@ class ValueProduct {
     }
   }
 
-  /// Column of the pair of numbers that a lane holds of 16 columns from `n` tiles on, and the numbers.
-  ESPALIER_DEVICE int column(const WarpShare<C>& share, int n, int which) const {
-    return share.column_group * C::kWarpColumns + n * 8 + (C::kFp8 ? share.pair() * 4 + which * 2 : share.pair() * 2 + which * 8);
-  }
-  ESPALIER_DEVICE float& number(int r, int half, int n, int which, int i) {
-    return C::kFp8 ? out[r][n + i][2 * half + which] : out[r][n + which][2 * half + i];
-  }
-
- private:
   /// Tiles of 8 columns that one ldmatrix brings. With 8-bit values they come in pairs of even and odd columns of 16.
   static constexpr int kSpan = C::kFp8 ? 4 : 2;
   static constexpr int kRowBytes = C::kVInK ? C::kKeyRowBytes : C::kValueRowBytes;

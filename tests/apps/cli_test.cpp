@@ -53,6 +53,8 @@ TEST_F(Cli, EmulatorTakesAPathAndWritesATimeline) {
   const Result r = run("run p.json --backend emulate --kernel-path bulk --timeline t.json");
   EXPECT_EQ(r.code, 0) << r.err;
   EXPECT_THAT(read("t.json"), AllOf(HasSubstr("traceEvents"), HasSubstr("SM 0 slot 0")));
+  const Result groups = run("run p.json --backend emulate --kernel-path wgmma");
+  EXPECT_EQ(groups.code, 0) << groups.err;
   const Result unknown = run("run p.json --backend emulate --kernel-path blk");
   EXPECT_EQ(unknown.code, 2);
   EXPECT_THAT(unknown.err, HasSubstr("bulk"));

@@ -178,7 +178,7 @@ EmulateOptions bulk(Order order, CopyMoment copies) {
 }
 
 void expect_right(const scheduler::Plan& plan, const std::string& what, const EmulateOptions& options) {
-  ASSERT_TRUE(lower_plan(plan, {host_kernels(), options.most_shared_bytes, options.path}).launches.front().attend->bulk) << what;
+  ASSERT_TRUE(lower_plan(plan, {host_kernels(), options.most_shared_bytes, options.path}).launches.front().attend->path == KernelPath::bulk) << what;
   const TensorSource source{7};
   const RowError error = row_error(emulate(plan, source, options).output, naive_attention(plan.forest, plan.heads, source));
   EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype)) << what << ": request " << error.request << ", head " << error.head;
@@ -225,8 +225,8 @@ TEST(BulkKernels, GiveWayWhereTheDeviceHoldsTooFewOfTheirBlocks) {
   ASSERT_GT(blocks, 1);
   const auto chosen = [&](std::int64_t bulk, std::int64_t plain) {
     const DeviceKernels kernels{.set = host_kernels(), .path = KernelPath::bulk,
-                                .resident_blocks = [=](const AttendInstance& i) { return i.bulk ? bulk : plain; }};
-    return lower_plan(plan, kernels).launches.front().attend->bulk;
+                                .resident_blocks = [=](const AttendInstance& i) { return i.path == KernelPath::bulk ? bulk : plain; }};
+    return lower_plan(plan, kernels).launches.front().attend->path == KernelPath::bulk;
   };
   EXPECT_TRUE(chosen(blocks, blocks));
   EXPECT_FALSE(chosen(blocks - 1, blocks));

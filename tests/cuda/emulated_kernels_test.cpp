@@ -99,7 +99,7 @@ HeadConfig heads_for(const AttendInstance& kernel) {
 TEST(EmulatedKernels, EqualTheOracleEachWhereAPlanNamesIt) {
   std::set<std::string> seen;
   for (const AttendInstance& kernel : host_kernels().attend) {
-    if (kernel.kind != TaskKind::attend || kernel.bulk) continue;
+    if (kernel.kind != TaskKind::attend || kernel.path != KernelPath::plain) continue;
     costmodel::KernelConfig config = attend_kernel(true, kernel.query_tile);
     config.kv_tile = kernel.kv_tile;
     config.stages = kernel.stages;

@@ -1,0 +1,31 @@
+// The attend kernel for sm_90a: products of warpgroups, 64 rows each; four warps beside them load.
+//
+// Predicted over attend_bulk.h for tiles of 64 rows and more: each byte of K and V leaves shared memory once for 64 rows instead of once for
+// 16 or 32, and products run at twice the rate of mma.sync. Not yet measured. Known weak spots: a warpgroup waits for each of its products, so the
+// softmax of one hides behind the other's products at 128 rows only; copies are of 16 bytes.
+#pragma once
+
+#include "kernels/cuda/attend_bulk.h"
+#include "kernels/cuda/panel_loader.h"
+
+namespace espalier::kernels::ESPALIER_TARGET {
+
+/// Empty where there are no products of warpgroups.
+template <class C>
+ESPALIER_KERNEL(C::kBlockThreads, C::kBlocks) attend_wgmma_kernel(ESPALIER_PARAMETER AttendParams params) {
+#if defined(ESPALIER_WARPGROUPS)
+  scheduler::Interval items = {static_cast<std::int32_t>(block_index()), static_cast<std::int32_t>(block_index()) + 1};
+  if (params.queues != nullptr) items = load_global(params.queues + block_index());
+  if (thread_index() == 0) Ring<C>::init();
+  block_sync<C::kBlockThreads>();
+  if (thread_index() >= C::kThreads) {
+    if constexpr (C::kHandsRegisters) shrink_registers<C::kLoadingRegisters>();
+    PanelLoader<C>(params).load(items);
+  } else {
+    if constexpr (C::kHandsRegisters) grow_registers<C::kComputingRegisters>();
+    compute_tasks<C>(params, items);
+  }
+#endif
+}
+
+}  // namespace espalier::kernels::ESPALIER_TARGET
