@@ -45,7 +45,7 @@ std::string render(const sim::DeviceCalibration& calibration) {
   for (const sim::FamilyResidual& r : calibration.residuals) {
     const bool scored = r.used > 0;
     residuals.row({r.id, fmt::format("{}", r.points), fmt::format("{}", r.used), scored ? percent(r.median) : "", scored ? percent(r.worst) : "",
-                   scored ? percent(r.spread) : "", std::string(costmodel::find_family(r.id)->pattern) + (r.modelled ? "" : " (no number of the model shows in it)")});
+                   scored ? percent(r.spread) : "", std::string(costmodel::find_family(r.id)->pattern)});
   }
   text += residuals.finish() + "\n";
   Table numbers({"number", "unit", "base", "fitted", "95 %", "says", "from, or why not"},

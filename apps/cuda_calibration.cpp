@@ -20,19 +20,19 @@ namespace {
 using costmodel::DeviceSpec;
 using costmodel::MeasuredFamily;
 
-/// Most telling first, for runs that are cut off.
-constexpr std::array kOrder = {"C0", "C12", "C3", "C5", "C21", "C13", "C7", "C15", "C1", "C9", "C8", "C10", "C11",
-                               "C19", "C2", "C4", "C6", "C20", "C14", "C16", "C17"};
+/// Most telling first, for runs that are cut off; quick ones end before C6.
+constexpr std::array<std::string_view, 22> kOrder = {"C0", "C12", "C3", "C5", "C21", "C13", "C7", "C15", "C1", "C9", "C8", "C10", "C11", "C19", "C2", "C4",
+                                                     "C6", "C20", "C18", "C14", "C16", "C17"};
+constexpr std::string_view kFirstNotQuick = "C6";
 constexpr double kQuickMostCycles = 1e9;
 
 kernels::ProbeValues points_of(std::string_view id, const DeviceSpec& device, bool quick) {
-  const sim::MicrobenchmarkModel* model = sim::find_model(id);
-  kernels::ProbeValues points = model != nullptr ? model->sweep(device) : kernels::unmodelled_sweep(id, device);
+  kernels::ProbeValues points = sim::find_model(id).sweep(device);
   if (quick && id == "C21") std::erase_if(points, [](const auto& p) { return p[0] > kQuickMostCycles; });
   return points;
 }
 
-std::size_t number_of(const std::string& id) {
+std::size_t number_of(std::string_view id) {
   const auto& all = costmodel::microbenchmark_families();
   return static_cast<std::size_t>(std::find_if(all.begin(), all.end(), [&](const auto& f) { return f.id == id; }) - all.begin());
 }
@@ -72,8 +72,8 @@ CudaCalibration measure_device(const kernels::ProbeTarget& target, const ProbeRu
   const auto begin = std::chrono::steady_clock::now();
   const auto late = [&] { return options.seconds > 0 && std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > options.seconds; };
   std::string lost;
-  for (const char* id : kOrder) {
-    if (options.quick && (sim::find_model(id) == nullptr || std::string_view(id) == "C6")) continue;
+  for (const std::string_view id : kOrder) {
+    if (options.quick && id == kFirstNotQuick) break;
     if (!lost.empty() || late()) {
       out.left_out.push_back(fmt::format("{}: {}", id, lost.empty() ? "out of time" : lost));
       continue;
@@ -94,7 +94,7 @@ CudaCalibration measure_device(const kernels::ProbeTarget& target, const ProbeRu
     } catch (const core::Error& error) {
       lost = error.what();
       out.left_out.push_back(fmt::format("{}: {}", id, lost));
-      lost = std::string("the device was lost in ") + id;
+      lost = fmt::format("the device was lost in {}", id);
     }
     for (const auto& [why, points] : reasons) out.left_out.push_back(fmt::format("{}: {} of {} points, n/a: {}", id, points, wanted.size(), why));
     if (lost.empty() && unfit > 0) out.left_out.push_back(fmt::format("{}: {} of {} points, which the device can't run or which repeat another", id, unfit, wanted.size()));

@@ -14,7 +14,7 @@ namespace espalier::apps {
 using ProbeRunner = std::function<kernels::ProbeTimes(std::string_view family, const kernels::ProbePoint& point)>;
 
 struct CudaCalibrationOptions {
-  bool quick = false;   ///< leaves out the families that no number of the model shows in, and long loads
+  bool quick = false;   ///< leaves out what takes long or shows nothing that the simulator reads: C6, C14, C16-C18, C20, long loads
   double seconds = 0;   ///< families that would begin later are left out; 0: no limit
 };
 

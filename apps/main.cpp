@@ -277,7 +277,7 @@ void add_calibrate(CLI::App& app, Commands& c, int& code) {
   calibrate->add_option("--device", c.calibrate.device, "host: measure this machine [the default]; cuda: its GPU");
   calibrate->add_option("--repeats", c.calibrate.repeats, "host: of each measurement; the fastest counts")->check(CLI::Range(2, 10000))->capture_default_str();
   calibrate->add_option("--json", c.calibrate.json, "cuda: write the times, a measurement/1 file; - is stdout");
-  calibrate->add_flag("--quick", c.calibrate.quick, "cuda: only what numbers of the model show in, no long loads");
+  calibrate->add_flag("--quick", c.calibrate.quick, "cuda: only what shows numbers of the device, no long loads");
   calibrate->add_option("--seconds", c.calibrate.seconds, "cuda: begin no benchmark later; the most telling come first")->check(CLI::NonNegativeNumber);
   CLI::Option* from = calibrate->add_option("--from", c.calibrate.from, "measurement/1 files of one device; - is stdin");
   calibrate->add_option("--base", c.calibrate.base, "device whose numbers stay where the files can't tell; the catalog's that reports the same otherwise");

@@ -115,10 +115,9 @@ class CudaProbes::State {
 
   ProbeTimes microseconds(const ProbePoint& point) {
     if (point.plan != nullptr) return {plan_times(point), {}};
-    Grid grid = {reinterpret_cast<const void*>(find_probe(point.kernel)), point.blocks, point.threads, point.shared_bytes, point.cluster,
-                 point.cooperative, point.timer == ProbeTimer::programmatic};
+    const Grid grid = grid_of(point);
     if (std::string why = unfit_code(point, code_of(grid.kernel)); !why.empty()) return {{}, std::move(why)};
-    if (!fits(grid, point.resident)) return {};
+    if (!fits(grid, point.resident) || (point.other != nullptr && !fits(grid_of(*point.other), point.other->resident))) return {};
     prepare_table(point);
     check(cudaMemset(words_.get(), 0, kWordBytes), "clearing the probe's words");
     cuda::settle();
@@ -139,9 +138,11 @@ class CudaProbes::State {
       check(cudaStreamSynchronize(stream_.get()), "warming the L2 cache");
     }
     std::vector<double> us = timed(point, [&](std::int32_t execution) {
-      ProbeParams mine = params;
-      mine.shape.first_tile += execution * point.next_first_tile;
-      launch(grid, &mine, stream_.get());
+      if (point.side_by_side) hand_over(fork_, stream_, second_);
+      launch_one(point, grid, params, execution, stream_);
+      if (point.other == nullptr) return;
+      launch_one(*point.other, grid_of(*point.other), params, execution, point.side_by_side ? second_ : stream_);
+      if (point.side_by_side) hand_over(join_, second_, stream_);
     });
     if (std::string why = unfit_mark(point, mark()); !why.empty()) return {{}, std::move(why)};
     return {std::move(us), {}};
@@ -159,6 +160,23 @@ class CudaProbes::State {
     check(cudaMemcpy(to, numbers.data(), kChunk, cudaMemcpyHostToDevice), "filling memory");
     for (std::size_t done = kChunk; done < bytes; done *= 2) check(cudaMemcpy(to + done, to, std::min(done, bytes - done), cudaMemcpyDeviceToDevice), "filling memory");
     check(cudaMemset(sink_.get(), 0, static_cast<std::size_t>(memory_.sink_bytes)), "clearing memory");
+  }
+
+  static Grid grid_of(const ProbePoint& point) {
+    return {reinterpret_cast<const void*>(find_probe(point.kernel)), point.blocks, point.threads, point.shared_bytes, point.cluster, point.cooperative,
+            point.timer == ProbeTimer::programmatic};
+  }
+
+  static void launch_one(const ProbePoint& point, const Grid& grid, ProbeParams params, std::int32_t execution, const cuda::Stream& stream) {
+    params.shape = point.shape;
+    params.shape.first_tile += execution * point.next_first_tile;
+    launch(grid, &params, stream.get());
+  }
+
+  /// What `to` is given from now on waits for what `from` was given before.
+  static void hand_over(const cuda::Event& event, const cuda::Stream& from, const cuda::Stream& to) {
+    check(cudaEventRecord(event.get(), from.get()), "recording an event");
+    check(cudaStreamWaitEvent(to.get(), event.get(), 0), "waiting for a stream");
   }
 
   /// What the kernel's code was compiled for, as 90: the driver may have made it from code for an older device.
@@ -282,6 +300,8 @@ class CudaProbes::State {
   ProbeMemory memory_;
   cuda::Stream stream_;
   cuda::Stopwatch stopwatch_;
+  cuda::Stream second_ = cuda::make_stream();
+  cuda::Event fork_ = cuda::make_event(), join_ = cuda::make_event();
   cuda::Buffer source_, sink_, words_, table_;
   ProbeTable table_kind_ = ProbeTable::none;
   std::int64_t table_entries_ = 0;

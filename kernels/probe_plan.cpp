@@ -33,6 +33,7 @@ std::int32_t narrow(std::int64_t x) { return static_cast<std::int32_t>(x); }
 std::int64_t rounds_for(double amount, double each) { return std::max<std::int64_t>(1, std::llround(amount / each)); }
 double ctas_per_sm(double ctas, const Bench& bench) { return std::max(1.0, std::ceil(ctas / bench.device.sms)); }
 double l2_bytes(const Bench& bench) { return bench.device.l2_mib * 1048576; }
+double source_bytes(const Bench& bench) { return static_cast<double>(bench.memory.source_bytes); }
 
 struct StreamShape {
   std::int32_t loads, threads;
@@ -46,23 +47,30 @@ std::optional<StreamShape> stream_shape(std::int64_t in_flight, double per_sm) {
   return std::nullopt;
 }
 
-/// Blocks of `in_flight` bytes side by side through `set_bytes`; the result's parameters are {ctas, in flight, bytes}.
+/// `ctas` blocks side by side through as many tiles of `tile` bytes as `set_bytes` hold, until about `bytes` are read in all; executions read on.
+ProbePoint reading(std::string kernel, double ctas, std::int64_t threads, double tile, double set_bytes, double bytes) {
+  ProbePoint p;
+  p.kernel = std::move(kernel);
+  p.blocks = static_cast<std::uint32_t>(ctas);
+  p.threads = static_cast<std::uint32_t>(threads);
+  p.resident = true;
+  p.shape.threads = narrow(threads);
+  p.shape.tiles = std::max<std::int64_t>(1, whole(std::floor(set_bytes / tile)));
+  p.shape.rounds = rounds_for(bytes, ctas * tile);
+  p.next_first_tile = p.shape.rounds * p.blocks;
+  return p;
+}
+double bytes_of(const ProbePoint& p, double tile) { return p.blocks * tile * static_cast<double>(p.shape.rounds); }
+
+/// Blocks that keep `in_flight` bytes on their way each; the result's parameters are {ctas, in flight, bytes}.
 Point stream(double ctas, double in_flight, double set_bytes, double bytes, const Bench& bench) {
   const auto shape = stream_shape(whole(in_flight), ctas_per_sm(ctas, bench));
   if (!shape) return std::nullopt;
-  ProbePoint p;
   const double tile = static_cast<double>(shape->loads) * shape->threads * kLoadBytes;
-  p.kernel = fmt::format("probe_stream_{}", shape->loads);
-  p.blocks = static_cast<std::uint32_t>(ctas);
-  p.threads = static_cast<std::uint32_t>(shape->threads);
-  p.resident = true;
-  p.shape.threads = shape->threads;
-  p.shape.tiles = std::max<std::int64_t>(1, whole(std::floor(set_bytes / tile)));
+  ProbePoint p = reading(fmt::format("probe_stream_{}", shape->loads), ctas, shape->threads, tile, set_bytes, bytes);
   // Else every block would meet the same lines in every sweep.
   if (p.shape.tiles > 1 && p.shape.tiles % p.blocks == 0) --p.shape.tiles;
-  p.shape.rounds = rounds_for(bytes, ctas * tile);
-  p.next_first_tile = p.shape.rounds * p.blocks;
-  p.parameters = {ctas, tile, ctas * tile * static_cast<double>(p.shape.rounds)};
+  p.parameters = {ctas, tile, bytes_of(p, tile)};
   return p;
 }
 
@@ -89,24 +97,19 @@ Point busy_clock(const Values& v, const Bench& bench) {
   return p;
 }
 
-Point streams(const Values& v, const Bench& bench) { return stream(v[0], v[1], static_cast<double>(bench.memory.source_bytes), v[2], bench); }
+Point streams(const Values& v, const Bench& bench) { return stream(v[0], v[1], source_bytes(bench), v[2], bench); }
 
 /// As much in flight as registers hold: only saturated streams tell.
 Point mixed_stream(const Values& v, const Bench& bench) {
   const double ctas = v[0], share = v[3] / (v[2] + v[3]);
-  ProbePoint p;
-  p.kernel = "probe_mixed_stream";
-  p.blocks = static_cast<std::uint32_t>(ctas);
-  p.threads = static_cast<std::uint32_t>(kProbeThreads / std::bit_ceil(static_cast<std::uint32_t>(ctas_per_sm(ctas, bench))));
-  if (p.threads < 32) return std::nullopt;
-  p.resident = true;
-  const double tile = 8.0 * p.threads * kLoadBytes;
-  p.shape.threads = static_cast<std::int32_t>(p.threads);
-  p.shape.tiles = whole(static_cast<double>(bench.memory.source_bytes) / tile);
+  const std::int64_t threads = kProbeThreads / std::bit_ceil(static_cast<std::uint32_t>(ctas_per_sm(ctas, bench)));
+  if (threads < 32) return std::nullopt;
+  const double tile = 8.0 * static_cast<double>(threads) * kLoadBytes;
+  ProbePoint p = reading("probe_mixed_stream", ctas, threads, tile, source_bytes(bench), v[2] + v[3]);
   p.shape.part = narrow(std::llround(8 * share));
   p.shape.rounds = 8 * rounds_for(v[2] + v[3], 8 * ctas * tile);
   p.next_first_tile = p.shape.rounds * p.blocks;
-  const double bytes = ctas * tile * static_cast<double>(p.shape.rounds), written = p.shape.part / 8.0;
+  const double bytes = bytes_of(p, tile), written = p.shape.part / 8.0;
   p.parameters = {ctas, tile, bytes * (1 - written), bytes * written};
   return p;
 }
@@ -114,19 +117,12 @@ Point mixed_stream(const Values& v, const Bench& bench) {
 Point ring_of(const char* name, const Values& v, const Bench& bench) {
   const std::int64_t stages = whole(v[1]), chunks = whole(v[2]) / kLoadBytes;
   if (chunks < 1 || (stages != 2 && stages != 3 && stages != 4 && stages != 6)) return std::nullopt;
-  ProbePoint p;
-  p.kernel = fmt::format("{}_{}", name, stages);
-  p.blocks = static_cast<std::uint32_t>(v[0]);
-  p.threads = kRingThreads;
+  const double tile = static_cast<double>(chunks * kLoadBytes);
+  ProbePoint p = reading(fmt::format("{}_{}", name, stages), v[0], kRingThreads, tile, source_bytes(bench), v[3]);
   p.shared_bytes = static_cast<std::uint32_t>(stages * chunks * kLoadBytes + 8 * stages);
   if (p.shared_bytes > bench.device.smem_kib_per_cta * 1024) return std::nullopt;
-  p.resident = true;
-  const double tile = static_cast<double>(chunks * kLoadBytes);
   p.shape.tile_chunks = narrow(chunks);
-  p.shape.tiles = whole(std::floor(static_cast<double>(bench.memory.source_bytes) / tile));
-  p.shape.rounds = rounds_for(v[3], v[0] * tile);
-  p.next_first_tile = p.shape.rounds * p.blocks;
-  p.parameters = {v[0], v[1], tile, v[0] * tile * static_cast<double>(p.shape.rounds)};
+  p.parameters = {v[0], v[1], tile, bytes_of(p, tile)};
   return p;
 }
 Point ring(const Values& v, const Bench& bench) { return ring_of("probe_ring", v, bench); }
@@ -141,23 +137,18 @@ Point cycled_set(const Values& v, const Bench& bench) {
   Point p = stream(v[0], v[1], v[2], v[3], bench);
   if (!p) return p;
   const double set = static_cast<double>(p->shape.tiles) * p->parameters[1];
-  if (set > static_cast<double>(bench.memory.source_bytes)) return std::nullopt;
+  if (set > source_bytes(bench)) return std::nullopt;
   p->parameters = {p->parameters[0], p->parameters[1], set, p->parameters[2]};
   return p;
 }
 
 Point shared_segment(const Values& v, const Bench& bench) {
   const double groups = v[0], readers = v[1];
-  ProbePoint p;
-  p.kernel = "probe_segment";
-  p.blocks = static_cast<std::uint32_t>(groups * readers);
-  p.threads = static_cast<std::uint32_t>(v[3] / (8 * kLoadBytes));
-  if (groups < 1 || p.threads < 32 || p.threads % 32 != 0 || p.threads > kProbeThreads) return std::nullopt;
-  p.resident = p.cold = true;
-  const double tile = 8.0 * p.threads * kLoadBytes;
-  p.shape.threads = static_cast<std::int32_t>(p.threads);
-  p.shape.tiles = whole(static_cast<double>(bench.memory.source_bytes) / tile);
-  p.shape.rounds = rounds_for(v[2], tile);
+  const std::int64_t threads = whole(std::floor(v[3] / (8 * kLoadBytes)));
+  if (groups < 1 || threads < 32 || threads % 32 != 0 || threads > kProbeThreads) return std::nullopt;
+  const double tile = 8.0 * static_cast<double>(threads) * kLoadBytes;
+  ProbePoint p = reading("probe_segment", groups * readers, threads, tile, source_bytes(bench), groups * readers * v[2]);
+  p.cold = true;
   p.shape.part = narrow(whole(readers));
   p.shape.skew_ns = narrow(std::llround(1000 * v[4]));
   p.next_first_tile = whole(groups) * p.shape.rounds;
@@ -170,7 +161,7 @@ Point shared_segment(const Values& v, const Bench& bench) {
 
 Point chase(const Values& v, const Bench& bench) {
   constexpr double kLine = 128;
-  if (v[0] > static_cast<double>(bench.memory.source_bytes)) return std::nullopt;
+  if (v[0] > source_bytes(bench)) return std::nullopt;
   ProbePoint p;
   p.kernel = "probe_chase";
   p.shape.rounds = whole(v[1]);
@@ -347,23 +338,29 @@ Point unequal_ctas(const Values& v, const Bench&) {
   return p;
 }
 
+/// Products on half the SMs, a ring of loads on the other.
+Point two_streams(const Values& v, const Bench& bench) {
+  constexpr double kChains = 8, kEach = kMmaFlop * kChains * kPipeThreads / 32, kRingStages = 3;
+  const Point loads = ring_of("probe_ring", {v[0], kRingStages, v[2] / (kRingStages - 1), v[3]}, bench);
+  if (v[0] < 1 || 2 * v[0] > bench.device.sms || !loads) return std::nullopt;
+  ProbePoint p = pipe("probe_mma_8", rounds_for(v[1], kEach), bench);
+  p.blocks = static_cast<std::uint32_t>(v[0]);
+  p.other = std::make_shared<const ProbePoint>(*loads);
+  p.side_by_side = v[4] > 0;
+  p.parameters = {v[0], kEach * static_cast<double>(p.shape.rounds), (kRingStages - 1) * loads->parameters[2], loads->parameters[3], v[4] > 0 ? 1.0 : 0.0};
+  return p;
+}
+
 Point gather(const Values& v, const Bench& bench) {
   constexpr double kTile = 16384, kInFlight = 2 * kTile;
   const std::int64_t page_chunks = whole(v[3]) / kLoadBytes;
   if (page_chunks < 1 || !std::has_single_bit(static_cast<std::uint64_t>(page_chunks))) return std::nullopt;
-  ProbePoint p;
-  p.kernel = "probe_gather";
-  p.blocks = static_cast<std::uint32_t>(v[0]);
-  p.threads = kRingThreads;
+  ProbePoint p = reading("probe_gather", v[0], kRingThreads, kTile, source_bytes(bench), v[2]);
   p.shared_bytes = 3 * 16384;
-  p.resident = true;
   p.shape.part = std::countr_zero(static_cast<std::uint64_t>(page_chunks));
-  p.shape.tiles = whole(static_cast<double>(bench.memory.source_bytes) / kTile);
-  p.shape.rounds = rounds_for(v[2], v[0] * kTile);
-  p.next_first_tile = p.shape.rounds * p.blocks;
   p.table = ProbeTable::pages;
   p.table_entries = bench.memory.source_bytes / (page_chunks * kLoadBytes);
-  p.parameters = {v[0], kInFlight, v[0] * kTile * static_cast<double>(p.shape.rounds), v[3]};
+  p.parameters = {v[0], kInFlight, bytes_of(p, kTile), v[3]};
   return p;
 }
 
@@ -385,7 +382,7 @@ constexpr Family kFamilies[] = {
     {"C0", clock},          {"C1", streams},       {"C2", mixed_stream},   {"C3", ring},           {"C4", bulk_ring},  {"C5", cycled_set},
     {"C6", shared_segment}, {"C7", chase},         {"C8", shared_memory},  {"C9", matrix_product}, {"C10", one_pipe},  {"C11", mixed_loop},
     {"C12", empty_kernel},  {"C13", attention_cta}, {"C14", barrier},      {"C15", grid_barriers}, {"C16", reductions}, {"C17", unequal_ctas},
-    {"C19", gather},        {"C20", merges},       {"C21", busy_clock},
+    {"C18", two_streams},   {"C19", gather},       {"C20", merges},       {"C21", busy_clock},
 };
 
 }  // namespace
@@ -399,24 +396,6 @@ std::vector<ProbePoint> plan_probes(std::string_view family, const ProbeValues& 
     if (!point) continue;
     const auto same = [&](const ProbePoint& p) { return p.parameters == point->parameters; };
     if (std::none_of(points.begin(), points.end(), same)) points.push_back(std::move(*point));
-  }
-  return points;
-}
-
-ProbeValues unmodelled_sweep(std::string_view family, const DeviceSpec& device) {
-  ProbeValues points;
-  const auto cross = [&](std::initializer_list<double> first, std::initializer_list<double> second, std::initializer_list<double> third) {
-    for (const double a : first) {
-      for (const double b : second) {
-        for (const double c : third) points.push_back({a, b, c});
-      }
-    }
-  };
-  if (family == "C14") cross({0, 1, 2, 3}, {4, 8, 16, 32}, {1000});
-  if (family == "C17") cross({2 * device.sms, 3 * device.sms, 8 * device.sms}, {20}, {5, 15});
-  if (family == "C20") cross({2, 4, 8, 16, 32, 64}, {64, 512, 4096}, {128});
-  if (family == "C16") {
-    for (const double addresses : {1, 32, 1024, 32768}) points.push_back({addresses, 1e6});
   }
   return points;
 }

@@ -54,15 +54,14 @@ struct ProbePoint {
   std::int32_t repeats = 20;
   std::shared_ptr<const scheduler::Plan> plan;
   std::size_t launch = 0;            ///< of the plan: the one that is timed
+  std::shared_ptr<const ProbePoint> other;  ///< a second kernel of each execution, with its own grid and shape
+  bool side_by_side = false;         ///< it runs on a stream of its own, else behind the first
 };
 
 using ProbeValues = std::vector<std::vector<double>>;  ///< by point, in the order of the family's parameters
 
-/// Throws InvariantError for a family that has no probe (C18: no plan uses two streams).
+/// Throws InvariantError for an id that is no family's.
 std::vector<ProbePoint> plan_probes(std::string_view family, const ProbeValues& wanted, const costmodel::DeviceSpec& device, const ProbeMemory& memory = {});
-
-/// Points of the families in which no number of the model shows: C14, C16, C17, C20.
-ProbeValues unmodelled_sweep(std::string_view family, const costmodel::DeviceSpec& device);
 
 /// One CTA works off `items` items of `tiles` KV tiles, by the smallest tile of our kernels; and `rows` rows merged from `splits` each.
 scheduler::Plan attention_cta_plan(std::int32_t items, std::int32_t tiles);

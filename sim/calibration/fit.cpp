@@ -54,6 +54,11 @@ const std::vector<FitStage>& fit_stages() {
       {{"C12", "C13"}, {"cta_start_ns", "cta_end_ns", "tile_efficiency"}},
       {{"C2"}, {"write_gbps", "turnaround_ns_per_kib"}},
       {{"C19"}, {"page_ns"}},
+      {{"C14"}, {"barrier_cycles", "named_barrier_cycles", "phase_barrier_cycles", "cluster_barrier_cycles", "barrier_warp_cycles", "phase_warp_cycles"}},
+      {{"C16"}, {"address_reductions_per_clk", "reductions_per_clk"}, {}, true},
+      {{"C17"}, {"dispatch_by_room"}, {}, true},
+      {{"C18"}, {"stream_overlap"}, {}, true},
+      {{"C20"}, {"merge_row_ns", "merge_part_ns"}, {}, true},
   };
   return stages;
 }
@@ -141,6 +146,10 @@ class StageFit {
     constexpr double kStep = 1e-3;
     CalibrationSubject moved = at;
     const double value = p.get(at);
+    if (!p.logarithmic) {  // a share: by what it changes itself, since none may be its value
+      p.set(moved, value - kStep);
+      return std::log(predicted(sample, at) / predicted(sample, moved)) / kStep;
+    }
     if (value == 0) {  // a cost that may be nothing: does a little of it show?
       p.set(moved, p.high * 1e-3);
       return std::log(predicted(sample, moved) / predicted(sample, at)) / std::log(2.0);
@@ -275,17 +284,17 @@ Spread spread_of(const CalibrationParameter& p, double value, const Finding& fin
 Samples gather(std::span<const MeasurementFile> files, const CalibrationSubject& base, std::vector<FamilyResidual>& residuals) {
   Samples samples;
   for (const costmodel::MicrobenchmarkFamily& known : costmodel::microbenchmark_families()) {
-    const MicrobenchmarkModel* model = find_model(known.id);
-    FamilyResidual residual{.id = std::string(known.id), .modelled = model != nullptr};
+    const MicrobenchmarkModel& model = find_model(known.id);
+    FamilyResidual residual{.id = std::string(known.id)};
     for (const MeasurementFile& file : files) {
       const auto of = [&](const MeasuredFamily& f) { return f.id == known.id; };
       const auto family = std::find_if(file.families.begin(), file.families.end(), of);
       if (family == file.families.end()) continue;
       residual.points += family->points();
-      for (std::size_t i = 0; model != nullptr && i < family->points(); ++i) {
-        Sample sample{model, {}, family->median_us[i], family->spread[i]};
+      for (std::size_t i = 0; i < family->points(); ++i) {
+        Sample sample{&model, {}, family->median_us[i], family->spread[i]};
         for (const std::vector<double>& column : family->parameters) sample.point.push_back(column[i]);
-        if (model->usable != nullptr && !model->usable(sample.point, base.device)) continue;
+        if (model.usable != nullptr && !model.usable(sample.point, base.device)) continue;
         const double us = predicted(sample, base);
         if (std::isfinite(us) && us > 0) samples[std::string(known.id)].push_back(std::move(sample));
       }
@@ -332,8 +341,8 @@ Pass one_pass(const Samples& samples, const CalibrationSubject& base, const Find
     const CalibrationParameter& p = calibration_parameter(name);
     const double value = p.get(pass.subject);
     const Spread spread = spread_of(p, value, finding, pass.draws);
-    if (spread.high - spread.low <= 2 * kWidest * value) continue;
-    finding.why_not = fmt::format("its interval, {:.4g} to {:.4g}, is wider than +- {:.0f} %", spread.low, spread.high, 100 * kWidest);
+    if (spread.high - spread.low <= 2 * kWidest * (p.logarithmic ? value : 1)) continue;
+    finding.why_not = fmt::format("its interval, {:.4g} to {:.4g}, is wider than +- {:.0f} %{}", spread.low, spread.high, 100 * kWidest, p.logarithmic ? "" : " of the whole");
   }
   return pass;
 }

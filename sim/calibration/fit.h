@@ -32,7 +32,6 @@ struct FamilyResidual {
   std::size_t points = 0, used = 0;
   double median = 0, worst = 0;  ///< |log(predicted / measured)| of the points used
   double spread = 0;             ///< median spread of their repeats
-  bool modelled = true;          ///< false: no number of the model shows in this benchmark
 };
 
 struct DeviceCalibration {

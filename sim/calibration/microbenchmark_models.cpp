@@ -6,8 +6,10 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "costmodel/kernel_config.h"
 #include "costmodel/tile_overlap.h"
 #include "sim/bandwidth.h"
+#include "sim/calibration/dispatch.h"
 #include "sim/calibration/sweeps.h"
 #include "sim/reuse.h"
 
@@ -163,6 +165,54 @@ double attention_cta_us(Point p, const Subject& s) {
 
 double barriers_us(Point p, const Subject& s) { return fixed_us(s.device) + p[1] * s.device.grid_sync_us; }
 
+/// The hardware counts warps; in shared memory the threads of a warp arrive one after another.
+double cta_barriers_us(Point p, const Subject& s) {
+  const BesideDevice& b = s.beside;
+  const double base[] = {b.barrier_cycles, b.named_barrier_cycles, b.phase_barrier_cycles, b.cluster_barrier_cycles};
+  const auto kind = static_cast<std::size_t>(p[0]);
+  ESPALIER_CHECK(kind < std::size(base));
+  return fixed_us(s.device) + p[2] * (base[kind] + p[1] * (kind == 2 ? b.phase_warp_cycles : b.barrier_warp_cycles)) / s.device.clocks_per_us();
+}
+bool is_known_barrier(Point p, const DeviceSpec&) { return p[0] == 0 || p[0] == 1 || p[0] == 2 || p[0] == 3; }
+
+double reductions_us(Point p, const Subject& s) {
+  const double per_clk = std::min(p[0] * s.beside.address_reductions_per_clk, s.beside.reductions_per_clk);
+  return fixed_us(s.device) + p[1] / (per_clk * s.device.clocks_per_us());
+}
+
+/// CTAs of 1024 threads. What the two ways of handing them out differ by is all that the parameter moves.
+double unequal_ctas_us(Point p, const Subject& s) {
+  constexpr double kWarps = 32;
+  const DeviceSpec& d = s.device;
+  const auto per_sm = static_cast<std::int64_t>(std::max(1.0, std::floor(d.warps_per_sm / kWarps))), sms = static_cast<std::int64_t>(d.sms);
+  const UnequalCtas ctas = {0, 1, static_cast<std::int64_t>(p[0]), p[1] + cta_us(d), p[2] + cta_us(d)};
+  const double fixed_beforehand = dispatch_round_robin(ctas, sms, per_sm), by_room = dispatch_by_room(ctas, sms * per_sm);
+  return d.launch_graph_us + fixed_beforehand + s.beside.dispatch_by_room * (by_room - fixed_beforehand);
+}
+
+bool is_a_grid(Point p, const DeviceSpec&) { return p[0] >= 1 && p[0] <= 1e6 && p[1] > 0 && p[2] > 0; }
+
+/// Each stream's CTAs have SMs of their own.
+double two_streams_us(Point p, const Subject& s) {
+  const double products = fixed_us(s.device) + p[1] / (s.device.mma_flop_per_clk * s.device.clocks_per_us());
+  const double loads = memory_us(p[0], p[2], p[3], s.device);
+  return products + loads - (p[4] > 0 ? s.beside.stream_overlap * std::min(products, loads) : 0);
+}
+
+/// A warp merges a row, part by part; or the partial rows come no faster, from L2 or from memory.
+double merges_us(Point p, const Subject& s) {
+  const DeviceSpec& d = s.device;
+  traces::HeadConfig heads;
+  heads.qk_dim = heads.v_dim = static_cast<std::int32_t>(p[2]);
+  const costmodel::KernelConfig& kernel = costmodel::our_reduce_kernel();
+  const double bytes = p[0] * p[1] * (p[2] + 1) * sizeof(float), at_once = d.sms * costmodel::ctas_per_sm(kernel, heads, d) * kernel.query_tile;
+  const double rows_us = std::ceil(p[1] / at_once) * (s.beside.merge_row_ns + p[0] * s.beside.merge_part_ns) * 1e-3;
+  const double hit = soft_capacity_hit(bytes, d);
+  return fixed_us(d) + std::max(rows_us, bytes * (hit / d.l2_bytes_per_us() + (1 - hit) / d.hbm_achievable_bytes_per_us()));
+}
+
+bool has_columns(Point p, const DeviceSpec&) { return p[0] >= 1 && p[1] >= 1 && p[2] >= 1 && p[2] <= 4096; }
+
 double gather_us(Point p, const Subject& s) {
   const double pages = p[2] / p[0] / p[3];  // of one CTA
   return memory_us(p[0], p[1], p[2], s.device) + pages * s.beside.page_ns * 1e-3;
@@ -214,6 +264,19 @@ std::vector<CalibrationParameter> make_parameters() {
       {"overlap", "", nullptr, &B::overlap, 0, 1, false, false},
       {"tile_efficiency", "", nullptr, &B::tile_efficiency, 0.01, 10, true},
       {"page_ns", "ns", nullptr, &B::page_ns, 0, 1e4},
+      {"barrier_cycles", "clk", nullptr, &B::barrier_cycles, 0, 1e5},
+      {"named_barrier_cycles", "clk", nullptr, &B::named_barrier_cycles, 0, 1e5},
+      {"phase_barrier_cycles", "clk", nullptr, &B::phase_barrier_cycles, 0, 1e5},
+      {"cluster_barrier_cycles", "clk", nullptr, &B::cluster_barrier_cycles, 0, 1e5},
+      {"barrier_warp_cycles", "clk", nullptr, &B::barrier_warp_cycles, 0, 1e4},
+      {"phase_warp_cycles", "clk", nullptr, &B::phase_warp_cycles, 0, 1e4},
+      {"address_reductions_per_clk", "1/clk", nullptr, &B::address_reductions_per_clk, 1e-3, 1e3, true},
+      {"reductions_per_clk", "1/clk", nullptr, &B::reductions_per_clk, 1e-3, 1e5, true},
+      // Shares may be fitted beyond their ends, so that one that is at an end isn't taken for one that the points don't hold.
+      {"dispatch_by_room", "", nullptr, &B::dispatch_by_room, -0.5, 1.5, false, false},
+      {"stream_overlap", "", nullptr, &B::stream_overlap, -0.5, 1.5, false, false},
+      {"merge_row_ns", "ns", nullptr, &B::merge_row_ns, 0, 1e6},
+      {"merge_part_ns", "ns", nullptr, &B::merge_part_ns, 0, 1e6},
   };
   for (CalibrationParameter& parameter : p) {
     // Bounds of the laws: beyond them a curve is as good as a corner.
@@ -235,6 +298,9 @@ CalibrationSubject usual_subject(const DeviceSpec& device) {
   b.write_gbps = device.hbm_achievable_bytes_per_us() * 1e-3;
   b.turnaround_ns_per_kib = 0.4 / b.write_gbps * 1024;                 // copies 10 % slower than reads
   b.page_ns = 5;
+  b.reductions_per_clk = device.l2_bytes_per_clk / 32 / 2;             // a sector read and one written each
+  b.merge_row_ns = 6 * device.l2_latency_ns;                           // loads that wait for one another: step, inputs, slots, rows
+  b.merge_part_ns = device.l2_latency_ns;
   return subject;
 }
 
@@ -261,18 +327,25 @@ const std::vector<MicrobenchmarkModel>& microbenchmark_models() {
       {"C11", {"overlap"}, mixed_loop_us, nullptr, sweep_mixed_loops},
       {"C12", {"launch_stream_us", "launch_graph_us", "launch_pdl_us"}, empty_kernel_us, nullptr, sweep_empty_kernels},
       {"C13", {"cta_start_ns", "cta_end_ns", "tile_efficiency"}, attention_cta_us, nullptr, sweep_attention_ctas},
+      {"C14",
+       {"barrier_cycles", "named_barrier_cycles", "phase_barrier_cycles", "cluster_barrier_cycles", "barrier_warp_cycles", "phase_warp_cycles"},
+       cta_barriers_us, is_known_barrier, sweep_cta_barriers},
       {"C15", {"grid_sync_us"}, barriers_us, nullptr, sweep_barriers},
+      {"C16", {"address_reductions_per_clk", "reductions_per_clk"}, reductions_us, nullptr, sweep_reductions},
+      {"C17", {"dispatch_by_room"}, unequal_ctas_us, is_a_grid, sweep_unequal_ctas},
+      {"C18", {"stream_overlap"}, two_streams_us, nullptr, sweep_two_streams},
       {"C19", {"page_ns"}, gather_us, nullptr, sweep_gathers},
+      {"C20", {"merge_row_ns", "merge_part_ns"}, merges_us, has_columns, sweep_merges},
       {"C21", {"clock_ghz"}, clock_us, nullptr, sweep_loads},
   };
   return models;
 }
 
-const MicrobenchmarkModel* find_model(std::string_view id) {
-  for (const MicrobenchmarkModel& model : microbenchmark_models()) {
-    if (model.id == id) return &model;
-  }
-  return nullptr;
+const MicrobenchmarkModel& find_model(std::string_view id) {
+  const auto& models = microbenchmark_models();
+  const auto found = std::find_if(models.begin(), models.end(), [&](const MicrobenchmarkModel& m) { return m.id == id; });
+  ESPALIER_CHECK(found != models.end());
+  return *found;
 }
 
 }  // namespace espalier::sim

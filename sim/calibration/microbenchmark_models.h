@@ -22,6 +22,18 @@ struct BesideDevice {
   double overlap = 0.9;               ///< of the pipes in a mixed loop (a kernel's `overlap`)
   double tile_efficiency = 1;         ///< share of the modelled rate at which the attention kernel takes its tiles
   double page_ns = 0;                 ///< cost of going on to another page, one CTA
+  double barrier_cycles = 15;         ///< of a CTA's barrier, besides its warps
+  double named_barrier_cycles = 15;   ///< of a named one
+  double phase_barrier_cycles = 40;   ///< of one in shared memory (mbarrier) at which every thread arrives
+  double cluster_barrier_cycles = 180;
+  double barrier_warp_cycles = 2;     ///< more for each warp that meets at a barrier that the hardware counts
+  double phase_warp_cycles = 8;       ///< the same where threads arrive in shared memory
+  double address_reductions_per_clk = 1;  ///< fp32 reductions into one address
+  double reductions_per_clk = 0;      ///< into addresses enough, whole device
+  double dispatch_by_room = 1;        ///< 1: CTAs go, in order, to the slot that is free first; 0: to an SM fixed beforehand
+  double stream_overlap = 1;          ///< of kernels on two streams that need unlike units: 1: side by side, 0: one after another
+  double merge_row_ns = 0;            ///< of a row's merge, whatever its parts
+  double merge_part_ns = 0;           ///< more for each part
 };
 
 struct CalibrationSubject {
@@ -56,9 +68,10 @@ struct MicrobenchmarkModel {
   bool (*usable)(BenchmarkPoint point, const costmodel::DeviceSpec& device) = nullptr;  ///< null: every point
   std::vector<std::vector<double>> (*sweep)(const costmodel::DeviceSpec& device) = nullptr;  ///< by point
 };
-/// Families with a model, in the order of their numbers. The others (barriers, atomics, dispatch logs, merges) have no number to give.
+/// One for every family, in the order of their numbers.
 const std::vector<MicrobenchmarkModel>& microbenchmark_models();
-const MicrobenchmarkModel* find_model(std::string_view id);
+/// Throws InvariantError for an id that is no family's.
+const MicrobenchmarkModel& find_model(std::string_view id);
 
 struct SynthesisOptions {
   double noise = 0.02;      ///< relative standard deviation of one repeat

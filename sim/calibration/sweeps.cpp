@@ -165,6 +165,56 @@ SweepPoints sweep_attention_ctas(const DeviceSpec& device) {
   return points;
 }
 
+SweepPoints sweep_cta_barriers(const DeviceSpec& device) {
+  SweepPoints points;
+  for (const double kind : {0, 1, 2, 3}) {
+    if (kind == 3 && device.compute_capability < 9) continue;
+    for (const double warps : {1, 2, 4, 8, 16, 32}) {
+      for (const double barriers : {500, 2000}) points.push_back({kind, warps, barriers});
+    }
+  }
+  return points;
+}
+
+SweepPoints sweep_reductions(const DeviceSpec& device) {
+  SweepPoints points;
+  const BesideDevice usual = usual_subject(device).beside;
+  for (const double addresses : {1, 2, 4, 8, 256, 1024, 4096, 16384, 32768}) {
+    points.push_back({addresses, operations(std::min(addresses * usual.address_reductions_per_clk, usual.reductions_per_clk), device)});
+  }
+  return points;
+}
+
+SweepPoints sweep_unequal_ctas(const DeviceSpec& device) {
+  SweepPoints points;
+  for (const double ctas_per_sm : {2, 3, 4, 8}) {
+    for (const double shortest_us : {5, 15}) points.push_back({device.sms * ctas_per_sm, 20, shortest_us});
+  }
+  return points;
+}
+
+SweepPoints sweep_two_streams(const DeviceSpec& device) {
+  SweepPoints points;
+  const double ctas = std::floor(device.sms / 2), in_flight = 32 * kKib;
+  const double rate = std::min(0.5 * device.hbm_achievable_bytes_per_us(), 0.8 * ctas * in_flight / (device.hbm_latency_ns * 1e-3));
+  for (const double total_us : {100, 200}) {
+    for (const double products : {0.25, 0.5, 0.75}) {
+      for (const double overlapped : {0, 1}) {
+        points.push_back({ctas, operations(products * total_us / 100 * device.mma_flop_per_clk, device), in_flight, std::floor((1 - products) * total_us * rate), overlapped});
+      }
+    }
+  }
+  return points;
+}
+
+SweepPoints sweep_merges(const DeviceSpec&) {
+  SweepPoints points;
+  for (const double rows : {64, 512, 4096}) {
+    for (const double splits : {2, 4, 8, 16, 32, 64}) points.push_back({splits, rows, 128});
+  }
+  return points;
+}
+
 SweepPoints sweep_barriers(const DeviceSpec& device) {
   SweepPoints points;
   for (const double barriers : {1, 2, 4, 8, 16, 32}) points.push_back({device.sms, barriers});

@@ -22,8 +22,13 @@ SweepPoints sweep_pipes(const costmodel::DeviceSpec& device);            ///< C1
 SweepPoints sweep_mixed_loops(const costmodel::DeviceSpec& device);      ///< C11
 SweepPoints sweep_empty_kernels(const costmodel::DeviceSpec& device);    ///< C12
 SweepPoints sweep_attention_ctas(const costmodel::DeviceSpec& device);   ///< C13
+SweepPoints sweep_cta_barriers(const costmodel::DeviceSpec& device);     ///< C14
 SweepPoints sweep_barriers(const costmodel::DeviceSpec& device);         ///< C15
+SweepPoints sweep_reductions(const costmodel::DeviceSpec& device);       ///< C16
+SweepPoints sweep_unequal_ctas(const costmodel::DeviceSpec& device);     ///< C17
+SweepPoints sweep_two_streams(const costmodel::DeviceSpec& device);      ///< C18
 SweepPoints sweep_loads(const costmodel::DeviceSpec& device);            ///< C21
 SweepPoints sweep_gathers(const costmodel::DeviceSpec& device);          ///< C19
+SweepPoints sweep_merges(const costmodel::DeviceSpec& device);           ///< C20
 
 }  // namespace espalier::sim

@@ -218,6 +218,20 @@ TEST(Probes, PipesDoWhatTheirPointsSay) {
   }
 }
 
+TEST(Probes, TwoStreamsDoWhatTheirPointsSay) {
+  for (const double overlapped : {0, 1}) {
+    const ProbePoint p = point_of("C18", {1, 2e6, 32768, 300e3, overlapped});
+    ASSERT_NE(p.other, nullptr);
+    EXPECT_EQ(p.side_by_side, overlapped > 0);
+    EXPECT_EQ(static_cast<double>(emulated(p).counters.mma_flops()), p.parameters[0] * p.parameters[1]);
+    EXPECT_EQ(emulated(p).counters.read(MemoryKind::kv).bytes, 0);
+    EXPECT_EQ(read_bytes(*p.other), p.parameters[3]);
+    EXPECT_EQ(p.other->shared_bytes, 3 * p.parameters[2] / 2 + 3 * 8) << "two tiles of three are on their way";
+    EXPECT_EQ(p.blocks + p.other->blocks, 2U) << "an SM each";
+  }
+  EXPECT_TRUE(plan_probes("C18", {{2, 2e6, 32768, 300e3, 1}}, small_device(), kSmall).empty()) << "more blocks than half the SMs";
+}
+
 TEST(Probes, MixedLoopsDoWhatTheirPointsSay) {
   const costmodel::DeviceSpec d = small_device();
   const double clocks = 100 * d.clocks_per_us();

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <set>
+#include <utility>
 
 #include "core/error.h"
 #include "core/rng.h"
@@ -27,8 +28,9 @@ CalibrationSubject disturbed(const DeviceSpec& base, std::uint64_t seed) {
   for (const MicrobenchmarkModel& model : microbenchmark_models()) {
     for (const std::string_view name : model.identifies) {
       const CalibrationParameter& p = calibration_parameter(name);
+      if (p.field == nullptr || !p.logarithmic) continue;
       const double factor = std::exp((rng.uniform() - 0.5) * 0.36);
-      if (p.field != nullptr && p.logarithmic) p.set(truth, std::clamp(p.get(truth) * factor, p.low, p.high));
+      p.set(truth, std::clamp(p.get(truth) * factor, p.low, p.high));
     }
   }
   truth.device.hbm_read_fraction = std::min(truth.device.hbm_read_fraction, 0.97);
@@ -126,6 +128,67 @@ TEST(Calibration, LeavesAnAssumptionWhereAFamilyIsMissing) {
   EXPECT_EQ(calibration.device.provenance.at("mma_flop_per_clk").origin, costmodel::Origin::measured);
 }
 
+constexpr std::pair<const char*, double> kMovedBeside[] = {
+    {"barrier_cycles", 1.3},     {"named_barrier_cycles", 0.8},       {"phase_barrier_cycles", 1.4}, {"cluster_barrier_cycles", 0.9},
+    {"barrier_warp_cycles", 1.5}, {"phase_warp_cycles", 0.7},         {"address_reductions_per_clk", 0.6}, {"reductions_per_clk", 1.5},
+    {"dispatch_by_room", 0.2},   {"stream_overlap", 0.6},             {"merge_row_ns", 1.4},         {"merge_part_ns", 0.7}};
+
+TEST(Calibration, RecoversCostsOfBarriersReductionsDispatchStreamsAndMerges) {
+  for (const char* name : {"h100-sxm", "a100-80", "l40s"}) {
+    const DeviceSpec base = costmodel::find_device(name);
+    for (const std::uint64_t seed : {1, 2}) {
+      CalibrationSubject truth = disturbed(base, seed);
+      for (const auto& [number, factor] : kMovedBeside) {
+        const CalibrationParameter& p = calibration_parameter(number);
+        p.set(truth, p.get(truth) * factor);
+      }
+      const DeviceCalibration calibration = calibrated(truth, base, {.noise = 0.02, .seed = seed});
+      for (const auto& [number, factor] : kMovedBeside) {
+        const CalibratedNumber& n = number_of(calibration, number);
+        EXPECT_FALSE(n.in_device);
+        if (base.compute_capability < 9 && n.name == "cluster_barrier_cycles") {
+          EXPECT_EQ(n.why_not, "no point of C14 depends on it");
+          continue;
+        }
+        const double value = calibration_parameter(number).get(truth), reach = std::max(n.high - n.fitted, n.fitted - n.low);
+        EXPECT_EQ(n.why_not, "") << name << " " << number;
+        EXPECT_NEAR(n.fitted, value, 3 * reach + 1e-9) << name << " seed " << seed << " " << number;
+        EXPECT_LT(reach, 0.25 * (calibration_parameter(number).logarithmic ? value : 1)) << name << " " << number;
+      }
+    }
+  }
+}
+
+TEST(Calibration, FindsSharesThatAreNoneOrWhole) {
+  const DeviceSpec base = costmodel::find_device("h100-sxm");
+  for (const double share : {0.0, 1.0}) {
+    CalibrationSubject truth = usual_subject(base);
+    truth.beside.dispatch_by_room = truth.beside.stream_overlap = share;
+    const DeviceCalibration calibration = calibrated(truth, base, {});
+    for (const char* number : {"dispatch_by_room", "stream_overlap"}) {
+      const CalibratedNumber& n = number_of(calibration, number);
+      EXPECT_EQ(n.why_not, "") << number << " " << share;
+      EXPECT_NEAR(n.fitted, share, 0.1) << number;
+    }
+  }
+}
+
+TEST(Calibration, NamesWhatItsPointsCannotTell) {
+  const DeviceSpec base = costmodel::find_device("h100-sxm");
+  MeasurementFile file = synthesize_measurement(disturbed(base, 1), {.noise = 0.002});
+  file = reduced(file, "C14", [](const auto& p) { return p[1] == 8; });
+  file = reduced(file, "C16", [](const auto& p) { return p[0] >= 1024; });
+  file = reduced(file, "C17", [&](const auto& p) { return p[0] <= 2 * base.sms; });
+  file = reduced(file, "C18", [](const auto& p) { return p[4] == 0; });
+  file = reduced(file, "C20", [](const auto& p) { return p[0] >= 32 && p[1] == 4096; });
+  const DeviceCalibration calibration = calibrate_device(std::span(&file, 1), base, kQuick);
+  EXPECT_NE(number_of(calibration, "barrier_warp_cycles").why_not, "") << "as many warps everywhere";
+  EXPECT_EQ(number_of(calibration, "address_reductions_per_clk").why_not, "no point of C16 depends on it");
+  EXPECT_EQ(number_of(calibration, "dispatch_by_room").why_not, "no point of C17 depends on it") << "all fit at once";
+  EXPECT_EQ(number_of(calibration, "stream_overlap").why_not, "no point of C18 depends on it");
+  EXPECT_EQ(number_of(calibration, "merge_part_ns").why_not, "no point of C20 depends on it") << "memory binds";
+}
+
 TEST(Calibration, RefusesTooFewPoints) {
   const DeviceSpec base = costmodel::find_device("h100-sxm");
   int kept = 0;
@@ -157,7 +220,7 @@ TEST(Calibration, RefusesAnExponentThatNoPointShows) {
       const std::vector<double> point = {base.sms, 2, tile, 1e8};
       for (std::size_t p = 0; p < point.size(); ++p) family.parameters[p].push_back(point[p]);
       family.repeats.push_back(9);
-      family.median_us.push_back(find_model("C3")->predict_us(point, truth));
+      family.median_us.push_back(find_model("C3").predict_us(point, truth));
       family.spread.push_back(0.01);
     }
   }
@@ -204,6 +267,10 @@ TEST(Calibration, FindsTheBaseByWhatTheDeviceReports) {
   EXPECT_THROW(base_device(std::span(&unknown, 1)), core::Error);
 }
 
+TEST(MicrobenchmarkModels, EveryFamilyHasOne) {
+  for (const costmodel::MicrobenchmarkFamily& family : costmodel::microbenchmark_families()) EXPECT_EQ(find_model(family.id).id, family.id);
+}
+
 TEST(MicrobenchmarkModels, AreOfKnownFamiliesAndTheirSweepsFillTheColumns) {
   for (const MicrobenchmarkModel& model : microbenchmark_models()) {
     const auto* family = costmodel::find_family(model.id);
@@ -222,8 +289,8 @@ TEST(MicrobenchmarkModels, AreOfKnownFamiliesAndTheirSweepsFillTheColumns) {
 TEST(MicrobenchmarkModels, ClocksAreReadOverManyStepsOfTheTimer) {
   constexpr double kTimerStep = 1;
   for (const DeviceSpec& device : costmodel::device_catalog()) {
-    for (const auto& point : find_model("C0")->sweep(device)) {
-      EXPECT_GT(find_model("C0")->predict_us(point, usual_subject(device)), 500 * kTimerStep) << device.name;
+    for (const auto& point : find_model("C0").sweep(device)) {
+      EXPECT_GT(find_model("C0").predict_us(point, usual_subject(device)), 500 * kTimerStep) << device.name;
     }
   }
 }
@@ -269,7 +336,7 @@ TEST(MicrobenchmarkModels, AgreeWithTheEventsOnRings) {
     const costmodel::KernelConfig config = ring_kernel(stages);
     const double tile = config.kv_tile * 512.0, sms = subject.device.sms;
     const std::vector<double> point = {sms, static_cast<double>(stages), tile, sms * kTokens * 512.0};
-    const double expected = find_model("C3")->predict_us(point, subject);
+    const double expected = find_model("C3").predict_us(point, subject);
     EXPECT_NEAR(simulated_us(static_cast<std::int32_t>(sms), kTokens, config, subject.device, 0) / expected, 1, 0.02) << stages;
   }
 }
@@ -281,7 +348,7 @@ TEST(MicrobenchmarkModels, AgreeWithTheEventsOnItemsOfAWorker) {
   for (const std::int32_t items : {1, 5}) {
     for (const std::int32_t tiles : {1, 8}) {
       const std::vector<double> point = {static_cast<double>(items), static_cast<double>(tiles), tile, tile, 0.0};
-      const double expected = find_model("C13")->predict_us(point, subject);
+      const double expected = find_model("C13").predict_us(point, subject);
       // Queries and rows, which the benchmark's model leaves to the intercept, are a few hundred bytes.
       EXPECT_NEAR(simulated_us(items, std::int64_t{tiles} * config.kv_tile, config, subject.device, 1) / expected, 1, 0.03) << items << " x " << tiles;
     }
