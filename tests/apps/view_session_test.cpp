@@ -178,6 +178,7 @@ TEST_F(ViewSession, WatchesWhatIsOpenNow) {
   EXPECT_FALSE(watch(session.given));
   touch("first.json");
   EXPECT_TRUE(watch(session.given));
+  EXPECT_FALSE(watch(session.given)) << "told once";
   session = dropped(session, path("second.json"));
   EXPECT_FALSE(watch(session.given));
   touch("first.json");
