@@ -23,7 +23,6 @@ using namespace on_host;
 using emulator::CopyMoment;
 using emulator::EmulatorOptions;
 using emulator::GlobalMemory;
-using emulator::GroupFactors;
 using emulator::Machine;
 using emulator::Major;
 using emulator::MemoryKind;
@@ -122,8 +121,7 @@ TEST(MatrixLayouts, FollowExamplesOfTheIsa) {
 }
 
 TEST(MatrixLayouts, RefuseBitsThatMeanNothing) {
-  EXPECT_THAT(emulator::decode_matrix(std::uint64_t{1} << 14).complaint, HasSubstr("mean nothing"));
-  EXPECT_THAT(emulator::decode_matrix(std::uint64_t{1} << 61).complaint, HasSubstr("mean nothing"));
+  for (const int bit : {14, 61}) EXPECT_THAT(emulator::decode_matrix(std::uint64_t{1} << bit).complaint, HasSubstr("mean nothing"));
   EXPECT_THAT(emulator::decode_matrix(std::uint64_t{1} << 50).complaint, HasSubstr("base offset"));
 }
 
@@ -170,8 +168,7 @@ struct Problem {
 };
 
 std::uint16_t bits_of(MmaFormat format, int x) {
-  const auto value = static_cast<float>(x);
-  return format == MmaFormat::bf16 ? emulator::float_to_bf16(value) : emulator::float_to_fp16(value);
+  return format == MmaFormat::bf16 ? emulator::float_to_bf16(static_cast<float>(x)) : emulator::float_to_fp16(static_cast<float>(x));
 }
 
 struct alignas(16) Chunk {
@@ -356,8 +353,7 @@ TEST(WarpgroupProducts, AskForFourWholeWarps) {
               }),
               HasSubstr("96 at a fence of a warpgroup"));
   EXPECT_THAT(complaint([] {
-                if (thread_index() < 64) emulator::warpgroup_fence();
-                else emulator::warpgroup_commit();
+                thread_index() < 64 ? emulator::warpgroup_fence() : emulator::warpgroup_commit();
               }),
               HasSubstr("divergent warpgroup"));
 }
