@@ -172,7 +172,7 @@ class Heads:
 
 def read_ours(path, heads, strategy="espalier"):
     with open(path, newline="") as file:
-        rows = [r for r in csv.DictReader(file) if r["heads"] == heads and r["strategy"] == strategy and r["median_us"]]
+        rows = [r for r in csv.DictReader(file) if r["heads"] == heads and r["strategy"] == strategy and r["status"] == "ok" and r["median_us"]]
     return {r["input"]: float(r["median_us"]) for r in rows}
 
 
@@ -357,7 +357,7 @@ def parse(arguments):
     parser.add_argument("--heads", type=Heads, default=Heads("32/8/128"))
     parser.add_argument("--dtype", choices=sorted(DTYPE_BYTES), default="bf16")
     parser.add_argument("--page-size", type=int, default=1)
-    parser.add_argument("--ours", help="results.csv of espalier measure")
+    parser.add_argument("--ours", action="append", default=[], help="results.csv of espalier measure (repeatable)")
     parser.add_argument("--calibration", help="measurement/1 with streaming probes: their fastest read is the ceiling")
     parser.add_argument("--ceiling", type=float, help="GB/s")
     parser.add_argument("--seconds", type=float, default=0)
@@ -388,11 +388,12 @@ def measured(inputs, forests, options):
         except (OSError, ValueError, KeyError) as error:
             print(f"peers.py: no ceiling from {options.calibration}: {first_line(error)}", file=sys.stderr)
     out = {"rows": [], "info": {}}
-    try:
-        ours = read_ours(options.ours, options.heads.text) if options.ours else {}
-    except (OSError, ValueError, KeyError) as error:
-        print(f"peers.py: no times of ours from {options.ours}: {first_line(error)}", file=sys.stderr)
-        ours = {}
+    ours = {}
+    for path in options.ours:
+        try:
+            ours.update(read_ours(path, options.heads.text))
+        except (OSError, ValueError, KeyError) as error:
+            print(f"peers.py: no times of ours from {path}: {first_line(error)}", file=sys.stderr)
     try:
         measure(inputs, options, out)
     except NoDevice as error:

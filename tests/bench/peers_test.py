@@ -112,7 +112,7 @@ class Tables(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "results.csv")
             with open(path, "w") as file:
-                file.write('input,heads,strategy,status,median_us\n"1,2|8,4",2/1/64,"espalier",ok,7.5\n"1,2|8,4",4/1/64,"espalier",ok,9\n"x",2/1/64,"espalier",failed,\n')
+                file.write('input,heads,strategy,status,median_us\n"1,2|8,4",2/1/64,"espalier",ok,7.5\n"1,2|8,4",4/1/64,"espalier",ok,9\n"x",2/1/64,"espalier",failed,\n"y",2/1/64,"espalier",wrong,3\n')
             self.assertEqual(peers.read_ours(path, "2/1/64"), {"1,2|8,4": 7.5})
 
 
