@@ -1,13 +1,16 @@
-// script/gpu as far as it goes without a GPU: what it says of a machine that has none, and that a run that is cut off leaves a folder to read.
+// script/gpu as far as it goes without a GPU: what it says of a machine that has none, that a run that is cut off leaves a folder to read, and
+// what it makes of a device, played by a shell script, that answers wrongly or not at all.
 #include <gmock/gmock.h>
 
 #include <filesystem>
+#include <string>
 
 #include "command.h"
 
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 class GpuScript : public espalier::apps::CommandTest {
  protected:
@@ -26,18 +29,114 @@ TEST_F(GpuScript, SaysThereIsNoDeviceAndLeavesNothing) {
   EXPECT_FALSE(exists("out"));
 }
 
-TEST_F(GpuScript, CutOffDryRunsLeaveASummaryOfWhatTheyReached) {
+TEST_F(GpuScript, DryRunsOutOfTimeForChecksTimeNothing) {
   // However fast the machine: one of the parts takes all the time there is.
   write("slow", "#!/bin/sh\ncase \"$*\" in *check-fp16*) sleep 7 ;; esac\nexec '" ESPALIER_BINARY_DIR "/espalier' \"$@\"\n");
   std::filesystem::permissions(folder_ / "slow", std::filesystem::perms::owner_all);
   const Result result = script("ESPALIER_GPU_DRY=h100-sxm ESPALIER_GPU_SECONDS=6", "./slow");
-  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(result.code, 1);
+  EXPECT_THAT(result.err, HasSubstr("not everything was checked in 6 s"));
   const std::string summary = read("out/summary.md");
   EXPECT_THAT(summary, HasSubstr("# h100-sxm (nothing ran: predictions)"));
   EXPECT_THAT(summary, HasSubstr("* check-8-2-128-plain:"));
+  EXPECT_THAT(summary, HasSubstr("## Not checked: out of time\n\n* check-fp8\n"));
   EXPECT_THAT(summary, HasSubstr("## Not reached, or ended early"));
-  EXPECT_THAT(summary, HasSubstr("time-32-8-shapes: out of time"));
   EXPECT_TRUE(exists("out/check-8-2-128-plain/results.csv"));
+  EXPECT_FALSE(exists("out/time-32-8-shapes"));
+}
+
+/// A device on which all is well but what the test says: lines of shell with the command's words in $all, which may set a row's status, path and us.
+class PlayedDevice : public GpuScript {
+ protected:
+  Result on(const std::string& behaviour) const {
+    write_program("played", R"sh(#!/bin/bash
+all=" $* "
+echo "$all" >>calls.txt
+status=ok us=10.0 path=plain out=
+while [ $# -gt 0 ]; do
+  case $1 in
+    -o) out=$2 ;;
+    --json) json=$2 ;;
+    --kernel-path) path=$2 ;;
+  esac
+  shift
+done
+)sh" + behaviour + R"sh(
+case $all in
+  " list strategies "*) echo espalier ;;
+  " plan "*) echo plan >"$out" ;;
+  " run "*) [ -z "$json" ] || echo '  "device": "Played H100",' >"$json" ;;
+  " measure "*)
+    mkdir -p "$out"
+    { echo head; echo "\"pat20/01\",32/8/128,\"espalier\",$status,$us,0.01,20,9,100,2,100,0.1,$path,\"\""; } >"$out/results.csv"
+    echo plan >"$out/pat20-01__32-8-128__espalier.json" ;;
+  " list devices "* | " trace "*) ;;
+  " sim "*) echo '  "hbm_bytes": 77,' ;;
+  *) exit 1 ;;
+esac
+)sh");
+    return script("PATH=\"$PWD:$PATH\"", "./played");
+  }
+  void write_program(const char* name, const std::string& text) const {
+    write(name, text);
+    std::filesystem::permissions(folder_ / name, std::filesystem::perms::owner_all);
+  }
+  void expect_untimed(const std::string& behaviour, const std::string& sentence) const {
+    std::filesystem::remove_all(folder_ / "out");
+    const Result result = on(behaviour);
+    EXPECT_EQ(result.code, 1) << behaviour << result.err;
+    EXPECT_THAT(result.err, HasSubstr(sentence)) << behaviour;
+    EXPECT_THAT(read("out/summary.md"), HasSubstr("* " + sentence)) << behaviour;
+    EXPECT_FALSE(exists("out/time-32-8-shapes")) << behaviour;
+  }
+};
+
+TEST_F(PlayedDevice, IsTimedWhereAllChecksAreRight) {
+  const Result result = on("");
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(read("out/summary.md"), HasSubstr("* check-8-2-128-bulk: 1 ok\n"));
+  EXPECT_TRUE(exists("out/time-32-8-shapes/results.csv"));
+}
+
+TEST_F(PlayedDevice, IsNotTimedWhereACheckIsNone) {
+  expect_untimed("case $all in *check-fp16*) exit 139 ;; esac", "check-fp16: ended with 139");
+  expect_untimed("case $all in *check-fp16*) exit 124 ;; esac", "check-fp16: did not end in time");
+  expect_untimed("case $all in *check-fp8*) status=refused ;; esac", "check-fp8: no row is right");
+  expect_untimed("case $all in *check-fp8*) status=skipped ;; esac", "check-fp8: rows were left out");
+}
+
+TEST_F(PlayedDevice, IsWithoutAPathOnlyWhereTheCommandSaysSo) {
+  const Result result = on("case $all in *\" run \"*bulk*) echo 'espalier: --backend cuda: no bulk copies on it with this build' >&2; exit 1 ;; esac");
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_FALSE(exists("out/check-8-2-128-bulk"));
+  EXPECT_THAT(read("out/summary.md"), HasSubstr("* --backend cuda: no bulk copies on it"));
+  expect_untimed("case $all in *\" run \"*bulk*) echo 'espalier: an illegal address' >&2; exit 1 ;; esac", "first plan on the path bulk: ended with 1");
+}
+
+TEST_F(PlayedDevice, IsWrongWhereTheSanitizerFindsErrors) {
+  write_program("compute-sanitizer", "#!/bin/sh\ncase \"$*\" in *racecheck*lean.json*bulk*) exit 9 ;; esac\n");
+  const Result result = on("");
+  EXPECT_EQ(result.code, 1);
+  EXPECT_THAT(result.err, HasSubstr("racecheck lean bulk: errors"));
+  const std::string summary = read("out/summary.md");
+  EXPECT_THAT(summary, HasSubstr("* memcheck plain: 2 passed\n"));
+  EXPECT_THAT(summary, HasSubstr("* racecheck bulk: 1 errors\n* racecheck bulk: 1 passed\n"));
+}
+
+TEST_F(PlayedDevice, HasItsBytesCountedOverAPlansOwnKernels) {
+  const auto counted = [&](const std::string& kernel) {
+    const std::string row = "echo '\"0\",\"1\",\"espalier\",\"host\",\"" + kernel + "\",\"dram__bytes_";
+    write_program("ncu", "#!/bin/sh\necho \"$*\" >>ncu.txt\n" + row + "read.sum\",\"byte\",\"30\"'\n" + row + "write.sum\",\"byte\",\"4\"'\n" +
+                             "echo '\"1\",\"1\",\"espalier\",\"host\",\"reduce_kernel\",\"dram__bytes_read.sum\",\"byte\",\"12\"'\n");
+    std::filesystem::remove_all(folder_ / "out");
+    EXPECT_EQ(on("").code, 0);
+  };
+  counted("void attend_bulk_kernel<1>");
+  EXPECT_THAT(read("ncu.txt"), HasSubstr("--launch-count 2 "));
+  EXPECT_THAT(read("out/dram.csv"), HasSubstr("\npat20-01__32-8-128__espalier.json,2,42,4,77\n"));
+  counted("void stream_kernel<8>");
+  EXPECT_THAT(read("out/dram.csv"), Not(HasSubstr("pat20")));
+  EXPECT_THAT(read("out/summary.md"), HasSubstr("one of them void stream_kernel<8>"));
 }
 
 }  // namespace
