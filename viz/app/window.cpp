@@ -56,6 +56,16 @@ class Desktop {
 };
 
 /// ImGui on that window.
+/// Of a card: blending its ground costs a software renderer more than all that stands on it.
+void clear_clip(const ImDrawList*, const ImDrawCmd* command) {
+  const auto colour = ImGui::ColorConvertU32ToFloat4(static_cast<ImU32>(reinterpret_cast<std::uintptr_t>(command->UserCallbackData)));
+  const ImVec4& box = command->ClipRect;
+  const float height = ImGui::GetDrawData()->DisplaySize.y;
+  glScissor(static_cast<GLint>(box.x), static_cast<GLint>(height - box.w), static_cast<GLsizei>(box.z - box.x), static_cast<GLsizei>(box.w - box.y));
+  glClearColor(colour.x, colour.y, colour.z, 1);
+  glClear(GL_COLOR_BUFFER_BIT);
+}
+
 class Canvas {
  public:
   Canvas(const Desktop& desktop, const OffscreenOptions& look) : window_(desktop.window()), scale_(static_cast<float>(look.scale)), context_(ImGui::CreateContext()) {
@@ -80,7 +90,7 @@ class Canvas {
     ImGui_ImplOpenGL3_NewFrame();
     ImGui_ImplGlfw_NewFrame();
     ImGui::NewFrame();
-    explorer.frame(fonts_, scale_);
+    explorer.frame(fonts_, scale_, &clear_clip);
     ImGui::Render();
     int width = 0, height = 0;
     glfwGetFramebufferSize(window_, &width, &height);

@@ -83,11 +83,11 @@ void Explorer::perform(const Action& action) {
   }
 }
 
-void Explorer::frame(const Fonts& fonts, float scale) {
+void Explorer::frame(const Fonts& fonts, float scale, ImDrawCallback clear) {
   set_style(session_.look.theme, scale);
   placed_.clear();
   actions_.clear();
-  Widgets ui(fonts, scale, session_.look.theme, placed_);
+  Widgets ui(fonts, scale, session_.look.theme, placed_, clear);
   const ImVec2 size = ImGui::GetIO().DisplaySize;
   const Regions regions = regions_of({static_cast<double>(size.x / scale), static_cast<double>(size.y / scale)});
   ImGui::SetNextWindowPos({0, 0});

@@ -19,7 +19,7 @@ class Explorer {
   explicit Explorer(Session session);
 
   /// Draws a frame between ImGui's NewFrame() and Render(), then performs what was done in it.
-  void frame(const Fonts& fonts, float scale);
+  void frame(const Fonts& fonts, float scale, ImDrawCallback clear = nullptr);
 
   /// Settings that nothing on show or under way answers; asking marks them as under way.
   std::optional<Settings> wanted();

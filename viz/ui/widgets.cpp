@@ -49,9 +49,39 @@ void Widgets::heading(const char* text) {
   note(fmt::format("heading {}", text));
 }
 
+/// A card's ground: a cross of boxes to clear, and four round corners.
+void Widgets::clear_ground(const Area& area) {
+  ImDrawList* list = ImGui::GetWindowDrawList();
+  const ImU32 colour = packed(Paint::page, theme_);
+  const float r = ImGui::GetStyle().ChildRounding;
+  const ImVec2 low{std::floor(px(area.x)), std::floor(px(area.y))}, high{std::floor(px(area.x)) + std::floor(px(area.w)), std::floor(px(area.y)) + std::floor(px(area.h))};
+  const auto clear = [&](ImVec2 from, ImVec2 to) {
+    list->PushClipRect(from, to);
+    list->AddCallback(clear_, reinterpret_cast<void*>(static_cast<std::uintptr_t>(colour)));
+    list->PopClipRect();
+  };
+  clear({low.x + r, low.y}, {high.x - r, high.y});
+  clear({low.x, low.y + r}, {low.x + r, high.y - r});
+  clear({high.x - r, low.y + r}, {high.x, high.y - r});
+  const auto corner = [&](float x, float y, int quarter) {
+    list->PathLineTo({x, y});
+    list->PathArcToFast({x, y}, r, 3 * quarter, 3 * quarter + 3);
+    list->PathFillConvex(colour);
+  };
+  corner(high.x - r, high.y - r, 0);
+  corner(low.x + r, high.y - r, 1);
+  corner(low.x + r, low.y + r, 2);
+  corner(high.x - r, low.y + r, 3);
+}
+
 void Widgets::begin_card(const char* name, const Area& area, const char* title, const std::string& remark) {
   ImGui::SetCursorPos({px(area.x), px(area.y)});
+  if (clear_ != nullptr) {
+    clear_ground(area);
+    ImGui::PushStyleColor(ImGuiCol_ChildBg, 0);
+  }
   ImGui::BeginChild(name, {px(area.w), px(area.h)}, true, ImGuiWindowFlags_AlwaysUseWindowPadding);
+  if (clear_ != nullptr) ImGui::PopStyleColor();
   placed_.insert_or_assign(std::string("card ") + name, area);
   rows_.clear();
   if (title == nullptr) return;
