@@ -127,7 +127,7 @@ struct Dropped {
   std::vector<std::string> paths;
 };
 
-/// What the window has others do: nothing here waits for a file.
+/// What the window has others do: nothing here waits for a file. Errands hold copies of it and may end after it.
 struct Chores {
   Explorer& explorer;
   Errands& errands;
@@ -135,24 +135,26 @@ struct Chores {
 
   /// All that were dropped at once, in order: a measurement joins the plan it came with.
   void open(std::vector<std::string> paths) const {
-    errands.ask([this, paths = std::move(paths), session = explorer.session()]() mutable -> Finish {
+    errands.ask([*this, paths = std::move(paths), session = explorer.session()]() mutable -> Finish {
       std::string problem;
+      bool opened = false;
       for (const std::string& path : paths) {
         try {
           session = options.open(session, path);
+          opened = true;
         } catch (const core::Error& e) {
           problem = e.what();
         }
       }
-      return [this, next = std::move(session), problem, all_failed = !problem.empty() && paths.size() == 1]() mutable {
-        if (!all_failed) explorer.restart(std::move(next));
+      return [*this, next = std::move(session), problem, opened]() mutable {
+        if (opened) explorer.restart(std::move(next));
         if (!problem.empty()) explorer.say(problem);
       };
     });
   }
   void reopen() const {
-    errands.ask([this, session = explorer.session(), restarts = explorer.restarts()]() -> Finish {
-      return [this, restarts, fresh = options.reopen(session)]() mutable {
+    errands.ask([*this, session = explorer.session(), restarts = explorer.restarts()]() -> Finish {
+      return [*this, restarts, fresh = options.reopen(session)]() mutable {
         if (explorer.restarts() != restarts) return;  // something else was opened meanwhile
         explorer.restart(continued(std::move(fresh), explorer.session()));
         explorer.say("The file has changed and was read again.");
@@ -161,8 +163,8 @@ struct Chores {
   }
   void save(const std::string& format) const {
     explorer.say("Writing …");
-    errands.ask([this, format, session = explorer.session(), outcome = explorer.held_outcome()]() -> Finish {
-      return [this, said = options.save(session, *outcome, format)] { explorer.say(said); };
+    errands.ask([*this, format, session = explorer.session(), outcome = explorer.held_outcome()]() -> Finish {
+      return [*this, said = options.save(session, *outcome, format)] { explorer.say(said); };
     });
   }
   /// Whether anything was finished.

@@ -1,4 +1,5 @@
-// A scene as pixels, with no window: the same shapes as in its SVG. On any thread.
+// A scene as pixels, with no window: the same shapes as in its SVG. On any thread, but for
+// ImGui's count of allocations, which is one for all of them and then inexact.
 #pragma once
 
 #include "viz/scene/scene.h"
