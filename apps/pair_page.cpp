@@ -107,8 +107,16 @@ std::string split_html(const Sides& sides) {
 }
 
 std::string reproduce_html(const Sides& sides) {
-  std::string lines = plan_command(sides[0]->plan, "a.json") + plan_command(sides[1]->plan, "b.json") + "espalier export html a.json --beside b.json";
-  for (const PageSide* s : sides) lines += fmt::format(" --device {}", core::shell_quoted(s->device.name));
+  std::string lines = plan_command(sides[0]->plan, "a.json") + plan_command(sides[1]->plan, "b.json");
+  std::string devices;
+  for (std::size_t i = 0; i < sides.size(); ++i) {
+    const std::string& name = sides[i]->device.name;
+    const bool known = names_known_device(name);
+    const char* file = i == 0 ? "a-device.json" : "b-device.json";
+    if (!known) lines += fmt::format("# {}: device {}, which only its file holds\n", file, name);
+    devices += fmt::format(" --device {}", known ? core::shell_quoted(name) : file);
+  }
+  lines += "espalier export html a.json --beside b.json" + devices;
   return "<h3>How to reproduce this</h3>\n<pre>" + html_text(lines + " -o page.html") + "</pre>\n";
 }
 

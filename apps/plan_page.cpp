@@ -54,7 +54,7 @@ std::string pictures_html(const scheduler::Plan& plan, const costmodel::DeviceSp
   return out + "</table>\n";
 }
 
-/// The batch as a command line names it: a tree or a family says itself, all else came from a file.
+/// The batch as a command line names it: a tree or a family says itself; empty where it came from a file.
 std::string input_option(const scheduler::Plan& plan) {
   const std::string& name = plan.forest.name;
   try {
@@ -69,22 +69,40 @@ std::string input_option(const scheduler::Plan& plan) {
     if (name.find('|') != std::string::npos && traces::forest_hash(traces::parse_tree(name)) == traces::forest_hash(plan.forest)) return fmt::format("--tree {}", core::shell_quoted(name));
   } catch (const core::Error&) {  // a name like one of ours
   }
-  return "--forest FILE";  // the page names it below
+  return "";
+}
+
+bool made_by_hand(const scheduler::Provenance& from) {
+  return std::any_of(from.why.begin(), from.why.end(), [](const std::string& why) { return why.starts_with("by hand"); });
+}
+
+/// Whether the strategy takes all options that the plan was made with: some, like a choice of kernels, aren't its own.
+bool takes_options(const scheduler::Provenance& from) {
+  const auto& all = scheduler::strategies();
+  const auto strategy = std::find_if(all.begin(), all.end(), [&](const scheduler::Strategy* s) { return s->info().name == from.strategy; });
+  if (strategy == all.end()) return false;
+  const auto& options = (*strategy)->info().options;
+  return std::all_of(from.options.begin(), from.options.end(), [&](const auto& given) {
+    return std::any_of(options.begin(), options.end(), [&](const scheduler::StrategyOption& o) { return o.name == given.first; });
+  });
 }
 
 }  // namespace
 
+bool names_known_device(const std::string& name) {
+  const auto& catalog = costmodel::device_catalog();
+  return std::any_of(catalog.begin(), catalog.end(), [base = name.substr(0, name.find(':'))](const auto& d) { return d.name == base; });
+}
+
 std::string plan_command(const scheduler::Plan& plan, const std::string& file) {
   const scheduler::Provenance& from = plan.provenance;
   const std::string hash = core::hash_text(plan.hash);
-  const bool by_hand = std::any_of(from.why.begin(), from.why.end(), [](const std::string& why) { return why.starts_with("by hand"); });
-  const auto& strategies = scheduler::strategies();
-  const bool known = std::any_of(strategies.begin(), strategies.end(), [&](const scheduler::Strategy* s) { return s->info().name == from.strategy; });
-  if (by_hand || !known) return fmt::format("# {}: plan {}, which only its file holds\n", file, hash);
+  const std::string input = input_option(plan);
+  if (input.empty() || made_by_hand(from) || !takes_options(from) || !names_known_device(from.device)) return fmt::format("# {}: plan {}, which only its file holds\n", file, hash);
   std::vector<std::string> options;
   for (const auto& [name, value] : from.options) options.push_back(fmt::format("{}={}", name, value));
   const std::string spec = options.empty() ? from.strategy : from.strategy + ":" + core::join(options, ",");
-  std::string command = fmt::format("espalier plan {} --heads {}", input_option(plan), core::shell_quoted(traces::heads_text(plan.heads)));
+  std::string command = fmt::format("espalier plan {} --heads {}", input, core::shell_quoted(traces::heads_text(plan.heads)));
   if (plan.heads.kv_dtype != traces::Dtype::bf16) command += fmt::format(" --dtype {}", traces::dtype_name(plan.heads.kv_dtype));
   command += fmt::format(" --device {} --strategy {}", core::shell_quoted(from.device), core::shell_quoted(spec));
   if (!from.cost_model.empty()) command += fmt::format(" --cost-model {}", core::shell_quoted(from.cost_model));

@@ -15,7 +15,9 @@ std::string plan_page(const scheduler::Plan& plan, const costmodel::DeviceSpec& 
 std::string page_head(const std::string& title);
 /// What a tenth more of each thing would buy; `name`: whose plan it is, where there are several.
 std::string helps_html(const sim::Explanation& explanation, const std::string& name = {});
-/// Commands that make a plan again, as far as it says where it came from, and write a page of it.
+/// Whether a command line can name a device so: one of the catalog, maybe with fields changed.
+bool names_known_device(const std::string& name);
+/// The command that makes a plan again; where nothing in it says all that it was made of, a remark that only its file holds it.
 std::string plan_command(const scheduler::Plan& plan, const std::string& file);
 
 }  // namespace espalier::apps
