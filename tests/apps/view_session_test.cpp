@@ -128,6 +128,9 @@ TEST_F(ViewSession, CopiedCommandOpensAPlanWithItsEdits) {
   ASSERT_TRUE(session.settings.given_plan);
   expect_same(session);
   perform(session, choose(viz::Knob::edit, viz::SideId::a, "run last", 1), {});
+  viz::Session other = session;
+  perform(other, choose(viz::Knob::device, viz::SideId::b, "l40s"), {});
+  expect_same(other);
   perform(session, choose(viz::Knob::strategy, viz::SideId::b, "codec"), {});
   perform(session, choose(viz::Knob::option, viz::SideId::b, "rounds", 1), {});
   perform(session, choose(viz::Knob::device, viz::SideId::b, "l40s"), {});

@@ -44,6 +44,13 @@ std::string family_options(const Settings& settings) {
   return fmt::format(" --family {} --seed {}", core::shell_quoted(family_spec(settings)), settings.seed);
 }
 
+/// Whether arguments name one file of forests, of which --snapshot can take one.
+bool names_one_file(const std::string& source) {
+  if (!source.starts_with("--forest ")) return false;
+  const auto also = [&](const char* option) { return source.find(option) != std::string::npos; };
+  return !also(" --forest ") && !also(" --tree ") && !also(" --suite ") && !also(" --block-table ") && !also(" --family ") && !also(" --trace ") && !also(" --snapshot ");
+}
+
 std::string seed_option(const Settings& settings) { return settings.seed == Settings{}.seed ? "" : fmt::format(" --seed {}", settings.seed); }
 
 /// Why `espalier plan` can't make the plan of a side, which has no options for all that can be done here; empty where it can.
@@ -74,6 +81,7 @@ CopiedCommand plan_command_of(const Settings& settings, SideId id, const Given& 
   } else {
     command += " " + given.plan_source;
     if (given.forests.size() > 1) {
+      if (!names_one_file(given.plan_source)) return {"", "`espalier plan` takes one batch, and this one is one of several inputs'."};
       const std::string& name = given.forests[static_cast<std::size_t>(settings.snapshot)]->name;
       const std::size_t hash = name.rfind('#');
       if (hash == std::string::npos || !core::parse_integer(name.substr(hash + 1))) return {"", "`espalier plan` takes one batch, and nothing names this one of several."};

@@ -215,7 +215,7 @@ void add_settings(const Session& session, const Add& add) {
     if (id == SideId::b && measured) continue;
     const Side& side = settings.side(id);
     const std::string& letter = name_of(id, kSidesLetters);
-    if (id == SideId::b && settings.given_plan && strategy_spec(side) != strategy_spec(Settings{}.b)) add("b.strategy", replaced(strategy_spec(side), ',', ';'));
+    if (id == SideId::b && settings.given_plan) add("b.strategy", replaced(strategy_spec(side), ',', ';'));
     if (side.query_tile > 0) add(fmt::format("{}.tile", letter), std::to_string(side.query_tile));
     if (side.kernels == scheduler::KernelSet::published) add(fmt::format("{}.kernels", letter), "published");
     if (!side.cost_model.empty()) add(fmt::format("{}.cost", letter), side.cost_model);
