@@ -43,7 +43,7 @@ std::string change_text(const Figure& figure, const SideOutcome& a, const SideOu
   const double from = figure.value(a), to = figure.value(b);
   if (figure.is_share) {
     const double points = std::round(100 * to) - std::round(100 * from);  // of what is shown
-    return points == 0 ? "" : fmt::format("{} points", signed_text(points, 0));
+    return points == 0 ? "" : fmt::format("{} {}", signed_text(points, 0), std::abs(points) == 1 ? "point" : "points");
   }
   if (from <= 0 || to <= 0 || from == to) return "";
   const double ratio = to / from;
@@ -73,7 +73,7 @@ Scene summary_view(const Outcome& outcome, ViewSize size) {
     const Figure& figure = figures()[i];
     const double x = static_cast<double>(i) * column;
     if (i > 0) scene.shapes.push_back(Line{x - 8, 6, x - 8, size.height - 6, Paint::grid});
-    scene.shapes.push_back(Text{x + 6, 14, heading_of(figure, a), Paint::muted, kSmall});
+    scene.shapes.push_back(Text{x + 6, 14, fitted(heading_of(figure, a), kSmall, column - 16), Paint::muted, kSmall});
     scene.shapes.push_back(Text{x + 6, 40, a.shown() ? figure.text(a) : "–", Paint::ink, 21, Anchor::start, true});
     if (!outcome.settings.compare) continue;
     side_badge(scene, SideId::b, x + 6, 58);
