@@ -92,19 +92,24 @@ SideOutcome measured_side(const Settings& settings, const SideOutcome& foretold,
   return out;
 }
 
-/// Up to the first that can't be; what comes of it must be right like any other plan.
+/// All that can be made; what comes of them must be right like any other plan.
 void apply_edits(SideOutcome& out, const Side& side) {
   if (side.edits.empty()) return;
-  out.unedited_us = sim::simulate(*out.plan, out.device).makespan_us;
-  out.unedited = out.plan;
+  const std::shared_ptr<const scheduler::Plan> before = out.plan;
   for (const PlanEdit& edit : side.edits) {
     std::variant<scheduler::Plan, std::string> changed = edit_plan(*out.plan, out.device, edit);
     if (const auto* why = std::get_if<std::string>(&changed)) {
       out.edit_problem = *why;
-      break;
+      ++out.edits_left_out;
+      continue;
     }
+    ++out.edits_made;
     out.plan = std::make_shared<const scheduler::Plan>(std::get<scheduler::Plan>(std::move(changed)));
   }
+  if (out.edits_made == 0) return;
+  out.title += ", " + core::counted(out.edits_made, "edit");
+  out.unedited_us = sim::simulate(*before, out.device).makespan_us;
+  out.unedited = before;
   out.violations = scheduler::validate(*out.plan, out.device);
   if (!out.violations.empty()) throw core::Error(core::ErrorKind::check_failed, "the edited plan isn't right: " + scheduler::violations_text(out.violations));
   out.diff = diff_tasks(*out.unedited, *out.plan);
@@ -121,13 +126,14 @@ bool can_be_drawn(const std::vector<scheduler::Violation>& violations) {
 SideOutcome compute_side(const Settings& settings, SideId id, const PrefixForest& forest, const Given& given) {
   SideOutcome out;
   const Side& side = settings.side(id);
-  out.title = side_title(side);
+  Side plain = side;  // the title counts edits that were made
+  plain.edits.clear();
+  out.title = side_title(plain);
   try {
     out.device = device_of(side, given);
     if (id == SideId::a && settings.given_plan && given.plan != nullptr) {
       out.plan = given.plan;
       out.title = given.plan->provenance.strategy;
-      if (!side.edits.empty()) out.title += ", " + core::counted(static_cast<std::int64_t>(side.edits.size()), "edit");
       out.violations = scheduler::validate(*out.plan, out.device);
       if (!out.violations.empty()) {
         out.refusal = "this plan isn't right: " + scheduler::violations_text(out.violations);
@@ -296,11 +302,13 @@ std::vector<std::string> verdict_of(const Outcome& outcome) {
   }
   if (!b.refusal.empty()) lines.push_back(fmt::format("{}.", b.refusal));
   for (const SideOutcome& side : outcome.sides) {
-    if (!side.edit_problem.empty()) lines.push_back(fmt::format("Can't be: {}.", side.edit_problem));
     if (side.shown() && side.unedited_us > 0 && side.us() > 0) {
       lines.push_back(fmt::format("By hand: {} instead of {} of the strategy's own plan, {:.3f}× as fast; {}.", value_text(side.us(), Unit::time_us),
                                   value_text(side.unedited_us, Unit::time_us), side.unedited_us / side.us(), diff_text(side)));
     }
+  }
+  for (const SideOutcome& side : outcome.sides) {
+    if (!side.edit_problem.empty()) lines.push_back(fmt::format("Can't be: {}.", side.edit_problem));
   }
   if (a.us() > 0) {
     const std::string where = largest_parts(a.explanation.sm_time);

@@ -29,7 +29,8 @@ inline constexpr std::int64_t kMostSpans = 600'000;
 struct SideOutcome {
   std::string title;              ///< strategy with its options
   costmodel::DeviceSpec device;
-  std::string edit_problem;       ///< why the edits end before the last one
+  std::int32_t edits_made = 0, edits_left_out = 0;  ///< of the side's; those that can't be are passed over
+  std::string edit_problem;       ///< why the last one left out can't be
   double unedited_us = 0;         ///< of the plan before edits; 0: none
   std::shared_ptr<const scheduler::Plan> unedited;  ///< that plan; null: none
   TaskDiff diff;                  ///< of its tasks and the edited plan's; empty without edits

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "viz/explore/batch.h"
 
@@ -80,6 +81,13 @@ bool differ_by_edits(Settings a, const Settings& b, SideId side) {
   return a == b;
 }
 
+/// Of the selected task; 0: none is.
+std::int32_t copies_of_selection(const Session& session, const Outcome& outcome) {
+  const SideOutcome& side = outcome.side(session.selected_side);
+  if (session.selection.kind != ItemKind::task || !side.shown() || static_cast<std::size_t>(session.selection.index) >= side.plan->tasks.size()) return 0;
+  return side.plan->tasks[scheduler::TaskId(session.selection.index)].copies;
+}
+
 /// "espalier beside flash_decoding, task 3".
 std::string view_name(const Session& session) {
   std::string name = side_title(session.settings.a);
@@ -106,7 +114,10 @@ struct Performer {
     if (select.item.kind == ItemKind::none) session.look.range.reset();
     session.selected_side = select.side;
   }
-  void operator()(const ChooseCopy& choose) const { session.look.copy = std::max(0, choose.copy); }
+  void operator()(const ChooseCopy& choose) const {
+    const std::int32_t copies = copies_of_selection(session, outcome);
+    session.look.copy = copies > 0 ? std::max(0, choose.copy) % copies : std::max(0, choose.copy);  // after the last the first
+  }
   void operator()(const ShowPanel& show) const {
     show_panel(session.look, show.panel);
   }
@@ -132,9 +143,11 @@ struct Performer {
   void operator()(const Filter& filter) const { session.look.filter = filter.text; }
   void operator()(const Play& play) const { session.look.playing = play.on; }
   void operator()(const Decode& decode) const {
-    const double step = session.settings.decode_step + decode.tokens;
+    const bool ends = outcome.steps > 0 && replays_trace(session.settings, session.given);
+    const double last = ends ? static_cast<double>(outcome.steps - 1) : std::numeric_limits<double>::infinity();
+    const double step = std::min(std::min<double>(session.settings.decode_step, last) + decode.tokens, last);
     (*this)(Choose{{Knob::decode_step, SideId::a, {}, step}, session.look.playing});
-    if (session.settings.decode_step < step) session.look.playing = false;  // the end
+    if (session.settings.decode_step < step || step == last) session.look.playing = false;  // the end
   }
   void operator()(const Zoom& zoom) const {
     if (zoom.plane == Plane::time) {
@@ -210,19 +223,33 @@ void perform(Session& session, const Action& action, const Outcome& outcome) {
   session.settings.rank = session.look.panel == Panel::strategies;
 }
 
+namespace {
+
+void forget_item_of_plan(Selection& selection) {
+  if (selection.kind == ItemKind::task || selection.kind == ItemKind::merge) selection = {};
+}
+
+}  // namespace
+
 Session continued(Session fresh, const Session& before) {
   Settings settings = before.settings;
   settings.given_plan = settings.given_plan && fresh.given.plan != nullptr;
   settings.measured = settings.measured && fresh.given.measurement != nullptr;
-  if (settings.given_plan) {
-    settings.heads = fresh.settings.heads;
-    settings.a.edits.clear();
-  }
+  if (settings.given_plan) settings.heads = fresh.settings.heads;
+  settings.a.edits.clear();
+  settings.b.edits.clear();
   settings.snapshot = std::clamp<std::int32_t>(settings.snapshot, 0, std::max(0, static_cast<std::int32_t>(fresh.given.forests.size()) - 1));
   Session next = before;
   next.given = std::move(fresh.given);
   next.settings = std::move(settings);
   next.exports.clear();
+  next.history.forget_edits(next.settings);
+  forget_item_of_plan(next.selection);
+  for (KeptView& view : next.kept) {
+    view.settings.a.edits.clear();
+    view.settings.b.edits.clear();
+    forget_item_of_plan(view.selection);
+  }
   return next;
 }
 
@@ -237,6 +264,10 @@ void follow_selection(Session& session, const Outcome& before, const Outcome& af
   } else if (static_cast<std::size_t>(session.selection.index) >= diff.partner.size() || diff.change[static_cast<std::size_t>(session.selection.index)] != TaskChange::only_here) {
     session.selection = {};  // else its first half, or what it was joined to, is in its place
   }
+}
+
+void clamp_copy(Session& session, const Outcome& outcome) {
+  if (const std::int32_t copies = copies_of_selection(session, outcome); copies > 0) session.look.copy = std::min(session.look.copy, copies - 1);
 }
 
 Linked linked_of(const Session& session, const Outcome& outcome, SideId side) {

@@ -157,11 +157,14 @@ using Action = std::variant<Choose, Select, ChooseCopy, ShowPanel, ShowInsight, 
 /// Throws Error (usage) where a Choose names something unknown; the session is unchanged then. `outcome` is what is on show.
 void perform(Session& session, const Action& action, const Outcome& outcome);
 
-/// What was read again, looked at and changed as before: only edits of a given plan go, which is another one now.
+/// What was read again, looked at and changed as before. Edits, tasks and merges of the plans that were go, in undo steps and kept views, too.
 Session continued(Session fresh, const Session& before);
 
 /// A selected task of a plan that edits changed is selected in the changed plan, too, if it is still there. Call before `after` takes `before`'s place.
 void follow_selection(Session& session, const Outcome& before, const Outcome& after);
+
+/// The copy of the selected task that is chosen is one that it has.
+void clamp_copy(Session& session, const Outcome& outcome);
 
 /// Names of what can be exported, and their formats.
 const std::vector<std::pair<std::string, std::string>>& export_menu();

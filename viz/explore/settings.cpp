@@ -251,4 +251,13 @@ bool History::redo(Settings& settings) {
   return true;
 }
 
+void History::forget_edits(const Settings& now) {
+  for (std::vector<Settings>* steps : {&past_, &future_}) {
+    for (Settings& step : *steps) step.a.edits.clear(), step.b.edits.clear();
+    steps->erase(std::unique(steps->begin(), steps->end()), steps->end());
+    if (!steps->empty() && steps->back() == now) steps->pop_back();
+  }
+  open_ = false;
+}
+
 }  // namespace espalier::viz

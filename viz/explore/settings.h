@@ -110,6 +110,8 @@ class History {
   void remember(const Settings& before, const Change& change, bool held);
   bool undo(Settings& settings);
   bool redo(Settings& settings);
+  /// Takes back edits in all steps: the plans that they were of are no more. Steps that change nothing then go.
+  void forget_edits(const Settings& now);
   bool can_undo() const { return !past_.empty(); }
   bool can_redo() const { return !future_.empty(); }
 

@@ -123,8 +123,8 @@ void batch_controls(const PanelContext& c) {
   const double most = std::max(1, c.outcome.most_running);
   double running = settings.running > 0 ? settings.running : trace ? c.session.given.replay.running : most;
   if (c.ui.slider("running", running, {1, most, true, most > 200, "%.0f"})) c.change(Knob::running, "", !trace && running >= most ? 0 : running);
-  double step = settings.decode_step;
   const double last = std::max(1.0, static_cast<double>(c.outcome.steps) - 1);
+  double step = trace && c.outcome.steps > 0 ? std::min<double>(settings.decode_step, last) : settings.decode_step;
   const Widgets::Range steps = trace ? Widgets::Range{0, last, true, false, "%.0f"} : Widgets::Range{0, 1024, true, false, "+%.0f tokens"};
   if (c.ui.slider(trace ? "step" : "decoded", step, steps)) c.change(Knob::decode_step, "", step);
   if (c.ui.button(c.session.look.playing ? "Stop" : "Decode on")) c.act(Play{!c.session.look.playing});

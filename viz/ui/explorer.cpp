@@ -1,5 +1,7 @@
 #include "viz/ui/explorer.h"
 
+#include <fmt/format.h>
+
 #include "core/error.h"
 #include "viz/explore/commands.h"
 #include "viz/ui/panels.h"
@@ -65,7 +67,12 @@ void Explorer::take(std::shared_ptr<const Outcome> outcome) {
     outcome = std::move(ranked);
   }
   follow_selection(session_, *outcome_, *outcome);
+  for (const SideId id : kSides) {  // once: simulations of the same come in twice
+    const SideOutcome &now = outcome->side(id), &before = outcome_->side(id);
+    if (now.edits_left_out > before.edits_left_out) message_ = fmt::format("Can't be: {}.", now.edit_problem);
+  }
   outcome_ = std::move(outcome);
+  if (outcome_->settings == session_.settings) clamp_copy(session_, *outcome_);
 }
 
 void Explorer::restart(Session session) {

@@ -34,9 +34,9 @@ void move_plane(const PanelContext& c, const Widgets::Pointer& p, Plane plane, A
   if (p.double_clicked) c.act(FitAll{});
 }
 
-void edit(const PanelContext& c, EditKind kind, std::int32_t queue = 0) {
+void edit(const PanelContext& c, EditKind kind, std::int32_t copy = 0, std::int32_t queue = 0) {
   const auto task = static_cast<double>(c.session.selection.index);
-  c.act(Choose{{Knob::edit, c.session.selected_side, std::string(edit_name(kind)), task, c.session.look.copy, queue}, false});
+  c.act(Choose{{Knob::edit, c.session.selected_side, std::string(edit_name(kind)), task, copy, queue}, false});
 }
 
 /// Which worker runs which copy of a task.
@@ -51,7 +51,7 @@ void queue_controls(const PanelContext& c, const scheduler::Plan& plan) {
   queues.push_back(fmt::format("the emptiest: {}", emptiest_queue(plan)));
   for (std::size_t q = 0; q < tokens.size(); ++q) queues.push_back(fmt::format("{}: {}, {}", q, core::counted(plan.queues[q].size(), "task"), core::counted(tokens[q], "token")));
   if (const auto picked = c.ui.combo("to queue", queues, static_cast<std::size_t>(own[copy] + 1))) {
-    edit(c, EditKind::to_queue, *picked == 0 ? kEmptiestQueue : static_cast<std::int32_t>(*picked) - 1);
+    edit(c, EditKind::to_queue, static_cast<std::int32_t>(copy), *picked == 0 ? kEmptiestQueue : static_cast<std::int32_t>(*picked) - 1);
   }
 }
 
