@@ -66,12 +66,15 @@ TEST(Batch, OfATraceIsAStepOfItsReplay) {
   }
   EXPECT_GT(batches.size(), 2U) << "requests come and go";
   apply(settings, {Knob::decode_step, SideId::a, {}, 1e9}, given);
-  EXPECT_EQ(compute(settings, given).forest->request_label.raw(), *std::find(batches.begin(), batches.end(), compute(settings, given).forest->request_label.raw())) << "the last step";
+  EXPECT_EQ(*compute(settings, given).forest, traces::batch_at_step(*given.trace, schedule, given.replay, first.steps - 1)) << "the last step";
   apply(settings, {Knob::running, SideId::a, {}, 3}, given);
   apply(settings, {Knob::decode_step, SideId::a, {}, 0}, given);
   EXPECT_EQ(compute(settings, given).forest->request_count(), 3U) << "replayed with three slots";
   apply(settings, {Knob::running, SideId::a, {}, 39}, given);
-  EXPECT_EQ(compute(settings, given).problem.empty(), compute(settings, given).forest != nullptr) << "one sentence, or a batch";
+  const Outcome most = compute(settings, given);
+  EXPECT_EQ(most.problem, "");
+  ASSERT_NE(most.forest, nullptr);
+  EXPECT_EQ(most.forest->request_count(), 39U);
 }
 
 TEST(Batch, ScrubbingATraceForgetsWhoWasSelectedAndIsUndone) {
@@ -90,6 +93,42 @@ TEST(Batch, ScrubbingATraceForgetsWhoWasSelectedAndIsUndone) {
   perform(session, Undo{}, outcome);
   EXPECT_EQ(session.settings.decode_step, 0);
   EXPECT_EQ(session.settings.running, 0);
+}
+
+TEST(Batch, PlayingATraceEndsAtItsLastStep) {
+  Session session = small_session();
+  session.given = trace_given();
+  session.settings.family.clear();
+  const Outcome outcome = compute(session.settings, session.given);
+  const auto last = static_cast<std::int32_t>(outcome.steps) - 1;
+  perform(session, Play{true}, outcome);
+  for (std::int32_t i = 0; i <= last && session.look.playing; ++i) perform(session, Decode{4}, outcome);
+  EXPECT_FALSE(session.look.playing);
+  EXPECT_EQ(session.settings.decode_step, last);
+  perform(session, Decode{16}, outcome);
+  EXPECT_EQ(session.settings.decode_step, last);
+  session.settings.decode_step = 1'000'000;  // of a longer trace
+  perform(session, Decode{-1}, outcome);
+  EXPECT_EQ(session.settings.decode_step, last - 1);
+}
+
+TEST(Settings, PlanCommandTakesASnapshotOfOneFileAlone) {
+  Given given;
+  for (int i = 0; i < 2; ++i) {
+    traces::PrefixForest forest = *compute(small_session().settings, {}).forest;
+    forest.name = fmt::format("made#{}", i + 3);
+    given.forests.push_back(std::make_shared<const traces::PrefixForest>(std::move(forest)));
+  }
+  Settings settings = small_session().settings;
+  settings.family.clear();
+  settings.snapshot = 1;
+  given.plan_source = "--forest made.jsonl --page-size 16";
+  EXPECT_NE(plan_command_of(settings, SideId::a, given).text.find(" --snapshot 4"), std::string::npos);
+  for (const char* several : {"--forest a.jsonl --forest b.jsonl", "--forest a.jsonl --tree '1|9'", "--suite small", "--family tot --family rag"}) {
+    given.plan_source = several;
+    EXPECT_EQ(plan_command_of(settings, SideId::a, given).text, "") << several;
+    EXPECT_NE(plan_command_of(settings, SideId::a, given).why_not.find("several"), std::string::npos) << several;
+  }
 }
 
 TEST(Settings, PlanCommandSaysWhatItCannotSay) {
