@@ -13,6 +13,8 @@
 namespace espalier::viz {
 namespace {
 
+constexpr double kGenerous = 0.92;  ///< widths are counted for wide letters
+
 struct Figure {
   std::string name;
   std::string (*text)(const SideOutcome&);
@@ -51,10 +53,11 @@ std::string change_text(const Figure& figure, const SideOutcome& a, const SideOu
   return ratio >= 2 ? fmt::format("{:.2f}×", ratio) : fmt::format("{} %", signed_text(100 * (ratio - 1), 0));
 }
 
-/// Tasks as the table of tasks counts them.
-std::string heading_of(const Figure& figure, const SideOutcome& side) {
+/// Tasks as the table of tasks counts them, where there is room to say so.
+std::string heading_of(const Figure& figure, const SideOutcome& side, double room) {
   if (figure.name != "Task copies" || !side.shown()) return figure.name;
-  return fmt::format("Copies of {}", core::counted(static_cast<std::int64_t>(side.plan->tasks.size()), "task"));
+  const std::string heading = fmt::format("Copies of {}", core::counted(static_cast<std::int64_t>(side.plan->tasks.size()), "task"));
+  return kGenerous * text_width(heading, kSmall) <= room ? heading : figure.name;
 }
 
 void bar(Scene& scene, double x, double y, double w, double most, Paint paint) {
@@ -73,7 +76,7 @@ Scene summary_view(const Outcome& outcome, ViewSize size) {
     const Figure& figure = figures()[i];
     const double x = static_cast<double>(i) * column;
     if (i > 0) scene.shapes.push_back(Line{x - 8, 6, x - 8, size.height - 6, Paint::grid});
-    scene.shapes.push_back(Text{x + 6, 14, fitted(heading_of(figure, a), kSmall, column - 16), Paint::muted, kSmall});
+    scene.shapes.push_back(Text{x + 6, 14, heading_of(figure, a, column - 14), Paint::muted, kSmall});
     scene.shapes.push_back(Text{x + 6, 40, a.shown() ? figure.text(a) : "–", Paint::ink, 21, Anchor::start, true});
     if (!outcome.settings.compare) continue;
     side_badge(scene, SideId::b, x + 6, 58);
@@ -135,7 +138,6 @@ Scene helps_view(const Outcome& outcome, ViewSize size) {
     const std::string gain = !s.why_not.empty() ? "doesn't fit" : std::abs(s.gain) < 0.0005 ? "–" : fmt::format("{} %", signed_text(100 * s.gain, 1));
     const std::string name = readable(s.change);
     const double room = size.width - text_width(gain, kBody) - 8;
-    constexpr double kGenerous = 0.92;  // widths are counted for wide letters
     if (const bool fits = text_width(name, kBody) <= room; fits || kGenerous * text_width(name, kSmall) <= room) {
       scene.shapes.push_back(Text{0, y + 12, name, Paint::ink, fits ? kBody : kSmall});
     } else {  // two small lines in the same place
