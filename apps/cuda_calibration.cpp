@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "costmodel/regression.h"
+#include "kernels/device_plan.h"
 #include "sim/calibration/fit.h"
 #include "sim/calibration/microbenchmark_models.h"
 
@@ -30,6 +31,15 @@ kernels::ProbeValues points_of(std::string_view id, const DeviceSpec& device, bo
   kernels::ProbeValues points = sim::find_model(id).sweep(device);
   if (quick && id == "C21") std::erase_if(points, [](const auto& p) { return p[0] > kQuickMostCycles; });
   return points;
+}
+
+/// What doesn't fit the device is a reason as any other; an error of another kind means that nothing runs any more.
+kernels::ProbeTimes answer(const ProbeRunner& run, std::string_view id, const kernels::ProbePoint& point) {
+  try {
+    return run(id, point);
+  } catch (const kernels::PlanRefused& refusal) {
+    return {{}, refusal.what()};
+  }
 }
 
 std::size_t number_of(std::string_view id) {
@@ -85,7 +95,7 @@ CudaCalibration measure_device(const kernels::ProbeTarget& target, const ProbeRu
     std::map<std::string, int> reasons;
     try {
       for (const kernels::ProbePoint& point : kernels::plan_probes(id, wanted, device)) {
-        const kernels::ProbeTimes times = run(id, point);
+        const kernels::ProbeTimes times = answer(run, id, point);
         if (times.us.empty() && times.why_not.empty()) continue;
         --unfit;
         if (times.us.empty()) ++reasons[times.why_not];

@@ -3,12 +3,14 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
 #include "command.h"
 #include "core/error.h"
 #include "core/rng.h"
+#include "kernels/device_plan.h"
 #include "sim/calibration/fit.h"
 #include "sim/calibration/microbenchmark_models.h"
 
@@ -18,6 +20,7 @@ namespace {
 using kernels::ProbePoint;
 using kernels::ProbeTarget;
 using testing::HasSubstr;
+using testing::Not;
 
 ProbeTarget target_of(const costmodel::DeviceSpec& device) {
   ProbeTarget target{device.label, "570.1", {}};
@@ -112,6 +115,20 @@ TEST(CudaCalibration, AFailureKeepsWhatWasMeasured) {
   EXPECT_THAT(measured.left_out, testing::Contains(HasSubstr("C5: CUDA: running a probe: out of luck")));
   EXPECT_THAT(measured.left_out, testing::Contains("C1: the device was lost in C5"));
   EXPECT_NO_THROW(costmodel::read_measurement(costmodel::write_measurement(measured.file), "cut off"));
+}
+
+TEST(CudaCalibration, WhatDoesNotFitTheDeviceIsNoLossOfIt) {
+  const sim::CalibrationSubject truth = sim::usual_subject(costmodel::find_device("h100-sxm"));
+  core::Rng rng(1);
+  const ProbeRunner works = model_of(truth, rng);
+  const ProbeRunner small = [&](std::string_view family, const ProbePoint& point) {
+    if (family == "C5") throw kernels::PlanRefused("--backend cuda: too little memory");
+    return works(family, point);
+  };
+  const CudaCalibration measured = measure_device(target_of(truth.device), small, {});
+  EXPECT_THAT(measured.left_out, testing::Contains(testing::MatchesRegex("C5: .* points, n/a: --backend cuda: too little memory")));
+  EXPECT_THAT(measured.left_out, Not(testing::Contains(HasSubstr("lost"))));
+  EXPECT_TRUE(std::any_of(measured.file.families.begin(), measured.file.families.end(), [](const auto& f) { return f.id == "C1"; }));
 }
 
 TEST(CudaCalibration, KernelsThatThisBuildHasNoCodeForAreNamed) {
