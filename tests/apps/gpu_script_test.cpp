@@ -113,6 +113,22 @@ TEST_F(PlayedDevice, IsWithoutAPathOnlyWhereTheCommandSaysSo) {
   expect_untimed("case $all in *\" run \"*bulk*) echo 'espalier: an illegal address' >&2; exit 1 ;; esac", "first plan on the path bulk: ended with 1");
 }
 
+TEST_F(PlayedDevice, IsNotTimedWhereNoRowOfACheckRanOnItsPath) {
+  expect_untimed("case $all in *check-fp16-wgmma*) path=bulk ;; esac", "check-fp16-wgmma: no row ran on the path wgmma");
+  expect_untimed("case $all in *check-pages-1-bulk*) path=plain ;; esac", "check-pages-1-bulk: no row ran on the path bulk");
+}
+
+TEST_F(PlayedDevice, GoesOnWithTheFastestPath) {
+  const std::string said = "## Kernel paths\n\n* bulk over plain: times ";
+  EXPECT_EQ(on("case $all in *paths-bulk*) us=8 ;; *paths-wgmma*) us=6 path=wgmma+bulk ;; esac").code, 0);
+  EXPECT_THAT(read("out/summary.md"), HasSubstr(said + "0.8000 of 1 plans (paths-plain, paths-bulk)\n* wgmma over bulk: times 0.7500 of 1 plans"));
+  EXPECT_THAT(read("calls.txt"), HasSubstr("/time-32-8-shapes --suite pat20 --suite ft15 --suite s1 --suite s2 --suite s3 --suite s4 --kernel-path wgmma"));
+  std::filesystem::remove_all(folder_ / "out");
+  EXPECT_EQ(on("case $all in *paths-bulk*) us=12 ;; *paths-wgmma*) us=1 path=plain ;; esac").code, 0);
+  EXPECT_THAT(read("out/summary.md"), HasSubstr(said + "1.2000 of 1 plans (paths-plain, paths-bulk)\n* wgmma over plain: times unknown"));
+  EXPECT_THAT(read("out/summary.md"), HasSubstr("* What follows: plain\n"));
+}
+
 TEST_F(PlayedDevice, IsWrongWhereTheSanitizerFindsErrors) {
   write_program("compute-sanitizer", "#!/bin/sh\ncase \"$*\" in *racecheck*lean.json*bulk*) exit 9 ;; esac\n");
   const Result result = on("");
