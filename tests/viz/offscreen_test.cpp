@@ -8,6 +8,7 @@
 #include "small_session.h"
 #include "viz/explore/copied_command.h"
 #include "viz/explore/regions.h"
+#include "viz/explore/view_parts.h"
 #include "viz/ui/offscreen.h"
 #include "viz/ui/scene_image.h"
 
@@ -228,6 +229,64 @@ void expect_apart(const OffscreenOptions& options) {
       EXPECT_TRUE(a.x + a.w <= b.x || b.x + b.w <= a.x || a.y + a.h <= b.y || b.y + b.h <= a.y) << name << " and " << areas[j].first;
     }
   }
+}
+
+/// Of a row's controls: none begins before the one on its left ends.
+void expect_in_a_row(const Placements& placed, const std::vector<std::string>& names, double gap) {
+  for (std::size_t i = 1; i < names.size(); ++i) {
+    ASSERT_TRUE(placed.contains(names[i - 1]) && placed.contains(names[i])) << names[i - 1] << ", " << names[i];
+    const Area &left = placed.find(names[i - 1])->second, &right = placed.find(names[i])->second;
+    EXPECT_GE(right.x, left.x + left.w + gap) << names[i - 1] << " and " << names[i];
+  }
+}
+
+TEST(Offscreen, RowsHaveRoomInTheLeastWindow) {
+  for (const Face face : {Face::builtin, Face::best}) {
+    Session session = small_session();
+    session.settings.a.strategy = "flashinfer_persistent";
+    session.settings.b.strategy = "codec_release";
+    session.settings.b.device = "a100-sxm-80g";
+    show_panel(session.look, Panel::strategies);
+    session.settings.rank = true;
+    Offscreen window(std::move(session), {1100, 700, 1, face});
+    window.settle();
+    const Placements& placed = window.explorer().placements();
+    expect_in_a_row(placed, {"wide/Nodes", "wide/Requests", "wide/Strategies", "find"}, 2.5);
+    expect_in_a_row(placed, {"wide/Strategies", "find"}, 10);
+    for (const char* slider : {"SMs", "HBM", "L2 rate", "launch gap"}) expect_in_a_row(placed, {slider, std::string(slider) + " value"}, 6);
+    ASSERT_TRUE(placed.contains("rows"));
+    const Area table = placed.find("rows")->second, card = placed.find("card wide")->second;
+    EXPECT_LE(table.y + table.h, card.y + card.h) << "rows end inside their card";
+    int rows = 0;
+    for (const auto& [name, area] : placed) {
+      const double end = table.y + table.h - static_cast<double>(ImGui::GetStyle().ScrollbarSize);
+      if (!name.starts_with("row ") || area.y >= end - 3) continue;
+      EXPECT_LE(area.y + area.h, end + 3) << name << " is cut";
+      ++rows;
+    }
+    EXPECT_GT(rows, 5);
+  }
+}
+
+TEST(Offscreen, VerdictIsWholeInTheLeastWindow) {
+  Session session = small_session();
+  session.settings.a.strategy = "flashinfer_persistent";
+  session.settings.b = {.strategy = "codec_release", .device = "l40s", .device_fields = {{"hbm_gbps", 1000}}};
+  Offscreen window(std::move(session), {1100, 700, 1, Face::best});
+  window.settle();
+  const std::string verdict = verdict_of(window.explorer().outcome()).front();
+  const Placements& placed = window.explorer().placements();
+  double below = 0;
+  for (int i = 0; placed.contains(fmt::format("verdict {}", i)); ++i) {
+    const Area area = placed.find(fmt::format("verdict {}", i))->second;
+    EXPECT_GE(area.y, below);
+    below = area.y + area.h;
+  }
+  const Area figures = placed.find("summary picture")->second, card = placed.find("card summary")->second;
+  EXPECT_GT(wrapped(verdict, 14.5, card.w - 24).size(), 1U) << verdict << ": long enough to be tried";
+  EXPECT_TRUE(placed.contains("verdict 1")) << "in two rows";
+  EXPECT_LE(below, figures.y + 1);
+  EXPECT_LE(figures.y + figures.h, card.y + card.h);
 }
 
 TEST(Offscreen, NothingOverlapsInTheLeastWindow) {

@@ -3,7 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <optional>
 #include <set>
+#include <variant>
+#include <vector>
 
 #include "viz/explore/view_parts.h"
 #include "viz/picture/drawing.h"
@@ -47,12 +51,39 @@ Roofs roofs_of(const costmodel::DeviceSpec& d) {
 
 double power_below(double value) { return std::pow(10, std::floor(std::log10(value))); }
 
-void draw_roof(Scene& scene, const Axis& x, const Axis& y, const Roofs& roofs, double slope, const char* name, Paint paint) {
-  const double corner = roofs.compute / slope, left = std::max(x.low, y.low / slope);
+std::vector<Rect> rects_of(const Scene& points) {
+  std::vector<Rect> rects;
+  for (const auto& shape : points.shapes) rects.push_back(std::get<Rect>(shape));
+  return rects;
+}
+
+struct Roof {
+  double slope;
+  const char* name;
+  Paint paint;
+  bool above;  ///< where its name stands
+};
+
+/// Its name stands where it hides the fewest points.
+void draw_roof(Scene& scene, const Axis& x, const Axis& y, const Roofs& roofs, const Roof& roof, const std::vector<Rect>& points) {
+  constexpr double kPlaces[] = {0.08, 0.3, 0.5, 0.7, 0.85};
+  const double corner = std::min(roofs.compute / roof.slope, x.high), left = std::max(x.low, y.low / roof.slope);
   if (corner <= left) return;
-  scene.shapes.push_back(Line{x.to_pixel(left), y.to_pixel(left * slope), x.to_pixel(std::min(corner, x.high)), y.to_pixel(std::min(corner, x.high) * slope), paint, 1.5});
-  const double at = left * 1.25;
-  scene.shapes.push_back(Text{x.to_pixel(at) + 10, y.to_pixel(at * slope) + 13, name, paint, kSmall});
+  const double x0 = x.to_pixel(left), y0 = y.to_pixel(left * roof.slope), x1 = x.to_pixel(corner), y1 = y.to_pixel(corner * roof.slope);
+  scene.shapes.push_back(Line{x0, y0, x1, y1, roof.paint, 1.5});
+  const double width = text_width(roof.name, kSmall);
+  std::optional<Area> best;
+  std::ptrdiff_t fewest = 0;
+  for (const double place : kPlaces) {
+    const double px = x0 + place * (x1 - x0), py = y0 + place * (y1 - y0);
+    const Area box = roof.above ? Area{px - 8 - width, py - 5 - kSmall, width, kSmall} : Area{px + 10, py + 13 - kSmall, width, kSmall};
+    if (box.x < x.from_px || box.x + box.w > x.to_px || box.y < y.to_px || box.y + box.h > y.from_px) continue;
+    const auto hidden = std::count_if(points.begin(), points.end(), [&](const Rect& p) { return p.x < box.x + box.w && p.x + p.w > box.x && p.y < box.y + box.h + 2 && p.y + p.h > box.y; });
+    if (best && hidden >= fewest) continue;
+    best = box;
+    fewest = hidden;
+  }
+  if (best) scene.shapes.push_back(Text{best->x, best->y + best->h, roof.name, roof.paint, kSmall});
 }
 
 void draw_points(Scene& scene, const std::vector<RooflinePoint>& points, const Axis& x, const Axis& y, const Linked& linked, bool any) {
@@ -94,19 +125,23 @@ Scene roofline_view(const Session& session, const Outcome& outcome, ViewSize siz
   }
   const Axis x{power_below(low_x), high_x, area.x, area.x + area.w, true, Unit::plain};
   const Axis y{power_below(low_y), roofs.compute * 2, area.y + area.h, area.y, true, Unit::plain};
-  scene.shapes.push_back(Text{0, 11, fmt::format("tasks of {} on their SM, GFLOP/s", side.title), Paint::muted, kSmall});
+  const std::string title = fmt::format("tasks of {} on their SM, GFLOP/s", side.title);
+  scene.shapes.push_back(Text{0, 11, text_width(title, kSmall) <= size.width ? title : "tasks on their SM, GFLOP/s", Paint::muted, kSmall});
   bottom_axis(scene, x, area.y + area.h, area.y);
   for (const Tick& tick : ticks(y, 6)) {
     scene.shapes.push_back(Line{area.x, tick.pixel, area.x + area.w, tick.pixel, Paint::grid});
     scene.shapes.push_back(Text{area.x - 6, tick.pixel + 4, tick.label, Paint::muted, kSmall, Anchor::end});
   }
   scene.shapes.push_back(Text{area.x + area.w / 2, size.height - 4, "FLOPs a byte of KV", Paint::muted, kSmall, Anchor::middle});
-  draw_roof(scene, x, y, roofs, roofs.hbm, "its share of HBM", Paint::hbm);
-  draw_roof(scene, x, y, roofs, roofs.port, "its L2 port", Paint::l2);
+  Scene drawn;
+  draw_points(drawn, points, x, y, linked_of(session, outcome, id), session.selection.kind != ItemKind::none);
+  const std::vector<Rect> rects = rects_of(drawn);
+  draw_roof(scene, x, y, roofs, {roofs.hbm, "its share of HBM", Paint::hbm, false}, rects);
+  draw_roof(scene, x, y, roofs, {roofs.port, "its L2 port", Paint::l2, true}, rects);
   const double top = y.to_pixel(roofs.compute);
   scene.shapes.push_back(Line{x.to_pixel(std::max(x.low, roofs.compute / roofs.port)), top, area.x + area.w, top, Paint::compute, 1.5});
   scene.shapes.push_back(Text{area.x + area.w - 4, top - 5, "tensor cores", Paint::compute, kSmall, Anchor::end});
-  draw_points(scene, points, x, y, linked_of(session, outcome, id), session.selection.kind != ItemKind::none);
+  scene.shapes.insert(scene.shapes.end(), drawn.shapes.begin(), drawn.shapes.end());
   return scene;
 }
 

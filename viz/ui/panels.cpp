@@ -67,7 +67,10 @@ void edit_controls(const PanelContext& c) {
     if (c.ui.button(kLabels[k], !c.planning)) edit(c, kind);
   }
   const scheduler::Plan& plan = *c.outcome.side(c.session.selected_side).plan;
-  if (!plan.queues.empty()) queue_controls(c, plan);
+  if (plan.queues.empty()) return;
+  ImGui::BeginDisabled(c.planning);
+  queue_controls(c, plan);
+  ImGui::EndDisabled();
 }
 
 }  // namespace
@@ -76,17 +79,46 @@ void PanelContext::change(Knob knob, std::string name, double value) const {
   out.push_back(Choose{{knob, session.look.edited, std::move(name), value}, false});
 }
 
+namespace {
+
+constexpr double kFigures = 70, kVerdictRow = 20;
+
+/// As many sentences of the verdict as there are rows for, the first in bold; all of them where the pointer rests if any is cut.
+void verdict_rows(const PanelContext& c) {
+  const std::vector<std::string> sentences = verdict_of(c.outcome);
+  const double width = c.regions.summary.w - 2 * kPad;
+  auto rows = static_cast<std::size_t>((c.regions.summary.h - 2 * kPadY - kFigures) / kVerdictRow);
+  bool whole = true;
+  int shown = 0;
+  for (std::size_t s = 0; s < sentences.size(); ++s) {
+    const double size = s == 0 ? 14.5 : 12.5;  // bold is wider
+    std::vector<std::string> lines = wrapped(sentences[s], size, width);
+    if (lines.size() > rows) {
+      whole = false;
+      if (rows == 0) break;
+      std::string rest = lines[rows - 1];
+      for (std::size_t l = rows; l < lines.size(); ++l) rest += " " + lines[l];
+      lines.resize(rows);
+      lines.back() = fitted(rest, size, width);
+    }
+    rows -= lines.size();
+    for (const std::string& line : lines) {
+      c.ui.text(line, s == 0 ? Paint::ink : Paint::muted, s == 0 ? 14 : 12.5, s == 0);
+      c.ui.note(fmt::format("verdict {}", shown++));
+    }
+  }
+  if (!whole && ImGui::IsWindowHovered()) c.ui.tooltip(sentences);
+}
+
+}  // namespace
+
 void summary_panel(const PanelContext& c) {
   Widgets& ui = c.ui;
   ui.begin_card("summary", c.regions.summary, nullptr);
-  const std::vector<std::string> lines = verdict_of(c.outcome);
   const bool none = c.outcome.forest == nullptr && c.outcome.problem.empty();
-  const double width = c.regions.summary.w - 2 * kPad;
-
-  if (!none && !lines.empty()) ui.text(fitted(lines[0], 14.5, width), Paint::ink, 14, true);
-  if (!none && lines.size() > 1) ui.text(fitted(lines[1], 12.5, width), Paint::muted, 12.5);
-  ImGui::SetCursorPosY(ui.px(c.regions.summary.h - kPadY - 70));
-  if (c.outcome.leading() != nullptr) ui.picture("summary picture", summary_view(c.outcome, {width, 70}));
+  if (!none) verdict_rows(c);
+  ImGui::SetCursorPosY(ui.px(c.regions.summary.h - kPadY - kFigures));
+  if (c.outcome.leading() != nullptr) ui.picture("summary picture", summary_view(c.outcome, {c.regions.summary.w - 2 * kPad, kFigures}));
   ui.end_card();
 }
 

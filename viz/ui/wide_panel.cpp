@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "viz/ui/panels.h"
 
@@ -100,7 +101,12 @@ void table_tab(const PanelContext& c) {
   }
   const auto columns = static_cast<int>(table.data.headings.size());
   constexpr ImGuiTableFlags kFlags = ImGuiTableFlags_ScrollX | ImGuiTableFlags_ScrollY | ImGuiTableFlags_BordersInnerH | ImGuiTableFlags_SizingFixedFit;
-  if (!ImGui::BeginTable("rows", columns, kFlags)) return;
+  const ImGuiStyle& style = ImGui::GetStyle();
+  float width = style.ScrollbarSize;
+  for (const std::string& widest : table.widest) width += ImGui::CalcTextSize(widest.c_str()).x + 2 * style.CellPadding.x;
+  const float row = ImGui::GetTextLineHeight() + 2 * style.CellPadding.y, bar = width > ImGui::GetContentRegionAvail().x ? style.ScrollbarSize : 0;
+  const float rows = std::max(2.0F, std::floor((ImGui::GetContentRegionAvail().y - bar) / row));  // none is cut
+  if (!ImGui::BeginTable("rows", columns, kFlags, {0, rows * row + bar})) return;
   ImGui::TableSetupScrollFreeze(1, 1);
   for (std::size_t i = 0; i < table.titles.size(); ++i) {
     ImGui::TableSetupColumn(table.titles[i].c_str(), ImGuiTableColumnFlags_WidthFixed, ImGui::CalcTextSize(table.widest[i].c_str()).x);
@@ -123,6 +129,7 @@ void table_tab(const PanelContext& c) {
     for (int i = clipper.DisplayStart; i < clipper.DisplayEnd; ++i) table_row(c, table, table.order[static_cast<std::size_t>(i)], linked);
   }
   ImGui::EndTable();
+  c.ui.note("rows");
 }
 
 }  // namespace
@@ -143,8 +150,11 @@ void wide_panel(const PanelContext& c) {
     const ImVec2 left = ImGui::GetContentRegionAvail();
     timeline_tab(c, {static_cast<double>(left.x) / scale, std::max(60.0, static_cast<double>(left.y) / scale)});
   } else {
-    ImGui::SameLine(ui.px(c.regions.wide.w - 12 - 210));
-    if (const auto text = ui.input("find", c.session.look.panel == Panel::strategies ? "find: time<100" : "find: kv>4096 kind=attend", c.session.look.filter, 210)) c.act(Filter{*text});
+    constexpr double kGap = 12, kWidest = 210, kLeast = 60;
+    ImGui::SameLine(0, ui.px(kGap));
+    const double right = c.regions.wide.w - kGap, width = std::clamp(right - static_cast<double>(ImGui::GetCursorPosX()) / scale, kLeast, kWidest);
+    ImGui::SetCursorPosX(ui.px(right - width));
+    if (const auto text = ui.input("find", c.session.look.panel == Panel::strategies ? "find: time<100" : "find: kv>4096 kind=attend", c.session.look.filter, width)) c.act(Filter{*text});
     table_tab(c);
   }
   ui.end_card();

@@ -215,10 +215,11 @@ bool Widgets::slider(const char* label_text, double& value, const Range& range) 
   const bool typed = ImGui::GetIO().WantTextInput && ImGui::GetActiveID() == ImGui::GetID(id.c_str());
   std::array<char, 64> shown{};
   ImFormatString(shown.data(), shown.size(), range.format, value);
+  const float value_width = ImGui::CalcTextSize(shown.data()).x;
   ImGui::PushFont(font(11, false));
   ImGui::PushStyleVar(ImGuiStyleVar_FramePadding, {px(2), 0});
   ImGui::SetCursorPosY(top + (row - ImGui::GetFrameHeight()) / 2);
-  ImGui::SetNextItemWidth(typed ? right - left : (right - left) * 0.5F);
+  ImGui::SetNextItemWidth(typed ? right - left : std::min((right - left) * 0.44F, right - left - value_width - px(10)));
   ImGuiSliderFlags flags = ImGuiSliderFlags_AlwaysClamp | ImGuiSliderFlags_NoRoundToFormat;
   if (range.log) flags |= ImGuiSliderFlags_Logarithmic;
   ImGui::PushStyleColor(ImGuiCol_Text, typed ? packed(Paint::ink, theme_) : 0U);
@@ -230,8 +231,9 @@ bool Widgets::slider(const char* label_text, double& value, const Range& range) 
   ImGui::PopFont();
   if (!typed) {
     ImGui::SameLine();
-    ImGui::SetCursorPos({right - ImGui::CalcTextSize(shown.data()).x, top});
+    ImGui::SetCursorPos({right - value_width, top});
     ImGui::TextUnformatted(shown.data());
+    note(fmt::format("{} value", label_text));
   }
   ImGui::SetCursorPosY(top + row + ImGui::GetStyle().ItemSpacing.y * 0.7F);
   ImGui::PopFont();
@@ -274,6 +276,13 @@ void Widgets::facts(const Facts& facts) {
     text(fact.value, Paint::ink, 12.5);
   }
   ImGui::PopStyleVar();
+}
+
+void Widgets::tooltip(const std::vector<std::string>& sentences) {
+  constexpr double kWidth = 420;
+  ImGui::BeginTooltip();
+  for (const std::string& sentence : sentences) text(core::join(wrapped(sentence, 12.5, kWidth), "\n"), Paint::ink);
+  ImGui::EndTooltip();
 }
 
 void Widgets::tooltip(const Facts& shown, const std::string& hint) {

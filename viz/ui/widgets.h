@@ -61,6 +61,7 @@ class Widgets {
   };
   Pointer picture(const char* name, const Scene& scene);
   void tooltip(const Facts& facts, const std::string& hint);
+  void tooltip(const std::vector<std::string>& sentences);
   void facts(const Facts& facts);
   /// Remembers where the last item stands.
   void note(std::string_view name);
