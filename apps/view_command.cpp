@@ -63,7 +63,9 @@ std::string save(const Session& session, const viz::Outcome& outcome, const std:
   return fmt::format("{} is written to {}", side.title, name);
 }
 
-viz::WindowOptions window_options(const ViewCommand& command) { return {offscreen_options(command), FileWatch(), dropped, reopened, save}; }
+viz::WindowOptions window_options(const ViewCommand& command) {
+  return {offscreen_options(command), FileWatch(), dropped, [command](const Session& session) { return reopened(session, command); }, save};
+}
 
 int show_window(Session session, const ViewCommand& command) {
   viz::run_window(std::move(session), window_options(command));

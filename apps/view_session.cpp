@@ -78,24 +78,12 @@ std::string source_of(const InputOptions& o) {
   return source;
 }
 
-void choose_batch(Session& session, const ViewCommand& command) {
-  if (!command.file.empty()) return open_in_view(session, command.file, command.inputs.snapshot);
-  if (!names_inputs(command.inputs)) return;
-  if (names_one_family(command.inputs)) return choose_family(session.settings, command.inputs.families.front(), command.inputs.seed);
-  session.settings.family.clear();
-  session.given.source = session.given.plan_source = source_of(command.inputs);
-  if (names_one_trace(command.inputs)) {
-    const std::string& file = command.inputs.traces.front();
-    session.given.trace = std::make_shared<const traces::Trace>(traces::read_mooncake(core::read_file(file), file));
-    session.given.replay = replay_options(command.inputs);
-    session.given.page_size = command.inputs.page_size;
-    (void)traces::schedule_replay(*session.given.trace, session.given.replay);  // says what is wrong with it
-    return;
-  }
-  for (Input& input : load_inputs(command.inputs)) {
-    if (input.forest.name.empty()) input.forest.name = input.source;
-    give_forest(session.given, std::move(input.forest));
-  }
+/// Files that are read again when they change; none where one of the inputs can't be.
+std::vector<std::string> files_of(const InputOptions& o) {
+  std::vector<std::string> files;
+  for (const std::vector<std::string>* named : {&o.forests, &o.block_tables, &o.traces}) files.insert(files.end(), named->begin(), named->end());
+  if (std::find(files.begin(), files.end(), "-") != files.end()) files.clear();
+  return files;
 }
 
 /// A device of the catalog, of a file, or "host", which is measured now unless it was before; and what was changed of it.
@@ -121,6 +109,31 @@ void choose_device(viz::Side& side, viz::Given& given, const std::string& spec) 
 }
 
 }  // namespace
+
+void choose_batch(Session& session, const ViewCommand& command) {
+  if (!command.file.empty()) {
+    if (names_inputs(command.inputs)) throw core::usage_error(fmt::format("view shows {} or the inputs that options name, not both: leave one of them out", command.file));
+    if (command.inputs.page_size != 1) throw core::usage_error("--page-size goes with inputs that options name: give the file as --forest, --block-table or --trace");
+    return open_in_view(session, command.file);
+  }
+  if (!names_inputs(command.inputs)) return;
+  if (names_one_family(command.inputs)) return choose_family(session.settings, command.inputs.families.front(), command.inputs.seed);
+  session.settings.family.clear();
+  session.given.source = session.given.plan_source = source_of(command.inputs);
+  session.given.named_files = files_of(command.inputs);
+  if (names_one_trace(command.inputs)) {
+    const std::string& file = command.inputs.traces.front();
+    session.given.trace = std::make_shared<const traces::Trace>(traces::read_mooncake(core::read_file(file), file));
+    session.given.replay = replay_options(command.inputs);
+    session.given.page_size = command.inputs.page_size;
+    (void)traces::schedule_replay(*session.given.trace, session.given.replay);  // says what is wrong with it
+    return;
+  }
+  for (Input& input : load_inputs(command.inputs)) {
+    if (input.forest.name.empty()) input.forest.name = input.source;
+    give_forest(session.given, std::move(input.forest));
+  }
+}
 
 void choose_sides(Session& session, const ViewCommand& command) {
   viz::Settings& settings = session.settings;
@@ -198,7 +211,7 @@ Session session_of(const ViewCommand& command, const viz::Given* known) {
   choose_sides(session, command);
   if (!command.measured.empty()) {
     if (!session.settings.given_plan) throw core::usage_error("--measured goes with the plan that was measured: espalier view plan.json --measured FILE");
-    open_measurement(session, core::read_file(command.measured), command.measured);
+    join_run(session, read_run(session, core::read_file(command.measured), command.measured));
     session.look.insight = viz::Insight::fit;
   }
   session.look.theme = static_cast<viz::Theme>(place_among("theme", command.theme, {"light", "dark"}));

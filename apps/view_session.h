@@ -6,6 +6,8 @@
 
 namespace espalier::apps {
 
+/// What inputs name is in the session. Throws Error with a sentence.
+void choose_batch(viz::Session& session, const ViewCommand& command);
 /// Reads what is named; devices that are `known` by the same name aren't measured again. Throws Error with a sentence.
 viz::Session session_of(const ViewCommand& command, const viz::Given* known = nullptr);
 /// Sides as named, or as a plan that was opened has them.

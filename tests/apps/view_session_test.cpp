@@ -182,7 +182,7 @@ TEST_F(ViewSession, WatchesWhatIsOpenNow) {
   touch("first.json");
   EXPECT_TRUE(watch(session.given));
   EXPECT_FALSE(watch(session.given)) << "told once";
-  session = dropped(session, path("second.json"));
+  session = dropped(session, path("second.json"))(session);
   EXPECT_FALSE(watch(session.given));
   touch("first.json");
   EXPECT_FALSE(watch(session.given)) << "no longer open";
@@ -196,13 +196,75 @@ TEST_F(ViewSession, DroppedRunJoinsItsPlan) {
   ViewCommand start;
   start.file = path("plan.json");
   start.devices = {"host"};
-  const viz::Session plan = session_of(start), joined = dropped(plan, path("run.json"));
+  const viz::Session plan = session_of(start), joined = dropped(plan, path("run.json"))(plan);
   ASSERT_NE(joined.given.measurement, nullptr);
   EXPECT_TRUE(shows_measurement(joined.settings, joined.given));
   EXPECT_EQ(joined.given.files, (std::vector<std::string>{path("plan.json"), path("run.json")}));
-  const viz::Session again = continued(reopened(joined), joined);
+  const viz::Session again = continued(reopened(joined, start), joined);
   EXPECT_TRUE(shows_measurement(again.settings, again.given));
   EXPECT_EQ(again.settings.a.device, joined.settings.a.device) << "not measured anew";
+}
+
+TEST_F(ViewSession, RunJoinsWhatTheSessionHasBecomeWhileItWasRead) {
+  ASSERT_EQ(run("plan --tree '1,4|256,64' --heads 4/1/64 --strategy fasttree -o plan.json").code, 0);
+  for (const char* name : {"run.json", "second.json"}) ASSERT_EQ(run(fmt::format("run plan.json --backend host --repeats 2 --json {}", name)).code, 0);
+  ViewCommand start;
+  start.file = path("plan.json");
+  start.devices = {"host"};
+  const viz::Session before = session_of(start);
+  const viz::Opening opening = dropped(before, path("run.json"));
+  viz::Session now = before;
+  perform(now, choose(viz::Knob::device_field, viz::SideId::a, "hbm_gbps", 77), {});
+  perform(now, viz::SetTheme{viz::Theme::light}, {});
+  perform(now, viz::KeepView{}, {});
+  const viz::Session joined = opening(now);
+  EXPECT_TRUE(shows_measurement(joined.settings, joined.given));
+  EXPECT_EQ(joined.settings.a, now.settings.a);
+  EXPECT_EQ(joined.look, now.look);
+  EXPECT_EQ(joined.kept.size(), 1U);
+  EXPECT_TRUE(joined.history.can_undo());
+  const viz::Session again = dropped(joined, path("second.json"))(joined);  // of the plan as it was measured, not as the cores run it
+  EXPECT_NE(again.given.measurement, joined.given.measurement);
+  EXPECT_EQ(dropped(again, path("second.json"))(again).given.files, (std::vector<std::string>{path("plan.json"), path("run.json"), path("second.json")})) << "once each";
+  viz::Session other = now;
+  perform(other, choose(viz::Knob::strategy, viz::SideId::a, "pat"), {});
+  EXPECT_EQ(opening(other).settings.a.strategy, "fasttree") << "what side A shows again";
+  const viz::Session elsewhere = session_of(start, &before.given);
+  EXPECT_THROW(opening(elsewhere), core::Error) << "the plan was read again meanwhile";
+}
+
+TEST_F(ViewSession, WatchesFilesThatOptionsName) {
+  const auto forest = [](int tokens) { return fmt::format("{{\"parent\": [-1, 0, 0], \"tokens\": [{}, 40, 50], \"leaf\": [1, 2, 2]}}\n", tokens); };
+  const auto table = [](int tokens) { return fmt::format("{{\"schema\": \"block_table/1\", \"page_size\": 16}}\n{{\"id\": \"a\", \"tokens\": {}, \"pages\": [1, 2]}}\n", tokens); };
+  const auto trace = [](int length) { return fmt::format("{{\"timestamp\": 0, \"input_length\": {}, \"output_length\": 9, \"hash_ids\": [1]}}\n", length); };
+  struct Case {
+    const char* file;
+    std::vector<std::string> InputOptions::*option;
+    std::string first, second;
+  };
+  for (const Case& one : {Case{"f.jsonl", &InputOptions::forests, forest(100), forest(300)}, Case{"t.jsonl", &InputOptions::block_tables, table(20), table(30)}, Case{"m.jsonl", &InputOptions::traces, trace(100), trace(200)}}) {
+    SCOPED_TRACE(one.file);
+    write(one.file, one.first);
+    ViewCommand start;
+    (start.inputs.*one.option).push_back(path(one.file));
+    start.inputs.replay.running = 1;
+    const viz::Session session = session_of(start);
+    FileWatch watch;
+    EXPECT_FALSE(watch(session.given));
+    write(one.file, one.second);
+    std::filesystem::last_write_time(path(one.file), std::filesystem::last_write_time(path(one.file)) + std::chrono::seconds(2));
+    EXPECT_TRUE(watch(session.given));
+    const viz::Session again = continued(reopened(session, start), session);
+    EXPECT_FALSE(same_inputs(again.given, session.given));
+    EXPECT_EQ(again.settings, session.settings);
+    EXPECT_EQ(again.given.source, session.given.source);
+    const viz::Outcome before = compute(session.settings, session.given), after = compute(again.settings, again.given);
+    ASSERT_EQ(after.problem, "");
+    EXPECT_NE(*after.forest, *before.forest) << "what the file has now";
+  }
+  ViewCommand piped;
+  piped.inputs.trees = {"1,4|300,50"};
+  EXPECT_TRUE(session_of(piped).given.named_files.empty());
 }
 
 TEST_F(ViewSession, ReadsAgainAndGoesOnAsBefore) {
@@ -214,7 +276,7 @@ TEST_F(ViewSession, ReadsAgainAndGoesOnAsBefore) {
   perform(session, choose(viz::Knob::strategy, viz::SideId::b, "codec"), {});
   perform(session, viz::SetTheme{viz::Theme::light}, {});
   ASSERT_EQ(run("plan --family few_shot:blocks=4 --strategy lean -o plan.json").code, 0);
-  const viz::Session again = continued(reopened(session), session);
+  const viz::Session again = continued(reopened(session, start), session);
   EXPECT_NE(again.given.plan->hash, session.given.plan->hash);
   EXPECT_EQ(again.given.files, session.given.files);
   EXPECT_EQ(again.settings, session.settings) << "what was changed stays";
@@ -224,7 +286,7 @@ TEST_F(ViewSession, ReadsAgainAndGoesOnAsBefore) {
   perform(back, viz::Undo{}, {});
   EXPECT_EQ(back.settings.b.strategy, "flash_decoding");
   EXPECT_EQ(back.given.plan->hash, again.given.plan->hash) << "undo doesn't take the file back";
-  const viz::Session other = dropped(session, path("plan.json"));
+  const viz::Session other = dropped(session, path("plan.json"))(session);
   EXPECT_FALSE(other.history.can_undo()) << "another file begins anew";
 }
 

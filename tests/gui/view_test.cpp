@@ -144,6 +144,18 @@ TEST_F(View, SaysWhatIsWrongInOneSentence) {
   }
 }
 
+TEST_F(View, RefusesAFileBesideOtherInputs) {
+  write("f.jsonl", "{\"parent\": [-1, 0], \"tokens\": [100, 40], \"leaf\": [1, 1]}\n");
+  ASSERT_EQ(run("view f.jsonl --size 1100x700 --render x.png").code, 0);
+  for (const char* others : {"--forest f.jsonl", "--tree '1,4|300,50'", "--family tot", "--suite pat20", "--block-table b.jsonl", "--trace t.jsonl", "--page-size 16"}) {
+    const Result r = run(fmt::format("view f.jsonl {} --render y.png", others));
+    EXPECT_EQ(r.code, 2) << others;
+    EXPECT_EQ(lines(r.err), 1) << r.err;
+    EXPECT_TRUE(r.err.find("not both") != std::string::npos || r.err.find("--page-size goes with") != std::string::npos) << r.err;
+    EXPECT_FALSE(exists("y.png")) << others;
+  }
+}
+
 TEST_F(View, NeedsADisplayOnlyForAWindow) {
   const Result r = shell("env -u DISPLAY -u WAYLAND_DISPLAY '" ESPALIER_BINARY_DIR "/espalier' view");
   EXPECT_EQ(r.code, 2);

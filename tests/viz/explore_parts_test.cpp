@@ -110,5 +110,34 @@ TEST(KeptScene, IsMadeAnewOnlyWhenWhatItShowsChanges) {
   EXPECT_EQ(made, 6) << "another plan";
 }
 
+TEST(KeptScene, OfTimeIsMadeAnewOnlyWhenItsTimelinesChange) {
+  Session session = small_session();
+  const auto outcome = std::make_shared<const Outcome>(compute(session.settings, {}));
+  ViewSize size{500, 240};
+  KeptScene kept;
+  int made = 0;
+  const auto look = [&] {
+    const Scene& scene = kept.get(outcome, time_key(session, size), [&] {
+      ++made;
+      return timeline_view(session, *outcome, size);
+    });
+    EXPECT_EQ(dump(scene), dump(timeline_view(session, *outcome, size))) << made;
+  };
+  look();
+  for (const Action& action : {Action(Zoom{Plane::forest, 0.5, 0.5, 0.5}), Action(ShowInsight{Insight::helps}), Action(EditSide{SideId::b}), Action(Filter{"kv>1"})}) perform(session, action, *outcome);
+  look();
+  EXPECT_EQ(made, 1);
+  const std::vector<Action> actions = {Zoom{Plane::time, 0.5, 0.5, 0.5}, Measure{Span1{0.4, 0.5}}, Select{{ItemKind::task, 3}, SideId::a}, Select{{ItemKind::task, 3}, SideId::b}, SetColourBy{ColourBy::node}, Isolate{Paint::merge}};
+  for (const Action& action : actions) {
+    perform(session, action, *outcome);
+    const int before = made;
+    look();
+    EXPECT_EQ(made, before + 1) << action.index();
+  }
+  size.height = 300;
+  look();
+  EXPECT_EQ(made, 2 + static_cast<int>(actions.size()));
+}
+
 }  // namespace
 }  // namespace espalier::viz

@@ -127,6 +127,53 @@ TEST(Offscreen, MovesTheCopyThatIsShown) {
   EXPECT_EQ(queues_of(*window.explorer().outcome().side(SideId::a).plan, 1).back(), 0);
 }
 
+TEST(Offscreen, SaysOnceWhyAnEditCantBe) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  Explorer& explorer = window.explorer();
+  explorer.perform(Choose{{Knob::edit, SideId::a, "to queue", 0, 0, 1}, false});
+  window.frame();
+  EXPECT_TRUE(explorer.message().starts_with("Can't be: move copy 0 of task 0 to queue 1: the plan has no queues")) << explorer.message();
+  window.type('t');
+  EXPECT_EQ(explorer.message(), "");
+  explorer.take(std::make_shared<const Outcome>(explorer.outcome()));  // with sensitivities, as it comes in again
+  EXPECT_EQ(explorer.message(), "") << "told once";
+  explorer.perform(Choose{{Knob::edit, SideId::a, "split", 7000}, false});
+  window.frame();
+  EXPECT_TRUE(explorer.message().starts_with("Can't be: ")) << "another one";
+}
+
+TEST(Offscreen, EditsWaitForThePlanThatReplacesTheirs) {
+  Session session = small_session();
+  session.settings.a.strategy = "flashinfer_persistent";
+  session.selection = {ItemKind::task, 1};
+  Offscreen window(std::move(session), OffscreenOptions{1280, 800, 1, Face::builtin});
+  window.settle();
+  Explorer& explorer = window.explorer();
+  explorer.perform(Choose{{Knob::edit, SideId::a, "to queue", 1, 0, 3}, false});
+  explorer.perform(Choose{{Knob::edit, SideId::a, "to queue", 1, 1, 3}, false});
+  EXPECT_EQ(explorer.session().settings.a.edits.size(), 1U);
+  EXPECT_NE(explorer.message().find("being made anew"), std::string::npos) << explorer.message();
+  window.settle();
+  explorer.perform(Choose{{Knob::edit, SideId::a, "to queue", 1, 1, 3}, false});
+  EXPECT_EQ(explorer.session().settings.a.edits.size(), 2U);
+}
+
+TEST(Explorer, WantsNothingOfASessionThatIsAnswered) {
+  Offscreen window(small_session(), small_window());
+  window.settle();
+  Explorer& explorer = window.explorer();
+  Session next = explorer.session();
+  next.look.theme = Theme::light;
+  explorer.restart(next);
+  EXPECT_FALSE(explorer.wanted()) << "nothing is planned for another look";
+  EXPECT_EQ(explorer.session().look.theme, Theme::light);
+  next.given.forests = {explorer.outcome().forest};
+  explorer.restart(next);
+  EXPECT_TRUE(explorer.wanted()) << "other inputs under the same settings";
+  EXPECT_FALSE(explorer.wanted()) << "under way";
+}
+
 TEST(Offscreen, EditsAreInThePalette) {
   Session session = small_session();
   session.selection = {ItemKind::task, 0};

@@ -55,7 +55,6 @@ class Desktop {
   GLFWwindow* window_ = nullptr;
 };
 
-/// ImGui on that window.
 /// Of a card: blending its ground costs a software renderer more than all that stands on it.
 void clear_clip(const ImDrawList*, const ImDrawCmd* command) {
   const auto colour = ImGui::ColorConvertU32ToFloat4(static_cast<ImU32>(reinterpret_cast<std::uintptr_t>(command->UserCallbackData)));
@@ -66,6 +65,7 @@ void clear_clip(const ImDrawList*, const ImDrawCmd* command) {
   glClear(GL_COLOR_BUFFER_BIT);
 }
 
+/// ImGui on that window.
 class Canvas {
  public:
   Canvas(const Desktop& desktop, const OffscreenOptions& look) : window_(desktop.window()), scale_(static_cast<float>(look.scale)), context_(ImGui::CreateContext()) {
@@ -133,22 +133,13 @@ struct Chores {
   Errands& errands;
   const WindowOptions& options;
 
-  /// All that were dropped at once, in order: a measurement joins the plan it came with.
+  /// All that were dropped at once, in order.
   void open(std::vector<std::string> paths) const {
-    errands.ask([*this, paths = std::move(paths), session = explorer.session()]() mutable -> Finish {
-      std::string problem;
-      bool opened = false;
-      for (const std::string& path : paths) {
-        try {
-          session = options.open(session, path);
-          opened = true;
-        } catch (const core::Error& e) {
-          problem = e.what();
-        }
-      }
-      return [*this, next = std::move(session), problem, opened]() mutable {
-        if (opened) explorer.restart(std::move(next));
-        if (!problem.empty()) explorer.say(problem);
+    errands.ask([*this, paths = std::move(paths), session = explorer.session()]() -> Finish {
+      return [*this, files = read_files(options.open, session, paths)] {
+        Joined joined = join_files(files, explorer.session());
+        if (joined.session) explorer.restart(std::move(*joined.session));
+        if (!joined.problem.empty()) explorer.say(joined.problem);
       };
     });
   }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "viz/explore/opening.h"
 #include "viz/soft/image.h"
 #include "viz/ui/offscreen.h"
 
@@ -14,8 +15,8 @@ struct WindowOptions {
   OffscreenOptions look;
   /// Whether a file of what was opened has changed since it was last asked. Called on the window's thread; all others on one beside it.
   std::function<bool(const Given&)> changed;
-  /// The session with a file that was dropped on the window; throws Error with a sentence that is then shown.
-  std::function<Session(const Session&, const std::string& path)> open;
+  /// Reads files that are dropped on the window; sentences of its Errors are shown.
+  Reader open;
   /// What was opened, read again. Throws Error likewise.
   std::function<Session(const Session&)> reopen;
   /// Writes what is shown in a format of viz::Export; returns the sentence to show. Throws Error likewise.

@@ -253,8 +253,8 @@ std::string look_text(const Session& session) {
   if (!(look.forest_requests == fresh.forest_requests)) add("requests", span_text(look.forest_requests));
   if (!(look.forest_tokens == fresh.forest_tokens)) add("tokens", span_text(look.forest_tokens));
   add_settings(session, add);
-  if (session.selection.kind != ItemKind::none) {
-    add("select", fmt::format("{}:{}", item_kind_name(session.selection.kind), session.selection.index));
+  if (const Selection item = session.awaited.value_or(session.selection); item.kind != ItemKind::none) {
+    add("select", fmt::format("{}:{}", item_kind_name(item.kind), item.index));
     if (session.selected_side != SideId::a) add("of", name_of(session.selected_side, kSidesLetters));
     if (look.copy > 0) add("copy", std::to_string(look.copy));
   }

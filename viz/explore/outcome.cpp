@@ -193,6 +193,7 @@ const SideOutcome* Outcome::leading() const {
 Outcome compute(const Settings& settings, const Given& given) {
   Outcome out;
   out.settings = settings;
+  out.given = given;
   try {
     traces::check_heads(settings.heads, "heads");
     const bool own = settings.given_plan && given.plan != nullptr;

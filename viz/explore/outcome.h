@@ -61,6 +61,7 @@ struct RankedStrategy {
 
 struct Outcome {
   Settings settings;                                   ///< that it is of
+  Given given;                                         ///< with which they were answered
   std::string problem;                                 ///< why there isn't even a batch; one sentence
   std::shared_ptr<const traces::PrefixForest> forest;
   std::int32_t most_running = 0;                       ///< requests that the batch could have

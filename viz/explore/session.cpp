@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
+#include "core/error.h"
 #include "viz/explore/batch.h"
 
 namespace espalier::viz {
@@ -81,6 +83,15 @@ bool differ_by_edits(Settings a, const Settings& b, SideId side) {
   return a == b;
 }
 
+/// Whether ids of nodes and requests mean the same in both; lengths may differ.
+bool same_places(const traces::PrefixForest& a, const traces::PrefixForest& b) {
+  return a.parent == b.parent && a.leaf == b.leaf && a.request_label == b.request_label;
+}
+
+bool is_of_plan(const Selection& selection) { return selection.kind == ItemKind::task || selection.kind == ItemKind::merge; }
+
+const scheduler::Plan* plan_on_show(const SideOutcome& side) { return side.shown() ? side.plan.get() : side.faulty.get(); }
+
 /// Of the selected task; 0: none is.
 std::int32_t copies_of_selection(const Session& session, const Outcome& outcome) {
   const SideOutcome& side = outcome.side(session.selected_side);
@@ -92,7 +103,7 @@ std::int32_t copies_of_selection(const Session& session, const Outcome& outcome)
 std::string view_name(const Session& session) {
   std::string name = side_title(session.settings.a);
   if (session.settings.compare) name += fmt::format(" beside {}", side_title(session.settings.b));
-  if (session.selection.kind != ItemKind::none) name += fmt::format(", {} {}", item_kind_name(session.selection.kind), session.selection.index);
+  if (const Selection item = session.awaited.value_or(session.selection); item.kind != ItemKind::none) name += fmt::format(", {} {}", item_kind_name(item.kind), item.index);
   return name;
 }
 
@@ -102,6 +113,7 @@ struct Performer {
   const Outcome& outcome;
 
   void operator()(const Choose& choose) const {
+    if (edits_plan(choose) && outcome.forest != nullptr && !answers(outcome, session)) throw core::usage_error("The plan is being made anew: edit it when it is there.");
     Settings next = session.settings;
     apply(next, choose.change, session.given);
     if (next == session.settings) return;
@@ -111,6 +123,7 @@ struct Performer {
   void operator()(const Select& select) const {
     if (!(select.item == session.selection)) session.look.copy = 0;
     session.selection = select.item;
+    session.awaited.reset();
     if (select.item.kind == ItemKind::none) session.look.range.reset();
     session.selected_side = select.side;
   }
@@ -143,7 +156,8 @@ struct Performer {
   void operator()(const Filter& filter) const { session.look.filter = filter.text; }
   void operator()(const Play& play) const { session.look.playing = play.on; }
   void operator()(const Decode& decode) const {
-    const bool ends = outcome.steps > 0 && replays_trace(session.settings, session.given);
+    // The outcome may be an older one, of another replay.
+    const bool ends = outcome.steps > 0 && replays_trace(session.settings, session.given) && outcome.given.trace == session.given.trace && outcome.settings.running == session.settings.running;
     const double last = ends ? static_cast<double>(outcome.steps - 1) : std::numeric_limits<double>::infinity();
     const double step = std::min(std::min<double>(session.settings.decode_step, last) + decode.tokens, last);
     (*this)(Choose{{Knob::decode_step, SideId::a, {}, step}, session.look.playing});
@@ -182,7 +196,8 @@ struct Performer {
   void operator()(KeepView) const {
     constexpr std::size_t kMost = 20;
     if (session.kept.size() == kMost) session.kept.erase(session.kept.begin());
-    session.kept.push_back({view_name(session), session.settings, session.look, session.selection, session.selected_side});
+    const bool replaced = is_of_plan(session.selection) && outcome.forest != nullptr && !answers(outcome, session);  // its ids aren't those of the view
+    session.kept.push_back({view_name(session), session.settings, session.look, session.awaited.value_or(replaced ? Selection{} : session.selection), session.selected_side});
     session.kept_shown = session.kept.size() - 1;
   }
   void operator()(const ShowKept& show) const {
@@ -191,9 +206,11 @@ struct Performer {
     if (!(view.settings == session.settings)) session.history.remember(session.settings, {Knob::seed, SideId::a, {}, 0}, false);
     session.settings = view.settings;
     session.look = view.look;
-    session.selection = view.selection;
+    session.selection = {};
+    session.awaited = view.selection;
     session.selected_side = view.selected_side;
     session.kept_shown = show.index;
+    if (outcome.forest == nullptr || answers(outcome, session)) session.selection = *std::exchange(session.awaited, std::nullopt);
   }
   void operator()(Undo) const { step(true); }
   void operator()(Redo) const { step(false); }
@@ -204,6 +221,7 @@ struct Performer {
   }
   /// Ids of another batch or plan mean something else.
   void take(Settings next) const {
+    session.awaited.reset();
     if (!same_batch(next, session.settings)) {
       forget_places(session);
     } else if (next.decode_step != session.settings.decode_step && replays_trace(next, session.given)) {
@@ -226,10 +244,19 @@ void perform(Session& session, const Action& action, const Outcome& outcome) {
 namespace {
 
 void forget_item_of_plan(Selection& selection) {
-  if (selection.kind == ItemKind::task || selection.kind == ItemKind::merge) selection = {};
+  if (is_of_plan(selection)) selection = {};
 }
 
 }  // namespace
+
+bool answers(const Outcome& outcome, const Session& session) {
+  return (outcome.forest != nullptr || !outcome.problem.empty()) && outcome.settings == session.settings && same_inputs(outcome.given, session.given);
+}
+
+bool edits_plan(const Action& action) {
+  const auto* choose = std::get_if<Choose>(&action);
+  return choose != nullptr && choose->change.knob == Knob::edit;
+}
 
 Session continued(Session fresh, const Session& before) {
   Settings settings = before.settings;
@@ -245,6 +272,7 @@ Session continued(Session fresh, const Session& before) {
   next.exports.clear();
   next.history.forget_edits(next.settings);
   forget_item_of_plan(next.selection);
+  if (next.awaited) forget_item_of_plan(*next.awaited);
   for (KeptView& view : next.kept) {
     view.settings.a.edits.clear();
     view.settings.b.edits.clear();
@@ -254,10 +282,24 @@ Session continued(Session fresh, const Session& before) {
 }
 
 void follow_selection(Session& session, const Outcome& before, const Outcome& after) {
+  if (session.awaited && answers(after, session)) {
+    session.selection = *std::exchange(session.awaited, std::nullopt);
+    return;
+  }
+  if (session.selection.kind == ItemKind::none || before.forest == nullptr) return;
+  if (!is_of_plan(session.selection)) {
+    if (after.forest == nullptr || !same_places(*before.forest, *after.forest)) session.selection = {};
+    return;
+  }
   const SideOutcome &old_side = before.side(session.selected_side), &new_side = after.side(session.selected_side);
-  if (session.selection.kind != ItemKind::task || !old_side.shown() || !new_side.shown() || old_side.plan == new_side.plan) return;
-  if (!differ_by_edits(after.settings, before.settings, session.selected_side)) return;
-  const TaskDiff diff = diff_tasks(*old_side.plan, *new_side.plan);
+  const scheduler::Plan *old_plan = plan_on_show(old_side), *new_plan = plan_on_show(new_side);
+  if (old_plan != nullptr && new_plan != nullptr && old_plan->hash == new_plan->hash) return;
+  const bool edited = old_side.shown() && new_side.shown() && same_inputs(before.given, after.given) && differ_by_edits(after.settings, before.settings, session.selected_side);
+  if (!edited || session.selection.kind == ItemKind::merge) {
+    session.selection = {};
+    return;
+  }
+  const TaskDiff diff = diff_tasks(*old_plan, *new_plan);
   const auto at = std::find(diff.partner.begin(), diff.partner.end(), session.selection.index);
   if (at != diff.partner.end()) {
     session.selection.index = static_cast<std::int32_t>(at - diff.partner.begin());

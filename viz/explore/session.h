@@ -58,8 +58,9 @@ struct Session {
   Given given;
   Settings settings = bundled_settings();
   Look look;
-  Selection selection;
+  Selection selection;               ///< in the ids of what is on show
   SideId selected_side = SideId::a;  ///< whose plan a selected task or merge is of
+  std::optional<Selection> awaited;  ///< of a kept view: selected when what it is of is on show
   History history;
   std::vector<KeptView> kept;
   std::size_t kept_shown = 0;        ///< the one shown last
@@ -154,13 +155,21 @@ struct Undo {};
 struct Redo {};
 using Action = std::variant<Choose, Select, ChooseCopy, ShowPanel, ShowInsight, EditSide, SetColourBy, Isolate, Measure, SetTheme, ShowHelp, SortBy, Filter, Play, Decode, Zoom, Pan, FitAll, FitSelection, Export, Say, ShowPalette, TypePalette, KeepView, ShowKept, Undo, Redo>;
 
-/// Throws Error (usage) where a Choose names something unknown; the session is unchanged then. `outcome` is what is on show.
+/// Throws Error (usage) where a Choose names something unknown, or edits a plan on show that is being replaced; the session is unchanged then.
+/// `outcome` is what is on show.
 void perform(Session& session, const Action& action, const Outcome& outcome);
 
 /// What was read again, looked at and changed as before. Edits, tasks and merges of the plans that were go, in undo steps and kept views, too.
 Session continued(Session fresh, const Session& before);
 
-/// A selected task of a plan that edits changed is selected in the changed plan, too, if it is still there. Call before `after` takes `before`'s place.
+/// Whether it is of the session as it is now: nothing newer is being planned.
+bool answers(const Outcome& outcome, const Session& session);
+
+/// What acts on the ids of a plan: not while that plan is being replaced.
+bool edits_plan(const Action& action);
+
+/// Ids of `before` become those of `after`: a task is followed through edits, what is of another plan or batch is selected no longer, what a
+/// kept view waits for is selected. Call before `after` takes `before`'s place.
 void follow_selection(Session& session, const Outcome& before, const Outcome& after);
 
 /// The copy of the selected task that is chosen is one that it has.

@@ -190,6 +190,8 @@ void apply(Settings& settings, const Change& change, const Given& given) {
   }
 }
 
+bool same_inputs(const Given& a, const Given& b) { return a.forests == b.forests && a.trace == b.trace && a.plan == b.plan && a.measurement == b.measurement; }
+
 bool shows_measurement(const Settings& settings, const Given& given) {
   return settings.measured && settings.given_plan && given.plan != nullptr && given.measurement != nullptr;
 }

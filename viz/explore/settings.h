@@ -50,9 +50,13 @@ struct Given {
   std::string plan_source;                             ///< the same for `plan`; empty: it can't read them
   std::string measured_source;                         ///< the measurement's file
   std::vector<std::string> files;                      ///< that were opened, in order, and can be opened again
+  std::vector<std::string> named_files;                ///< that options of the command line name, which read them again
   std::shared_ptr<const scheduler::Plan> plan;         ///< of the first forest: shown by side A as it is
+  std::shared_ptr<const scheduler::Plan> opened_plan;  ///< that plan as its file has it: a measurement shows it in the form in which it ran
   std::shared_ptr<const scheduler::Measurement> measurement;  ///< of that plan, with a timeline: what side B shows beside its simulation
 };
+/// Whether settings mean the same with both: neither batch, plan nor measurement was read anew. A device stays what its name says.
+bool same_inputs(const Given& a, const Given& b);
 
 struct Settings {
   std::string family = "few_shot";  ///< generated batch; empty: one of Given::forests

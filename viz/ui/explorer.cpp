@@ -55,13 +55,14 @@ bool same_ranking(Settings a, const Settings& b) {
 Explorer::Explorer(Session session) : session_(std::move(session)), outcome_(std::make_shared<const Outcome>()) {}
 
 std::optional<Settings> Explorer::wanted() {
-  if (asked_ == session_.settings) return std::nullopt;
-  asked_ = session_.settings;
-  return asked_;
+  if (asked_ && asked_->settings == session_.settings && same_inputs(asked_->given, session_.given)) return std::nullopt;
+  asked_ = {session_.settings, session_.given};
+  return session_.settings;
 }
 
 void Explorer::take(std::shared_ptr<const Outcome> outcome) {
-  if (outcome->ranking.empty() && !outcome_->ranking.empty() && same_ranking(outcome->settings, outcome_->settings)) {  // it stays until it comes anew
+  const bool same_batch = same_inputs(outcome->given, outcome_->given);
+  if (outcome->ranking.empty() && !outcome_->ranking.empty() && same_batch && same_ranking(outcome->settings, outcome_->settings)) {  // it stays until it comes anew
     auto ranked = std::make_shared<Outcome>(*outcome);
     ranked->ranking = outcome_->ranking;
     outcome = std::move(ranked);
@@ -72,12 +73,11 @@ void Explorer::take(std::shared_ptr<const Outcome> outcome) {
     if (now.edits_left_out > before.edits_left_out) message_ = fmt::format("Can't be: {}.", now.edit_problem);
   }
   outcome_ = std::move(outcome);
-  if (outcome_->settings == session_.settings) clamp_copy(session_, *outcome_);
+  if (answers(*outcome_, session_)) clamp_copy(session_, *outcome_);
 }
 
 void Explorer::restart(Session session) {
   session_ = std::move(session);
-  asked_.reset();
   message_.clear();
   ++restarts_;
 }
@@ -104,8 +104,8 @@ void Explorer::frame(const Fonts& fonts, float scale, ImDrawCallback clear) {
   ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, {0, 0});
   ImGui::Begin("explorer", nullptr, ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoBackground | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoBringToFrontOnFocus | ImGuiWindowFlags_NoScrollWithMouse);
   ImGui::PopStyleVar(2);
-  const bool planning = !(outcome_->settings == session_.settings) || outcome_->forest == nullptr;
-  const PanelContext context{ui, session_, outcome_, *outcome_, regions, planning && outcome_->problem.empty(), message_, tables_, scenes_, actions_};
+  const bool planning = !answers(*outcome_, session_);
+  const PanelContext context{ui, session_, outcome_, *outcome_, regions, planning, message_, tables_, scenes_, actions_};
   header_panel(context);
   controls_panel(context);
   summary_panel(context);

@@ -27,7 +27,7 @@ class Explorer {
   void take(std::shared_ptr<const Outcome> outcome);
   /// Formats to be written, once.
   std::vector<std::string> take_exports() { return std::exchange(session_.exports, {}); }
-  /// Goes on with another session, as if just started with it.
+  /// Goes on with another session. What answers it already stays on show, or is waited for; else it is wanted.
   void restart(Session session);
   /// Shows a sentence until the next action.
   void say(std::string sentence) { message_ = std::move(sentence); }
@@ -44,7 +44,11 @@ class Explorer {
  private:
   Session session_;
   std::shared_ptr<const Outcome> outcome_;
-  std::optional<Settings> asked_;
+  struct Question {
+    Settings settings;
+    Given given;
+  };
+  std::optional<Question> asked_;
   Placements placed_;
   TableCache tables_;
   KeptScenes scenes_;

@@ -57,7 +57,8 @@ void palette_panel(const PanelContext& c) {
   std::optional<std::size_t> picked;
   for (std::size_t i = 0; i < std::min(kMost, commands.size()); ++i) {
     const Command& command = commands[i];
-    if (ImGui::Selectable(fmt::format("{}##{}", command.name, i).c_str())) picked = i;
+    const bool waits = c.planning && edits_plan(command.action);
+    if (ImGui::Selectable(fmt::format("{}##{}", command.name, i).c_str(), false, waits ? ImGuiSelectableFlags_Disabled : ImGuiSelectableFlags_None)) picked = i;
     ui.note("command/" + command.name);
     if (command.key == 0) continue;
     const std::string key(1, command.key);
