@@ -101,6 +101,7 @@ TEST(KeptViews, AreKeptWithoutTasksOfAPlanThatIsReplaced) {
   s.act(Select{{ItemKind::task, 1}, SideId::a});
   s.act(KeepView{});
   s.act(choose(Knob::strategy, SideId::a, "lean"));
+  s.answer();
   s.act(ShowKept{1});
   s.act(KeepView{});
   EXPECT_EQ(s.session.kept.at(2).selection, (Item{ItemKind::task, 1})) << "the one that is awaited";

@@ -98,7 +98,7 @@ Scene why_view(const Outcome& outcome, ViewSize size) {
   const bool knows_b = b.shown() && b.measurement == nullptr, both = a.shown() && knows_b;
   if (!a.shown() && !knows_b) return scene;
   const std::vector<SplitPart> of_a = time_split(a.explanation.sm_time), of_b = time_split(b.explanation.sm_time);
-  const double number = 48, bars = size.width - 2 * number - 8, row = std::min(34.0, (size.height - 22) / static_cast<double>(of_a.size()));
+  const double number = 56, bars = size.width - 2 * number - 8, row = std::min(34.0, (size.height - 22) / static_cast<double>(of_a.size()));
   const double ax = size.width - number, bx = size.width;
   scene.shapes.push_back(Text{0, 11, "share of SM time", Paint::muted, kSmall});
   if (both) {
