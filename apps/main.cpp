@@ -167,7 +167,7 @@ void add_export(CLI::App& app, Commands& c, int& code) {
 
 void add_view(CLI::App& app, Commands& c, int& code) {
   CLI::App* view = app.add_subcommand("view", "explore a batch in a window: forest, plan and timeline, linked; or draw that window into a file");
-  view->add_option("file", c.view.file, "plan/1 file, forests, or a block table; an example when nothing is given");
+  view->add_option("file", c.view.file, "plan/1 file, forests, a block table or a Mooncake trace; an example when nothing is given");
   view->add_option("--measured", c.view.measured, "run/1 of the plan, as run --json writes it: side B, beside the plan's simulation; of this machine's cores: with --device host");
   add_inputs(*view, c.view.inputs);
   add_heads(*view, c.view.heads);

@@ -20,6 +20,9 @@ bool begins_with_schema(std::string_view text, std::string_view schema) {
   return text.substr(0, kHead).find(schema) != std::string_view::npos;
 }
 
+/// Lines of requests have no schema: their first says what it is by its keys.
+bool is_trace(std::string_view text) { return text.substr(0, text.find('\n')).find("\"hash_ids\"") != std::string_view::npos; }
+
 /// Side A shows the plan, its controls what is known of it.
 void show_plan(Session& session, const scheduler::Plan& plan) {
   session.settings.heads = plan.heads;
@@ -67,7 +70,7 @@ void join_run(Session& session, const MeasuredRun& run) {
   session.settings.measured = session.settings.compare = true;
 }
 
-/// A plan, a block table, or forests: whatever the file says it is. A measurement joins the plan that is there.
+/// A plan, a block table, a trace, or forests: whatever the file says it is. A measurement joins the plan that is there.
 void open_in_view(Session& session, const std::string& file) {
   const std::string text = core::read_file(file);
   const auto readable = [&](const char* option) { return file == "-" ? std::string() : fmt::format("{} {}", option, core::shell_quoted(file)); };
@@ -81,6 +84,10 @@ void open_in_view(Session& session, const std::string& file) {
   } else if (begins_with_schema(text, "\"block_table/")) {
     give_forest(session.given, traces::read_block_table(text, file));
     session.given.plan_source = readable("--block-table");
+  } else if (is_trace(text)) {
+    session.given.trace = std::make_shared<const traces::Trace>(traces::read_mooncake(text, file));
+    session.given.replay.running = std::min(session.given.replay.running, static_cast<std::int32_t>(session.given.trace->requests.size()));
+    (void)traces::schedule_replay(*session.given.trace, session.given.replay);  // says what is wrong with it
   } else {
     for (traces::PrefixForest& forest : traces::read_forests(text, file, {})) give_forest(session.given, std::move(forest));
     session.given.plan_source = readable("--forest");

@@ -233,6 +233,22 @@ TEST_F(ViewSession, RunJoinsWhatTheSessionHasBecomeWhileItWasRead) {
   EXPECT_THROW(opening(elsewhere), core::Error) << "the plan was read again meanwhile";
 }
 
+TEST_F(ViewSession, TraceIsKnownByItsLines) {
+  std::string trace;
+  for (int i = 0; i < 9; ++i) trace += fmt::format("{{\"timestamp\": {}, \"input_length\": 600, \"output_length\": 5, \"hash_ids\": [0, {}]}}\n", i, 1 + i);
+  write("trace.jsonl", trace);
+  ViewCommand start;
+  start.file = path("trace.jsonl");
+  const viz::Session session = session_of(start);
+  ASSERT_NE(session.given.trace, nullptr);
+  EXPECT_EQ(session.given.replay.running, 9) << "no more slots than requests";
+  const viz::Outcome outcome = compute(session.settings, session.given);
+  EXPECT_EQ(outcome.problem, "");
+  EXPECT_GT(outcome.steps, 0);
+  expect_same(session);
+  EXPECT_NE(dropped(session, path("trace.jsonl"))(session).given.trace, nullptr);
+}
+
 TEST_F(ViewSession, WatchesFilesThatOptionsName) {
   const auto forest = [](int tokens) { return fmt::format("{{\"parent\": [-1, 0, 0], \"tokens\": [{}, 40, 50], \"leaf\": [1, 2, 2]}}\n", tokens); };
   const auto table = [](int tokens) { return fmt::format("{{\"schema\": \"block_table/1\", \"page_size\": 16}}\n{{\"id\": \"a\", \"tokens\": {}, \"pages\": [1, 2]}}\n", tokens); };

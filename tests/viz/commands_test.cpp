@@ -78,6 +78,7 @@ TEST(LookText, ReadsBackWhatItSays) {
     look.edited = static_cast<SideId>(rng.integer(0, 1));
     if (rng.chance(0.5)) look.time = {rng.uniform() * 0.5, 0.5 + rng.uniform() * 0.5};
     if (rng.chance(0.5)) look.range = Span1{0.25, 0.75};
+    if (rng.chance(0.3)) look.brush = Brush{static_cast<SideId>(rng.integer(0, 1)), {0.1 + rng.uniform(), 1e5 * (2 + rng.uniform())}, {1, 7.25}};
     if (rng.chance(0.5)) look.forest_requests = {0.5, 0.625};
     if (rng.chance(0.5)) look.forest_tokens = {0, 0.0625};
     if (rng.chance(0.5)) session.selection = {static_cast<ItemKind>(rng.integer(1, 4)), static_cast<std::int32_t>(rng.integer(0, 99))};
@@ -100,7 +101,7 @@ TEST(LookText, ReadsBackWhatItSays) {
 }
 
 TEST(LookText, RefusesWhatMeansNothing) {
-  for (const char* text : {"panel=map", "time=1:0", "time=0:2", "time=a:b", "select=leaf:1", "select=task:-1", "colour", "zoom=2", "a.tile=x", "a.tile=999", "c.tile=16", "a.cost=magic", "sides=two", "a.edits=fold:3", "a.edits=split:3:1", "a.edits=to-queue:3", "a.edits=split", "sort=2", "sort=x:up", "only=99", "b.strategy=magic", ""}) {
+  for (const char* text : {"panel=map", "time=1:0", "time=0:2", "time=a:b", "select=leaf:1", "select=task:-1", "colour", "zoom=2", "brush=a:1:2", "brush=c:1:2:3:4", "brush=a:2:1:3:4", "brush=a:1:2:x:4", "a.tile=x", "a.tile=999", "c.tile=16", "a.cost=magic", "sides=two", "a.edits=fold:3", "a.edits=split:3:1", "a.edits=to-queue:3", "a.edits=split", "sort=2", "sort=x:up", "only=99", "b.strategy=magic", ""}) {
     Session session = small_session();
     EXPECT_THROW(read_look(session, text, "--look"), core::Error) << text;
   }

@@ -159,6 +159,26 @@ TEST(Offscreen, EditsWaitForThePlanThatReplacesTheirs) {
   EXPECT_EQ(explorer.session().settings.a.edits.size(), 2U);
 }
 
+TEST(Offscreen, DraggedBrushLightsTasksUntilEscape) {
+  Session session = small_session();
+  session.look.insight = Insight::roofline;
+  Offscreen window(std::move(session), small_window());
+  window.settle();
+  ASSERT_TRUE(window.drag("roofline picture", Offscreen::Share{0.2, 0.1}, Offscreen::Share{0.95, 0.85}));
+  const Look& look = window.explorer().session().look;
+  ASSERT_TRUE(look.brush);
+  const Linked all = linked_of(window.explorer().session(), window.explorer().outcome(), SideId::a);
+  EXPECT_GT(all.tasks.size(), 0U);
+  ASSERT_TRUE(window.drag("SMs", 0.5, 0.3));
+  EXPECT_TRUE(look.brush) << "the tasks of the new plan are brushed";
+  window.control_key('\x1b');
+  EXPECT_FALSE(look.brush);
+  ASSERT_TRUE(window.drag("roofline picture", Offscreen::Share{0.2, 0.1}, Offscreen::Share{0.95, 0.85}));
+  EXPECT_TRUE(look.brush);
+  ASSERT_TRUE(window.click("roofline picture", 0.98, 0.98));
+  EXPECT_FALSE(look.brush) << "a click on nothing";
+}
+
 TEST(Explorer, WantsNothingOfASessionThatIsAnswered) {
   Offscreen window(small_session(), small_window());
   window.settle();

@@ -104,7 +104,7 @@ const std::vector<std::pair<std::string, std::string>>& export_menu() {
 const std::vector<HelpLine>& help_lines() {
   static const std::vector<HelpLine> kLines = {
       {"wheel, W S", "zoom"}, {"drag, A D", "move"}, {"F", "show all"}, {"G", "show the selection"}, {"Esc", "select nothing"},
-      {"Ctrl Z, Ctrl Y", "undo, redo"}, {"B", "compare or one side"}, {"X", "swap the sides"}, {"E", "edit the other side"}, {"C", "next colouring; click a legend's colour for it alone"}, {"M, Shift drag", "measure what is shown, or a range of time"},
+      {"Ctrl Z, Ctrl Y", "undo, redo"}, {"B", "compare or one side"}, {"X", "swap the sides"}, {"E", "edit the other side"}, {"C", "next colouring; click a legend's colour for it alone"}, {"M, Shift drag", "measure what is shown, or a range of time"}, {"drag in Roofline", "light up its tasks"},
       {"1 2 3 4 R", "timeline, tasks, nodes, requests, strategies"}, {"5 6 7 8", "why, what helps, roofline, fit to a measurement"}, {"P", "decode on, or stop"}, {". ,", "16 tokens on, back"}, {"T", "dark or light"}, {"Tab, arrows", "from control to control"},
       {"Ctrl click", "type a slider's value"}, {"K, V", "keep this view, go to the next kept one"}, {"/", "find a command by its name"}, {"?", "these keys"},
   };

@@ -126,6 +126,29 @@ Facts facts_of(const Outcome& outcome, SideId id, Item item) {
   return {};
 }
 
+Facts brush_facts(const Outcome& outcome, const Brush& brush) {
+  const SideOutcome& side = outcome.side(brush.side);
+  if (!side.shown()) return {};
+  const Linked all = brushed(side, brush);
+  std::int64_t copies = 0;
+  double kv_bytes = 0, flops = 0;
+  for (const std::int32_t t : all.tasks) {
+    const auto n = side.plan->tasks[TaskId(t)].copies;
+    copies += n;
+    kv_bytes += n * side.work[static_cast<std::size_t>(t)].kv_bytes;
+    flops += n * side.work[static_cast<std::size_t>(t)].flops;
+  }
+  Facts facts{fmt::format("{} of {}", core::counted(static_cast<std::int64_t>(all.tasks.size()), "task"), side.title), {}};
+  facts.facts.push_back({"intensity", fmt::format("{:.4g}–{:.4g} FLOP/B", brush.intensity.begin, brush.intensity.end)});
+  facts.facts.push_back({"rate", fmt::format("{:.4g}–{:.4g} GFLOP/s", brush.rate.begin, brush.rate.end)});
+  facts.facts.push_back({"copies", core::count_text(copies)});
+  facts.facts.push_back({"KV read", value_text(kv_bytes, Unit::bytes)});
+  facts.facts.push_back({"computes", fmt::format("{:.3g} GFLOP", flops / 1e9)});
+  facts.facts.push_back({"nodes", core::count_text(static_cast<std::int64_t>(all.nodes.size()))});
+  facts.facts.push_back({"requests", core::count_text(static_cast<std::int64_t>(all.requests.size()))});
+  return facts;
+}
+
 std::string facts_json(const Outcome& outcome, SideId id, Item item) {
   core::JsonWriter out;
   const SideOutcome& side = outcome.side(id);

@@ -117,7 +117,7 @@ Scene fit_view(const Session& session, const Outcome& outcome, ViewSize size) {
   const Planes planes = planes_of(points, size);
   draw_axes(scene, planes);
   const Linked linked = linked_of(session, outcome, SideId::a);
-  const bool any = session.selection.kind != ItemKind::none;
+  const bool any = lights(session);
   std::set<std::pair<int, int>> taken;  // a point a pixel is enough
   std::vector<Rect> lit;
   for (const FitPoint& p : points) {

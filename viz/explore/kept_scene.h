@@ -15,6 +15,7 @@ struct SceneKey {
   ViewSize size;
   Span1 across, down = {};  ///< of the plane, or time alone
   std::optional<Span1> range = {};
+  std::optional<Brush> brush = {};
   ColourBy colour_by = ColourBy::queries;
   Paint isolated = Paint::none;
   Selection selection = {};
@@ -36,7 +37,7 @@ class KeptScene {
 };
 
 struct KeptScenes {
-  KeptScene forest, plan, timeline;
+  KeptScene forest, plan, timeline, roofline;
 };
 
 }  // namespace espalier::viz

@@ -101,6 +101,17 @@ std::string unescaped(const std::string& text) {
   return out;
 }
 
+/// "a:0.5:12:100:4000".
+Brush read_brush(const std::string& text, const std::string& key) {
+  const std::vector<std::string> parts = core::split(text, ':');
+  std::vector<double> numbers;
+  for (std::size_t i = 1; i < parts.size(); ++i) numbers.push_back(core::parse_number(parts[i]).value_or(-1));
+  if (numbers.size() != 4 || !(0 <= numbers[0] && numbers[0] < numbers[1] && 0 <= numbers[2] && numbers[2] < numbers[3])) {
+    throw core::usage_error(fmt::format("{}: expected SIDE:FROM:TO:FROM:TO, FLOPs a byte and GFLOP/s, got '{}'", key, text));
+  }
+  return {one_of<SideId>("side", parts[0], kSidesLetters), {numbers[0], numbers[1]}, {numbers[2], numbers[3]}};
+}
+
 /// "4:down".
 void read_sort(Look& look, const std::string& text, const std::string& key) {
   const std::vector<std::string> parts = core::split(text, ':');
@@ -164,6 +175,8 @@ void read_one(Session& session, const std::string& key, const std::string& value
     look.time = read_span(value, name);
   } else if (key == "range") {
     look.range = read_span(value, name);
+  } else if (key == "brush") {
+    look.brush = read_brush(value, name);
   } else if (key == "requests") {
     look.forest_requests = read_span(value, name);
   } else if (key == "tokens") {
@@ -184,7 +197,7 @@ void read_one(Session& session, const std::string& key, const std::string& value
     session.selected_side = one_of<SideId>("side", value, kSidesLetters);
   } else if (!read_setting(session, key, value, name)) {
     throw core::usage_error(core::unknown_name("part of a view", key,
-                                               {"panel", "insight", "theme", "colour", "edited", "time", "range", "requests", "tokens", "sort", "find", "only", "copy", "select", "of", "sides", "running", "decoded", "snapshot",
+                                               {"panel", "insight", "theme", "colour", "edited", "time", "range", "brush", "requests", "tokens", "sort", "find", "only", "copy", "select", "of", "sides", "running", "decoded", "snapshot",
                                                 "a.tile", "b.tile", "a.kernels", "b.kernels", "a.cost", "b.cost", "a.strategy", "b.strategy", "a.edits", "b.edits"}));
   }
 }
@@ -250,6 +263,7 @@ std::string look_text(const Session& session) {
   if (look.edited != fresh.edited) add("edited", name_of(look.edited, kSidesLetters));
   if (!(look.time == fresh.time)) add("time", span_text(look.time));
   if (look.range) add("range", span_text(*look.range));
+  if (look.brush) add("brush", fmt::format("{}:{}:{}", name_of(look.brush->side, kSidesLetters), span_text(look.brush->intensity), span_text(look.brush->rate)));
   if (!(look.forest_requests == fresh.forest_requests)) add("requests", span_text(look.forest_requests));
   if (!(look.forest_tokens == fresh.forest_tokens)) add("tokens", span_text(look.forest_tokens));
   add_settings(session, add);

@@ -51,11 +51,29 @@ std::vector<TaskWork> work_of(const scheduler::Plan& plan) {
   return work;
 }
 
+std::vector<RooflinePoint> points_of(const SideOutcome& side) {
+  const scheduler::Plan& plan = *side.plan;
+  std::vector<double> us(plan.tasks.size()), runs(plan.tasks.size());
+  for (const scheduler::Span& span : side.explanation.result.timeline.spans) {
+    if (span.kind != scheduler::SpanKind::task) continue;
+    us[static_cast<std::size_t>(span.item)] += span.end_us - span.begin_us;
+    runs[static_cast<std::size_t>(span.item)] += 1;
+  }
+  std::vector<RooflinePoint> points;
+  for (std::size_t t = 0; t < plan.tasks.size(); ++t) {
+    const TaskWork& work = side.work[t];
+    if (us[t] <= 0 || work.kv_bytes <= 0 || work.flops <= 0) continue;
+    points.push_back({work.flops / work.kv_bytes, work.flops / (us[t] / runs[t]) / 1e3, static_cast<std::int32_t>(t)});
+  }
+  return points;
+}
+
 /// What views look things up in.
 void index_side(SideOutcome& out) {
   const scheduler::Plan& plan = *out.plan;
   out.links = link(plan);
   out.work = work_of(plan);
+  out.points = points_of(out);
   for (std::size_t c = 0; c < out.paints.size(); ++c) out.paints[c] = task_paints(plan, out.explanation.result, static_cast<ColourBy>(c));
   if (out.unedited != nullptr) out.paints[static_cast<std::size_t>(ColourBy::edits)] = edit_paints(out.diff);
   out.timeline = index_timeline(out.explanation.result, out.paints);

@@ -23,6 +23,13 @@ struct TaskWork {
   double kv_bytes = 0, flops = 0;
 };
 
+/// A task under the roofs of its SM.
+struct RooflinePoint {
+  double intensity = 0;  ///< FLOPs a byte of KV
+  double rate = 0;       ///< GFLOP/s, mean of its copies
+  std::int32_t task = 0;
+};
+
 /// CTAs a side's timeline holds at most; what comes after is simulated, but not shown.
 inline constexpr std::int64_t kMostSpans = 600'000;
 
@@ -43,6 +50,7 @@ struct SideOutcome {
   std::shared_ptr<const scheduler::Plan> faulty;  ///< one that can be drawn, not simulated; null where not even that
   PlanLinks links;
   std::vector<TaskWork> work;     ///< by task id
+  std::vector<RooflinePoint> points;  ///< of tasks that ran and compute something
   TaskPaints paints;
   TimelineIndex timeline;
   const std::vector<Paint>& paint_by(ColourBy colour_by) const { return paints[static_cast<std::size_t>(colour_by)]; }

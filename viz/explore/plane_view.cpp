@@ -106,7 +106,7 @@ Scene forest_view(const Session& session, const Outcome& outcome, ViewSize size)
   const ForestWindow window = window_of(session, outcome, area);
   axes(scene, window, area);
   const Linked linked = linked_of(session, outcome, SideId::a);
-  const bool any = session.selection.kind != ItemKind::none && !linked.nodes.empty();
+  const bool any = lights(session) && !linked.nodes.empty();
   std::vector<Rect> outlines;
   for (const ForestBox& box : lay_out_forest(*outcome.forest, outcome.forest_index, window)) {
     Rect rect = clipped(inset({area.x + box.x, area.y + box.y, box.w, box.h, box.paint}), area);
@@ -143,7 +143,7 @@ Scene cover_view(const Session& session, const Outcome& outcome, SideId side, Vi
   }
   axes(scene, window, area);
   const Linked linked = linked_of(session, outcome, side);
-  const bool any = session.selection.kind != ItemKind::none;
+  const bool any = lights(session);
   const bool outline = linked.tasks.size() <= 64;
   std::vector<Rect> outlines;
   const Paint isolated = session.look.isolated;

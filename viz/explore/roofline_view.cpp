@@ -17,29 +17,6 @@ namespace {
 
 constexpr double kLeft = 46, kBottom = 38, kTop = 22, kPoint = 4;
 
-struct RooflinePoint {
-  double intensity = 0;  ///< FLOPs a byte of KV
-  double rate = 0;       ///< GFLOP/s
-  std::int32_t task = 0;
-};
-
-std::vector<RooflinePoint> points_of(const SideOutcome& side) {
-  const scheduler::Plan& plan = *side.plan;
-  std::vector<double> us(plan.tasks.size()), runs(plan.tasks.size());
-  for (const scheduler::Span& span : side.explanation.result.timeline.spans) {
-    if (span.kind != scheduler::SpanKind::task) continue;
-    us[static_cast<std::size_t>(span.item)] += span.end_us - span.begin_us;
-    runs[static_cast<std::size_t>(span.item)] += 1;
-  }
-  std::vector<RooflinePoint> points;
-  for (std::size_t t = 0; t < plan.tasks.size(); ++t) {
-    const TaskWork& work = side.work[t];
-    if (us[t] <= 0 || work.kv_bytes <= 0 || work.flops <= 0) continue;
-    points.push_back({work.flops / work.kv_bytes, work.flops / (us[t] / runs[t]) / 1e3, static_cast<std::int32_t>(t)});
-  }
-  return points;
-}
-
 /// Roofs of one SM, in GFLOP/s and GB/s.
 struct Roofs {
   double compute = 0, hbm = 0, port = 0;
@@ -106,25 +83,42 @@ void draw_points(Scene& scene, const std::vector<RooflinePoint>& points, const A
   scene.shapes.insert(scene.shapes.end(), lit.begin(), lit.end());
 }
 
+/// Where what stands.
+struct Plot {
+  Area area;
+  Roofs roofs;
+  Axis x, y;
+};
+Plot plot_of(const SideOutcome& side, ViewSize size) {
+  const Area area{kLeft, kTop, std::max(1.0, size.width - kLeft - 4), std::max(1.0, size.height - kTop - kBottom)};
+  if (!side.shown()) return {area, {}, {}, {}};
+  const Roofs roofs = roofs_of(side.device);
+  double low_x = 1, low_y = roofs.compute / 1e3, high_x = 4 * roofs.compute / roofs.hbm;
+  for (const RooflinePoint& p : side.points) {
+    low_x = std::min(low_x, p.intensity);
+    high_x = std::max(high_x, p.intensity * 1.5);
+    low_y = std::min(low_y, p.rate);
+  }
+  return {area, roofs, {power_below(low_x), high_x, area.x, area.x + area.w, true, Unit::plain}, {power_below(low_y), roofs.compute * 2, area.y + area.h, area.y, true, Unit::plain}};
+}
+
+void draw_brush(Scene& scene, const Brush& brush, const Plot& plot) {
+  const auto px = [](const Axis& axis, double value) { return axis.to_pixel(std::clamp(value, axis.low, axis.high)); };
+  const double left = px(plot.x, brush.intensity.begin), right = px(plot.x, brush.intensity.end), top = px(plot.y, brush.rate.end), bottom = px(plot.y, brush.rate.begin);
+  Rect rect{left, top, right - left, bottom - top, Paint::select, Paint::select};
+  rect.alpha = 36;
+  scene.shapes.push_back(rect);
+}
+
 }  // namespace
 
 Scene roofline_view(const Session& session, const Outcome& outcome, ViewSize size) {
   Scene scene{size.width, size.height, "Roofline", {}};
   const SideId id = session.look.edited;
   const SideOutcome& side = outcome.side(id);
-  const Area area{kLeft, kTop, std::max(1.0, size.width - kLeft - 4), std::max(1.0, size.height - kTop - kBottom)};
+  const auto [area, roofs, x, y] = plot_of(side, size);
   scene.shapes.push_back(Rect{area.x, area.y, area.w, area.h, Paint::panel});
   if (!side.shown()) return scene;
-  const std::vector<RooflinePoint> points = points_of(side);
-  const Roofs roofs = roofs_of(side.device);
-  double low_x = 1, low_y = roofs.compute / 1e3, high_x = 4 * roofs.compute / roofs.hbm;
-  for (const RooflinePoint& p : points) {
-    low_x = std::min(low_x, p.intensity);
-    high_x = std::max(high_x, p.intensity * 1.5);
-    low_y = std::min(low_y, p.rate);
-  }
-  const Axis x{power_below(low_x), high_x, area.x, area.x + area.w, true, Unit::plain};
-  const Axis y{power_below(low_y), roofs.compute * 2, area.y + area.h, area.y, true, Unit::plain};
   const std::string title = fmt::format("tasks of {} on their SM, GFLOP/s", side.title);
   scene.shapes.push_back(Text{0, 11, text_width(title, kSmall) <= size.width ? title : "tasks on their SM, GFLOP/s", Paint::muted, kSmall});
   bottom_axis(scene, x, area.y + area.h, area.y);
@@ -133,8 +127,9 @@ Scene roofline_view(const Session& session, const Outcome& outcome, ViewSize siz
     scene.shapes.push_back(Text{area.x - 6, tick.pixel + 4, tick.label, Paint::muted, kSmall, Anchor::end});
   }
   scene.shapes.push_back(Text{area.x + area.w / 2, size.height - 4, "FLOPs a byte of KV", Paint::muted, kSmall, Anchor::middle});
+  if (session.look.brush && session.look.brush->side == id) draw_brush(scene, *session.look.brush, {area, roofs, x, y});
   Scene drawn;
-  draw_points(drawn, points, x, y, linked_of(session, outcome, id), session.selection.kind != ItemKind::none);
+  draw_points(drawn, side.points, x, y, linked_of(session, outcome, id), lights(session));
   const std::vector<Rect> rects = rects_of(drawn);
   draw_roof(scene, x, y, roofs, {roofs.hbm, "its share of HBM", Paint::hbm, false}, rects);
   draw_roof(scene, x, y, roofs, {roofs.port, "its L2 port", Paint::l2, true}, rects);
@@ -143,6 +138,14 @@ Scene roofline_view(const Session& session, const Outcome& outcome, ViewSize siz
   scene.shapes.push_back(Text{area.x + area.w - 4, top - 5, "tensor cores", Paint::compute, kSmall, Anchor::end});
   scene.shapes.insert(scene.shapes.end(), drawn.shapes.begin(), drawn.shapes.end());
   return scene;
+}
+
+std::optional<Brush> roofline_brush(const Session& session, const Outcome& outcome, ViewSize size, const Area& dragged) {
+  const SideId id = session.look.edited;
+  if (!outcome.side(id).shown()) return std::nullopt;
+  const Plot plot = plot_of(outcome.side(id), size);
+  const auto within = [](const Axis& axis, double pixel) { return axis.to_value(std::clamp(pixel, std::min(axis.from_px, axis.to_px), std::max(axis.from_px, axis.to_px))); };
+  return Brush{id, {within(plot.x, dragged.x), within(plot.x, dragged.x + dragged.w)}, {within(plot.y, dragged.y + dragged.h), within(plot.y, dragged.y)}};
 }
 
 }  // namespace espalier::viz

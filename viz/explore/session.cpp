@@ -38,8 +38,8 @@ Span1 around(double low, double high) {
 }
 
 /// When the tasks and merges of a selection run.
-void fit_time(Session& session, const Outcome& outcome, const Linked& linked) {
-  const SideOutcome& side = outcome.side(session.selected_side);
+void fit_time(Session& session, const Outcome& outcome, SideId id, const Linked& linked) {
+  const SideOutcome& side = outcome.side(id);
   const double whole = longest_us(outcome);
   double low = whole, high = 0;
   for (const scheduler::Span& span : side.explanation.result.timeline.spans) {
@@ -71,6 +71,7 @@ void forget_places(Session& session) {
   session.selection = {};
   session.look.forest_requests = session.look.forest_tokens = session.look.time = {};
   session.look.range.reset();
+  session.look.brush.reset();
 }
 
 bool same_batch(const Settings& a, const Settings& b) {
@@ -124,8 +125,13 @@ struct Performer {
     if (!(select.item == session.selection)) session.look.copy = 0;
     session.selection = select.item;
     session.awaited.reset();
+    session.look.brush.reset();
     if (select.item.kind == ItemKind::none) session.look.range.reset();
     session.selected_side = select.side;
+  }
+  void operator()(const BrushTasks& tasks) const {
+    (*this)(Select{});
+    if (tasks.brush && tasks.brush->intensity.size() > 0 && tasks.brush->rate.size() > 0) session.look.brush = tasks.brush;
   }
   void operator()(const ChooseCopy& choose) const {
     const std::int32_t copies = copies_of_selection(session, outcome);
@@ -181,9 +187,11 @@ struct Performer {
   }
   void operator()(FitAll) const { session.look.forest_requests = session.look.forest_tokens = session.look.time = {}; }
   void operator()(FitSelection) const {
-    if (!outcome.side(session.selected_side).shown()) return;
-    const Linked linked = linked_of(session, outcome, session.selected_side);
-    fit_time(session, outcome, linked);
+    const bool brush = session.selection.kind == ItemKind::none && session.look.brush;
+    const SideId side = brush ? session.look.brush->side : session.selected_side;
+    if (!outcome.side(side).shown()) return;
+    const Linked linked = linked_of(session, outcome, side);
+    fit_time(session, outcome, side, linked);
     fit_forest(session, outcome, linked);
   }
   void operator()(const Export& wanted) const { session.exports.push_back(wanted.format); }
@@ -312,12 +320,24 @@ void clamp_copy(Session& session, const Outcome& outcome) {
   if (const std::int32_t copies = copies_of_selection(session, outcome); copies > 0) session.look.copy = std::min(session.look.copy, copies - 1);
 }
 
+bool lights(const Session& session) { return session.selection.kind != ItemKind::none || session.look.brush; }
+
+Linked brushed(const SideOutcome& side, const Brush& brush) {
+  const auto within = [](const Span1& span, double value) { return value >= span.begin && value <= span.end; };
+  std::vector<std::int32_t> tasks;
+  for (const RooflinePoint& p : side.points) {
+    if (within(brush.intensity, p.intensity) && within(brush.rate, p.rate)) tasks.push_back(p.task);
+  }
+  return linked_tasks(*side.plan, std::move(tasks));
+}
+
 Linked linked_of(const Session& session, const Outcome& outcome, SideId side) {
   const Selection item = session.selection;
-  const bool of_plan = item.kind == ItemKind::task || item.kind == ItemKind::merge;
-  const SideOutcome& from = outcome.side(of_plan ? session.selected_side : side);
+  const bool brush = item.kind == ItemKind::none && session.look.brush;
+  const bool of_plan = is_of_plan(item) || brush;
+  const SideOutcome& from = outcome.side(brush ? session.look.brush->side : of_plan ? session.selected_side : side);
   if (!from.shown()) return {};
-  Linked all = linked(*from.plan, from.links, item);
+  Linked all = brush ? brushed(from, *session.look.brush) : linked(*from.plan, from.links, item);
   if (of_plan && outcome.side(side).plan != from.plan) {
     all.tasks.clear();
     all.merges.clear();

@@ -21,6 +21,13 @@ struct Span1 {
   friend bool operator==(const Span1&, const Span1&) = default;
 };
 
+/// Tasks of a side, of whatever plan it has, by where they stand in the roofline.
+struct Brush {
+  SideId side = SideId::a;
+  Span1 intensity, rate;  ///< FLOPs a byte of KV, GFLOP/s
+  friend bool operator==(const Brush&, const Brush&) = default;
+};
+
 struct Look {
   Theme theme = Theme::dark;
   ColourBy colour_by = ColourBy::queries;
@@ -30,6 +37,7 @@ struct Look {
   SideId edited = SideId::a;        ///< whose controls are shown
   Span1 time;                       ///< of the longer of both makespans
   std::optional<Span1> range;       ///< of it, measured
+  std::optional<Brush> brush;       ///< whose tasks are lit while nothing is selected
   Span1 forest_requests, forest_tokens;
   std::int32_t sort_column = -1;    ///< of the table that is shown; -1: by id
   bool sort_down = true;
@@ -76,6 +84,10 @@ struct Choose {
 struct Select {
   Selection item;
   SideId side = SideId::a;
+};
+/// Lights up tasks by where they stand in the roofline, selecting nothing; nothing: no longer.
+struct BrushTasks {
+  std::optional<Brush> brush = {};
 };
 /// Which copy of the selected task a move to another queue is of.
 struct ChooseCopy {
@@ -153,7 +165,7 @@ struct ShowKept {
 };
 struct Undo {};
 struct Redo {};
-using Action = std::variant<Choose, Select, ChooseCopy, ShowPanel, ShowInsight, EditSide, SetColourBy, Isolate, Measure, SetTheme, ShowHelp, SortBy, Filter, Play, Decode, Zoom, Pan, FitAll, FitSelection, Export, Say, ShowPalette, TypePalette, KeepView, ShowKept, Undo, Redo>;
+using Action = std::variant<Choose, Select, BrushTasks, ChooseCopy, ShowPanel, ShowInsight, EditSide, SetColourBy, Isolate, Measure, SetTheme, ShowHelp, SortBy, Filter, Play, Decode, Zoom, Pan, FitAll, FitSelection, Export, Say, ShowPalette, TypePalette, KeepView, ShowKept, Undo, Redo>;
 
 /// Throws Error (usage) where a Choose names something unknown, or edits a plan on show that is being replaced; the session is unchanged then.
 /// `outcome` is what is on show.
@@ -178,7 +190,11 @@ void clamp_copy(Session& session, const Outcome& outcome);
 /// Names of what can be exported, and their formats.
 const std::vector<std::pair<std::string, std::string>>& export_menu();
 
-/// What the selection touches in the plan of a side. A task of the other side's plan lights up the nodes and requests it has to do with.
+/// Whether something is lit, and all else dimmed.
+bool lights(const Session& session);
+/// Tasks under a brush, ascending; their nodes and requests.
+Linked brushed(const SideOutcome& side, const Brush& brush);
+/// What the selection, or without one the brush, touches in the plan of a side. A task of the other side's plan lights up the nodes and requests it has to do with.
 Linked linked_of(const Session& session, const Outcome& outcome, SideId side);
 
 /// No more of it than fits its whole; at least a ten-thousandth.

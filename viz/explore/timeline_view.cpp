@@ -170,7 +170,7 @@ void draw_track(Scene& scene, const Session& session, const Outcome& outcome, co
   const TimelineWindow window = window_of(session, places, track, index);
   const TimelineLayout layout = lay_out_timeline(index, window);
   const Linked linked = linked_of(session, outcome, track.side);
-  const bool any = session.selection.kind != ItemKind::none;
+  const bool any = lights(session);
   draw_gaps(scene, index, side.explanation.result.timeline, axis, area);
   draw_boxes(scene, layout, index, area, any, session.look.isolated);
   if (any) draw_merges(scene, side, linked, draw_lit(scene, layout, index, {linked, index.paint_by(session.look.colour_by), axis, area}));

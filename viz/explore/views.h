@@ -58,6 +58,8 @@ TimelineHit timeline_item_at(const Session& session, const Outcome& outcome, Vie
 Scene why_view(const Outcome& outcome, ViewSize size);
 Scene helps_view(const Outcome& outcome, ViewSize size);
 Scene roofline_view(const Session& session, const Outcome& outcome, ViewSize size);
+/// What a rectangle dragged over the roofline holds; nothing where no side is shown.
+std::optional<Brush> roofline_brush(const Session& session, const Outcome& outcome, ViewSize size, const Area& dragged);
 
 /// One task or merge of a measured plan: mean times of its copies.
 struct FitPoint {
@@ -107,6 +109,8 @@ struct RangeFigures {
 };
 RangeFigures figures_in(const SideOutcome& side, double begin_us, double end_us);
 Facts range_facts(const Outcome& outcome, Span1 range);
+/// What the tasks under a brush are in sum.
+Facts brush_facts(const Outcome& outcome, const Brush& brush);
 Facts path_facts(const sim::PathPart& part);
 
 }  // namespace espalier::viz

@@ -190,4 +190,21 @@ Linked linked(const scheduler::Plan& plan, const PlanLinks& links, Selection sel
   return out;
 }
 
+Linked linked_tasks(const scheduler::Plan& plan, std::vector<std::int32_t> tasks) {
+  std::vector<bool> nodes(plan.forest.node_count()), requests(plan.forest.request_count());
+  for (const std::int32_t t : tasks) {
+    const scheduler::Task& task = plan.tasks[scheduler::TaskId(t)];
+    for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) nodes[plan.segments[static_cast<std::size_t>(s)].node.index()] = true;
+    for (std::int32_t q = task.queries.begin; q < task.queries.end; ++q) requests[plan.query_rows[static_cast<std::size_t>(q)].index()] = true;
+  }
+  const auto marked = [](const std::vector<bool>& marks) {
+    std::vector<std::int32_t> ids;
+    for (std::size_t i = 0; i < marks.size(); ++i) {
+      if (marks[i]) ids.push_back(static_cast<std::int32_t>(i));
+    }
+    return ids;
+  };
+  return {marked(nodes), marked(requests), std::move(tasks), {}};
+}
+
 }  // namespace espalier::viz

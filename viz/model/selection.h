@@ -40,5 +40,7 @@ PlanLinks link(const scheduler::Plan& plan);
 /// node: its requests, tasks and their merges; request: its path, the tasks that serve it, its merges; task: its nodes, its
 /// requests, the merges its rows go into; merge: the tasks its rows come from and their nodes, its requests. Ids outside the plan: nothing.
 Linked linked(const scheduler::Plan& plan, const PlanLinks& links, Selection selection);
+/// Several tasks of the plan, ascending: them, their nodes and their requests. O(their segments + their queries).
+Linked linked_tasks(const scheduler::Plan& plan, std::vector<std::int32_t> tasks);
 
 }  // namespace espalier::viz

@@ -83,17 +83,19 @@ bool Offscreen::click(std::string_view name, double across, double down) {
   return true;
 }
 
-bool Offscreen::drag(std::string_view name, double from, double to) {
+bool Offscreen::drag(std::string_view name, double from, double to) { return drag(name, {from, 0.5}, {to, 0.5}); }
+
+bool Offscreen::drag(std::string_view name, Share from, Share to) {
   constexpr int kMoves = 4;
   const std::optional<Area> area = place_of(name);
   if (!area) return false;
-  const double y = area->y + area->h / 2;
-  move_mouse(area->x + from * area->w, y);
+  const auto move = [&](double part) { move_mouse(area->x + (from.across + (to.across - from.across) * part) * area->w, area->y + (from.down + (to.down - from.down) * part) * area->h); };
+  move(0);
   frame();
   ImGui::GetIO().MouseDown[0] = true;
   frame();
   for (int i = 1; i <= kMoves; ++i) {
-    move_mouse(area->x + (from + (to - from) * i / kMoves) * area->w, y);
+    move(static_cast<double>(i) / kMoves);
     frame();
   }
   ImGui::GetIO().MouseDown[0] = false;

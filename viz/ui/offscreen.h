@@ -36,6 +36,10 @@ class Offscreen {
   bool click(std::string_view name, double across, double down);
   /// Presses at one share of a widget's width, releases at another.
   bool drag(std::string_view name, double from, double to);
+  struct Share {
+    double across = 0.5, down = 0.5;
+  };
+  bool drag(std::string_view name, Share from, Share to);
   void wheel(std::string_view name, double by);
   void type(char sign);
   void control_key(char letter);

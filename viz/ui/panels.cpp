@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/text.h"
 #include "viz/explore/queue_edit.h"
@@ -197,10 +198,11 @@ void facts_panel(const PanelContext& c) {
   Widgets& ui = c.ui;
   const Item item = c.session.selection;
   const SideId side = c.session.selected_side;
-  if (c.session.look.range) {
-    const Facts range = range_facts(c.outcome, *c.session.look.range);
-    ui.begin_card("facts", c.regions.facts, range.title.c_str());
-    ui.facts(range);
+  const Look& look = c.session.look;
+  if (look.range || (look.brush && item.kind == ItemKind::none)) {
+    const Facts sums = look.range ? range_facts(c.outcome, *look.range) : brush_facts(c.outcome, *look.brush);
+    ui.begin_card("facts", c.regions.facts, sums.title.c_str());
+    ui.facts(sums);
     ui.end_card();
     return;
   }
@@ -232,12 +234,21 @@ void facts_panel(const PanelContext& c) {
 namespace {
 
 /// Points that stand for tasks of the side whose controls are shown.
-void points_picture(const PanelContext& c, const char* name, const Scene& scene) {
+Widgets::Pointer points_picture(const PanelContext& c, const char* name, const Scene& scene) {
   const SideId side = c.session.look.edited;
   const Widgets::Pointer p = c.ui.picture(name, scene);
   const Item item = p.over ? item_near(scene, p.x, p.y, 4) : Item{};
   if (p.clicked) c.act(Select{item, side});
-  if (p.over) c.ui.tooltip(facts_of(c.outcome, side, item), "click to select");
+  if (p.over && !p.dragged) c.ui.tooltip(facts_of(c.outcome, side, item), "click to select");
+  return p;
+}
+
+void roofline_picture(const PanelContext& c, ViewSize size) {
+  const Scene& scene = c.scenes.roofline.get(c.held_outcome, plane_key(c.session, c.session.look.edited, size), [&] { return roofline_view(c.session, c.outcome, size); });
+  const Widgets::Pointer p = points_picture(c, "roofline picture", scene);
+  if (!p.dragged) return;
+  const Area dragged{std::min(p.x, p.from_x), std::min(p.y, p.from_y), std::abs(p.x - p.from_x), std::abs(p.y - p.from_y)};
+  c.act(BrushTasks{roofline_brush(c.session, c.outcome, size, dragged)});
 }
 
 }  // namespace
@@ -253,7 +264,7 @@ void insight_panel(const PanelContext& c) {
   switch (c.session.look.insight) {
     case Insight::why: ui.picture("why picture", why_view(c.outcome, size)); break;
     case Insight::helps: ui.picture("helps picture", helps_view(c.outcome, size)); break;
-    case Insight::roofline: points_picture(c, "roofline picture", roofline_view(c.session, c.outcome, size)); break;
+    case Insight::roofline: roofline_picture(c, size); break;
     case Insight::fit: points_picture(c, "fit picture", fit_view(c.session, c.outcome, size)); break;
   }
   ui.end_card();

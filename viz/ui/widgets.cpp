@@ -251,6 +251,7 @@ Widgets::Pointer Widgets::picture(const char* name, const Scene& scene) {
   pointer.over = ImGui::IsItemHovered();
   pointer.shift = io.KeyShift;
   pointer.from_x = static_cast<double>((io.MouseClickedPos[0].x - origin.x) / scale_);
+  pointer.from_y = static_cast<double>((io.MouseClickedPos[0].y - origin.y) / scale_);
   pointer.x = static_cast<double>((io.MousePos.x - origin.x) / scale_);
   pointer.y = static_cast<double>((io.MousePos.y - origin.y) / scale_);
   if (ImGui::IsItemActive() && ImGui::IsMouseDragging(0, px(3))) {

@@ -57,7 +57,7 @@ class Widgets {
   struct Pointer {
     bool over = false, clicked = false, dragged = false, double_clicked = false, shift = false;
     double x = 0, y = 0, dx = 0, dy = 0, wheel = 0;
-    double from_x = 0;  ///< where the button was pressed
+    double from_x = 0, from_y = 0;  ///< where the button was pressed
   };
   Pointer picture(const char* name, const Scene& scene);
   void tooltip(const Facts& facts, const std::string& hint);
