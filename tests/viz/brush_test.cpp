@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "small_session.h"
 #include "viz/explore/kept_scene.h"
@@ -48,10 +49,12 @@ TEST(Brush, LightsItsTasksAndWhatTheyRead) {
 
 TEST(Brush, GoesWithWhatIsSelectedAndWithItsBatch) {
   Session session = small_session();
+  std::swap(session.settings.a.strategy, session.settings.b.strategy);  // B ends first
   const Outcome outcome = compute(session.settings, {});
-  const Brush brush = brush_of(outcome.side(SideId::a), 0.5);
+  Brush brush = brush_of(outcome.side(SideId::b), 0.5);
+  brush.side = SideId::b;
   const auto brushed_anew = [&] {
-    perform(session, Select{{ItemKind::node, 1}, SideId::b}, outcome);
+    perform(session, Select{{ItemKind::node, 1}, SideId::a}, outcome);
     perform(session, BrushTasks{brush}, outcome);
     EXPECT_EQ(session.selection.kind, ItemKind::none);
     EXPECT_EQ(session.look.brush, brush);
@@ -80,12 +83,15 @@ TEST(Brush, HoldsThePointsThatItsRectangleCovers) {
     if (const auto* rect = std::get_if<Rect>(&shape); rect != nullptr && rect->item.kind == ItemKind::task) points.push_back(*rect);
   }
   ASSERT_GT(points.size(), 3U);
-  const Area dragged{points[0].x - 20, points[0].y - 20, 30, 30};
-  const auto brush = roofline_brush(session, outcome, size, dragged);
-  ASSERT_TRUE(brush);
-  perform(session, BrushTasks{brush}, outcome);
-  const Linked all = linked_of(session, outcome, SideId::a);
-  for (const Rect& point : points) EXPECT_EQ(all.has(point.item), dragged.has(point.x + point.w / 2, point.y + point.h / 2)) << point.item.index;
+  const Area flat{46, points[0].y - 20, 254, 30}, dragged{points[0].x - 20, points[0].y - 20, 30, 30};
+  for (const Area& area : {Area{points[0].x - 4, 22, 9, 240}, flat, dragged}) {
+    const auto brush = roofline_brush(session, outcome, size, area);
+    ASSERT_TRUE(brush);
+    perform(session, BrushTasks{brush}, outcome);
+    const Linked all = linked_of(session, outcome, SideId::a);
+    EXPECT_LT(all.tasks.size(), outcome.side(SideId::a).points.size());
+    for (const Rect& point : points) EXPECT_EQ(all.has(point.item), area.has(point.x + point.w / 2, point.y + point.h / 2)) << point.item.index;
+  }
   const Scene lit = roofline_view(session, outcome, size);
   const auto frame = std::find_if(lit.shapes.begin(), lit.shapes.end(), [](const Shape& s) { return std::holds_alternative<Rect>(s) && std::get<Rect>(s).stroke == Paint::select; });
   ASSERT_NE(frame, lit.shapes.end());
