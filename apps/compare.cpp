@@ -228,7 +228,7 @@ void require_consumers(const CompareOptions& options) {
 std::string contender_name(const Contender& contender, const CompareOptions& options) {
   const scheduler::StrategyInfo& info = contender.choice->strategy->info();
   std::string name(info.name);
-  for (const scheduler::StrategyOption& option : info.options) {
+  for (const scheduler::StrategyOption& option : scheduler::all_options(info)) {
     const auto given = contender.choice->options.find(option.name);  // the name shows what differs from the defaults
     if (given == contender.choice->options.end() || given->second == option.fallback) continue;
     name += fmt::format("{}{}={}", name.find(':') == std::string::npos ? ":" : ",", option.name, given->second);

@@ -17,7 +17,7 @@ namespace {
 void show_strategy(const scheduler::StrategyInfo& info) {
   fmt::print("{}\n    {}\n    source: {}\n    limits: {}\n", info.name, info.summary, info.source, info.needs);
   if (info.uses_cost_model) fmt::print("    cost model: {}, or any other\n", info.own_cost_model.empty() ? "none" : info.own_cost_model);
-  for (const scheduler::StrategyOption& o : info.options) {
+  for (const scheduler::StrategyOption& o : scheduler::all_options(info)) {
     fmt::print("    option {} = {} ({} to {}): {}\n", o.name, o.fallback, o.low, o.high, o.meaning);
   }
 }

@@ -81,7 +81,7 @@ bool takes_options(const scheduler::Provenance& from) {
   const auto& all = scheduler::strategies();
   const auto strategy = std::find_if(all.begin(), all.end(), [&](const scheduler::Strategy* s) { return s->info().name == from.strategy; });
   if (strategy == all.end()) return false;
-  const auto& options = (*strategy)->info().options;
+  const std::vector<scheduler::StrategyOption> options = scheduler::all_options((*strategy)->info());
   return std::all_of(from.options.begin(), from.options.end(), [&](const auto& given) {
     return std::any_of(options.begin(), options.end(), [&](const scheduler::StrategyOption& o) { return o.name == given.first; });
   });

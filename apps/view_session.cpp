@@ -143,7 +143,7 @@ void choose_sides(Session& session, const ViewCommand& command) {
     const scheduler::StrategyChoice choice = scheduler::parse_strategy(strategies[i]);
     viz::Side& side = i == 0 ? settings.a : settings.b;
     side.strategy = choice.strategy->info().name;
-    for (const scheduler::StrategyOption& option : choice.strategy->info().options) {
+    for (const scheduler::StrategyOption& option : scheduler::all_options(choice.strategy->info())) {
       if (const double value = choice.options.find(option.name)->second; value != option.fallback) side.options[std::string(option.name)] = value;
     }
     if (i == 0) settings.given_plan = false;

@@ -45,6 +45,13 @@ KernelPath choose_path(const cudaDeviceProp& device, const std::optional<KernelP
   return possible && device.major == 9 ? KernelPath::bulk : KernelPath::plain;
 }
 
+Grid grid_of(const DeviceLaunch& l) {
+  const auto blocks = static_cast<std::uint32_t>(l.blocks);
+  if (l.attend == nullptr) return {.kernel = reinterpret_cast<const void*>(l.reduce->kernel), .blocks = blocks, .threads = l.reduce->threads};
+  return {.kernel = reinterpret_cast<const void*>(l.attend->kernel), .blocks = blocks, .threads = l.attend->threads, .shared_bytes = l.attend->shared_bytes,
+          .cluster = static_cast<std::uint32_t>(l.cluster), .cooperative = l.cooperative()};
+}
+
 void allow_shared_memory(const AttendInstance& instance) {
   check(cudaFuncSetAttribute(reinterpret_cast<const void*>(instance.kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(instance.shared_bytes)),
         "asking for shared memory");

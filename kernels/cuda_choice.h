@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "kernels/cuda_grid.h"
 #include "kernels/device_plan.h"
 
 namespace espalier::kernels::cuda {
@@ -13,6 +14,8 @@ namespace espalier::kernels::cuda {
 /// `asked`, or bulk copies on devices of compute capability 9.x where this build has code for them; products of
 /// warpgroups only when asked for. Throws Error (check failed) for a path that isn't there; `who` begins the sentence.
 KernelPath choose_path(const cudaDeviceProp& device, const std::optional<KernelPath>& asked, const char* who);
+
+Grid grid_of(const DeviceLaunch& launch);
 
 /// Before a kernel's first launch.
 void allow_shared_memory(const AttendInstance& instance);

@@ -139,7 +139,11 @@ class Execution {
       tensors_.release_all();
     }
     for (const DeviceLaunch& launch : lowered_.launches) {
-      if (launch.attend != nullptr) cuda::allow_shared_memory(*launch.attend);
+      if (launch.attend == nullptr) continue;
+      cuda::allow_shared_memory(*launch.attend);
+      if (launch.cluster > 1 && cuda::resident_clusters(cuda::grid_of(launch)) < 1) {
+        refuse(fmt::format("clusters of {} blocks of {}: {} holds none", launch.cluster, launch.attend->name, device_.name));
+      }
     }
     if (static_cast<std::size_t>(bytes_) > free) {
       refuse(fmt::format("the plan needs {} of device memory, {} has {} free", core::bytes_text(bytes_), device_.name, core::bytes_text(static_cast<std::int64_t>(free))));
@@ -182,20 +186,15 @@ class Execution {
   }
 
   template <class Params>
-  void launch(void (*kernel)(Params), Params params, const DeviceLaunch& launch, std::uint32_t threads, std::uint32_t shared_bytes) {
-    void* arguments[] = {&params};
-    const dim3 grid(static_cast<unsigned>(launch.blocks)), block(threads);
-    const auto* function = reinterpret_cast<const void*>(kernel);
-    if (launch.cooperative()) check(cudaLaunchCooperativeKernel(function, grid, block, arguments, shared_bytes, stream_), "a cooperative launch");
-    else check(cudaLaunchKernel(function, grid, block, arguments, shared_bytes, stream_), "a launch");
+  void launch(Params params, const DeviceLaunch& launch) {
+    cuda::launch(cuda::grid_of(launch), &params, stream_);
     check(cudaGetLastError(), "a launch");
   }
 
   void launch_all() {
     for (std::size_t i = 0; i < lowered_.launches.size(); ++i) {
-      const DeviceLaunch& l = lowered_.launches[i];
-      if (l.attend != nullptr) launch(l.attend->kernel, attend_params(image_, lowered_, i), l, l.attend->threads, l.attend->shared_bytes);
-      else launch(l.reduce->kernel, reduce_params(image_, lowered_, i), l, l.reduce->threads, 0U);
+      if (lowered_.launches[i].attend != nullptr) launch(attend_params(image_, lowered_, i), lowered_.launches[i]);
+      else launch(reduce_params(image_, lowered_, i), lowered_.launches[i]);
     }
   }
 
@@ -276,7 +275,7 @@ const KernelSet& cuda_kernels() {
   static const KernelSet kernels = [] {
     KernelSet set;
     for (const auto list : {on_cuda::attend_narrow(), on_cuda::attend_standard(), on_cuda::attend_standard_fp16(), on_cuda::attend_standard_fp8(),
-                            on_cuda::attend_wide(), on_cuda::attend_latent(), on_cuda::attend_bulk(), on_cuda::attend_wgmma(), on_cuda::products()}) {
+                            on_cuda::attend_wide(), on_cuda::attend_latent(), on_cuda::attend_bulk(), on_cuda::attend_cluster(), on_cuda::attend_wgmma(), on_cuda::products()}) {
       set.attend.insert(set.attend.end(), list.begin(), list.end());
     }
     const auto reduce = on_cuda::reduce_instances();

@@ -18,6 +18,7 @@ namespace espalier::kernels {
 namespace {
 
 using cuda::check;
+using cuda::Grid;
 using emulator::MemoryKind;
 
 constexpr std::int32_t kWarmUps = 3;
@@ -63,41 +64,6 @@ void (*find_probe(const std::string& name))(ProbeParams) {
     }
   }
   ESPALIER_CHECK(false);
-}
-
-/// One kernel launch, all but its parameters.
-struct Grid {
-  const void* kernel = nullptr;
-  std::uint32_t blocks = 1, threads = 32, shared_bytes = 0, cluster = 1;
-  bool cooperative = false, programmatic = false;
-};
-
-void launch(const Grid& grid, void* params, cudaStream_t stream) {
-  cudaLaunchAttribute attributes[3];
-  unsigned count = 0;
-  if (grid.cooperative) {
-    attributes[count].id = cudaLaunchAttributeCooperative;
-    attributes[count++].val.cooperative = 1;
-  }
-  if (grid.programmatic) {
-    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
-  }
-  if (grid.cluster > 1) {
-    attributes[count].id = cudaLaunchAttributeClusterDimension;
-    attributes[count].val.clusterDim.x = grid.cluster;
-    attributes[count].val.clusterDim.y = attributes[count].val.clusterDim.z = 1;
-    ++count;
-  }
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(grid.blocks);
-  config.blockDim = dim3(grid.threads);
-  config.dynamicSmemBytes = grid.shared_bytes;
-  config.stream = stream;
-  config.attrs = attributes;
-  config.numAttrs = count;
-  void* arguments[] = {params};
-  check(cudaLaunchKernelExC(&config, grid.kernel, arguments), "launching a probe");
 }
 
 }  // namespace
@@ -170,7 +136,7 @@ class CudaProbes::State {
   static void launch_one(const ProbePoint& point, const Grid& grid, ProbeParams params, std::int32_t execution, const cuda::Stream& stream) {
     params.shape = point.shape;
     params.shape.first_tile += execution * point.next_first_tile;
-    launch(grid, &params, stream.get());
+    cuda::launch(grid, &params, stream.get());
   }
 
   /// What `to` is given from now on waits for what `from` was given before.
@@ -277,17 +243,16 @@ class CudaProbes::State {
       const DeviceLaunch& l = lowered.launches[index];
       if (l.attend == nullptr) {
         ReduceParams params = reduce_params(image, lowered, index);
-        launch({reinterpret_cast<const void*>(l.reduce->kernel), static_cast<std::uint32_t>(l.blocks), l.reduce->threads}, &params, stream_.get());
+        cuda::launch(cuda::grid_of(l), &params, stream_.get());
         return;
       }
       AttendParams params = attend_params(image, lowered, index);
       params.tensors.keys.base = static_cast<const std::byte*>(params.tensors.keys.base) + offset;
       params.tensors.values.base = static_cast<const std::byte*>(params.tensors.values.base) + offset;
-      launch({reinterpret_cast<const void*>(l.attend->kernel), static_cast<std::uint32_t>(l.blocks), l.attend->threads, l.attend->shared_bytes, 1, l.cooperative()},
-             &params, stream_.get());
+      cuda::launch(cuda::grid_of(l), &params, stream_.get());
     };
     for (const DeviceLaunch& l : lowered.launches) {
-      if (l.attend != nullptr && !fits({reinterpret_cast<const void*>(l.attend->kernel), 1, l.attend->threads, l.attend->shared_bytes}, false)) return {};
+      if (l.attend != nullptr && !fits(cuda::grid_of(l), false)) return {};
     }
     cuda::settle();
     for (std::size_t l = 0; l < lowered.launches.size(); ++l) run(l, 0);

@@ -63,6 +63,7 @@ class Placing {
     c.step_arrivals = column("step arrivals", lowered_.step_arrivals);
     if (!lowered_.task_arrivals.empty()) image_.task_arrivals = column("task arrivals", lowered_.task_arrivals);
     image_.items = column("items", lowered_.items);
+    if (!lowered_.mates.empty()) image_.mates = column("mates", lowered_.mates);
     const auto counter_bytes = static_cast<std::size_t>(workspace_size(plan_, lowered_).counter_bytes);
     image_.counters = static_cast<std::uint32_t*>(place_({"counters", MemoryKind::counters, counter_bytes, nullptr, true}));
     image_.arrival_counters = lowered_.counters;
@@ -157,6 +158,7 @@ AttendParams attend_params(const DeviceImage& image, const DevicePlan& lowered, 
   params.tensors = image.tensors;
   const bool queued = launch.queue_begin >= 0;
   params.items = queued ? image.queue_items : image.items + launch.items.begin;
+  if (launch.cluster > 1) params.mates = image.mates + launch.items.begin;
   params.queues = queued ? image.queues + launch.queue_begin : nullptr;
   params.counters = image.counters;
   params.arrival_counters = image.arrival_counters;

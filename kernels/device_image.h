@@ -42,6 +42,7 @@ struct DeviceImage {
   Tensors tensors{};
   const scheduler::Interval* task_arrivals = nullptr;
   const scheduler::QueueItem *items = nullptr, *queue_items = nullptr;
+  const Mates* mates = nullptr;  ///< as items
   const scheduler::Interval* queues = nullptr;
   std::uint32_t* counters = nullptr;
   std::int32_t arrival_counters = 0;

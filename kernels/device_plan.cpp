@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "kernels/cluster_layout.h"
 #include "kernels/execution_order.h"
 #include "kernels/step_arrivals.h"
 
@@ -76,6 +77,7 @@ struct Wanted {
   TaskKind kind = TaskKind::attend;
   std::int64_t query_tile = 0, kv_tile = 0, stages = 0;
   std::int64_t rows = 1;  ///< of the largest task
+  bool clusters = false;
 };
 
 Wanted wanted(const Plan& plan, const Phase& phase) {
@@ -97,15 +99,15 @@ Wanted wanted(const Plan& plan, const Phase& phase) {
 }
 
 /// The kernel with the tile the plan names, or the next larger one; a smaller one that still holds all rows where there is none. Of equal
-/// tiles, the one furthest along the path; then the one with the plan's KV tile and stages.
+/// tiles, one for clusters where they are wanted; the one furthest along the path; then the one with the plan's KV tile and stages.
 const AttendInstance& task_instance(const Plan& plan, const DeviceKernels& kernels, const Wanted& want) {
   const auto fitness = [&](const AttendInstance& i) {
     const bool holds = i.query_tile >= std::max(want.query_tile, want.rows);
-    return std::tuple(!holds, holds ? i.query_tile : -i.query_tile, -static_cast<int>(i.path), i.kv_tile != want.kv_tile, i.stages != want.stages);
+    return std::tuple(!holds, holds ? i.query_tile : -i.query_tile, i.clusters != want.clusters, -static_cast<int>(i.path), i.kv_tile != want.kv_tile, i.stages != want.stages);
   };
   const AttendInstance *chosen = nullptr, *too_large = nullptr;
   for (const AttendInstance& i : kernels.set.attend) {
-    if (i.kind != want.kind || !fits_heads(i, plan.heads) || i.path > kernels.path) continue;
+    if (i.kind != want.kind || !fits_heads(i, plan.heads) || i.path > kernels.path || (i.clusters && !want.clusters)) continue;
     if (i.shared_bytes > kernels.most_shared_bytes) {
       too_large = &i;
     } else if (chosen == nullptr || fitness(i) < fitness(*chosen)) {
@@ -253,15 +255,28 @@ class Lowering {
       }
       DeviceLaunch l;
       l.plan_launch = launch_;
-      l.attend = &task_instance(plan_, kernels_, wanted(plan_, phase));
+      const ClusterLayout layout = lay_out_clusters(plan_, phase);
+      Wanted want = wanted(plan_, phase);
+      want.clusters = layout.cluster > 1;
+      l.attend = &task_instance(plan_, kernels_, want);
       l.arrivals = fused_;
       l.items.begin = static_cast<std::int32_t>(lowered_.items.size());
-      for (std::int32_t t = phase.range.begin; t < phase.range.end; ++t) {
-        for (std::int32_t copy = 0; copy < plan_.tasks[TaskId(t)].copies; ++copy) lowered_.items.push_back({TaskId(t), copy});
+      if (l.attend->clusters) {
+        l.cluster = layout.cluster;
+        lowered_.mates.resize(lowered_.items.size());
+        lowered_.mates.insert(lowered_.mates.end(), layout.mates.begin(), layout.mates.end());
+        lowered_.items.insert(lowered_.items.end(), layout.items.begin(), layout.items.end());
+      } else {
+        add_items(phase.range);
       }
       l.items.end = static_cast<std::int32_t>(lowered_.items.size());
       l.blocks = l.items.size();
       if (l.blocks > 0) lowered_.launches.push_back(std::move(l));
+    }
+  }
+  void add_items(Interval tasks) {
+    for (std::int32_t t = tasks.begin; t < tasks.end; ++t) {
+      for (std::int32_t copy = 0; copy < plan_.tasks[TaskId(t)].copies; ++copy) lowered_.items.push_back({TaskId(t), copy});
     }
   }
 

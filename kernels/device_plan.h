@@ -37,7 +37,8 @@ struct DeviceLaunch {
   const ReduceInstance* reduce = nullptr;  ///< one of the two is set
   scheduler::LaunchId plan_launch;         ///< what it is part of
   std::int32_t blocks = 0;
-  scheduler::Interval items;       ///< attend in hardware order: of DevicePlan::items, one a block
+  scheduler::Interval items;       ///< attend in hardware order: of DevicePlan::items, and of mates where there are clusters, one a block
+  std::int32_t cluster = 1;        ///< blocks that load together what they read alike
   std::int32_t queue_begin = -1;   ///< attend with queues: first of `blocks` of the plan's queues
   bool arrivals = false;           ///< blocks merge what they complete
   MergeWork merge;                 ///< reduce: its steps; attend: those behind a grid barrier
@@ -46,7 +47,8 @@ struct DeviceLaunch {
 
 struct DevicePlan {
   std::vector<DeviceLaunch> launches;  ///< in an order that keeps every dependency
-  std::vector<scheduler::QueueItem> items;
+  std::vector<scheduler::QueueItem> items;  ///< no task: a block that fills a cluster up
+  std::vector<Mates> mates;                 ///< as far as a launch with clusters needs them
   std::vector<TaskFacts> facts;
   std::vector<Arrival> arrivals;
   std::vector<scheduler::Interval> task_arrivals, step_arrivals;  ///< empty: nothing runs on arrival
@@ -74,7 +76,7 @@ struct DeviceKernels {
 
 /// Throws PlanRefused for what the kernels can't run: heads, dtypes, rows beyond the largest tile, shared
 /// memory, barriers between tasks of one launch, more blocks with queues than the device holds. Where it holds too few blocks with bulk
-/// copies, and enough of the plain ones, these run. The plan is taken to be valid. The set must outlive the result.
+/// copies, and enough of the plain ones, these run. Clusters are formed where the path has kernels for them. The plan is taken to be valid. The set must outlive the result.
 DevicePlan lower_plan(const scheduler::Plan& plan, const DeviceKernels& kernels);
 
 /// Facts change when nodes grow; everything else of a DevicePlan stays.

@@ -51,7 +51,8 @@ class Run {
     const DeviceLaunch& launch = lowered_.launches[index];
     const AttendParams params = attend_params(image_, lowered_, index);
     const AttendInstance& kernel = *launch.attend;
-    machine_.launch({kernel.name, static_cast<std::uint32_t>(launch.blocks), kernel.threads, kernel.shared_bytes, launch.cooperative()},
+    machine_.launch({kernel.name, static_cast<std::uint32_t>(launch.blocks), kernel.threads, kernel.shared_bytes, launch.cooperative(),
+                     static_cast<std::uint32_t>(launch.cluster)},
                     [&] { kernel.kernel(params); });
   }
 
@@ -76,7 +77,7 @@ const KernelSet& host_kernels() {
   static const KernelSet kernels = [] {
     KernelSet set;
     for (const auto list : {on_host::attend_narrow(), on_host::attend_standard(), on_host::attend_standard_fp16(), on_host::attend_standard_fp8(),
-                            on_host::attend_wide(), on_host::attend_latent(), on_host::attend_bulk(), on_host::attend_wgmma(), on_host::products()}) {
+                            on_host::attend_wide(), on_host::attend_latent(), on_host::attend_bulk(), on_host::attend_cluster(), on_host::attend_wgmma(), on_host::products()}) {
       set.attend.insert(set.attend.end(), list.begin(), list.end());
     }
     const auto reduce = on_host::reduce_instances();

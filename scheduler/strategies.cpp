@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "scheduler/multicast.h"
 #include "scheduler/strategy.h"
 
 namespace espalier::scheduler {
@@ -85,13 +86,14 @@ const Strategy& find_strategy(std::string_view name) {
 
 namespace {
 
-const StrategyOption& find_option(const StrategyInfo& info, std::string_view name) {
+constexpr StrategyOption kCluster = {"cluster", 1, 1, 16, "CTAs that may load KV together, in launches without queues"};
+
+StrategyOption find_option(const StrategyInfo& info, std::string_view name) {
   std::vector<std::string> names;
-  for (const StrategyOption& option : info.options) {
+  for (const StrategyOption& option : all_options(info)) {
     if (option.name == name) return option;
     names.emplace_back(option.name);
   }
-  if (names.empty()) throw core::usage_error(fmt::format("strategy {} takes no options, got '{}'", info.name, name));
   throw core::usage_error(core::unknown_name(fmt::format("option of strategy {}", info.name), name, names));
 }
 
@@ -148,18 +150,24 @@ std::string gib(double bytes) { return fmt::format("{:.1f} GiB", bytes / (1024.0
 
 }  // namespace
 
+std::vector<StrategyOption> all_options(const StrategyInfo& info) {
+  std::vector<StrategyOption> options = info.options;
+  options.push_back(kCluster);
+  return options;
+}
+
 StrategyChoice parse_strategy(std::string_view spec) {
   const std::size_t colon = spec.find(':');
   StrategyChoice choice{&find_strategy(spec.substr(0, colon)), {}};
   const StrategyInfo& info = choice.strategy->info();
-  for (const StrategyOption& option : info.options) choice.options.emplace(option.name, option.fallback);
+  for (const StrategyOption& option : all_options(info)) choice.options.emplace(option.name, option.fallback);
   if (colon == std::string_view::npos) return choice;
   for (const std::string& setting : core::split(spec.substr(colon + 1), ',')) {
     const std::size_t equals = setting.find('=');
     if (equals == std::string::npos) {
       throw core::usage_error(fmt::format("strategy {}: expected option=value, got '{}'", info.name, setting));
     }
-    const StrategyOption& option = find_option(info, std::string_view(setting).substr(0, equals));
+    const StrategyOption option = find_option(info, std::string_view(setting).substr(0, equals));
     const std::optional<double> value = core::parse_number(std::string_view(setting).substr(equals + 1));
     if (!value) {
       throw core::usage_error(fmt::format("strategy {}: option {}: expected a number, got '{}'", info.name, option.name,
@@ -176,9 +184,11 @@ PlanResult make_plan(const StrategyChoice& choice, PlanRequest request) {
   const StrategyInfo& info = choice.strategy->info();
   request.options.clear();
   for (const StrategyOption& option : info.options) request.options.emplace(option.name, option.fallback);
+  std::int32_t cluster = 1;
   for (const auto& [name, value] : choice.options) {
     check_value(info, find_option(info, name), value);
-    request.options.insert_or_assign(name, value);
+    if (name == kCluster.name) cluster = static_cast<std::int32_t>(value);
+    else request.options.insert_or_assign(name, value);
   }
   traces::check_heads(request.heads, "heads");
 
@@ -197,6 +207,7 @@ PlanResult make_plan(const StrategyChoice& choice, PlanRequest request) {
                                                  "extrapolated", model->extrapolated(), request.cost_model));
       seal(*plan);
     }
+    if (cluster > 1) form_clusters(*plan, cluster);
     const auto workspace = static_cast<double>(plan->workspace_bytes);
     if (kv + workspace > memory) {
       return Refusal{RefusalClass::size, fmt::format("a workspace of {} beside {} of KV exceeds the {} of {}", gib(workspace), gib(kv),

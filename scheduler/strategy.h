@@ -29,7 +29,7 @@ struct PlanRequest {
   const costmodel::DeviceSpec& device;
   KernelSet kernels = KernelSet::ours;
   std::string cost_model = {};  ///< for strategies that consume one: a spec as make_cost_model() takes it; empty: the strategy's own
-  std::map<std::string, double, std::less<>> options = {};  ///< checked against StrategyInfo::options before build()
+  std::map<std::string, double, std::less<>> options = {};  ///< the strategy's own; checked against StrategyInfo::options before build()
   std::uint64_t seed = 1;
   /// The model of that spec, made for this device and these heads. make_plan() makes it where it is missing and a strategy consumes
   /// one, and sees to it that extrapolated estimates are told in the plan's `why`.
@@ -82,6 +82,9 @@ class Strategy {
 const std::vector<const Strategy*>& strategies();
 /// Throws Error (usage), nearest name suggested.
 const Strategy& find_strategy(std::string_view name);
+/// The strategy's own options, then what every strategy takes:
+/// `cluster`, the CTAs of a cluster in launches without queues (scheduler/multicast.h).
+std::vector<StrategyOption> all_options(const StrategyInfo& info);
 /// "name" or "name:option=value,option=value": the strategy and its complete options. Throws Error (usage).
 struct StrategyChoice {
   const Strategy* strategy;

@@ -11,7 +11,7 @@
 
 #include "core/error.h"
 #include "core/units.h"
-#include "sim/multicast.h"
+#include "scheduler/multicast.h"
 #include "sim/reuse.h"
 
 namespace espalier::sim {
@@ -123,12 +123,12 @@ class ListMaker {
 
   /// A cluster's CTAs load together what its first task alone would: of what misses, each has its part.
   void share_loads() {
-    const std::vector<Multicast> found = multicasts(plan_);
-    if (!found.empty()) mates_ = core::Column<TaskId, std::int32_t>(plan_.tasks.size(), 1);
-    for (const Multicast& cluster : found) {
+    const std::vector<scheduler::Multicast> found = scheduler::multicasts(plan_);
+    if (!found.empty()) clusters_ = core::Column<TaskId, Share>(plan_.tasks.size());
+    for (const scheduler::Multicast& cluster : found) {
       const double hit = 1 - (1 - hits_[cluster.first]) / cluster.count;
       for (TaskId t = cluster.first; t.value < cluster.first.value + cluster.count; ++t.value) {
-        mates_[t] = cluster.count;
+        clusters_[t] = {cluster.count, t == cluster.first};
         hits_[t] = hit;
       }
     }
@@ -181,7 +181,7 @@ class ListMaker {
     const scheduler::Task& task = plan_.tasks[t];
     if (task.copies < 1) throw core::bad_input(fmt::format("task {}", t.value), "1 copy or more", fmt::format("{}", task.copies));
     if (task.kind == TaskKind::padding) return {kind_id(CtaKind{}), task.copies, t.value, 0};
-    const std::int32_t mates = mates_.empty() ? 1 : mates_[t];
+    const auto [mates, first] = clusters_.empty() ? Share{} : clusters_[t];
     // Rounded as the part of the shared load that misses, so that a cluster's parts add up to it.
     const TaskKey key{kernel.value, task_shape(plan_, task), round_miss((1.0 - hits_[t]) * mates) / mates, mates};
     const auto [at, fresh] = priced_.try_emplace(key);
@@ -191,7 +191,7 @@ class ListMaker {
     const double kv_bytes = static_cast<double>(counts.kv_bytes) * task.copies;
     kv_hit_bytes_ += kv_bytes * hits_[t];
     list_.hbm_bytes += std::llround(kv_bytes * (1.0 - hits_[t]));
-    if (mates > 1) multicast_bytes_ += std::llround(kv_bytes * (mates - 1) / mates);
+    if (!first) multicast_bytes_ += counts.kv_bytes * task.copies;
     return {at->second.kind, task.copies, t.value, 0};
   }
 
@@ -330,7 +330,12 @@ class ListMaker {
   std::vector<std::int32_t> per_sm_;  ///< resident CTAs an SM, by kernel
   double partial_miss_ = 0, score_miss_ = 0, query_miss_ = 1;
   double kv_hit_bytes_ = 0;
-  core::Column<TaskId, std::int32_t> mates_;  ///< CTAs that share a task's loads; empty: no clusters
+  /// CTAs that share a task's loads, and whether the loads are counted as this one's.
+  struct Share {
+    std::int32_t mates = 1;
+    bool first = true;
+  };
+  core::Column<TaskId, Share> clusters_;      ///< empty: no clusters
   std::int64_t multicast_bytes_ = 0;          ///< that arrived without L2 sending them again
   std::unordered_map<TaskKey, Priced, TaskKeyHash> priced_;
   std::map<std::tuple<double, double, double, double>, std::int32_t> class_ids_;

@@ -13,9 +13,20 @@ namespace espalier::kernels::ESPALIER_TARGET {
 
 #if defined(ESPALIER_BULK_COPIES)
 
-/// What the computing warps do.
+/// By all lanes of a warp: its part of a stage may be filled anew.
 template <class C>
-ESPALIER_DEVICE void compute_tasks(const AttendParams& params, scheduler::Interval items) {
+ESPALIER_DEVICE void free_stage(int stage, Mates mates) {
+  const auto lane = static_cast<int>(thread_index()) % 32;
+  if constexpr (C::kClusters) {
+    if (lane < mates.count) arrive_in_block(Ring<C>::freed(stage), static_cast<std::uint32_t>(mates.first + lane));
+  } else {
+    if (lane == 0) arrive(Ring<C>::freed(stage));
+  }
+}
+
+/// What the computing warps do. Others of the cluster wait for the stages, too, where blocks load together.
+template <class C>
+ESPALIER_DEVICE void compute_tasks(const AttendParams& params, scheduler::Interval items, Mates mates = {}) {
   Attention<C> attention(params);
   Arrivals<C> arrivals(params);
   Ring<C> ring;
@@ -35,7 +46,7 @@ ESPALIER_DEVICE void compute_tasks(const AttendParams& params, scheduler::Interv
       warp_sync();
       if (speaks && (C::kQueriesInRegisters ? tile == 0 : last)) arrive(Ring<C>::queries_freed());
       // The last stage serves as scratch space first.
-      if (speaks && !last) arrive(Ring<C>::freed(ring.stage));
+      if (!last) free_stage<C>(ring.stage, mates);
       used = ring.stage;
       ring.advance();
     }
@@ -44,12 +55,12 @@ ESPALIER_DEVICE void compute_tasks(const AttendParams& params, scheduler::Interv
     if (work.tokens > 0) {
       fence_engine();
       warp_sync();
-      if (speaks) arrive(Ring<C>::freed(used));
+      free_stage<C>(used, mates);
     }
     stamp_team_end<C>(params.events.items, item);
     arrivals.task_written(at.task.value, work.head_begin);
   }
-  merge_behind_barrier<C>(params);
+  if constexpr (!C::kClusters) merge_behind_barrier<C>(params);
 }
 
 #endif
@@ -79,6 +90,28 @@ ESPALIER_KERNEL(C::kBlockThreads, blocks_per_sm<C>()) attend_bulk_kernel(ESPALIE
   } else {
     if constexpr (C::kHandsRegisters) grow_registers<kComputingRegisters>();
     compute_tasks<C>(params, items);
+  }
+#endif
+}
+
+/// A task a block; blocks of a cluster that have tasks over the same tokens load together. Without queues, and without steps behind a barrier.
+template <class C>
+ESPALIER_KERNEL(C::kBlockThreads, blocks_per_sm<C>()) attend_cluster_kernel(ESPALIER_PARAMETER AttendParams params) {
+#if defined(ESPALIER_BULK_COPIES)
+  const auto block = static_cast<std::int32_t>(block_index());
+  const Mates mates = load_global(params.mates + block);
+  if (thread_index() == 0 && mates.count > 0) {
+    Ring<C>::init(mates.count);
+    publish_barriers();
+  }
+  cluster_sync();  // before anybody reaches into another's shared memory
+  if (mates.count == 0) return;
+  if (thread_index() >= C::kThreads) {
+    if constexpr (C::kHandsRegisters) shrink_registers<kLoadingRegisters>();
+    if (thread_index() < C::kThreads + 32) BulkLoader<C>(params, mates).load({block, block + 1});
+  } else {
+    if constexpr (C::kHandsRegisters) grow_registers<kComputingRegisters>();
+    compute_tasks<C>(params, {block, block + 1}, mates);
   }
 #endif
 }

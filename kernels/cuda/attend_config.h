@@ -31,6 +31,7 @@ struct AttendConfig : Heads, Grid {
   static constexpr int kRowPad = kRowPad_;  ///< bytes behind each shared row of queries, keys, values; 0: chunks are swizzled instead
   static constexpr int kWarpgroups = 0;    ///< that multiply as one; 0: each warp by itself
   static constexpr int kLandedArrivals = 32;     ///< at a stage's barrier, where one warp loads
+  static constexpr bool kClusters = false;       ///< blocks of a cluster load for each other
   static constexpr bool kTakesQueries = true;    ///< loads them with a task's first tile
   static constexpr bool kTilesOfValues = false;  ///< tiles are rows of values alone
   static constexpr bool kFp8 = Heads::kKvDtype == traces::Dtype::fp8_e4m3;
@@ -83,6 +84,13 @@ struct AttendConfig : Heads, Grid {
   static_assert(Grid::kTokenGroups == 1 || Grid::kColumnGroups == 1);
   static_assert(kWarpTokens % (Grid::kColumnGroups > 1 ? 8 : 16) == 0 && kWarpColumns % 16 == 0);
   static_assert(Heads::kQkDim % 32 == 0 && kStages >= 2);
+};
+
+/// As the shape it is made of, for blocks that load with others of their cluster.
+template <class Shape>
+struct ClusterConfig : Shape {
+  static constexpr bool kClusters = true;
+  static_assert(Shape::kProducer && Shape::kRowPad > 0, "bulk copies alone go to several blocks");
 };
 
 /// As AttendConfig, for products of warpgroups: each owns 64 rows, whose queries stay in shared memory; a warpgroup more loads.

@@ -1,7 +1,8 @@
 // The loading half of the attend kernel for devices with bulk copies: a warp of its own that copies whole rows ahead of the warps that compute.
 //
 // A barrier a stage says what has landed, another what is free again; one more says that a task's queries are no longer needed. Nobody but
-// the loading warp holds addresses, and nobody waits for the others of the block to issue copies.
+// the loading warp holds addresses, and nobody waits for the others of the block to issue copies. Blocks of a cluster whose tasks read the same
+// tokens load together: a part each, to all.
 #pragma once
 
 #include "kernels/cuda/loader.h"
@@ -17,14 +18,19 @@ struct Ring {
   ESPALIER_DEVICE static SharedAddress freed(int stage) { return static_cast<SharedAddress>(C::kBarriersAt + (C::kStages + stage) * 8); }
   ESPALIER_DEVICE static SharedAddress queries_freed() { return static_cast<SharedAddress>(C::kBarriersAt + 2 * C::kStages * 8); }
 
-  /// By one thread, before the block meets.
-  ESPALIER_DEVICE static void init() {
+  /// By one thread, before the block meets. `users` blocks must have freed a stage of all of them before it is filled again.
+  ESPALIER_DEVICE static void init(int users = 1) {
     for (int stage = 0; stage < C::kStages; ++stage) {
       init_barrier(landed(stage), C::kLandedArrivals);
-      init_barrier(freed(stage), C::kWarps);
+      init_barrier(freed(stage), C::kWarps * users);
     }
     init_barrier(queries_freed(), C::kWarps);
     fence_engine();
+  }
+  /// Until nobody needs the stage's tile of the round before; at once in the first.
+  ESPALIER_DEVICE void wait_free() const {
+    if constexpr (C::kClusters) wait_cluster_barrier(freed(stage), parity ^ 1U);
+    else wait_barrier(freed(stage), parity ^ 1U);
   }
 
   int stage = 0;
@@ -48,18 +54,28 @@ ESPALIER_DEVICE void fill_ring(const AttendParams& params, scheduler::Interval i
     for (int tile = 0; tile * C::kTokens < work.tokens; ++tile) {
       loader.step(tile);
       if (tile == 0) wait_barrier(Ring<C>::queries_freed(), (tasks & 1U) ^ 1U);
-      wait_barrier(Ring<C>::freed(ring.stage), ring.parity ^ 1U);
+      ring.wait_free();
       loader.load_tile(work, ring, tile == 0);
       ring.advance();
     }
     ++tasks;
   }
+  if constexpr (C::kClusters) {
+    // The block ends only when nobody can arrive at its barriers any more, and what it sent is where it should be.
+    for (int stage = 0; stage < C::kStages; ++stage, ring.advance()) ring.wait_free();
+  }
 }
 
+/// Copies all rows of a tile, or, with others of its cluster, its part of them to all: each block still looks up and expects the whole tile.
 template <class C>
 class BulkLoader {
  public:
-  ESPALIER_DEVICE explicit BulkLoader(const AttendParams& params) : params_(params), lane_(static_cast<int>(thread_index()) % 32) {}
+  ESPALIER_DEVICE explicit BulkLoader(const AttendParams& params, Mates mates = {}) : params_(params), lane_(static_cast<int>(thread_index()) % 32) {
+    if constexpr (C::kClusters) {
+      blocks_ = ((1U << mates.count) - 1U) << mates.first;
+      copies_ = lane_ % mates.count == static_cast<int>(cluster_rank()) - mates.first;
+    }
+  }
 
   ESPALIER_DEVICE void load(scheduler::Interval items) { fill_ring<C>(params_, items, *this); }
 
@@ -115,10 +131,11 @@ class BulkLoader {
     ESPALIER_UNROLL
     for (int i = 0; i < kTokens; ++i) {
       if (places_[i].page < 0) continue;
+      if (C::kClusters && !copies_) continue;
       const int token = i * 32 + lane_;
-      copy_bulk(keys + static_cast<SharedAddress>(token * (C::kKeyRowBytes + C::kRowPad)), row_of(params_.tensors.keys, places_[i], work.kv_head),
-                C::kKeyRowBytes, landed);
-      if constexpr (!C::kVInK) copy_bulk(values_of(keys, token), row_of(params_.tensors.values, places_[i], work.kv_head), C::kValueRowBytes, landed);
+      copy_row(keys + static_cast<SharedAddress>(token * (C::kKeyRowBytes + C::kRowPad)), row_of(params_.tensors.keys, places_[i], work.kv_head),
+               C::kKeyRowBytes, landed);
+      if constexpr (!C::kVInK) copy_row(values_of(keys, token), row_of(params_.tensors.values, places_[i], work.kv_head), C::kValueRowBytes, landed);
     }
   }
 
@@ -134,6 +151,11 @@ class BulkLoader {
   ESPALIER_DEVICE void look_up(int tile) {
     ESPALIER_UNROLL
     for (int i = 0; i < kTokens; ++i) next_[i] = cursor_.place(params_.plan, tile * C::kTokens + i * 32 + lane_);
+  }
+
+  ESPALIER_DEVICE void copy_row(SharedAddress at, const char* from, std::uint32_t bytes, SharedAddress landed) const {
+    if constexpr (C::kClusters) copy_bulk_to_blocks(at, from, bytes, landed, blocks_);
+    else copy_bulk(at, from, bytes, landed);
   }
 
   /// What no token, and no query, fills must still be numbers: whatever weight 0 multiplies must not be NaN.
@@ -159,6 +181,8 @@ class BulkLoader {
 
   const AttendParams& params_;
   int lane_;
+  std::uint32_t blocks_ = 0;  ///< of the cluster, that take what is copied
+  bool copies_ = true;        ///< this lane's tokens are the block's to copy
   TokenCursor cursor_;
   TokenPlace places_[kTokens], next_[kTokens];
 };

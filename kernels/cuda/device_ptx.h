@@ -115,6 +115,48 @@ ESPALIER_WORD void copy_bulk(SharedAddress at, const void* from, std::uint32_t b
                : "memory");
 }
 ESPALIER_WORD void fence_engine() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+ESPALIER_WORD std::uint32_t cluster_rank() {
+  std::uint32_t rank;
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+ESPALIER_WORD void publish_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+ESPALIER_WORD void cluster_sync() {
+  asm volatile(
+      "barrier.cluster.arrive.release;\n"
+      "barrier.cluster.wait.acquire;" ::: "memory");
+}
+ESPALIER_WORD void arrive_in_block(SharedAddress barrier, std::uint32_t rank) {
+  asm volatile(
+      "{\n"
+      ".reg .b32 there;\n"
+      "mapa.shared::cluster.u32 there, %0, %1;\n"
+      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
+      "}" ::"r"(window(barrier)),
+      "r"(rank)
+      : "memory");
+}
+/// As wait_barrier(), for what other blocks of the cluster did before they arrived.
+ESPALIER_WORD void wait_cluster_barrier(SharedAddress barrier, std::uint32_t parity) {
+  std::uint32_t over = 0;
+  while (over == 0) {
+    asm volatile(
+        "{\n"
+        ".reg .pred over;\n"
+        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 over, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, over;\n"
+        "}"
+        : "=r"(over)
+        : "r"(window(barrier)), "r"(parity)
+        : "memory");
+  }
+}
+ESPALIER_WORD void copy_bulk_to_blocks(SharedAddress at, const void* from, std::uint32_t bytes, SharedAddress barrier, std::uint32_t blocks) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;" ::"r"(window(at)), "l"(from),
+               "r"(bytes), "r"(window(barrier)), "h"(static_cast<std::uint16_t>(blocks))
+               : "memory");
+}
 #endif
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define ESPALIER_REGISTER_SHARES 1

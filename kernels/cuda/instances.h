@@ -26,6 +26,7 @@ struct AttendInstance {
   void (*kernel)(AttendParams);
   KernelPath path = KernelPath::plain;
   std::uint32_t loading_threads = 0;  ///< of `threads`, that don't compute
+  bool clusters = false;              ///< for launches in clusters, whose blocks load together; those alone
   /// Those that compute.
   constexpr std::uint32_t computing_threads() const { return threads - loading_threads; }
 };
@@ -49,6 +50,7 @@ struct ReduceInstance {
   std::span<const AttendInstance> attend_wide();           \
   std::span<const AttendInstance> attend_latent();         \
   std::span<const AttendInstance> attend_bulk();           \
+  std::span<const AttendInstance> attend_cluster();        \
   std::span<const AttendInstance> attend_wgmma();          \
   std::span<const AttendInstance> products();              \
   std::span<const ReduceInstance> reduce_instances();      \

@@ -81,6 +81,12 @@ struct EventPlaces {
   EventRecord* merges;    // one a block: rows that it merges as a launch of steps, or behind a grid barrier
 };
 
+/// Blocks of a cluster whose tasks read the same tokens of the same heads: `count`, from block `first` of the cluster on. None: the block has no task.
+struct alignas(4) Mates {
+  std::int16_t first = 0, count = 0;
+  friend bool operator==(const Mates&, const Mates&) = default;
+};
+
 /// One launch of the attend kernel. Block b runs items [queues[b]), or item b where there are no queues.
 struct AttendParams {
   PlanColumns plan;
@@ -93,6 +99,7 @@ struct AttendParams {
   std::int32_t barrier_step_count;
   std::int32_t barrier_rows;
   EventPlaces events;
+  const Mates* mates;                 // [blocks]; null: a launch without clusters
 };
 
 /// One launch of the reduction kernel: a warp a row.

@@ -34,7 +34,10 @@ struct LaunchShape {
   std::uint32_t threads = 32;       ///< a multiple of 32, at most 1024
   std::uint32_t shared_bytes = 0;
   bool cooperative = false;         ///< blocks may wait for each other
+  std::uint32_t cluster = 1;        ///< blocks that run at once and reach each other's shared memory; a divisor of `blocks`, at most 16
 };
+
+inline constexpr std::uint32_t kMostClusterBlocks = 16;
 
 class Scheduler;
 

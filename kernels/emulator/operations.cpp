@@ -76,7 +76,7 @@ void distribute(Warp& warp, bool transposed) {
     for (std::size_t row = 0; row < 8; ++row) {
       const auto* lane = static_cast<const Matrices*>(warp.arguments[m * 8 + row]);
       require_aligned(lane->row_at, kMatrixRowBytes, "shared");
-      require(shared().read(warp.index, lane->row_at, kMatrixRowBytes));
+      require(shared().read(warp.id, lane->row_at, kMatrixRowBytes));
       std::memcpy(&matrix[row * 8], shared().data() + lane->row_at, kMatrixRowBytes);
       accesses.at[row] = lane->row_at;
       accesses.bytes[row] = kMatrixRowBytes;
@@ -94,23 +94,23 @@ void distribute(Warp& warp, bool transposed) {
 }
 
 void land(const std::vector<AsyncCopy>& group) {
-  const int warp = self().warp->index;
+  const int warp = self().warp->id;
   for (const AsyncCopy& copy : group) {
     shared().land_copy(warp, copy.at, kAsyncCopyBytes);
-    bring(copy);
+    bring(*self().warp->block, copy);
   }
 }
 
 }  // namespace
 
-void bring(const AsyncCopy& copy) {
-  if (copy.from == nullptr) std::memset(shared().data() + copy.at, 0, kAsyncCopyBytes);
-  else if (active().options().copies == CopyMoment::latest) std::memcpy(shared().data() + copy.at, copy.from, kAsyncCopyBytes);
+void bring(Block& block, const AsyncCopy& copy) {
+  if (copy.from == nullptr) std::memset(block.shared->data() + copy.at, 0, kAsyncCopyBytes);
+  else if (active().options().copies == CopyMoment::latest) std::memcpy(block.shared->data() + copy.at, copy.from, kAsyncCopyBytes);
 }
 
 Place place() {
   const Thread& t = self();
-  return {t.index, t.warp->block->index, active().shape().blocks};
+  return {t.index, t.warp->block->index, active().shape().blocks, t.warp->block->rank};
 }
 
 void load_global_bytes(void* into, const void* from, Extent extent) {
@@ -126,14 +126,14 @@ void store_global_bytes(void* into, const void* from, Extent extent) {
 
 void load_shared_bytes(void* into, std::uint32_t at, Extent extent) {
   require_aligned(at, extent.alignment, "shared");
-  require(shared().read(self().warp->index, at, extent.bytes));
+  require(shared().read(self().warp->id, at, extent.bytes));
   std::memcpy(into, shared().data() + at, extent.bytes);
   count_shared_access(__builtin_return_address(0), at, extent.bytes, active().counters().shared_reads);
 }
 
 void store_shared_bytes(std::uint32_t at, const void* from, Extent extent) {
   require_aligned(at, extent.alignment, "shared");
-  require(shared().write(self().warp->index, at, extent.bytes));
+  require(shared().write(self().warp->id, at, extent.bytes));
   std::memcpy(shared().data() + at, from, extent.bytes);
   count_shared_access(__builtin_return_address(0), at, extent.bytes, active().counters().shared_writes);
 }
@@ -142,7 +142,7 @@ void copy_async(std::uint32_t at, const void* from) {
   const void* site = __builtin_return_address(0);
   require_aligned(at, kAsyncCopyBytes, "shared");
   if (from != nullptr) access_global(Access::read, site, from, {kAsyncCopyBytes, kAsyncCopyBytes});
-  require(shared().begin_copy(self().warp->index, at, kAsyncCopyBytes));
+  require(shared().begin_copy(self().warp->id, at, kAsyncCopyBytes));
   if (from != nullptr && active().options().copies == CopyMoment::earliest) std::memcpy(shared().data() + at, from, kAsyncCopyBytes);
   // The same instruction's write side: apart from its read side by one byte of the site.
   count_shared_access(static_cast<const char*>(site) + 1, at, from != nullptr ? kAsyncCopyBytes : 0, active().counters().shared_writes);
@@ -175,12 +175,12 @@ void block_barrier(int id, int threads) {
   if (static_cast<int>(barrier.waiting.size()) < threads) return s.wait("a barrier");
   std::vector<int> warps;
   for (const Thread* thread : barrier.waiting) {
-    if (warps.empty() || warps.back() != thread->warp->index) warps.push_back(thread->warp->index);
+    if (warps.empty() || warps.back() != thread->warp->id) warps.push_back(thread->warp->id);
   }
   std::sort(warps.begin(), warps.end());
   warps.erase(std::unique(warps.begin(), warps.end()), warps.end());
   if (warps.size() * kLanes != barrier.waiting.size()) s.fail(fmt::format("barrier {}: some warps arrived in part", id));
-  block.shared->synchronise(warps);
+  block.cluster->clocks.synchronise(warps);
   ++s.counters().block_barriers;
   const std::vector<Thread*> released = std::move(barrier.waiting);
   barrier.waiting.clear();

@@ -10,6 +10,7 @@ namespace espalier::kernels::emulator {
 
 struct Place {
   std::uint32_t thread, block, blocks;
+  std::uint32_t rank;  ///< of the block in its cluster
 };
 Place place();
 
@@ -34,6 +35,8 @@ void wait_copies(int pending);
 void init_barrier(std::uint32_t at, int arrivals);
 /// Arrives, and expects so many more bytes to land in this phase.
 void arrive(std::uint32_t at, std::uint32_t bytes);
+/// Arrives at the barrier at this place in another block of the cluster, or in this one.
+void arrive_in_block(std::uint32_t at, std::uint32_t rank);
 /// Arrives once all copies that this thread has begun, and not closed as a group, have landed. Nothing else that it did is waited for.
 void arrive_when_copied(std::uint32_t at);
 /// Waits until the phase of this parity is over.
@@ -45,11 +48,15 @@ struct BulkSource {
 };
 /// By an engine that counts at the barrier what has landed.
 void copy_bulk(std::uint32_t at, const BulkSource& source, std::uint32_t barrier);
+/// One read for all blocks of the cluster whose bit is set: to the same place in each, counted at the barrier of each.
+void copy_bulk_to_blocks(std::uint32_t at, const BulkSource& source, std::uint32_t barrier, std::uint32_t blocks);
 /// What this warp wrote to shared memory by ordinary stores and copies, or knows of, comes before what engines (of bulk copies and of
 /// products of warpgroups) do there that it starts, or that others start who learn of it.
 void fence_engine();
 
 void block_barrier(int id, int threads);
+/// All threads of the cluster that have not ended.
+void cluster_barrier();
 void warp_barrier();
 /// Warp operations: all 32 lanes must arrive.
 void load_matrices(std::uint32_t* registers /* [4] */, std::uint32_t row_at, bool transposed);

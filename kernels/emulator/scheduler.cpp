@@ -91,6 +91,7 @@ void Scheduler::thread_entry(void* scheduler) {
   Thread& self = *s.current_;
   try {
     (*s.body_)();
+    leave_cluster();
   } catch (...) {
     if (!s.failure_) s.failure_ = std::current_exception();
   }
@@ -101,17 +102,24 @@ void Scheduler::thread_entry(void* scheduler) {
   leave(self.fiber, s.current_ == nullptr ? s.main_ : s.current_->fiber);
 }
 
-void Scheduler::start_block(std::uint32_t index) {
+void Scheduler::start_block(std::uint32_t index, const std::shared_ptr<Cluster>& cluster) {
   auto block = std::make_unique<Block>();
   block->index = index;
+  block->rank = static_cast<std::uint32_t>(cluster->blocks.size());
+  block->cluster = cluster;
+  cluster->blocks.push_back(block.get());
   block->live = shape_->threads;
-  block->shared = std::make_unique<SharedMemory>(shape_->shared_bytes, static_cast<int>(shape_->threads) / kLanes);
+  cluster->live += shape_->threads;
+  SharedPlace place{.warps = static_cast<int>(shape_->threads) / kLanes};
+  place.first = static_cast<int>(block->rank) * place.count();
+  block->shared = std::make_unique<SharedMemory>(shape_->shared_bytes, place, cluster->clocks);
   for (std::uint32_t t = 0; t < shape_->threads; ++t) {
     const int lane = static_cast<int>(t) % kLanes;
     if (lane == 0) {
       block->warps.push_back(std::make_unique<Warp>());
       block->warps.back()->block = block.get();
       block->warps.back()->index = static_cast<int>(t) / kLanes;
+      block->warps.back()->id = place.first + block->warps.back()->index;
     }
     auto thread = std::make_unique<Thread>();
     thread->warp = block->warps.back().get();
@@ -130,8 +138,11 @@ void Scheduler::start_block(std::uint32_t index) {
 
 void Scheduler::start_blocks() {
   const auto most = shape_->cooperative ? std::size_t{shape_->blocks} : static_cast<std::size_t>(std::max(options().resident_blocks, 1));
-  while (blocks_.size() < most && !to_start_.empty()) {
-    start_block(to_start_.back());
+  const auto together = static_cast<std::size_t>(shape_->cluster);
+  const int entries = static_cast<int>(shape_->cluster * (shape_->threads / kLanes + 1));
+  while (!to_start_.empty() && (blocks_.empty() || blocks_.size() + together <= most)) {
+    const auto cluster = std::make_shared<Cluster>(entries);
+    for (std::uint32_t rank = 0; rank < shape_->cluster; ++rank) start_block(to_start_.back() * shape_->cluster + rank, cluster);
     to_start_.pop_back();
   }
 }
@@ -141,6 +152,7 @@ void Scheduler::retire_finished() {
     if (block->live > 0) return false;
     for (auto& warp : block->warps) warp->accesses.finish();
     for (auto& thread : block->threads) stacks_.take_back(thread->fiber);
+    block->cluster->blocks[block->rank] = nullptr;
     return true;
   });
 }
@@ -170,6 +182,7 @@ std::string Scheduler::deadlock() const {
 
 void Scheduler::run(const LaunchShape& shape, const std::function<void()>& body) {
   ESPALIER_CHECK(shape.threads > 0 && shape.threads <= 1024 && shape.threads % kLanes == 0);
+  ESPALIER_CHECK(shape.cluster > 0 && shape.cluster <= kMostClusterBlocks && shape.blocks % shape.cluster == 0);
   const Activation activation(*this);
   shape_ = &shape;
   body_ = &body;
@@ -177,7 +190,7 @@ void Scheduler::run(const LaunchShape& shape, const std::function<void()>& body)
   polls_ = 0;
   rng_ = core::Rng(options().seed);
   ++counters().launches;
-  for (std::uint32_t b = shape.blocks; b-- > 0;) to_start_.push_back(b);
+  for (std::uint32_t b = shape.blocks / shape.cluster; b-- > 0;) to_start_.push_back(b);
   if (options().order == Order::backward) std::reverse(to_start_.begin(), to_start_.end());
   if (options().order == Order::shuffled) {
     for (std::size_t i = to_start_.size(); i > 1; --i) std::swap(to_start_[i - 1], to_start_[static_cast<std::size_t>(rng_.bits() % i)]);

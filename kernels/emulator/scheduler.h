@@ -15,6 +15,7 @@
 #include "kernels/emulator/machine.h"
 #include "kernels/emulator/shared_memory.h"
 #include "kernels/emulator/warp_accesses.h"
+#include "kernels/emulator/warp_clocks.h"
 #include "kernels/emulator/warpgroup.h"
 
 namespace espalier::kernels::emulator {
@@ -27,8 +28,8 @@ struct AsyncCopy {
   std::uint32_t at = 0;
   const void* from = nullptr;  ///< null: zeros
 };
-/// Writes what a copy brings, when it lands in the running block.
-void bring(const AsyncCopy& copy);
+/// Writes what a copy brings, when it lands.
+void bring(Block& block, const AsyncCopy& copy);
 
 struct Thread {
   Fiber fiber;
@@ -43,7 +44,8 @@ struct Thread {
 
 struct Warp {
   Block* block = nullptr;
-  int index = 0;
+  int index = 0;  ///< in the block
+  int id = 0;     ///< among the clocks of the cluster
   std::array<Thread*, kLanes> lanes{};
   const char* operation = nullptr;  ///< the collective that lanes have arrived at
   int arrived = 0;
@@ -69,11 +71,21 @@ struct TransactionBarrier {
   std::vector<BulkCopy> in_flight;
   std::vector<AsyncCopy> counted;  ///< of threads that arrived ahead of them
   std::vector<Thread*> waiting;
-  SharedMemory::Clock gathering, completed;  ///< of the phase under way, of those that are over
+  WarpClocks::Clock gathering, completed;  ///< of the phase under way, of those that are over
+};
+
+/// Blocks that run at once and reach each other's shared memory; most launches have clusters of one.
+struct Cluster {
+  explicit Cluster(int clock_entries) : clocks(clock_entries) {}
+  WarpClocks clocks;
+  std::vector<Block*> blocks;     ///< by rank; null: it has ended
+  std::vector<Thread*> waiting;   ///< at the cluster's barrier
+  std::size_t live = 0;           ///< threads
 };
 
 struct Block {
-  std::uint32_t index = 0;
+  std::uint32_t index = 0, rank = 0;
+  std::shared_ptr<Cluster> cluster;
   std::vector<std::unique_ptr<Warp>> warps;
   std::vector<Warpgroup> warpgroups;
   std::vector<std::unique_ptr<Thread>> threads;
@@ -108,7 +120,7 @@ class Scheduler {
  private:
   static void thread_entry(void* scheduler);
   void start_blocks();
-  void start_block(std::uint32_t index);
+  void start_block(std::uint32_t index, const std::shared_ptr<Cluster>& cluster);
   void retire_finished();
   void drop_all();
   Thread* pick();
@@ -123,7 +135,7 @@ class Scheduler {
   Thread* current_ = nullptr;
   std::deque<Thread*> ready_;
   std::vector<std::unique_ptr<Block>> blocks_;
-  std::vector<std::uint32_t> to_start_;  ///< last first
+  std::vector<std::uint32_t> to_start_;  ///< clusters, last first
   std::exception_ptr failure_;
   std::int64_t polls_ = 0;
   std::uint64_t moment_ = 0;  ///< of all launches of the machine
@@ -132,5 +144,7 @@ class Scheduler {
 
 /// The scheduler whose thread is running.
 Scheduler& active();
+/// The running thread's part in its cluster is over: nobody waits for it any more, and with it its block may end. Fails where others may still need that.
+void leave_cluster();
 
 }  // namespace espalier::kernels::emulator

@@ -13,15 +13,13 @@ constexpr std::uint32_t kWord = 4;
 
 }  // namespace
 
-SharedMemory::SharedMemory(std::size_t bytes, int warps)
-    : warps_(warps + 1),
+SharedMemory::SharedMemory(std::size_t bytes, SharedPlace place, WarpClocks& clocks)
+    : place_(place),
+      clocks_(clocks),
       bytes_(bytes, std::byte{0xFF}),
       words_(bytes / kWord),
-      read_epochs_(bytes / kWord * static_cast<std::size_t>(warps_), 0),
-      clocks_(static_cast<std::size_t>(warps_) * static_cast<std::size_t>(warps_), 0),
-      fenced_(clocks_.size(), 0) {
-  for (int w = 0; w < warps_; ++w) clock(w, w) = 1;
-}
+      read_epochs_(bytes / kWord * static_cast<std::size_t>(place.count()), 0),
+      remote_epochs_(static_cast<std::size_t>(clocks.count()), 0) {}
 
 std::string SharedMemory::range_complaint(const char* verb, std::uint32_t at, std::uint32_t bytes) const {
   if (at % kWord != 0 || bytes % kWord != 0) return fmt::format("{} of {} bytes at shared offset {} is not of whole words", verb, bytes, at);
@@ -36,8 +34,8 @@ std::string SharedMemory::read_complaint(int warp, std::size_t w) const {
   if (word.state == State::uninitialised) return fmt::format("read of uninitialised shared memory at offset {}", w * kWord);
   if (word.state == State::barrier) return fmt::format("read of shared offset {}, which holds a barrier", w * kWord);
   if (word.state == State::in_flight) return fmt::format("read of shared offset {} before the asynchronous copy to it was waited for", w * kWord);
-  if (clock(warp, word.warp) < word.epoch) {
-    return fmt::format("race: shared offset {} was written by {} and is read by warp {} without a barrier between", w * kWord, writer_text(word), warp);
+  if (clocks_.seen(warp, word.warp) < word.epoch) {
+    return fmt::format("race: shared offset {} was written by {} and is read by {} without a barrier between", w * kWord, writer_text(word), warp_text(warp));
   }
   return {};
 }
@@ -46,7 +44,7 @@ std::string SharedMemory::read(int warp, std::uint32_t at, std::uint32_t bytes) 
   if (std::string wrong = range_complaint("read", at, bytes); !wrong.empty()) return wrong;
   for (std::size_t w = at / kWord; w < (at + bytes) / kWord; ++w) {
     if (std::string wrong = read_complaint(warp, w); !wrong.empty()) return wrong;
-    read_epochs_[w * static_cast<std::size_t>(warps_) + static_cast<std::size_t>(warp)] = clock(warp, warp);
+    read_epoch(w, warp) = clocks_.now(warp);
   }
   return {};
 }
@@ -66,7 +64,7 @@ std::string SharedMemory::begin_matrix_read(int warp, std::uint32_t at, std::uin
 void SharedMemory::end_matrix_read(int warp, std::uint32_t at, std::uint32_t bytes) {
   for (std::size_t w = at / kWord; w < (at + bytes) / kWord; ++w) {
     --words_[w].matrix_reads;
-    read_epochs_[w * static_cast<std::size_t>(warps_) + static_cast<std::size_t>(warp)] = clock(warp, warp);
+    read_epoch(w, warp) = clocks_.now(warp);
   }
 }
 
@@ -75,14 +73,14 @@ std::string SharedMemory::write_complaint(int warp, std::size_t w) const {
   if (word.state == State::barrier) return fmt::format("write to shared offset {}, which holds a barrier", w * kWord);
   if (word.state == State::in_flight) return fmt::format("write to shared offset {} while an asynchronous copy to it is under way", w * kWord);
   if (word.matrix_reads > 0) return fmt::format("write to shared offset {} while a matrix product that reads it is under way", w * kWord);
-  if (word.state == State::valid && clock(warp, word.warp) < word.epoch) {
-    return fmt::format("race: shared offset {} is written by {} and by warp {} without a barrier between", w * kWord, writer_text(word), warp);
+  if (word.state == State::valid && clocks_.seen(warp, word.warp) < word.epoch) {
+    return fmt::format("race: shared offset {} is written by {} and by {} without a barrier between", w * kWord, writer_text(word), warp_text(warp));
   }
-  const std::uint32_t* readers = &read_epochs_[w * static_cast<std::size_t>(warps_)];
-  const std::uint32_t* known = &clocks_[index(warp, 0)];
-  for (int reader = 0; reader < warps_; ++reader) {
-    if (known[reader] < readers[reader]) {
-      return fmt::format("race: shared offset {} was read by warp {} and is written by warp {} without a barrier between", w * kWord, reader, warp);
+  const std::uint32_t* readers = &read_epochs_[w * static_cast<std::size_t>(place_.count())];
+  for (int reader = 0; reader < place_.count(); ++reader) {
+    if (clocks_.seen(warp, place_.first + reader) < readers[reader]) {
+      return fmt::format("race: shared offset {} was read by {} and is written by {} without a barrier between", w * kWord, warp_text(place_.first + reader),
+                         warp_text(warp));
     }
   }
   return {};
@@ -92,13 +90,43 @@ std::string SharedMemory::write(int warp, std::uint32_t at, std::uint32_t bytes)
   if (std::string wrong = range_complaint("write", at, bytes); !wrong.empty()) return wrong;
   for (std::size_t w = at / kWord; w < (at + bytes) / kWord; ++w) {
     if (std::string wrong = write_complaint(warp, w); !wrong.empty()) return wrong;
-    words_[w] = {clock(warp, warp), static_cast<std::uint8_t>(warp), State::valid};
+    words_[w] = {clocks_.now(warp), static_cast<std::uint16_t>(warp), State::valid};
   }
   return {};
 }
 
 std::string SharedMemory::writer_text(const Word& word) const {
-  return word.warp == engine() ? std::string(word.proxy == Proxy::engine ? "a bulk copy" : "an asynchronous copy") : fmt::format("warp {}", word.warp);
+  if (word.warp == place_.engine()) return word.proxy == Proxy::engine ? "a bulk copy" : "an asynchronous copy";
+  return warp_text(word.warp);
+}
+
+std::string SharedMemory::warp_text(int warp) const {
+  if (place_.holds(warp)) return fmt::format("warp {}", warp - place_.first);
+  return fmt::format("warp {} of block {} of the cluster", warp % place_.count(), warp / place_.count());
+}
+
+bool SharedMemory::knows(int warp) const {
+  const std::uint32_t epoch = warp == place_.engine() ? clocks_.now(warp) : remote_epochs_[static_cast<std::size_t>(warp)];
+  for (int own = place_.first; own < place_.engine(); ++own) {
+    if (clocks_.seen(own, warp) >= epoch) return true;
+  }
+  return false;
+}
+
+std::string SharedMemory::use_barrier(int warp, std::uint32_t at) const {
+  const Word& word = words_[at / kWord];
+  if (clocks_.seen(warp, word.warp) >= word.epoch) return {};
+  return fmt::format("race: the barrier at shared offset {} was initialised by {} and is used by {} without a barrier between", at, writer_text(word), warp_text(warp));
+}
+
+std::string SharedMemory::end() const {
+  for (int warp = 0; warp < clocks_.count(); ++warp) {
+    if (remote_epochs_[static_cast<std::size_t>(warp)] > 0 && !knows(warp)) {
+      return fmt::format("the block ends without knowing of the arrival of {} at a barrier of its own", warp_text(warp));
+    }
+  }
+  if (clocks_.now(place_.engine()) > 1 && !knows(place_.engine())) return "the block ends before a copy to its shared memory was waited for";
+  return {};
 }
 
 std::string SharedMemory::begin_copy(int warp, std::uint32_t at, std::uint32_t bytes) {
@@ -110,7 +138,7 @@ std::string SharedMemory::begin_copy(int warp, std::uint32_t at, std::uint32_t b
 
 void SharedMemory::land_copy(int warp, std::uint32_t at, std::uint32_t bytes) {
   for (std::size_t w = at / kWord; w < (at + bytes) / kWord; ++w) {
-    words_[w] = {clock(warp, warp), static_cast<std::uint8_t>(warp), State::valid};
+    words_[w] = {clocks_.now(warp), static_cast<std::uint16_t>(warp), State::valid};
   }
 }
 
@@ -128,61 +156,17 @@ std::string SharedMemory::begin_bulk_copy(int warp, std::uint32_t at, std::uint3
   return {};
 }
 
-void SharedMemory::land_counted_copy(std::uint32_t at, std::uint32_t bytes, Proxy proxy, Clock& into) {
-  const auto self = static_cast<int>(engine());
-  const std::uint32_t epoch = ++clock(self, self);
-  for (std::size_t w = at / kWord; w < (at + bytes) / kWord; ++w) words_[w] = {epoch, static_cast<std::uint8_t>(self), State::valid, proxy};
-  into.seen.resize(static_cast<std::size_t>(warps_), 0);
-  into.seen[engine()] = epoch;
-}
-
-void SharedMemory::fence_engine(int warp) {
-  for (int known = 0; known < warps_; ++known) fenced_[index(warp, known)] = clock(warp, known);
-  ++clock(warp, warp);  // what it does next has no fence yet
-}
-
-void SharedMemory::release(int warp, Clock& into) {
-  into.seen.resize(static_cast<std::size_t>(warps_), 0);
-  into.fenced.resize(static_cast<std::size_t>(warps_), 0);
-  raise(into.seen, clocks_, warp);
-  raise(into.fenced, fenced_, warp);
-  ++clock(warp, warp);
-}
-
-void SharedMemory::acquire(int warp, const Clock& from) {
-  const auto take = [&](const std::vector<std::uint32_t>& given, std::vector<std::uint32_t>& into) {
-    for (std::size_t known = 0; known < given.size(); ++known) {
-      auto& most = into[index(warp, static_cast<int>(known))];
-      most = std::max(most, given[known]);
-    }
-  };
-  take(from.seen, clocks_);
-  take(from.fenced, fenced_);
+void SharedMemory::land_counted_copy(std::uint32_t at, std::uint32_t bytes, Proxy proxy, WarpClocks::Clock& into) {
+  const std::uint32_t epoch = clocks_.advance(place_.engine());
+  for (std::size_t w = at / kWord; w < (at + bytes) / kWord; ++w) words_[w] = {epoch, static_cast<std::uint16_t>(place_.engine()), State::valid, proxy};
+  into.seen.resize(static_cast<std::size_t>(clocks_.count()), 0);
+  into.seen[static_cast<std::size_t>(place_.engine())] = epoch;
 }
 
 std::string SharedMemory::reserve(int warp, std::uint32_t at, std::uint32_t bytes) {
   if (std::string wrong = write(warp, at, bytes); !wrong.empty()) return wrong;
   for (std::size_t w = at / kWord; w < (at + bytes) / kWord; ++w) words_[w].state = State::barrier;
   return {};
-}
-
-void SharedMemory::raise(std::vector<std::uint32_t>& into, const std::vector<std::uint32_t>& rows, int warp) const {
-  for (int known = 0; known < warps_; ++known) {
-    auto& most = into[static_cast<std::size_t>(known)];
-    most = std::max(most, rows[index(warp, known)]);
-  }
-}
-
-void SharedMemory::synchronise(const std::vector<int>& warps) {
-  Clock latest{std::vector<std::uint32_t>(static_cast<std::size_t>(warps_), 0), std::vector<std::uint32_t>(static_cast<std::size_t>(warps_), 0)};
-  for (const int w : warps) {
-    raise(latest.seen, clocks_, w);
-    raise(latest.fenced, fenced_, w);
-  }
-  for (const int w : warps) {
-    acquire(w, latest);
-    ++clock(w, w);
-  }
 }
 
 }  // namespace espalier::kernels::emulator

@@ -4,6 +4,7 @@
 // more is then an error, as it would be a race on hardware.
 #include <fmt/core.h>
 
+#include <bit>
 #include <cstring>
 
 #include "kernels/emulator/operations.h"
@@ -15,40 +16,48 @@ namespace {
 constexpr std::uint32_t kBarrierBytes = 8, kBulkUnit = 16;
 
 Thread& self() { return active().thread(); }
-SharedMemory& shared() { return *self().warp->block->shared; }
+Block& home() { return *self().warp->block; }
 
 void require(const std::string& complaint) {
   if (!complaint.empty()) active().fail(complaint);
 }
 
-TransactionBarrier& barrier_at(std::uint32_t at) {
-  auto& barriers = self().warp->block->transaction_barriers;
-  const auto found = barriers.find(at);
-  if (found == barriers.end()) active().fail(fmt::format("no barrier was initialised at shared offset {}", at));
+TransactionBarrier& barrier_at(Block& block, std::uint32_t at) {
+  const auto found = block.transaction_barriers.find(at);
+  if (found == block.transaction_barriers.end()) active().fail(fmt::format("no barrier was initialised at shared offset {}", at));
+  require(block.shared->use_barrier(self().warp->id, at));
   return found->second;
 }
 
-void land(TransactionBarrier& barrier, const BulkCopy& copy) {
-  std::memcpy(shared().data() + copy.at, copy.from, copy.bytes);
-  shared().land_counted_copy(copy.at, copy.bytes, SharedMemory::Proxy::engine, barrier.gathering);
+/// A block of the cluster that is still there.
+Block& mate(std::uint32_t rank, const char* what) {
+  const std::vector<Block*>& blocks = home().cluster->blocks;
+  if (rank >= blocks.size()) active().fail(fmt::format("{} block {} of a cluster of {}", what, rank, blocks.size()));
+  if (blocks[rank] == nullptr || blocks[rank]->live == 0) active().fail(fmt::format("{} block {} of the cluster, which has ended", what, rank));
+  return *blocks[rank];
+}
+
+void land(Block& block, TransactionBarrier& barrier, const BulkCopy& copy) {
+  std::memcpy(block.shared->data() + copy.at, copy.from, copy.bytes);
+  block.shared->land_counted_copy(copy.at, copy.bytes, SharedMemory::Proxy::engine, barrier.gathering);
   barrier.missing_bytes -= copy.bytes;
 }
 
-void land(TransactionBarrier& barrier, const AsyncCopy& copy) {
-  bring(copy);
-  shared().land_counted_copy(copy.at, kAsyncCopyBytes, SharedMemory::Proxy::ordinary, barrier.gathering);
+void land(Block& block, TransactionBarrier& barrier, const AsyncCopy& copy) {
+  bring(block, copy);
+  block.shared->land_counted_copy(copy.at, kAsyncCopyBytes, SharedMemory::Proxy::ordinary, barrier.gathering);
 }
 
 /// Ends the phase if nothing is missing but copies that may land now.
-void try_complete(TransactionBarrier& barrier) {
+void try_complete(Block& block, TransactionBarrier& barrier) {
   if (barrier.missing > 0) return;
   std::int64_t flying = 0;
   for (const BulkCopy& copy : barrier.in_flight) flying += copy.bytes;
   if (barrier.missing_bytes < flying) active().fail("bulk copies of bytes that nobody expects");
   const bool free_to_wait = flying > 0 || !barrier.counted.empty();
   if (barrier.missing_bytes > flying || (free_to_wait && barrier.waiting.empty())) return;
-  for (const BulkCopy& copy : barrier.in_flight) land(barrier, copy);
-  for (const AsyncCopy& copy : barrier.counted) land(barrier, copy);
+  for (const BulkCopy& copy : barrier.in_flight) land(block, barrier, copy);
+  for (const AsyncCopy& copy : barrier.counted) land(block, barrier, copy);
   barrier.in_flight.clear();
   barrier.counted.clear();
   barrier.missing = barrier.expected;
@@ -61,7 +70,8 @@ void try_complete(TransactionBarrier& barrier) {
   }
 }
 
-void count_bulk(const BulkSource& source, const Piece& piece) {
+/// One read, whatever the number of blocks that it is delivered to.
+void count_bulk(const BulkSource& source, const Piece& piece, int blocks) {
   constexpr std::uintptr_t kSector = 32, kLine = 128;
   Counters& counters = active().counters();
   const auto first = reinterpret_cast<std::uintptr_t>(source.from), last = first + source.bytes - 1;
@@ -71,9 +81,9 @@ void count_bulk(const BulkSource& source, const Piece& piece) {
   read.sectors += static_cast<std::int64_t>(last / kSector - first / kSector + 1);
   read.lines += static_cast<std::int64_t>(last / kLine - first / kLine + 1);
   SharedTraffic& written = counters.shared_writes;
-  const auto wavefronts = static_cast<std::int64_t>((source.bytes + kLine - 1) / kLine);
-  written.bytes += source.bytes;
-  ++written.requests;
+  const auto wavefronts = static_cast<std::int64_t>((source.bytes + kLine - 1) / kLine) * blocks;
+  written.bytes += std::int64_t{source.bytes} * blocks;
+  written.requests += blocks;
   written.wavefronts += wavefronts;
   written.least += wavefronts;
 }
@@ -83,66 +93,81 @@ void count_bulk(const BulkSource& source, const Piece& piece) {
 void init_barrier(std::uint32_t at, int arrivals) {
   if (at % kBarrierBytes != 0) active().fail(fmt::format("misaligned barrier: shared address {} is not a multiple of {}", at, kBarrierBytes));
   if (arrivals <= 0) active().fail(fmt::format("a barrier of {} arrivals", arrivals));
-  require(shared().reserve(self().warp->index, at, kBarrierBytes));
+  require(home().shared->reserve(self().warp->id, at, kBarrierBytes));
   TransactionBarrier barrier;
   barrier.expected = barrier.missing = arrivals;
-  self().warp->block->transaction_barriers[at] = std::move(barrier);
+  home().transaction_barriers[at] = std::move(barrier);
 }
 
-void arrive(std::uint32_t at, std::uint32_t bytes) {
-  TransactionBarrier& barrier = barrier_at(at);
+namespace {
+
+void arrive_in(Block& block, std::uint32_t at, std::uint32_t bytes) {
+  TransactionBarrier& barrier = barrier_at(block, at);
   if (barrier.missing == 0) active().fail(fmt::format("arrival at the barrier at shared offset {}, whose phase lacks nothing but bytes", at));
-  shared().release(self().warp->index, barrier.gathering);
+  if (&block != &home()) block.shared->note_arrival(self().warp->id);
+  block.cluster->clocks.release(self().warp->id, barrier.gathering);
   barrier.missing_bytes += bytes;
   --barrier.missing;
   active().progress();
-  try_complete(barrier);
+  try_complete(block, barrier);
 }
 
+}  // namespace
+
+void arrive(std::uint32_t at, std::uint32_t bytes) { arrive_in(home(), at, bytes); }
+
+void arrive_in_block(std::uint32_t at, std::uint32_t rank) { arrive_in(mate(rank, "arrival at a barrier of"), at, 0); }
+
 void arrive_when_copied(std::uint32_t at) {
-  TransactionBarrier& barrier = barrier_at(at);
+  Block& block = home();
+  TransactionBarrier& barrier = barrier_at(block, at);
   Thread& t = self();
   if (!t.groups.empty()) active().fail("copies of closed groups can't be counted at a barrier as well");
   if (barrier.missing == 0) active().fail(fmt::format("arrival at the barrier at shared offset {}, whose phase lacks nothing but bytes", at));
   if (active().options().copies == CopyMoment::earliest) {
-    for (const AsyncCopy& copy : t.open_group) land(barrier, copy);
+    for (const AsyncCopy& copy : t.open_group) land(block, barrier, copy);
   } else {
     barrier.counted.insert(barrier.counted.end(), t.open_group.begin(), t.open_group.end());
   }
   t.open_group.clear();
   --barrier.missing;
   active().progress();
-  try_complete(barrier);
+  try_complete(block, barrier);
 }
 
 void wait_barrier(std::uint32_t at, std::uint32_t parity) {
-  TransactionBarrier& barrier = barrier_at(at);
+  Block& block = home();
+  TransactionBarrier& barrier = barrier_at(block, at);
   if (barrier.phase % 2 == parity) {
     barrier.waiting.push_back(&self());
-    try_complete(barrier);
+    try_complete(block, barrier);
     if (barrier.phase % 2 == parity) active().wait("a barrier of bulk copies");
   }
-  shared().acquire(self().warp->index, barrier.completed);
+  block.cluster->clocks.acquire(self().warp->id, barrier.completed);
 }
 
-void copy_bulk(std::uint32_t at, const BulkSource& source, std::uint32_t at_barrier) {
-  TransactionBarrier& barrier = barrier_at(at_barrier);
+void copy_bulk(std::uint32_t at, const BulkSource& source, std::uint32_t at_barrier) { copy_bulk_to_blocks(at, source, at_barrier, 1U << home().rank); }
+
+void copy_bulk_to_blocks(std::uint32_t at, const BulkSource& source, std::uint32_t at_barrier, std::uint32_t blocks) {
   if (at % kBulkUnit != 0 || reinterpret_cast<std::uintptr_t>(source.from) % kBulkUnit != 0 || source.bytes % kBulkUnit != 0 || source.bytes == 0) {
     active().fail(fmt::format("bulk copy of {} bytes to shared address {}: its size and both addresses must be multiples of {}", source.bytes, at, kBulkUnit));
   }
+  if (blocks == 0) active().fail("bulk copy to no block of the cluster");
   const GlobalMemory::Verdict verdict = active().memory().check(Access::read, source.from, source.bytes);
   require(verdict.complaint);
-  require(shared().begin_bulk_copy(self().warp->index, at, source.bytes));
-  count_bulk(source, *verdict.piece);
+  count_bulk(source, *verdict.piece, std::popcount(blocks));
   const BulkCopy copy{at, source.bytes, source.from};
-  if (active().options().copies == CopyMoment::earliest) {
-    land(barrier, copy);
-  } else {
-    barrier.in_flight.push_back(copy);
+  for (std::uint32_t rank = 0; blocks >> rank != 0; ++rank) {
+    if ((blocks >> rank & 1U) == 0) continue;
+    Block& block = mate(rank, "bulk copy to");
+    TransactionBarrier& barrier = barrier_at(block, at_barrier);
+    require(block.shared->begin_bulk_copy(self().warp->id, at, source.bytes));
+    if (active().options().copies == CopyMoment::earliest) land(block, barrier, copy);
+    else barrier.in_flight.push_back(copy);
+    try_complete(block, barrier);
   }
-  try_complete(barrier);
 }
 
-void fence_engine() { shared().fence_engine(self().warp->index); }
+void fence_engine() { home().cluster->clocks.fence_engine(self().warp->id); }
 
 }  // namespace espalier::kernels::emulator

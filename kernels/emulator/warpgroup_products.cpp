@@ -18,7 +18,7 @@ constexpr std::uint32_t kPoison = 0x7FC0DEADU;  // a NaN
 
 Thread& self() { return active().thread(); }
 SharedMemory& shared() { return *self().warp->block->shared; }
-int first_warp() { return self().warp->index / kGroupWarps * kGroupWarps; }
+int first_warp() { return self().warp->id - self().warp->index % kGroupWarps; }
 
 /// Arrives at an operation of the warpgroup; the last thread runs `complete` for all.
 template <class Complete>

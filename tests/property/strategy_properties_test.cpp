@@ -106,7 +106,7 @@ TEST(StrategyProperties, HoldOnStorageDtypes) {
 /// Each option its default or anything in its range, small values as likely as large ones.
 scheduler::StrategyChoice drawn_choice(const scheduler::Strategy& strategy, core::Rng& rng) {
   scheduler::StrategyChoice choice{&strategy, {}};
-  for (const scheduler::StrategyOption& option : strategy.info().options) {
+  for (const scheduler::StrategyOption& option : scheduler::all_options(strategy.info())) {
     if (rng.chance(0.3)) continue;
     const double value = option.low + std::expm1(rng.uniform() * std::log1p(option.high - option.low));
     choice.options.emplace(option.name, std::clamp(std::round(value), option.low, option.high));
@@ -125,7 +125,6 @@ TEST(StrategyProperties, HoldOnDrawnOptionsAndCostModels) {
     core::Rng rng(seed);
     for (const scheduler::Strategy* strategy : scheduler::strategies()) {
       const scheduler::StrategyInfo& info = strategy->info();
-      if (info.options.empty() && !info.uses_cost_model) continue;
       const scheduler::StrategyChoice choice = drawn_choice(*strategy, rng);
       scheduler::PlanRequest request{.forest = forest, .heads = heads, .device = device_of(seed)};
       request.kernels = rng.chance(0.3) ? scheduler::KernelSet::published : scheduler::KernelSet::ours;

@@ -222,7 +222,9 @@ TEST(ParseStrategy, FillsOptionsAndNamesWhatIsWrong) {
   EXPECT_THAT(error_of([] { parse_strategy("codec:rounds=0.5"); }), testing::HasSubstr("got 0.5"));
   EXPECT_THAT(error_of([] { parse_strategy("codec:rounds=x"); }), testing::HasSubstr("expected a number, got 'x'"));
   EXPECT_THAT(error_of([] { parse_strategy("codec:rounds"); }), testing::HasSubstr("option=value"));
-  EXPECT_THAT(error_of([] { parse_strategy("cascade:levels=2"); }), testing::HasSubstr("takes no options"));
+  EXPECT_THAT(error_of([] { parse_strategy("cascade:levels=2"); }), testing::HasSubstr("unknown option of strategy cascade"));
+  EXPECT_EQ(parse_strategy("cascade:cluster=2").options.at("cluster"), 2) << "an option of all";
+  EXPECT_THAT(error_of([] { parse_strategy("cascade:cluster=17"); }), testing::HasSubstr("whole number from 1 to 16, got 17"));
 }
 
 Refusal refusal_of(std::string_view strategy, const PrefixForest& forest, const char* heads = "32/8/128", KernelSet kernels = KernelSet::ours) {

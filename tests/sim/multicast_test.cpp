@@ -1,5 +1,5 @@
 // Clusters that load once for several CTAs.
-#include "sim/multicast.h"
+#include "scheduler/multicast.h"
 
 #include <gtest/gtest.h>
 
@@ -10,6 +10,8 @@
 
 namespace espalier::sim::testing {
 namespace {
+
+using scheduler::multicasts;
 
 KernelConfig cluster_kernel(std::int32_t cluster) {
   KernelConfig kernel = streaming_kernel(16);
@@ -42,6 +44,16 @@ TEST(Multicast, LoadsOnceWhateverL2Merges) {
   EXPECT_NEAR(static_cast<double>(pairs.hbm_bytes - together.hbm_bytes), root, 2);
   EXPECT_NEAR(static_cast<double>(apart.l2_bytes - together.l2_bytes), 3 * root, 2);
   EXPECT_EQ(apart.counts, together.counts) << "shared memory takes in all of it either way";
+}
+
+TEST(Multicast, CountsTheBytesThatL2SendsToTheByte) {
+  // Thirds of a load are no whole bytes; the three together are.
+  for (const std::int64_t tokens : {1, 2, 3001}) {
+    const PrefixForest forest = shared_root(tokens, 48, 1);
+    const SimResult apart = simulate(node_plan(forest, one_head(), cluster_kernel(1), kTokensOfAll), device_with());
+    const SimResult together = simulate(node_plan(forest, one_head(), cluster_kernel(3), kTokensOfAll), device_with());
+    EXPECT_EQ(apart.l2_bytes - together.l2_bytes, 2 * tokens * 512);
+  }
 }
 
 TEST(Multicast, TakesTheTimeOfOneReaderWhereL2Binds) {

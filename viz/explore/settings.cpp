@@ -99,7 +99,8 @@ void apply_to_side(Side& side, const Change& change, const Given& given) {
       if (!scheduler::find_strategy(side.strategy).info().uses_cost_model) side.cost_model.clear();
       break;
     case Knob::option: {
-      const scheduler::StrategyOption& option = option_of(scheduler::find_strategy(side.strategy).info().options, change.name);
+      const std::vector<scheduler::StrategyOption> options = scheduler::all_options(scheduler::find_strategy(side.strategy).info());
+      const scheduler::StrategyOption& option = option_of(options, change.name);
       set_number(side.options, change.name, std::clamp(change.value, option.low, option.high), option.fallback);
       break;
     }
