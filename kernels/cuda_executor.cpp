@@ -157,7 +157,8 @@ class Execution {
       const bool ran = std::any_of(lowered_.launches.begin(), lowered_.launches.end(), [&](const DeviceLaunch& l) { return l.attend != nullptr && l.attend->path == path; });
       if (ran) text += fmt::format("{}{}", text.empty() ? "" : "+", kernel_path_name(path));
     }
-    return text;
+    const bool clusters = std::any_of(lowered_.launches.begin(), lowered_.launches.end(), [](const DeviceLaunch& l) { return l.cluster > 1; });
+    return clusters ? text + "+clusters" : text;
   }
 
   void* place(const DevicePiece& piece) {

@@ -53,7 +53,7 @@ ESPALIER_DEVICE void compute_tasks(const AttendParams& params, scheduler::Interv
     const Work work = read_work(params.plan, params.tensors, load_global(params.items + item));
     attention.finish_task(work, static_cast<SharedAddress>(C::kRingAt + used * C::kStageBytes));
     if (work.tokens > 0) {
-      fence_engine();
+      if constexpr (C::kWarpgroups == 0) fence_engine();  // bulk copies come where rows were brought together
       warp_sync();
       free_stage<C>(used, mates);
     }
@@ -63,34 +63,44 @@ ESPALIER_DEVICE void compute_tasks(const AttendParams& params, scheduler::Interv
   if constexpr (!C::kClusters) merge_behind_barrier<C>(params);
 }
 
+/// Warps that load, warps that compute: barriers have been made, and the block has met.
+template <class C, class TileLoader>
+ESPALIER_DEVICE void run_tasks(const AttendParams& params, scheduler::Interval items, Mates mates = {}) {
+  if (thread_index() >= C::kThreads) {
+    if constexpr (C::kHandsRegisters) shrink_registers<C::kLoadingRegisters>();
+    if (thread_index() < C::kThreads + C::kLoadWarps * 32) TileLoader(params, mates).load(items);
+  } else {
+    if constexpr (C::kHandsRegisters) grow_registers<C::kComputingRegisters>();
+    compute_tasks<C>(params, items, mates);
+  }
+}
+
+/// Its queue, or its item where there are no queues.
+ESPALIER_DEVICE scheduler::Interval items_of_block(const AttendParams& params) {
+  const auto block = static_cast<std::int32_t>(block_index());
+  if (params.queues != nullptr) return load_global(params.queues + block);
+  return {block, block + 1};
+}
+
 #endif
 
-/// Blocks that an SM shall hold. Two of 256 threads leave 128 registers to each thread of a launch, of which the loading ones keep fewer.
+/// Where registers can't be handed over, two blocks would leave too few.
 template <class C>
 constexpr int blocks_per_sm() {
 #if defined(ESPALIER_REGISTER_SHARES)
-  return C::kHandsRegisters ? 2 : 1;
+  return C::kBlocks;
 #else
   return 1;
 #endif
 }
-constexpr int kLoadingRegisters = 40, kComputingRegisters = 2 * 128 - kLoadingRegisters;
 
 /// Empty where there are no bulk copies.
 template <class C>
 ESPALIER_KERNEL(C::kBlockThreads, blocks_per_sm<C>()) attend_bulk_kernel(ESPALIER_PARAMETER AttendParams params) {
 #if defined(ESPALIER_BULK_COPIES)
-  scheduler::Interval items = {static_cast<std::int32_t>(block_index()), static_cast<std::int32_t>(block_index()) + 1};
-  if (params.queues != nullptr) items = load_global(params.queues + block_index());
   if (thread_index() == 0) Ring<C>::init();
   block_sync<C::kBlockThreads>();
-  if (thread_index() >= C::kThreads) {
-    if constexpr (C::kHandsRegisters) shrink_registers<kLoadingRegisters>();
-    if (thread_index() < C::kThreads + 32) BulkLoader<C>(params).load(items);
-  } else {
-    if constexpr (C::kHandsRegisters) grow_registers<kComputingRegisters>();
-    compute_tasks<C>(params, items);
-  }
+  run_tasks<C, BulkLoader<C>>(params, items_of_block(params));
 #endif
 }
 
@@ -105,14 +115,7 @@ ESPALIER_KERNEL(C::kBlockThreads, blocks_per_sm<C>()) attend_cluster_kernel(ESPA
     publish_barriers();
   }
   cluster_sync();  // before anybody reaches into another's shared memory
-  if (mates.count == 0) return;
-  if (thread_index() >= C::kThreads) {
-    if constexpr (C::kHandsRegisters) shrink_registers<kLoadingRegisters>();
-    if (thread_index() < C::kThreads + 32) BulkLoader<C>(params, mates).load({block, block + 1});
-  } else {
-    if constexpr (C::kHandsRegisters) grow_registers<kComputingRegisters>();
-    compute_tasks<C>(params, {block, block + 1}, mates);
-  }
+  if (mates.count > 0) run_tasks<C, BulkLoader<C>>(params, {block, block + 1}, mates);
 #endif
 }
 

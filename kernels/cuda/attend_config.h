@@ -77,6 +77,10 @@ struct AttendConfig : Heads, Grid {
   // A group of four computing warps gets three idle ones beside the loading warp: only whole groups of four hand registers over.
   static constexpr bool kHandsRegisters = kProducer && kWarps == 4;
   static constexpr int kBlockThreads = kThreads + (kHandsRegisters ? 128 : kProducer ? 32 : 0);
+  static constexpr int kLoadWarps = kProducer ? 1 : 0;  ///< the warps behind them are idle
+  /// Blocks that an SM shall hold. Two of 256 threads leave 128 registers to each thread of a launch, of which the loading ones keep fewer.
+  static constexpr int kBlocks = kHandsRegisters ? 2 : 1;
+  static constexpr int kLoadingRegisters = 40, kComputingRegisters = 2 * 128 - kLoadingRegisters;
   static constexpr int kBarriersAt = kSharedBytes;
   static constexpr int kBlockSharedBytes = kSharedBytes + (kProducer ? (2 * kStages + 1) * 8 : 0);
 

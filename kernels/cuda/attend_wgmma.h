@@ -14,17 +14,9 @@ namespace espalier::kernels::ESPALIER_TARGET {
 template <class C>
 ESPALIER_KERNEL(C::kBlockThreads, C::kBlocks) attend_wgmma_kernel(ESPALIER_PARAMETER AttendParams params) {
 #if defined(ESPALIER_WARPGROUPS)
-  scheduler::Interval items = {static_cast<std::int32_t>(block_index()), static_cast<std::int32_t>(block_index()) + 1};
-  if (params.queues != nullptr) items = load_global(params.queues + block_index());
   if (thread_index() == 0) Ring<C>::init();
   block_sync<C::kBlockThreads>();
-  if (thread_index() >= C::kThreads) {
-    if constexpr (C::kHandsRegisters) shrink_registers<C::kLoadingRegisters>();
-    PanelLoader<C>(params).load(items);
-  } else {
-    if constexpr (C::kHandsRegisters) grow_registers<C::kComputingRegisters>();
-    compute_tasks<C>(params, items);
-  }
+  run_tasks<C, PanelLoader<C>>(params, items_of_block(params));
 #endif
 }
 

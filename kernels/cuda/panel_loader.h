@@ -14,7 +14,7 @@ namespace espalier::kernels::ESPALIER_TARGET {
 template <class C>
 class PanelLoader {
  public:
-  ESPALIER_DEVICE explicit PanelLoader(const AttendParams& params)
+  ESPALIER_DEVICE explicit PanelLoader(const AttendParams& params, Mates = {})
       : params_(params), warp_((static_cast<int>(thread_index()) - C::kThreads) / 32), lane_(static_cast<int>(thread_index()) % 32) {}
 
   ESPALIER_DEVICE void load(scheduler::Interval items) {

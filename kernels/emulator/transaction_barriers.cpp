@@ -33,7 +33,7 @@ TransactionBarrier& barrier_at(Block& block, std::uint32_t at) {
 Block& mate(std::uint32_t rank, const char* what) {
   const std::vector<Block*>& blocks = home().cluster->blocks;
   if (rank >= blocks.size()) active().fail(fmt::format("{} block {} of a cluster of {}", what, rank, blocks.size()));
-  if (blocks[rank] == nullptr || blocks[rank]->live == 0) active().fail(fmt::format("{} block {} of the cluster, which has ended", what, rank));
+  if (blocks[rank] == nullptr) active().fail(fmt::format("{} block {} of the cluster, which has ended", what, rank));
   return *blocks[rank];
 }
 

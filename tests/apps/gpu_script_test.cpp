@@ -62,6 +62,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+case $all in *-clusters*) path=$path+clusters ;; esac
 )sh" + behaviour + R"sh(
 case $all in
   " list strategies "*) echo espalier ;;
@@ -117,6 +118,7 @@ TEST_F(PlayedDevice, IsWithoutAPathOnlyWhereTheCommandSaysSo) {
 TEST_F(PlayedDevice, IsNotTimedWhereNoRowOfACheckRanOnItsPath) {
   expect_untimed("case $all in *check-fp16-wgmma*) path=bulk ;; esac", "check-fp16-wgmma: no row ran on the path wgmma");
   expect_untimed("case $all in *check-pages-1-bulk*) path=plain ;; esac", "check-pages-1-bulk: no row ran on the path bulk");
+  expect_untimed("case $all in *check-8-2-128-clusters*) path=bulk ;; esac", "check-8-2-128-clusters: no row ran on the path clusters");
 }
 
 TEST_F(PlayedDevice, GoesOnWithTheFastestPath) {

@@ -131,6 +131,31 @@ TEST(Clusters, FindACopyOverWhatAMateStillReads) {
   }
 }
 
+TEST(Clusters, FindACopyThatNothingPutsBehindAReaderInAnotherBlock) {
+  int readers_first = 0;
+  for (const EmulatorOptions& way : ways()) {
+    const std::string complaint = run([](const int* from) {
+                                    const bool first = thread_index() == 0, target = cluster_rank() == 1;
+                                    if (first) init_barrier(kLanded, 1);
+                                    if (thread_index() < 4) store_shared(4 * thread_index(), 1);
+                                    fence_engine();
+                                    cluster_sync();
+                                    if (target && thread_index() < 4) (void)load_shared<int>(4 * thread_index());
+                                    if (first && target) {
+                                      arrive_expecting(kLanded, 16);
+                                      wait_barrier(kLanded, 0);
+                                    }
+                                    if (first && !target) copy_bulk_to_blocks(0, from, 16, kLanded, 2U);
+                                  }, way).complaint;
+    const bool read_first = complaint.find("was read by warp 0 and is written by warp 0 of block 0 of the cluster without a barrier") != std::string::npos;
+    readers_first += read_first ? 1 : 0;
+    if (!read_first) {
+      EXPECT_THAT(complaint, AnyOf(HasSubstr("written by a bulk copy and is read"), HasSubstr("before the asynchronous copy to it was waited for")));
+    }
+  }
+  EXPECT_GT(readers_first, 0);
+}
+
 TEST(Clusters, FindABlockThatEndsBeforeItsMatesAreThrough) {
   for (const EmulatorOptions& way : ways()) {
     EXPECT_THAT(run([](const int* from) { shared_ring(from, Fault::ends_at_once); }, way).complaint,
@@ -328,6 +353,22 @@ TEST(ClusterKernels, EqualTheOracleWhereMatesSeeDifferentTokens) {
   const Plan plan = mates_with_masks();
   ASSERT_EQ(blocks_with_mates(lowered(plan)), 2 * 2);
   for (const EmulatorOptions& way : ways()) expect_right(plan, "row intervals", bulk(way));
+}
+
+TEST(ClusterKernels, AreOnTimelinesWithoutTheBlocksThatFillClustersUp) {
+  const Plan plan = plan_of("deft_node:queries=4,cluster=4", shared_by(13));
+  const DevicePlan device = lowered(plan);
+  ASSERT_TRUE(std::any_of(device.items.begin(), device.items.end(), [](const scheduler::QueueItem& item) { return !item.task.valid(); }));
+  EmulateOptions options = bulk({});
+  options.timeline = true;
+  std::map<std::pair<std::int32_t, std::int32_t>, int> seen;
+  for (const scheduler::Span& span : emulate(plan, TensorSource{1}, options).timeline.spans) {
+    if (span.kind == scheduler::SpanKind::task) ++seen[{span.item, span.copy}];
+  }
+  std::size_t copies = 0;
+  for (const scheduler::Task& task : plan.tasks) copies += static_cast<std::size_t>(task.copies);
+  EXPECT_EQ(seen.size(), copies);
+  EXPECT_TRUE(std::all_of(seen.begin(), seen.end(), [](const auto& entry) { return entry.first.first >= 0 && entry.second == 1; }));
 }
 
 TEST(ClusterKernels, ReadWhatTheSimulatorCounts) {

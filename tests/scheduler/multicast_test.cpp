@@ -61,6 +61,14 @@ TEST(FormClusters, PullsNoMoreTasksForwardThanAClusterHolds) {
   // Eight tiles of eight queries over each of 32 pieces.
   EXPECT_EQ(threes, 2U * 32);
   EXPECT_EQ(twos, 32U);
+  // Four tiles, and the second pair comes when it would have come: behind the first pair's last piece.
+  const Plan pairs = std::get<Plan>(planned("hydragen:cluster=2", traces::parse_tree("1,128|8192,128")));
+  const auto begin_of = [&](const Multicast& m) {
+    return pairs.segments[static_cast<std::size_t>(pairs.tasks[m.first].segments.begin)].token_begin;
+  };
+  const std::vector<Multicast> found = multicasts(pairs);
+  ASSERT_GT(found.size(), 10U);
+  EXPECT_LT(begin_of(found[0]), begin_of(found[1]));
 }
 
 TEST(FormClusters, LeavesPlansWithQueuesAndUnsharedTokensAlone) {
