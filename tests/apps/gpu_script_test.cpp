@@ -71,6 +71,7 @@ case $all in
   " measure "*)
     mkdir -p "$out"
     { echo head; echo "\"pat20/01\",32/8/128,\"espalier\",$status,$us,0.01,20,9,100,2,100,0.1,$path,\"\""; } >"$out/results.csv"
+    echo '| a table |' >"$out/results.md"
     echo plan >"$out/pat20-01__32-8-128__espalier.json" ;;
   " list devices "* | " trace "*) ;;
   " sim "*) echo '  "hbm_bytes": 77,' ;;
@@ -98,6 +99,7 @@ TEST_F(PlayedDevice, IsTimedWhereAllChecksAreRight) {
   EXPECT_EQ(result.code, 0) << result.err;
   EXPECT_THAT(read("out/summary.md"), HasSubstr("* check-8-2-128-bulk: 1 ok\n"));
   EXPECT_TRUE(exists("out/time-32-8-shapes/results.csv"));
+  EXPECT_THAT(read("out/summary.md"), HasSubstr("| a table |\n\nKernel paths that ran: 1 on wgmma.\n"));
 }
 
 TEST_F(PlayedDevice, IsNotTimedWhereACheckIsNone) {
