@@ -47,9 +47,10 @@ void cover(benchmark::State& state) {
   const scheduler::Plan plan = viz::plan_of("flash_decoding", "1,200,5000,100000|4000,300,100,50", {.q_heads = 4, .kv_heads = 1});
   viz::ForestWindow window = viz::whole_forest(plan.forest, kWidth, kHeight);
   window.requests /= static_cast<double>(state.range(0));
-  const std::size_t boxes = viz::lay_out_cover(plan, window).size();
+  const viz::CoverIndex cover = viz::index_cover(plan);
+  const std::size_t boxes = viz::lay_out_cover(cover, window).size();
   if (boxes == 0 || boxes >= 60'000) state.SkipWithError("too many boxes, or none");
-  for (auto _ : state) benchmark::DoNotOptimize(viz::lay_out_cover(plan, window).data());
+  for (auto _ : state) benchmark::DoNotOptimize(viz::lay_out_cover(cover, window).data());
   state.counters["boxes"] = static_cast<double>(boxes);
   state.counters["tasks"] = static_cast<double>(plan.tasks.size());
 }

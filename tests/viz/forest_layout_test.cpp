@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -110,7 +111,7 @@ TEST(Cover, TilesFillTheForestExactly) {
     window.min_px = 0.01;  // nothing is small enough to be folded
     window.max_boxes = std::int64_t{1} << 60;
     double area = 0;
-    for (const CoverBox& box : lay_out_cover(plan, window)) {
+    for (const CoverBox& box : lay_out_cover(index_cover(plan), window)) {
       EXPECT_EQ(box.item.kind, ItemKind::task) << strategy;
       area += box.w * box.h;
     }
@@ -126,7 +127,7 @@ TEST(Cover, TilesFillTheForestExactly) {
 TEST(Cover, SmallTilesAreFoldedIntoCells) {
   const scheduler::Plan plan = plan_of("flash_decoding", "1,4096|4096,256");
   const ForestWindow window = whole_forest(plan.forest, 900, 300);
-  const std::vector<CoverBox> boxes = lay_out_cover(plan, window);
+  const std::vector<CoverBox> boxes = lay_out_cover(index_cover(plan), window);
   EXPECT_LE(boxes.size(), 300U * 100U);
   double area = 0;
   for (const CoverBox& box : boxes) area += box.w * box.h * box.level / 4;
@@ -134,7 +135,22 @@ TEST(Cover, SmallTilesAreFoldedIntoCells) {
   const scheduler::Plan many = plan_of("deft_node_chunk", "1,8,64,512|2000,1000,700,300");
   ForestWindow few = whole_forest(many.forest, 900, 300);
   few.max_boxes = 200;
-  EXPECT_LE(lay_out_cover(many, few).size(), 200U);
+  EXPECT_LE(lay_out_cover(index_cover(many), few).size(), 200U);
+}
+
+TEST(Cover, FoldedTilesFillWhatTheyCoverAndNoMore) {
+  ForestWindow window;
+  window.requests = window.tokens = window.width_px = window.height_px = 8;
+  window.min_px = 4;
+  const CoverIndex cover = {
+      {0, 2, 0, 2, 0, Paint::step1}, {2, 4, 0, 2, 0, Paint::step1},  // goes on below
+      {4, 6, 0, 2, 1, Paint::step2},                                 // so does this, but in another colour
+      {0, 2, 4, 8, 2, Paint::step1}, {2, 4, 6, 8, 2, Paint::step1},  // of fewer requests
+      {4, 5, 4, 8, 3, Paint::step1}, {7, 8, 4, 8, 3, Paint::step1},  // not below each other
+  };
+  std::string boxes;
+  for (const CoverBox& box : lay_out_cover(cover, window)) boxes += fmt::format("{},{} paint {} level {}; ", box.x, box.y, static_cast<int>(box.paint) - static_cast<int>(Paint::step1), box.level);
+  EXPECT_EQ(boxes, "0,0 paint 0 level 2; 4,0 paint 0 level 3; 0,4 paint 1 level 1; 4,4 paint 0 level 2; ");
 }
 
 TEST(CellGrid, SumsPartsOfCells) {

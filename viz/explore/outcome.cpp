@@ -72,6 +72,7 @@ std::vector<RooflinePoint> points_of(const SideOutcome& side) {
 void index_side(SideOutcome& out) {
   const scheduler::Plan& plan = *out.plan;
   out.links = link(plan);
+  out.cover = index_cover(plan);
   out.work = work_of(plan);
   out.points = points_of(out);
   for (std::size_t c = 0; c < out.paints.size(); ++c) out.paints[c] = task_paints(plan, out.explanation.result, static_cast<ColourBy>(c));

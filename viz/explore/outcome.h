@@ -53,6 +53,7 @@ struct SideOutcome {
   std::vector<RooflinePoint> points;  ///< of tasks that ran and compute something
   TaskPaints paints;
   TimelineIndex timeline;
+  CoverIndex cover;
   const std::vector<Paint>& paint_by(ColourBy colour_by) const { return paints[static_cast<std::size_t>(colour_by)]; }
   std::shared_ptr<const scheduler::Measurement> measurement;  ///< the result is a measured run: no counters, bytes or reasons, and `device` is what was foretold for
   bool shown() const { return plan != nullptr; }

@@ -72,7 +72,7 @@ void draw_faulty(Scene& scene, const Session& session, const SideOutcome& side, 
   for (const scheduler::Violation& violation : side.violations) named.push_back(item_of_violation(plan, violation));
   std::vector<Rect> red;
   const auto is_named = [&](Item item) { return std::find(named.begin(), named.end(), item) != named.end(); };
-  for (const CoverBox& box : lay_out_cover(plan, window)) {
+  for (const CoverBox& box : lay_out_cover(index_cover(plan), window)) {
     Rect rect = clipped(inset({area.x + box.x, area.y + box.y, box.w, box.h, box.paint}), area);
     if (rect.w <= 0 || rect.h <= 0) continue;
     rect.item = box.item;
@@ -147,7 +147,7 @@ Scene cover_view(const Session& session, const Outcome& outcome, SideId side, Vi
   const bool outline = linked.tasks.size() <= 64;
   std::vector<Rect> outlines;
   const Paint isolated = session.look.isolated;
-  for (const CoverBox& box : lay_out_cover(*shown.plan, window, cover_paints(session, shown))) {
+  for (const CoverBox& box : lay_out_cover(shown.cover, window, cover_paints(session, shown))) {
     const bool folded = box.item.kind == ItemKind::none;
     Rect rect{area.x + box.x, area.y + box.y, box.w, box.h, box.paint};
     rect = clipped(folded ? rect : inset(rect), area);

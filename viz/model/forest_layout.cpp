@@ -99,38 +99,55 @@ void for_each_run(const scheduler::Plan& plan, const scheduler::Task& task, cons
   }
 }
 
+/// Tiles that are folded, joined where one goes on below the other: requests read paths.
+class Folds {
+ public:
+  Folds(const ForestWindow& window, double cell) : window_(window), cell_(cell), grid_(cells(window.width_px), cells(window.height_px)) {}
+
+  void add(const CoverTile& tile, Paint paint) {
+    if (any_ && tile.begin == last_.begin && tile.end == last_.end && tile.top == last_.bottom && paint == paint_) {
+      last_.bottom = tile.bottom;
+      return;
+    }
+    flush();
+    any_ = true;
+    last_ = tile;
+    paint_ = paint;
+  }
+  void finish(std::vector<CoverBox>& boxes) {
+    if (!any_) return;
+    flush();
+    for (const CellRun& run : grid_.runs()) boxes.push_back({run.begin * cell_, run.row * cell_, (run.end - run.begin) * cell_, cell_, run.paint, run.level, {}});
+  }
+
+ private:
+  std::int32_t cells(double pixels) const { return static_cast<std::int32_t>(std::ceil(pixels / cell_)); }
+  void flush() {
+    if (any_) grid_.add({window_.x(last_.begin) / cell_, window_.x(last_.end) / cell_, window_.y(last_.top) / cell_, window_.y(last_.bottom) / cell_}, paint_);
+  }
+  const ForestWindow& window_;
+  double cell_;
+  CellGrid grid_;
+  CoverTile last_;
+  Paint paint_ = Paint::none;
+  bool any_ = false;
+};
+
 /// Tiles of at least `cell` pixels both ways, and the rest in cells of that size.
-std::vector<CoverBox> cover_boxes(const scheduler::Plan& plan, const ForestWindow& window, const std::vector<Paint>* paints, double cell) {
+std::vector<CoverBox> cover_boxes(const CoverIndex& cover, const ForestWindow& window, const std::vector<Paint>* paints, double cell) {
   std::vector<CoverBox> boxes;
-  CellGrid grid(static_cast<std::int32_t>(std::ceil(window.width_px / cell)), static_cast<std::int32_t>(std::ceil(window.height_px / cell)));
-  bool folded = false;
-  for (std::size_t t = 0; t < plan.tasks.size(); ++t) {
-    const scheduler::Task& task = plan.tasks[scheduler::TaskId(t)];
-    const bool reads = task.kind == scheduler::TaskKind::attend || task.kind == scheduler::TaskKind::scores;  // values read the same tokens again
-    if (!reads || task.head_begin != 0) continue;
-    for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) {
-      const scheduler::Segment& segment = plan.segments[static_cast<std::size_t>(s)];
-      const auto before = static_cast<double>(plan.forest.tokens_before[segment.node]);
-      const double top = window.y(before + segment.token_begin);
-      const double bottom = window.y(before + static_cast<double>(scheduler::segment_end(plan, segment)));
-      const Paint paint = paints == nullptr ? paint_of_queries(segment.row_end - segment.row_begin) : (*paints)[t];
-      if (top >= window.height_px || bottom <= 0) continue;
-      for_each_run(plan, task, segment, [&](std::int32_t begin, std::int32_t end) {
-        const double x = window.x(begin), w = window.x(end) - x;
-        if (x >= window.width_px || x + w <= 0) return;
-        if (w >= cell && bottom - top >= cell) {
-          boxes.push_back({x, top, w, bottom - top, paint, 4, {ItemKind::task, static_cast<std::int32_t>(t)}});
-          return;
-        }
-        folded = true;
-        grid.add({x / cell, (x + w) / cell, top / cell, bottom / cell}, paint);
-      });
+  Folds folds(window, cell);
+  for (const CoverTile& tile : cover) {
+    const double top = window.y(tile.top), bottom = window.y(tile.bottom), x = window.x(tile.begin), w = window.x(tile.end) - x;
+    if (top >= window.height_px || bottom <= 0 || x >= window.width_px || x + w <= 0) continue;
+    const Paint paint = paints == nullptr ? tile.served : (*paints)[static_cast<std::size_t>(tile.task)];
+    if (w >= cell && bottom - top >= cell) {
+      boxes.push_back({x, top, w, bottom - top, paint, 4, {ItemKind::task, tile.task}});
+    } else {
+      folds.add(tile, paint);
     }
   }
-  if (!folded) return boxes;
-  for (const CellRun& run : grid.runs()) {
-    boxes.push_back({run.begin * cell, run.row * cell, (run.end - run.begin) * cell, cell, run.paint, run.level, {}});
-  }
+  folds.finish(boxes);
   return boxes;
 }
 
@@ -184,9 +201,26 @@ std::int32_t node_at(const PrefixForest& forest, double request, double token) {
   return n.value;
 }
 
-std::vector<CoverBox> lay_out_cover(const scheduler::Plan& plan, const ForestWindow& window, const std::vector<Paint>* paints) {
+CoverIndex index_cover(const scheduler::Plan& plan) {
+  CoverIndex cover;
+  for (std::size_t t = 0; t < plan.tasks.size(); ++t) {
+    const scheduler::Task& task = plan.tasks[scheduler::TaskId(t)];
+    const bool reads = task.kind == scheduler::TaskKind::attend || task.kind == scheduler::TaskKind::scores;  // values read the same tokens again
+    if (!reads || task.head_begin != 0) continue;
+    for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) {
+      const scheduler::Segment& segment = plan.segments[static_cast<std::size_t>(s)];
+      const auto before = static_cast<double>(plan.forest.tokens_before[segment.node]);
+      const double top = before + segment.token_begin, bottom = before + static_cast<double>(scheduler::segment_end(plan, segment));
+      const Paint served = paint_of_queries(segment.row_end - segment.row_begin);
+      for_each_run(plan, task, segment, [&](std::int32_t begin, std::int32_t end) { cover.push_back({top, bottom, begin, end, static_cast<std::int32_t>(t), served}); });
+    }
+  }
+  return cover;
+}
+
+std::vector<CoverBox> lay_out_cover(const CoverIndex& cover, const ForestWindow& window, const std::vector<Paint>* paints) {
   for (double cell = window.min_px;; cell *= 2) {
-    std::vector<CoverBox> boxes = cover_boxes(plan, window, paints, cell);
+    std::vector<CoverBox> boxes = cover_boxes(cover, window, paints, cell);
     if (static_cast<std::int64_t>(boxes.size()) <= window.max_boxes || cell > window.width_px) return boxes;
   }
 }

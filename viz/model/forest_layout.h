@@ -57,8 +57,18 @@ struct CoverBox {
   Item item;               ///< the task; none for folded cells
 };
 
-/// Tiles of the tasks that serve query head 0, coloured by task, or without `paints` by the queries a tile serves. Tiles smaller than min_px either way are folded
-/// into cells of that size. O(segments + rows).
-std::vector<CoverBox> lay_out_cover(const scheduler::Plan& plan, const ForestWindow& window, const std::vector<Paint>* paints = nullptr);
+/// What a task reads of a node, for neighbouring requests.
+struct CoverTile {
+  double top = 0, bottom = 0;          ///< tokens
+  std::int32_t begin = 0, end = 0;     ///< requests
+  std::int32_t task = 0;
+  Paint served = Paint::none;          ///< by the queries that the segment serves
+};
+using CoverIndex = std::vector<CoverTile>;
+/// Of the tasks that serve query head 0, in their order. O(segments + rows).
+CoverIndex index_cover(const scheduler::Plan& plan);
+
+/// Tiles coloured by task, or without `paints` by the queries they serve. Tiles smaller than min_px either way are folded into cells of that size. O(tiles).
+std::vector<CoverBox> lay_out_cover(const CoverIndex& cover, const ForestWindow& window, const std::vector<Paint>* paints = nullptr);
 
 }  // namespace espalier::viz

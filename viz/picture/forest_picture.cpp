@@ -87,7 +87,7 @@ Scene cover_picture(const scheduler::Plan& plan, const PictureSize& size) {
   ForestWindow window = whole_forest(plan.forest, plane.width, plane.height);
   window.max_boxes = size.max_boxes;
   Scene scene = plane_scene(size, plane, window, fmt::format("Tasks of {}: who reads which tokens", plan.provenance.strategy));
-  for (const CoverBox& box : lay_out_cover(plan, window)) {
+  for (const CoverBox& box : lay_out_cover(index_cover(plan), window)) {
     Rect rect{plane.x + box.x, plane.y + box.y, std::min(box.w, plane.width - box.x), std::min(box.h, plane.height - box.y), box.paint};
     const bool folded = box.item.kind == ItemKind::none;
     if (!folded) rect = inset(rect);
