@@ -7,18 +7,11 @@
 namespace espalier::kernels::cuda {
 namespace {
 
-/// Kernels with bulk copies are empty in code for sm_80: what was loaded of one tells.
-bool has_bulk_code() {
+/// Code that was loaded for this device may be of an empty kernel, whose bounds then don't allow a block of the instance's size.
+bool has_code(const AttendInstance& instance) {
   cudaFuncAttributes attributes{};
-  check(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(on_cuda::attend_bulk().front().kernel)), "asking for a kernel's code");
-  return attributes.ptxVersion >= 90;
-}
-
-/// In code for anything but sm_90a kernels by products of warpgroups are empty, and an empty kernel takes next to no registers.
-bool has_wgmma_code() {
-  cudaFuncAttributes attributes{};
-  check(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(on_cuda::attend_wgmma().front().kernel)), "asking for a kernel's code");
-  return attributes.numRegs > 32;
+  check(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(instance.kernel)), "asking for a kernel's code");
+  return attributes.maxThreadsPerBlock >= static_cast<int>(instance.threads);
 }
 
 int blocks_per_multiprocessor(const AttendInstance& instance) {
@@ -32,12 +25,12 @@ int blocks_per_multiprocessor(const AttendInstance& instance) {
 }  // namespace
 
 KernelPath choose_path(const cudaDeviceProp& device, const std::optional<KernelPath>& asked, const char* who) {
-  const bool possible = device.major >= 9 && has_bulk_code();
+  const bool possible = device.major >= 9 && has_code(on_cuda::attend_bulk().front());
   if (asked == KernelPath::bulk && !possible) {
     throw core::Error(core::ErrorKind::check_failed,
                       fmt::format("{}: no bulk copies on {} with this build (compute capability 9.0 and kernels compiled for sm_90 or up are needed)", who, device.name));
   }
-  if (asked == KernelPath::wgmma && !(possible && has_wgmma_code())) {
+  if (asked == KernelPath::wgmma && !(possible && has_code(on_cuda::attend_wgmma().front()))) {
     throw core::Error(core::ErrorKind::check_failed,
                       fmt::format("{}: no products of warpgroups on {} with this build (compute capability 9.0 and kernels compiled for sm_90a are needed)", who, device.name));
   }

@@ -94,9 +94,19 @@ constexpr int blocks_per_sm() {
 #endif
 }
 
+/// Most threads of a block of kernels that are empty in code for some devices: those can't be launched, and are told by that (cuda_choice.h).
+template <class C>
+constexpr int bulk_threads() {
+#if defined(ESPALIER_BULK_COPIES)
+  return C::kBlockThreads;
+#else
+  return 32;
+#endif
+}
+
 /// Empty where there are no bulk copies.
 template <class C>
-ESPALIER_KERNEL(C::kBlockThreads, blocks_per_sm<C>()) attend_bulk_kernel(ESPALIER_PARAMETER AttendParams params) {
+ESPALIER_KERNEL(bulk_threads<C>(), blocks_per_sm<C>()) attend_bulk_kernel(ESPALIER_PARAMETER AttendParams params) {
 #if defined(ESPALIER_BULK_COPIES)
   if (thread_index() == 0) Ring<C>::init();
   block_sync<C::kBlockThreads>();
@@ -106,7 +116,7 @@ ESPALIER_KERNEL(C::kBlockThreads, blocks_per_sm<C>()) attend_bulk_kernel(ESPALIE
 
 /// A task a block; blocks of a cluster that have tasks over the same tokens load together. Without queues, and without steps behind a barrier.
 template <class C>
-ESPALIER_KERNEL(C::kBlockThreads, blocks_per_sm<C>()) attend_cluster_kernel(ESPALIER_PARAMETER AttendParams params) {
+ESPALIER_KERNEL(bulk_threads<C>(), blocks_per_sm<C>()) attend_cluster_kernel(ESPALIER_PARAMETER AttendParams params) {
 #if defined(ESPALIER_BULK_COPIES)
   const auto block = static_cast<std::int32_t>(block_index());
   const Mates mates = load_global(params.mates + block);

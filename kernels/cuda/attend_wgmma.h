@@ -10,9 +10,19 @@
 
 namespace espalier::kernels::ESPALIER_TARGET {
 
+/// As bulk_threads().
+template <class C>
+constexpr int warpgroup_threads() {
+#if defined(ESPALIER_WARPGROUPS)
+  return C::kBlockThreads;
+#else
+  return 32;
+#endif
+}
+
 /// Empty where there are no products of warpgroups.
 template <class C>
-ESPALIER_KERNEL(C::kBlockThreads, C::kBlocks) attend_wgmma_kernel(ESPALIER_PARAMETER AttendParams params) {
+ESPALIER_KERNEL(warpgroup_threads<C>(), C::kBlocks) attend_wgmma_kernel(ESPALIER_PARAMETER AttendParams params) {
 #if defined(ESPALIER_WARPGROUPS)
   if (thread_index() == 0) Ring<C>::init();
   block_sync<C::kBlockThreads>();

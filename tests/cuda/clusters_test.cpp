@@ -304,7 +304,7 @@ TEST(ClusterKernels, EqualTheOracleInEveryTile) {
     const DevicePlan device = lowered(plan);
     ASSERT_EQ(device.launches.front().attend->query_tile, 4 * queries);
     ASSERT_EQ(blocks_with_mates(device), 2 * cluster);
-    for (int i = 0; i < 2; ++i) expect_right(plan, "tile of " + std::to_string(4 * queries), bulk(ways()[turn++ % ways().size()]));
+    for (int i = 0; i < (property::kSanitized ? 1 : 2); ++i) expect_right(plan, "tile of " + std::to_string(4 * queries), bulk(ways()[turn++ % ways().size()]));
   }
 }
 
