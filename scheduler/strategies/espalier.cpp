@@ -3,8 +3,8 @@
 //
 // A tile is an interval of requests in depth-first order that reads all nodes of its height that any of them needs, rows masked by
 // segment. So depth costs nothing: a request has one partial row for each height on its path (and cut), and where one height serves
-// all nodes there is nothing to merge. Covers: every tile height alone, and mixtures found by dynamic programming (cover.h). Each is
-// priced by a closed form of the device (forecast.h); with another cost model than "analytic", tiles and pieces are priced by that model.
+// all nodes there is nothing to merge. Covers: every tile height alone, mixtures found by dynamic programming (cover.h), and each node by
+// itself (node_boxes.h). Each is priced by a closed form of the device (forecast.h); with another cost model than "analytic", tiles and pieces are priced by that model.
 // Pieces are launched longest first, pieces of the same tokens side by side; kernels in launches beside each other, merges after.
 #include <fmt/core.h>
 
@@ -20,6 +20,8 @@
 #include "core/units.h"
 #include "scheduler/strategies/forecast.h"
 #include "scheduler/strategies/length_classes.h"
+#include "scheduler/strategies/node_boxes.h"
+#include "scheduler/strategies/piece_prices.h"
 #include "scheduler/strategies/shares.h"
 #include "scheduler/strategies/tiling.h"
 
@@ -31,6 +33,10 @@ namespace {
 /// ones end more evenly with them; a tiny one may leave slots empty, so as to have fewer rows to merge.
 constexpr double kTinyRounds[] = {0.2, 0.35, 0.5, 0.75, 1, 1.5};
 constexpr double kShortRounds[] = {0.75, 1, 1.5, 2, 3}, kLongRounds[] = {2, 3, 4, 6}, kEndlessRounds[] = {1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24};
+/// Boxes are tried for plans of so many microseconds, where they could be faster than the best so far by this.
+constexpr double kBoxesUs = 10, kWorthTrying = 0.99;
+/// Of boxes, which are of many lengths: only the longest are cut.
+constexpr double kBoxRounds[] = {0.5, 0.75, 1, 1.5, 2, 3};
 /// A goal of so many rounds cuts nothing.
 constexpr double kUncutRounds = 1e6;
 /// Microseconds of a plan from which it is short, long, and endless.
@@ -59,6 +65,8 @@ struct Candidate {
   std::vector<std::int64_t> piece_tokens;  ///< by height
   std::vector<Share> shares;               ///< not empty: persistent CTAs with equal shares, instead of pieces
   bool uniform = false;                    ///< tiles are about equally long
+  bool boxes = false;                      ///< of nodes by themselves (node_boxes.h)
+  double fill = 1;                         ///< share of its tiles' rows that are there
   Forecast forecast;
 };
 
@@ -67,9 +75,7 @@ class EspalierBuild {
   EspalierBuild(const PlanRequest& request, const StrategyInfo& info)
       : request_(request), info_(info), forest_(request.forest), kernels_(tile_kernels(request)),
         copies_(request.heads.q_heads / heads_per_copy(*kernels_[0].config, request.heads)),
-        fresh_copies_(static_cast<double>(request.heads.kv_heads) / copies_) {
-    if (request.model && request.model->name() != "analytic") model_ = request.model.get();
-  }
+        fresh_copies_(static_cast<double>(request.heads.kv_heads) / copies_), prices_(request) {}
 
   Plan run() {
     choose();
@@ -93,6 +99,7 @@ class EspalierBuild {
       HeightSet set;
       set.add(k);
       tallest = choose_heights(forest_, prices_of(set));
+      least_tokens_.push_back(tallest.least_tokens[0]);
       order.emplace_back(least_us(set, tallest), k);
     }
     std::sort(order.begin(), order.end());
@@ -102,19 +109,46 @@ class EspalierBuild {
       consider(set, k, least, {});
     }
     if (heights == 1) return;
+    const std::size_t height = best_rank_;
     HeightSet ends, lower;
     for (const std::size_t k : {std::size_t{0}, heights - 1}) ends.add(k);
     for (std::size_t k = 0; k + 1 < heights && k < kMaxHeights; ++k) lower.add(k);
     consider_mixture(ends, heights, tallest);
     if (lower.count > 1) consider_mixture(lower, heights + 1, tallest);
+    if (best_->forecast.total_us >= kBoxesUs) consider_boxes(height, heights + 2);
   }
+
+  /// Nodes by themselves, in tiles as high as the best of one height; if they are better, also in the next: boxes aren't cut as often.
+  void consider_boxes(std::size_t height, std::size_t rank) {
+    for (std::size_t k = height; k < std::min(height + 2, kernels_.size()); ++k) {
+      ++considered_;
+      HeightSet set;
+      set.add(k);
+      HeightChoice choice;
+      choice.least_tokens[0] = least_tokens_[k];
+      choice.partial_rows = least_rows();
+      if (!worth_trying(least_us(set, choice))) continue;
+      if (runs_.runs.empty()) runs_ = runs_of(forest_);
+      choice.partial_rows = box_rows(runs_);
+      const double least = least_us(set, choice);
+      if (worth_trying(least)) consider(set, rank + k, least, std::move(choice), true);
+      if (best_rank_ != rank + k) return;
+    }
+  }
+
+  bool worth_trying(double least) {
+    const bool worth = least <= kWorthTrying * best_->forecast.total_us;
+    if (!worth) others_us_ = std::min(others_us_, least);
+    return worth;
+  }
+
+  /// Under a single root some request has partial rows of two kinds: often that alone is too much.
+  std::int64_t least_rows() const { return forest_.request_end[NodeId(0)].index() == forest_.request_count() ? 2 : 0; }
 
   void consider_mixture(const HeightSet& set, std::size_t rank, const HeightChoice& tallest) {
     ++considered_;
-    // Under a single root some request has partial rows of two heights: often that alone is too much.
-    const bool single_root = forest_.request_end[NodeId(0)].index() == forest_.request_count();
     const double tokens = static_cast<double>(tallest.least_tokens[0]) * copies_;
-    const double at_best = least_us({.tokens = tokens, .partial_rows = single_root ? 2.0 : 0.0}, set);
+    const double at_best = least_us({.tokens = tokens, .partial_rows = static_cast<double>(least_rows())}, set);
     if (at_best > best_->forecast.total_us) {
       others_us_ = std::min(others_us_, at_best);
       return;
@@ -127,12 +161,12 @@ class EspalierBuild {
   }
 
   /// Keeps the candidate that is forecast to be fastest; of equals the one of lowest rank.
-  void consider(const HeightSet& set, std::size_t rank, double least, HeightChoice&& choice) {
+  void consider(const HeightSet& set, std::size_t rank, double least, HeightChoice&& choice, bool boxes = false) {
     if (best_ && least > best_->forecast.total_us) {
       others_us_ = std::min(others_us_, least);
       return;
     }
-    Candidate candidate = lay_out(set, std::move(choice));
+    Candidate candidate = lay_out(set, std::move(choice), boxes);
     const double us = candidate.forecast.total_us;
     if (best_ && (us > best_->forecast.total_us || (us == best_->forecast.total_us && rank > best_rank_))) {
       others_us_ = std::min(others_us_, us);
@@ -146,7 +180,7 @@ class EspalierBuild {
   CoverPrices prices_of(const HeightSet& set) {
     for (std::size_t h = 0; h < set.count; ++h) {
       const TileKernel& kernel = kernels_[set.kernel[h]];
-      height_costs_[h] = {kernel.queries, copies_ * token_us(kernel)};
+      height_costs_[h] = {kernel.queries, copies_ * prices_.token_us(kernel)};
     }
     CoverPrices prices;
     prices.heights = std::span(height_costs_).first(set.count);
@@ -180,40 +214,13 @@ class EspalierBuild {
     return least_forecast_us(request_, load);
   }
 
-  /// SM time of a KV token in a full tile: what the SM computes, or its share of L2, whatever is longer.
-  double token_us(const TileKernel& kernel) const {
-    const double tile = kernel.config->kv_tile;
-    if (model_) {
-      const std::int64_t few = 8 * kernel.config->kv_tile;
-      return (piece_us(kernel, 2 * few) - piece_us(kernel, few)) / (static_cast<double>(few) * kernel.residents);
-    }
-    const double share = request_.device.l2_bytes_per_us() / request_.device.sms;
-    return std::max(kernel.tile_us / tile, static_cast<double>(request_.heads.kv_bytes_per_token_head()) / share);
-  }
-
-  /// One CTA on a full device, at its share of HBM.
-  double piece_us(const TileKernel& kernel, std::int64_t tokens) const {
-    const costmodel::DeviceSpec& device = request_.device;
-    if (model_) {
-      costmodel::TaskShape shape;
-      shape.queries = kernel.queries;
-      shape.heads = heads_per_copy(*kernel.config, request_.heads);
-      shape.kv_tokens = tokens;
-      shape.visible_pairs = tokens * shape.queries;
-      return model_->task(shape, *kernel.config).us;
-    }
-    const double share = device.hbm_achievable_bytes_per_us() / (device.sms * kernel.residents);
-    const double tiles = static_cast<double>(core::ceil_div(tokens, std::int64_t{kernel.config->kv_tile}));
-    const double fixed = (device.cta_start_ns + device.cta_end_ns + device.hbm_latency_ns) * 1e-3;
-    return fixed + std::max(tiles * kernel.tile_us * kernel.residents,
-                            static_cast<double>(tokens * request_.heads.kv_bytes_per_token_head()) / share);
-  }
-
-  Candidate lay_out(const HeightSet& set, HeightChoice&& choice) {
+  Candidate lay_out(const HeightSet& set, HeightChoice&& choice, bool boxes) {
     Candidate candidate;
     candidate.set = set;
     for (std::size_t h = 0; h < set.count; ++h) candidate.kernels.push_back(&kernels_[set.kernel[h]]);
-    candidate.cover = cover_forest(forest_, prices_of(set), all_, std::move(choice));
+    candidate.boxes = boxes;
+    if (boxes) candidate.cover = box_cover(forest_, runs_, candidate.kernels[0]->queries);
+    else candidate.cover = cover_forest(forest_, prices_of(set), all_, std::move(choice));
     cut(candidate);
     return candidate;
   }
@@ -221,31 +228,36 @@ class EspalierBuild {
   void cut(Candidate& candidate) {
     std::int64_t longest = 0, shortest = std::numeric_limits<std::int64_t>::max();
     double round = 0;  // a full device works off all tiles in this time
+    std::int64_t rows = 0, room = 0;
     for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
       const TileKernel& kernel = *candidate.kernels[h];
-      const double one = piece_us(kernel, kernel.config->kv_tile), many = piece_us(kernel, std::int64_t{65} * kernel.config->kv_tile);
+      const double one = prices_.piece_us(kernel, kernel.config->kv_tile), many = prices_.piece_us(kernel, std::int64_t{65} * kernel.config->kv_tile);
       slopes_[h] = {one, std::max((many - one) / 64, 1e-9)};
       for (const TileRun& run : candidate.cover.layers[h].runs) {
         if (run.tokens == 0) continue;
-        round += piece_us(kernel, run.tokens) * run.tiles * copies_ / (kernel.residents * request_.device.sms);
+        round += prices_.piece_us(kernel, run.tokens) * run.tiles * copies_ / (kernel.residents * request_.device.sms);
+        rows += std::int64_t{run.requests} * run.tiles;
+        room += std::int64_t{kernel.queries} * run.tiles;
         longest = std::max(longest, run.tokens);
         shortest = std::min(shortest, run.tokens);
       }
     }
     // A tile is read whole before the next: what they share must still lie in the L2 then.
     const double tile_bytes = static_cast<double>(longest) * static_cast<double>(request_.heads.kv_bytes_per_token());
-    candidate.uniform = longest <= shortest + shortest / 4 && tile_bytes <= request_.device.l2_knee_mib * 1024 * 1024;
+    candidate.uniform = !candidate.boxes && longest <= shortest + shortest / 4 && tile_bytes <= request_.device.l2_knee_mib * 1024 * 1024;
+    candidate.fill = static_cast<double>(rows) / static_cast<double>(room);
     candidate.forecast.total_us = std::numeric_limits<double>::infinity();
     // Tiles of one length need no cuts where they fill the rounds well.
-    if (candidate.uniform) try_cut(candidate, round * kUncutRounds);
-    const std::span<const double> tried = round < kShortUs     ? std::span<const double>(kTinyRounds)
+    if (candidate.uniform || candidate.boxes) try_cut(candidate, round * kUncutRounds);
+    const std::span<const double> tried = candidate.boxes      ? std::span<const double>(kBoxRounds)
+                                          : round < kShortUs   ? std::span<const double>(kTinyRounds)
                                           : round < kLongUs    ? std::span<const double>(kShortRounds)
                                           : round < kEndlessUs ? std::span<const double>(kLongRounds)
                                                                : std::span<const double>(kEndlessRounds);
     std::size_t best = tried.size();
     for (std::size_t i = 0; i < tried.size(); ++i) best = try_cut(candidate, round / tried[i]) ? i : best;
-    if (round >= kLongUs && best < tried.size()) refine(candidate, round, tried, best);
-    if (candidate.kernels.size() == 1) try_shares(candidate);
+    if (round >= kLongUs && !candidate.boxes && best < tried.size()) refine(candidate, round, tried, best);
+    if (candidate.kernels.size() == 1 && !candidate.boxes) try_shares(candidate);
   }
 
   /// Between the best number of rounds and its neighbours. Short plans aren't worth the time.
@@ -256,7 +268,7 @@ class EspalierBuild {
 
   /// Where arithmetic is what takes time, hardware order leaves SMs idle that wait for nobody's memory: equal shares don't.
   void try_shares(Candidate& candidate) {
-    if (model_ != nullptr || candidate.forecast.compute_us < kComputeBound * candidate.forecast.hbm_us) return;
+    if (!prices_.of_device() || candidate.forecast.compute_us < kComputeBound * candidate.forecast.hbm_us) return;
     const ShareTask task{candidate.kernels[0], &candidate.cover.layers[0], copies_, fresh_copies_};
     ShareTrial trial = try_equal_shares(request_, task, limit_us(candidate));
     if (trial.shares.list.empty() || trial.forecast.total_us >= candidate.forecast.total_us) return;
@@ -278,17 +290,17 @@ class EspalierBuild {
       // The longest whole number of KV tiles that stays within the goal.
       const double tiles = 1 + std::floor(std::max(0.0, goal - slopes_[h].one_us) / slopes_[h].more_us);
       piece_tokens[h] = tile * static_cast<std::int64_t>(std::clamp(tiles, 1.0, kMostTiles));
-      add_classes(candidate.cover.layers[h], kernel, piece_tokens[h], partial_rows);
+      add_classes(candidate.cover.layers[h], kernel, piece_tokens[h], candidate.boxes, partial_rows);
     }
     const Forecast trial = forecast(request_, {classes_, candidate.kernels.size() == 1, static_cast<double>(copies_),
-                                               static_cast<double>(forest_.request_count()), partial_rows}, limit_us(candidate));
+                                               static_cast<double>(forest_.request_count()), partial_rows, candidate.boxes, candidate.fill}, limit_us(candidate));
     if (trial.total_us >= candidate.forecast.total_us) return false;
     candidate.forecast = trial;
     candidate.piece_tokens.assign(piece_tokens.begin(), piece_tokens.begin() + static_cast<std::ptrdiff_t>(candidate.set.count));
     return true;
   }
 
-  void add_classes(const TileLayer& layer, const TileKernel& kernel, std::int64_t piece_tokens, double& partial_rows) {
+  void add_classes(const TileLayer& layer, const TileKernel& kernel, std::int64_t piece_tokens, bool boxes, double& partial_rows) {
     double read = 0;
     for (const TileRun& run : layer.runs) {
       if (run.tokens == 0) continue;
@@ -297,7 +309,7 @@ class EspalierBuild {
       by_length_.add(run.tokens - (pieces - 1) * piece_tokens, run.tiles);
       if (pieces == 1) continue;
       by_length_.add(piece_tokens, (pieces - 1) * run.tiles);
-      partial_rows += run.tiles * cut_rows(run, pieces, piece_tokens);
+      partial_rows += run.tiles * (boxes ? static_cast<double>(run.requests * (pieces - 1)) : cut_rows(run, pieces, piece_tokens));
     }
     const double cold = fresh_copies_ * static_cast<double>(layer.unique) / read;
     by_length_.drain([&](double tokens, double count, double longest) {
@@ -322,14 +334,14 @@ class EspalierBuild {
 
   void emit(PlanBuilder& builder) {
     if (!best_->shares.empty()) return emit_shares(builder);
-    TilePieces cut = cut_tiles(forest_, best_->cover, best_->piece_tokens);
+    TilePieces cut = best_->boxes ? cut_box_cover(forest_, runs_, best_->kernels[0]->queries, best_->piece_tokens[0]) : cut_tiles(forest_, best_->cover, best_->piece_tokens);
     require_at_most("tasks", static_cast<std::int64_t>(cut.pieces.size()), kMaxTasks);
     const std::vector<std::uint32_t> order = dispatch_order(cut, best_->uniform);
     builder.reserve_tasks(cut.pieces.size(), cut.segments.size());
     // One launch a kernel, side by side, large tiles first: they compute longest while the others read.
     std::vector<LaunchId> launches;
     for (std::size_t h = best_->kernels.size(); h-- > 0;) {
-      if (best_->cover.layers[h].borders.empty()) continue;
+      if (best_->cover.layers[h].runs.empty()) continue;
       const TaskId first = builder.next_task();
       const KernelId kernel = builder.kernel(*best_->kernels[h]->config);
       for (const std::uint32_t i : order) {
@@ -352,16 +364,16 @@ class EspalierBuild {
     std::string tiles;
     for (std::size_t h = 0; h < best_->kernels.size(); ++h) {
       const TileLayer& layer = best_->cover.layers[h];
-      if (layer.borders.empty()) continue;
-      std::int64_t longest = 0;
-      for (const TileRun& run : layer.runs) longest = std::max(longest, run.tokens);
-      tiles += fmt::format("{}{} of up to {} requests (at most {} tokens)", tiles.empty() ? "" : ", ",
-                           counted(static_cast<std::int64_t>(layer.borders.size()) - 1, "tile"), best_->kernels[h]->queries, longest);
+      if (layer.runs.empty()) continue;
+      std::int64_t longest = 0, tiles_of_height = 0;
+      for (const TileRun& run : layer.runs) tiles_of_height += run.tiles, longest = std::max(longest, run.tokens);
+      tiles += fmt::format("{}{} of up to {} requests (at most {} tokens{})", tiles.empty() ? "" : ", ",
+                           counted(tiles_of_height, "tile"), best_->kernels[h]->queries, longest, best_->boxes ? ", of one node" : "");
     }
     sentences.push_back(fmt::format("{}, read by {}; {}", tiles, counted(static_cast<std::int64_t>(plan.tasks.size()), "task"),
                                     plan.slots.empty() ? "every row is final, nothing to merge"
                                                        : counted(static_cast<std::int64_t>(plan.slots.size()), "task") + " leave partial rows"));
-    if (model_) return sentences;
+    if (!prices_.of_device()) return sentences;
     if (!best_->shares.empty()) {
       sentences.push_back(fmt::format("arithmetic bound: equal shares for {} persistent CTAs", (best_->shares.back().lane + 1) * copies_));
     }
@@ -378,13 +390,15 @@ class EspalierBuild {
   std::vector<TileKernel> kernels_;
   std::int32_t copies_;
   double fresh_copies_;  ///< share of the copies that read a KV head first: groups larger than a tile read it several times
-  const costmodel::CostModel* model_ = nullptr;  ///< none: the device itself
+  PiecePrices prices_;
   std::optional<Candidate> best_;
   std::size_t best_rank_ = 0;
   double others_us_ = std::numeric_limits<double>::infinity();
   std::size_t considered_ = 0;
   bool shares_ = false;
   PathTokens all_;
+  std::vector<std::int64_t> least_tokens_;  ///< that tiles of each height read
+  Runs runs_;                               ///< empty: not looked for yet
   std::array<HeightCost, kMaxHeights> height_costs_;
   struct Slope {
     double one_us, more_us;  ///< a piece of one KV tile, and each further tile

@@ -14,7 +14,7 @@ namespace {
 constexpr double kAlike = 0.01;
 constexpr std::size_t kMaxCohorts = 128, kMaxArrivals = 128;
 /// Memory serves the first wave's opening requests in turn: CTAs begin apart, in groups of this share of the SMs, by half the time that the
-/// requests before take. Only where others wait for their slots does it matter.
+/// requests before take. It matters where others wait for their slots, and where the last to begin may be the last to end.
 constexpr double kTurnShare = 0.5, kGroupShare = 0.25;
 /// Bytes a microsecond of a flow for which rounding has left nothing.
 constexpr double kLeastRate = 1e-6;
@@ -40,8 +40,8 @@ struct Arrival {
 
 class Fluid {
  public:
-  Fluid(const costmodel::DeviceSpec& device, std::span<const FluidKernel> kernels, std::span<const FluidClass> classes)
-      : device_(device), kernels_(kernels), classes_(classes), free_(device.sms), hbm_(device.hbm_achievable_bytes_per_us()),
+  Fluid(const costmodel::DeviceSpec& device, std::span<const FluidKernel> kernels, std::span<const FluidClass> classes, bool unlike)
+      : device_(device), kernels_(kernels), classes_(classes), unlike_(unlike), free_(device.sms), hbm_(device.hbm_achievable_bytes_per_us()),
         l2_(device.l2_bytes_per_us()), waiting_(classes[0].ctas) {
     ESPALIER_CHECK_OP(kernels.size(), <=, kMaxFluidKernels);
     double sms = 0;
@@ -75,7 +75,7 @@ class Fluid {
         free_ -= ctas * sms;
         waiting_ -= ctas;
         if (us_ > 0) arrive_at({c.kernel, ctas, c.bytes, us_ + kernels_[c.kernel].fixed_us});
-        else if (waves_) open(c, ctas);
+        else if (waves_ || unlike_) open(c, ctas);
         else add({c.kernel, ctas, c.bytes, 0});
       }
       if (waiting_ > 0) return;
@@ -190,6 +190,7 @@ class Fluid {
   const costmodel::DeviceSpec& device_;
   std::span<const FluidKernel> kernels_;
   std::span<const FluidClass> classes_;
+  bool unlike_;                ///< CTAs of many lengths
   double free_;                ///< SMs
   double hbm_, l2_;
   bool waves_ = false;         ///< not all CTAs have a slot from the start
@@ -208,9 +209,9 @@ class Fluid {
 
 }  // namespace
 
-double fluid_us(const costmodel::DeviceSpec& device, std::span<const FluidKernel> kernels, std::span<const FluidClass> classes, double limit_us) {
+double fluid_us(const costmodel::DeviceSpec& device, std::span<const FluidKernel> kernels, std::span<const FluidClass> classes, double limit_us, bool unlike) {
   if (classes.empty()) return 0;
-  return Fluid(device, kernels, classes).run(limit_us);
+  return Fluid(device, kernels, classes, unlike).run(limit_us);
 }
 
 double soft_corner(const costmodel::DeviceSpec& device, double unloaded, double peak) {

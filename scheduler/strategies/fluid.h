@@ -38,8 +38,8 @@ struct FluidClass {
 double soft_corner(const costmodel::DeviceSpec& device, double unloaded, double peak);
 
 /// Microseconds from the first CTA's first byte to the last one's last, for classes in the order of their dispatch. Gives up, with a
-/// time above `limit_us`, once it can't be below that. At most kMaxFluidKernels kernels.
+/// time above `limit_us`, once it can't be below that. `unlike`: CTAs begin in turn even if all have slots. At most kMaxFluidKernels kernels.
 double fluid_us(const costmodel::DeviceSpec& device, std::span<const FluidKernel> kernels, std::span<const FluidClass> classes,
-                double limit_us = std::numeric_limits<double>::infinity());
+                double limit_us = std::numeric_limits<double>::infinity(), bool unlike = false);
 
 }  // namespace espalier::scheduler::planning

@@ -66,7 +66,7 @@ class Forecaster {
     io_us_ = io_bytes(request.heads, {work.requests, work.partial_rows}) / ctas_ / port_;
     // Alone on its SM a CTA computes nothing before it has its queries, and all those that begin with it ask for theirs.
     const TileKernel& kernel = *work.classes[0].kernel;
-    if (kernel.residents == 1) io_us_ += std::min<double>(ctas_, device_.sms) * query_bytes(kernel, request.heads) / hbm_peak_;
+    if (kernel.residents == 1) io_us_ += std::min<double>(ctas_, device_.sms) * work.fill * query_bytes(kernel, request.heads) / hbm_peak_;
     set_device_times(request);
     set_merge_time(request);
   }
@@ -75,7 +75,9 @@ class Forecaster {
   const Forecast& device_times() const { return forecast_; }
 
   Forecast run(double limit_us) {
-    const double around = device_.least_launch_gap_us() + forecast_.merge_us;
+    // Of unlike CTAs somebody is late whose first bytes nobody else's hide.
+    const double late = work_.unlike ? device_.hbm_latency_ns * 1e-3 : 0;
+    const double around = device_.least_launch_gap_us() + forecast_.merge_us + late;
     const double least = std::max(forecast_.compute_us, fixed_us_ + std::max(forecast_.hbm_us, forecast_.l2_us));
     forecast_.total_us = around + least;
     if (forecast_.total_us < limit_us) forecast_.total_us = around + std::max(least, fixed_us_ + io_us_ + flow_us(limit_us - around - fixed_us_ - io_us_));
@@ -149,7 +151,7 @@ class Forecaster {
       if (longest > 0) classes[n++] = {kernel_count - 1, longest, c.longest * kv_bytes_};
       if (others > 0) classes[n++] = {kernel_count - 1, others, (c.ctas * c.tokens - longest * c.longest) / others * kv_bytes_};
     }
-    return fluid_us(device_, std::span(kernels).first(kernel_count), std::span(classes).first(n), limit_us);
+    return fluid_us(device_, std::span(kernels).first(kernel_count), std::span(classes).first(n), limit_us, work_.unlike);
   }
 
   const costmodel::DeviceSpec& device_;

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/units.h"
 #include "scheduler/strategies/length_classes.h"
+#include "scheduler/strategies/node_boxes.h"
 
 namespace espalier::scheduler::planning {
 
@@ -132,6 +133,24 @@ TilePieces cut_tiles(const PrefixForest& forest, const Cover& cover, const std::
         const std::span<const Reading> list(readings.list);
         cutter.tile(list.subspan(readings.first[t], readings.first[t + 1] - readings.first[t]), run.tokens, piece_tokens[h], h);
       }
+    }
+  }
+  return std::move(cutter.out);
+}
+
+TilePieces cut_box_cover(const PrefixForest& forest, const Runs& runs, std::int32_t queries, std::int64_t piece_tokens) {
+  Cutter cutter(forest);
+  cutter.expect(forest.node_count());
+  std::vector<Reading> chain;
+  for (const Run& run : runs.runs) {
+    for (std::int32_t begin = run.begin.value; begin < run.end.value; begin += queries) {
+      chain.clear();
+      for (NodeId n = run.chain.last;; n = forest.parent[n]) {
+        chain.push_back({n, begin, std::min(begin + queries, run.end.value)});
+        if (n == run.chain.top) break;
+      }
+      std::reverse(chain.begin(), chain.end());
+      cutter.tile(chain, run.chain.tokens, piece_tokens, 0);
     }
   }
   return std::move(cutter.out);
