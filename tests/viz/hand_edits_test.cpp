@@ -100,6 +100,9 @@ TEST(SummaryView, FitsItsColumnsAndCountsOnePoint) {
   const std::string narrow = dump(summary_view(outcome, {450, 70}));
   EXPECT_EQ(narrow.find("Copies of "), std::string::npos) << "over its divider";
   EXPECT_NE(narrow.find("Task copies"), std::string::npos);
+  outcome.sides[1].measurement = std::make_shared<scheduler::Measurement>();
+  EXPECT_NE(dump(summary_view(outcome, {1500, 70})).find("not measured"), std::string::npos);
+  EXPECT_EQ(dump(summary_view(outcome, {450, 70})).find("not measured"), std::string::npos) << "over its divider, too";
 }
 
 }  // namespace

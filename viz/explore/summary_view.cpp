@@ -81,7 +81,8 @@ Scene summary_view(const Outcome& outcome, ViewSize size) {
     if (!outcome.settings.compare) continue;
     side_badge(scene, SideId::b, x + 6, 58);
     const bool known = figure.measurable || b.measurement == nullptr;
-    const std::string other = !b.shown() ? "refused" : known ? figure.text(b) : "not measured";
+    const bool wide = 27 + text_width("not measured", kBody) < column - 10;
+    const std::string other = !b.shown() ? "refused" : known ? figure.text(b) : wide ? "not measured" : "–";
     scene.shapes.push_back(Text{x + 27, 62, other, Paint::muted, kBody});
     if (!a.shown() || !b.shown() || !known) continue;
     const std::string change = change_text(figure, a, b);
