@@ -99,11 +99,11 @@ Wanted wanted(const Plan& plan, const Phase& phase) {
 }
 
 /// The kernel with the tile the plan names, or the next larger one; a smaller one that still holds all rows where there is none. Of equal
-/// tiles, one for clusters where they are wanted; the one furthest along the path; then the one with the plan's KV tile and stages.
+/// tiles, the one furthest along the path; one for clusters where they are wanted; then the one with the plan's KV tile and stages.
 const AttendInstance& task_instance(const Plan& plan, const DeviceKernels& kernels, const Wanted& want) {
   const auto fitness = [&](const AttendInstance& i) {
     const bool holds = i.query_tile >= std::max(want.query_tile, want.rows);
-    return std::tuple(!holds, holds ? i.query_tile : -i.query_tile, i.clusters != want.clusters, -static_cast<int>(i.path), i.kv_tile != want.kv_tile, i.stages != want.stages);
+    return std::tuple(!holds, holds ? i.query_tile : -i.query_tile, -static_cast<int>(i.path), i.clusters != want.clusters, i.kv_tile != want.kv_tile, i.stages != want.stages);
   };
   const AttendInstance *chosen = nullptr, *too_large = nullptr;
   for (const AttendInstance& i : kernels.set.attend) {

@@ -16,6 +16,7 @@ using enum ViolationClass;
 /// Beyond these no kernel is one, and products of the fields might not fit their types.
 constexpr std::int32_t kMaxTile = 1 << 16;
 constexpr std::int32_t kMaxCount = 1 << 12;
+constexpr std::int32_t kMaxCluster = 16;  // no device has larger ones
 
 /// Why the numbers of this configuration make no kernel at all; empty when they may be handed to the cost model.
 std::string senseless(const KernelConfig& kernel) {
@@ -26,7 +27,7 @@ std::string senseless(const KernelConfig& kernel) {
     return "its tiles are out of range";
   }
   if (!within(kernel.stages, 1, kMaxCount) || !within(kernel.warps, 1, kMaxCount) || !within(kernel.registers, 1, kMaxCount) ||
-      !within(kernel.cluster, 1, kMaxCount) || kernel.smem_bytes < 0) {
+      !within(kernel.cluster, 1, kMaxCluster) || kernel.smem_bytes < 0) {
     return "its resources are out of range";
   }
   if (!std::isfinite(kernel.overlap) || !std::isfinite(kernel.efficiency)) return "its rates are no numbers";

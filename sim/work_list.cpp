@@ -36,6 +36,8 @@ constexpr std::int64_t kMergeInputsInFlight = 4;
 constexpr std::int64_t kSoftmaxBytesPerThread = 64;
 /// Partial rows and scores stay in L2 while all of them are under this share of its capacity.
 constexpr double kResidentShare = 0.5;
+/// Devices before this have no clusters: a kernel that asks for them runs without.
+constexpr double kClusterCapability = 9;
 
 double round_miss(double miss) { return std::min(1.0, std::ceil(miss * kMissSteps - 1e-9) / kMissSteps); }
 
@@ -123,6 +125,7 @@ class ListMaker {
 
   /// A cluster's CTAs load together what its first task alone would: of what misses, each has its part.
   void share_loads() {
+    if (device_.compute_capability < kClusterCapability) return;
     const std::vector<scheduler::Multicast> found = scheduler::multicasts(plan_);
     if (!found.empty()) clusters_ = core::Column<TaskId, Share>(plan_.tasks.size());
     for (const scheduler::Multicast& cluster : found) {

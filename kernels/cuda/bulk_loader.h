@@ -42,7 +42,9 @@ struct Ring {
   }
 };
 
-/// Loads the block's tasks tile by tile as stages become free. `loader` looks up where a tile's tokens are, a tile before it loads it.
+/// Loads the block's tasks tile by tile as stages become free. For a cluster a block has one task: in its last tile a mate may have nothing to copy, so
+/// it doesn't wait there for the stage's other users, and of a further task it could be a phase ahead of them.
+/// `loader` looks up where a tile's tokens are, a tile before it loads it.
 template <class C, class TileLoader>
 ESPALIER_DEVICE void fill_ring(const AttendParams& params, scheduler::Interval items, TileLoader& loader) {
   std::uint32_t tasks = 0;

@@ -33,6 +33,16 @@ std::vector<std::pair<std::int32_t, std::int32_t>> names_of(const Plan& plan) {
   return names;
 }
 
+TEST(Clusters, AreOfSixteenBlocksAtMost) {
+  Plan plan = std::get<Plan>(planned("deft_node:queries=1,cluster=16", traces::parse_tree("1,64|1024,64")));
+  EXPECT_TRUE(validate(plan, h100()).empty());
+  for (costmodel::KernelConfig& kernel : plan.kernels) kernel.cluster = 17;
+  seal(plan);
+  const auto found = validate(plan, h100());
+  ASSERT_FALSE(found.empty());
+  EXPECT_THAT(found.front().sentence, testing::HasSubstr("resources are out of range"));
+}
+
 TEST(FormClusters, BringsTogetherWhatReadsAlikeAndChangesNothingElse) {
   // Hydragen puts one tile's pieces of the prefix before the other's.
   const traces::PrefixForest forest = traces::parse_tree("1,64|8192,128");

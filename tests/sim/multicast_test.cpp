@@ -98,6 +98,15 @@ TEST(Multicast, NeverSlowerAndTheClosedFormFollows) {
   }
 }
 
+TEST(Multicast, NeedsADeviceWithClusters) {
+  DeviceSpec device = device_with();
+  device.l2_merge_fraction = 0;
+  device.compute_capability = 8.9;
+  EXPECT_EQ(simulate(four_readers(4), device).hbm_bytes, simulate(four_readers(1), device).hbm_bytes);
+  device.compute_capability = 9.0;
+  EXPECT_LT(simulate(four_readers(4), device).hbm_bytes, simulate(four_readers(1), device).hbm_bytes);
+}
+
 TEST(Multicast, ALatencyIsThatOfTheLoadItself) {
   DeviceSpec device = device_with();
   FlowClass flow;
