@@ -151,7 +151,9 @@ class Forecaster {
       if (longest > 0) classes[n++] = {kernel_count - 1, longest, c.longest * kv_bytes_};
       if (others > 0) classes[n++] = {kernel_count - 1, others, (c.ctas * c.tokens - longest * c.longest) / others * kv_bytes_};
     }
-    return fluid_us(device_, std::span(kernels).first(kernel_count), std::span(classes).first(n), limit_us, work_.unlike);
+    // So are CTAs of several kernels: launches side by side fill the slots one after the other.
+    const bool unlike = work_.unlike || kernel_count > 1;
+    return fluid_us(device_, std::span(kernels).first(kernel_count), std::span(classes).first(n), limit_us, unlike);
   }
 
   const costmodel::DeviceSpec& device_;
