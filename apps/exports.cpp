@@ -12,6 +12,7 @@
 #include "scheduler/plan_graph.h"
 #include "scheduler/trace_events.h"
 #include "viz/model/tables.h"
+#include "viz/model/timeline_layout.h"
 #include "viz/picture/pictures.h"
 #include "viz/scene/svg.h"
 #ifdef ESPALIER_HAS_EXPLORER
@@ -61,6 +62,7 @@ std::string export_plan(const scheduler::Plan& plan, const costmodel::DeviceSpec
   if (options.format == "dot") return scheduler::graphviz(plan);
   sim::SimOptions with_timeline;
   with_timeline.timeline = true;
+  if (options.format == "html" || options.format == "svg" || options.format == "png") with_timeline.max_spans = viz::kMostSpans;
   if (options.format == "html") return plan_page(plan, device, sim::explain(plan, device, with_timeline));
   const sim::Explanation run = sim::explain_run(plan, device, with_timeline);
   if (options.format == "svg") return viz::svg_document(viz::plan_document(plan, device, run), choose_theme(options.theme));
@@ -73,6 +75,7 @@ std::string export_plan(const scheduler::Plan& plan, const costmodel::DeviceSpec
 std::string export_pair(const PlanOnDevice& a, const PlanOnDevice& b, const std::string& format) {
   sim::SimOptions options;
   options.timeline = true;
+  if (format == "html") options.max_spans = viz::kMostSpans;
   if (format != "html" && format != "perfetto") throw core::usage_error(core::unknown_name("export format of two plans", format, {"html", "perfetto"}));
   sim::Explanation of_a = sim::explain_run(a.plan, a.device, options), of_b = sim::explain_run(b.plan, b.device, options);
   if (format == "html") {

@@ -7,6 +7,7 @@
 #include "apps/html_text.h"
 #include "apps/parallel.h"
 #include "core/text.h"
+#include "viz/model/timeline_layout.h"
 
 namespace espalier::apps {
 namespace {
@@ -19,6 +20,7 @@ ExplainedRow explain_row(const ReportRow& row, const std::vector<Input>& inputs,
   ExplainedRow out{&row, plan_again(row, inputs, options), {}};
   sim::SimOptions sim_options;
   sim_options.timeline = true;
+  sim_options.max_spans = viz::kMostSpans;
   out.explanation = sim::explain(out.plan, device, sim_options);
   return out;
 }

@@ -4,6 +4,8 @@
 // the proofs: coverage, data flow, storage, queues. Every "exactly once" is one exact-cover check of rectangles.
 #include "scheduler/validate.h"
 
+#include <algorithm>
+
 #include "core/hash.h"
 #include "scheduler/validate_internal.h"
 
@@ -63,7 +65,12 @@ std::vector<Violation> validate(const Plan& plan, const costmodel::DeviceSpec& d
 
 std::string violations_text(const std::vector<Violation>& violations) {
   if (violations.empty()) return "valid";
-  std::string text = fmt::format("{} violation{}: ", violations.size(), violations.size() == 1 ? "" : "s");
+  // Of a class no more than a few are looked for; a class that has them all may have more.
+  constexpr std::ptrdiff_t kLookedFor = 8;
+  const bool more = std::any_of(violations.begin(), violations.end(), [&](const Violation& v) {
+    return std::count_if(violations.begin(), violations.end(), [&](const Violation& w) { return w.violation == v.violation; }) >= kLookedFor;
+  });
+  std::string text = fmt::format("{}{} violation{}: ", more ? "at least " : "", violations.size(), violations.size() == 1 ? "" : "s");
   for (std::size_t i = 0; i < violations.size(); ++i) {
     text += fmt::format("{}{} ({})", i == 0 ? "" : ", ", violation_name(violations[i].violation), violations[i].sentence);
   }

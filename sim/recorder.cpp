@@ -96,7 +96,16 @@ void Recorder::gap(scheduler::SpanKind kind, scheduler::LaunchId launch, double 
 void Recorder::put(std::size_t series, double now_us, double value) {
   scheduler::CounterSeries& out = timeline_.counters[series];
   if (!out.value.empty() && out.value.back() == value) return;
-  if (static_cast<std::int64_t>(out.value.size()) >= max_spans_) return;
+  // Of too many samples every other one stays, so that the series goes on to the end.
+  if (static_cast<std::int64_t>(out.value.size()) >= max_spans_ && out.value.size() > 1) {
+    const std::size_t kept = (out.value.size() + 1) / 2;
+    for (std::size_t i = 1; i < kept; ++i) {
+      out.time_us[i] = out.time_us[2 * i];
+      out.value[i] = out.value[2 * i];
+    }
+    out.time_us.resize(kept);
+    out.value.resize(kept);
+  }
   if (!out.time_us.empty() && out.time_us.back() == now_us) {
     out.value.back() = value;
     return;

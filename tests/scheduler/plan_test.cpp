@@ -234,4 +234,11 @@ TEST(Grow, GivesFreshPagesToNodesThatOutgrowTheirs) {
 }
 
 }  // namespace
+TEST(Violations, AreCountedAsFarAsTheyWereLookedFor) {
+  std::vector<Violation> found(2, {ViolationClass::uncovered_token, "a"});
+  EXPECT_EQ(violations_text(found).rfind("2 violations: ", 0), 0U);
+  found.resize(8, found.front());
+  EXPECT_EQ(violations_text(found).rfind("at least 8 violations: ", 0), 0U);
+}
+
 }  // namespace espalier::scheduler

@@ -414,6 +414,12 @@ TEST(Timeline, LeavesOutSpansBeyondTheLimitAndSaysSo) {
   const SimResult result = simulate(ragged_plan(3), device_with(), {.timeline = true, .max_spans = 10});
   EXPECT_EQ(result.timeline.spans.size(), 10u);
   EXPECT_EQ(result.timeline.counters.back().name, "spans left out");
+  for (const scheduler::CounterSeries& series : result.timeline.counters) {
+    EXPECT_LE(series.value.size(), 10U) << series.name;
+    EXPECT_EQ(series.value.size(), series.time_us.size()) << series.name;
+    EXPECT_GT(series.time_us.back(), 0.8 * result.makespan_us) << series.name << " goes on to the end";
+    EXPECT_TRUE(std::is_sorted(series.time_us.begin(), series.time_us.end())) << series.name;
+  }
 }
 
 TEST(Timeline, CountersIntegrateToTheBytes) {

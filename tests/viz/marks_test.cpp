@@ -1,9 +1,11 @@
 // Colours, ranges and the critical path of a timeline.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "viz/explore/views.h"
+#include "viz/picture/pictures.h"
 #include "viz_samples.h"
 
 namespace espalier::viz {
@@ -57,6 +59,30 @@ TEST(Colouring, AnIsolatedColourDimsTheRest) {
   EXPECT_LT(*others.rbegin(), *shown.begin());
   perform(session, Isolate{Paint::step1}, outcome);
   EXPECT_EQ(session.look.isolated, Paint::none);
+}
+
+bool has_text(const Scene& scene, const std::string& part) {
+  return std::any_of(scene.shapes.begin(), scene.shapes.end(), [&](const Shape& shape) {
+    const auto* text = std::get_if<Text>(&shape);
+    return text != nullptr && text->text.find(part) != std::string::npos;
+  });
+}
+
+TEST(Timeline, SaysWhereItWasNotRecorded) {
+  const scheduler::Plan plan = plan_of("flash_decoding", "1,400|2048,512");
+  const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
+  const sim::SimResult all = timeline_of(plan), some = sim::simulate(plan, device, {.timeline = true, .max_spans = 1500});
+  const TimelineIndex whole = index_timeline(all, plan), part = index_timeline(some, plan);
+  EXPECT_EQ(whole.left_out, 0);
+  EXPECT_EQ(whole.recorded_us, all.makespan_us);
+  EXPECT_EQ(part.left_out + 1500, static_cast<std::int64_t>(all.timeline.spans.size()));
+  EXPECT_GT(part.recorded_us, 0.1 * all.makespan_us);
+  EXPECT_LT(part.recorded_us, 0.9 * all.makespan_us);
+  PictureSize size;
+  size.width = 900;
+  size.height = 300;
+  EXPECT_FALSE(has_text(timeline_picture(plan, all, all.makespan_us, size), "recorded"));
+  EXPECT_TRUE(has_text(timeline_picture(plan, some, all.makespan_us, size), "CTAs ran here and weren't recorded"));
 }
 
 TEST(Range, HalvesAddUpToTheWhole) {

@@ -247,6 +247,29 @@ TEST(Views, ClickOnANodeLightsItsTasksEverywhere) {
   EXPECT_EQ(lit(forest_view(session, outcome, size), ItemKind::node), std::set<std::int32_t>{node.index});
 }
 
+TEST(Views, WhatIsSelectedIsLitHoweverSmallItIs) {
+  Session session = small_session();
+  session.settings.family_options = {{"blocks", 32}, {"questions", 16}, {"root", 400}};
+  const Outcome outcome = compute(session.settings, {});
+  const ViewSize size{240, 160};  // two requests a pixel
+  const Item node{ItemKind::node, outcome.forest->leaf[traces::RequestId(101)].value};
+  perform(session, Select{node, SideId::a}, outcome);
+  EXPECT_TRUE(lit(forest_view(session, outcome, size), ItemKind::node).contains(node.index));
+  const Linked of_node = linked_of(session, outcome, SideId::a);
+  ASSERT_FALSE(of_node.tasks.empty());
+  EXPECT_EQ(lit(cover_view(session, outcome, SideId::a, size), ItemKind::task), std::set<std::int32_t>(of_node.tasks.begin(), of_node.tasks.end()));
+  perform(session, Select{{ItemKind::task, of_node.tasks.back()}, SideId::a}, outcome);
+  const Linked of_task = linked_of(session, outcome, SideId::a);
+  EXPECT_EQ(lit(forest_view(session, outcome, size), ItemKind::node), std::set<std::int32_t>(of_task.nodes.begin(), of_task.nodes.end()));
+}
+
+TEST(Verdict, SaysThatNothingRuns) {
+  Outcome outcome;
+  outcome.sides[0].title = "espalier";
+  outcome.sides[0].plan = std::make_shared<const scheduler::Plan>();
+  EXPECT_EQ(verdict_of(outcome), std::vector<std::string>{"espalier has no tasks: there are no requests, and nothing runs."});
+}
+
 TEST(Views, ClickOnATaskLightsItsNodes) {
   Session session = small_session();
   const Outcome outcome = compute(session.settings, {});

@@ -303,6 +303,7 @@ std::vector<std::string> verdict_of(const Outcome& outcome) {
   if (!outcome.problem.empty()) return {outcome.problem};
   if (!a.shown()) return {a.refusal};
   if (b.measurement != nullptr) return measured_verdict(a, b);
+  if (a.plan->tasks.empty()) return {fmt::format("{} has no tasks: there are no requests, and nothing runs.", a.title)};
   std::vector<std::string> lines;
   const std::string at = value_text(a.us(), Unit::time_us);
   const bool devices_differ = a.device.name != b.device.name;

@@ -30,9 +30,6 @@ struct RooflinePoint {
   std::int32_t task = 0;
 };
 
-/// CTAs a side's timeline holds at most; what comes after is simulated, but not shown.
-inline constexpr std::int64_t kMostSpans = 600'000;
-
 struct SideOutcome {
   std::string title;              ///< strategy with its options
   costmodel::DeviceSpec device;

@@ -47,6 +47,49 @@ Rect clipped(Rect rect, Area area) {
   return rect;
 }
 
+/// Boxes that are lit one by one at most.
+constexpr std::size_t kMostLit = 20'000;
+
+/// What is selected, over the dimmed rest: never folded away, at least a pixel and a half each way.
+struct PlaneBox {
+  double first_request, end_request, first_token, end_token;
+};
+Rect lit_box(const ForestWindow& window, Area area, const PlaneBox& box, Paint paint, Item item) {
+  const double x0 = window.x(box.first_request), x1 = window.x(box.end_request), y0 = window.y(box.first_token), y1 = window.y(box.end_token);
+  Rect rect = clipped(inset({area.x + x0, area.y + y0, std::max(1.5, x1 - x0), std::max(1.5, y1 - y0), paint}), area);
+  rect.item = item;
+  if (rect.w >= 4 && rect.h >= 4) rect.stroke = Paint::select;
+  else rect.fill = Paint::select;  // a tint of so few pixels isn't seen
+  return rect;
+}
+
+/// Nodes that boxes of their own don't show as lit.
+void draw_lit_nodes(Scene& scene, const Outcome& outcome, const Linked& linked, const ForestWindow& window, Area area, const std::vector<std::int32_t>& shown) {
+  const traces::PrefixForest& forest = *outcome.forest;
+  std::size_t drawn = 0;
+  for (const std::int32_t n : linked.nodes) {
+    if (std::binary_search(shown.begin(), shown.end(), n) || ++drawn > kMostLit) continue;
+    const NodeId node(n);
+    const auto top = static_cast<double>(forest.tokens_before[node]);
+    const Rect rect = lit_box(window, area, {static_cast<double>(forest.request_begin[node].value), static_cast<double>(forest.request_end[node].value), top,
+                                             top + static_cast<double>(forest.tokens[node])}, Paint::select, {ItemKind::node, n});
+    if (rect.w > 0 && rect.h > 0) scene.shapes.push_back(rect);
+  }
+}
+
+/// Tiles of linked tasks that boxes of their own don't show as lit.
+void draw_lit_tiles(Scene& scene, const SideOutcome& side, const Linked& linked, const ForestWindow& window, Area area, const std::vector<Paint>* paints) {
+  std::size_t drawn = 0;
+  for (const CoverTile& tile : side.cover) {
+    if (!linked.has({ItemKind::task, tile.task})) continue;
+    if (window.x(tile.end) - window.x(tile.begin) >= window.min_px && window.y(tile.bottom) - window.y(tile.top) >= window.min_px) continue;  // a box by itself
+    if (++drawn > kMostLit) return;
+    const Paint paint = paints == nullptr ? tile.served : (*paints)[static_cast<std::size_t>(tile.task)];
+    const Rect rect = lit_box(window, area, {static_cast<double>(tile.begin), static_cast<double>(tile.end), tile.top, tile.bottom}, paint, {ItemKind::task, tile.task});
+    if (rect.w > 0 && rect.h > 0) scene.shapes.push_back(rect);
+  }
+}
+
 void label(Scene& scene, const Rect& rect, const std::string& text) {
   if (rect.h < 15 || text_width(text, kSmall) > rect.w - 8) return;
   scene.shapes.push_back(Text{rect.x + rect.w / 2, rect.y + rect.h / 2 + 4, text, text_on(rect.fill), kSmall, Anchor::middle});
@@ -62,6 +105,7 @@ Scene plane_scene(const Outcome& outcome, ViewSize size, const char* title) {
   const Area area = plane_area(size);
   scene.shapes.push_back(Rect{area.x, area.y, area.w, area.h, Paint::panel});
   if (outcome.forest == nullptr) message(scene, outcome.problem.empty() ? "Planning …" : outcome.problem, area);
+  else if (outcome.forest->request_count() == 0) message(scene, "There are no requests.", area);
   return scene;
 }
 
@@ -108,16 +152,20 @@ Scene forest_view(const Session& session, const Outcome& outcome, ViewSize size)
   const Linked linked = linked_of(session, outcome, SideId::a);
   const bool any = lights(session) && !linked.nodes.empty();
   std::vector<Rect> outlines;
+  std::vector<std::int32_t> shown;
   for (const ForestBox& box : lay_out_forest(*outcome.forest, outcome.forest_index, window)) {
     Rect rect = clipped(inset({area.x + box.x, area.y + box.y, box.w, box.h, box.paint}), area);
     if (rect.w <= 0 || rect.h <= 0) continue;
     rect.item = box.item;
-    const bool lit = !any || linked.has(box.item);
+    const bool lit = !any || (box.folded == 1 && linked.has(box.item));
     if (!lit) rect.alpha = kDimmed;
     scene.shapes.push_back(rect);
     if (any && lit) outlines.push_back(rect);
+    if (any && lit) shown.push_back(box.item.index);
     if (box.folded == 1 && lit) label(scene, rect, fmt::format("{}", outcome.forest->tokens[NodeId(box.item.index)]));
   }
+  std::sort(shown.begin(), shown.end());
+  if (any) draw_lit_nodes(scene, outcome, linked, window, area, shown);
   for (Rect& rect : outlines) {
     rect.fill = Paint::none;
     rect.stroke = Paint::select;
@@ -158,6 +206,7 @@ Scene cover_view(const Session& session, const Outcome& outcome, SideId side, Vi
     scene.shapes.push_back(rect);
     if (any && lit && outline) outlines.push_back(rect);
   }
+  if (any) draw_lit_tiles(scene, shown, linked, window, area, cover_paints(session, shown));
   for (Rect& rect : outlines) {
     rect.fill = Paint::none;
     rect.stroke = Paint::select;

@@ -30,7 +30,7 @@ double share_of_bound(const SideOutcome& s) { return s.us() > 0 ? s.bound.us / s
 const std::vector<Figure>& figures() {
   static const std::vector<Figure> kFigures = {
       {"Time a layer", [](const SideOutcome& s) { return value_text(s.us(), Unit::time_us); }, [](const SideOutcome& s) { return s.us(); }},
-      {"Of lower bound", [](const SideOutcome& s) { return percent(share_of_bound(s)); }, share_of_bound, true},
+      {"Of lower bound", [](const SideOutcome& s) { return s.us() > 0 ? percent(share_of_bound(s)) : std::string("–"); }, share_of_bound, true},
       {"HBM traffic", [](const SideOutcome& s) { return value_text(static_cast<double>(s.explanation.result.hbm_bytes), Unit::bytes); },
        [](const SideOutcome& s) { return static_cast<double>(s.explanation.result.hbm_bytes); }, false, false},
       {"Task copies", [](const SideOutcome& s) { return fmt::format("{}", s.statistics.tasks); }, [](const SideOutcome& s) { return static_cast<double>(s.statistics.tasks); }},

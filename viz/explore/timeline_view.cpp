@@ -154,7 +154,7 @@ void draw_title(Scene& scene, const SideOutcome& side, const Track& track, bool 
   const std::string name = fitted(side.title, kBody, right - x - 200);
   scene.shapes.push_back(Text{x, y, name, Paint::ink, kBody, Anchor::start, true});
   std::string remark = side.measurement != nullptr ? std::string("busy and idle; counters aren't measured") : fmt::format("on {}", side.device.name);
-  if (static_cast<std::int64_t>(side.timeline.span.size()) >= kMostSpans) remark += fmt::format(", its first {} CTAs", core::count_text(kMostSpans));
+  if (side.timeline.left_out > 0) remark += fmt::format(", {} CTAs not recorded", core::count_text(side.timeline.left_out));
   scene.shapes.push_back(Text{x + text_width(name, kBody) + 14, y, remark, Paint::muted, kBody});
   scene.shapes.push_back(Text{right, y, time, Paint::ink, kBody, Anchor::end, true});
 }
@@ -174,6 +174,7 @@ void draw_track(Scene& scene, const Session& session, const Outcome& outcome, co
   draw_gaps(scene, index, side.explanation.result.timeline, axis, area);
   draw_boxes(scene, layout, index, area, any, session.look.isolated);
   if (any) draw_merges(scene, side, linked, draw_lit(scene, layout, index, {linked, index.paint_by(session.look.colour_by), axis, area}));
+  if (index.left_out > 0) draw_unrecorded(scene, index.left_out, std::clamp(axis.to_pixel(index.recorded_us), area.x, area.x + area.w), std::clamp(axis.to_pixel(side.us()), area.x, area.x + area.w), area.y, area.h);
   draw_lane_names(scene, index, layout, area);
   draw_path(scene, side, axis, track);
   draw_counters(scene, side, axis, track);
@@ -224,6 +225,11 @@ Scene timeline_view(const Session& session, const Outcome& outcome, ViewSize siz
   if (places.tracks.empty()) {
     const bool waiting = outcome.problem.empty() && outcome.sides[0].refusal.empty();
     message(scene, waiting ? "Planning …" : outcome.problem.empty() ? outcome.sides[0].refusal : outcome.problem, {0, 0, size.width, size.height});
+    return scene;
+  }
+  const SideOutcome& first = outcome.side(places.tracks.front().side);
+  if (places.tracks.size() == 1 && first.measurement == nullptr && first.plan != nullptr && first.plan->tasks.empty()) {
+    message(scene, "The plan has no tasks: nothing runs.", {0, 0, size.width, size.height});
     return scene;
   }
   bottom_axis(scene, time_axis(session, places, places.tracks.front().lanes), places.axis_y, places.axis_y);

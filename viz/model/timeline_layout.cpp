@@ -141,7 +141,13 @@ void lay_out_cells(const TimelineIndex& index, const TimelineWindow& window, dou
 TimelineIndex index_timeline(const sim::SimResult& result, const TaskPaints& paints) {
   const scheduler::Timeline& timeline = result.timeline;
   TimelineIndex index;
-  index.makespan_us = result.makespan_us;
+  index.makespan_us = index.recorded_us = result.makespan_us;
+  const auto left_out = std::find_if(timeline.counters.begin(), timeline.counters.end(), [](const auto& c) { return c.name == "spans left out"; });
+  if (left_out != timeline.counters.end() && !left_out->value.empty()) {
+    index.left_out = static_cast<std::int64_t>(left_out->value.back());
+    index.recorded_us = 0;  // spans are recorded as they end
+    for (const Span& span : timeline.spans) index.recorded_us = std::max(index.recorded_us, span.end_us);
+  }
   std::vector<std::tuple<bool, std::int32_t, std::int32_t, std::int32_t>> order;
   for (std::size_t i = 0; i < timeline.lanes.size(); ++i) {
     const auto lane = static_cast<std::int32_t>(i);

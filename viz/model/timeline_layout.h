@@ -25,8 +25,13 @@ struct TimelineIndex {
   std::vector<Item> item;
   std::vector<std::int32_t> gaps;         ///< spans that are launch gaps or barriers
   double makespan_us = 0;
+  std::int64_t left_out = 0;              ///< CTAs that weren't recorded, as there were too many
+  double recorded_us = 0;                 ///< when that began; else the makespan
   const std::vector<Paint>& paint_by(ColourBy colour_by) const { return paint[static_cast<std::size_t>(colour_by)]; }
 };
+/// CTAs that pictures show at most; what comes after is simulated, but not recorded.
+inline constexpr std::int64_t kMostSpans = 1'000'000;
+
 /// By colouring, then by task id.
 using TaskPaints = std::array<std::vector<Paint>, kColourings>;
 /// `result` must be of `plan` and hold a timeline. Colourings that `paints` leaves empty can't be drawn.

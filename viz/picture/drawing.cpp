@@ -1,6 +1,10 @@
 #include "viz/picture/drawing.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+
+#include "core/text.h"
 
 namespace espalier::viz {
 
@@ -46,6 +50,19 @@ void left_axis(Scene& scene, const Axis& axis, double x, double right) {
     if (right > x) scene.shapes.push_back(Line{x, tick.pixel, right, tick.pixel, Paint::grid});
     const double baseline = std::max(tick.pixel, axis.from_px + 6) + 4;
     scene.shapes.push_back(Text{x - 6, baseline, tick.label, Paint::muted, kSize, Anchor::end});
+  }
+}
+
+void draw_unrecorded(Scene& scene, std::int64_t ctas, double x0, double x1, double y, double height) {
+  constexpr double kSize = 12;
+  if (x1 - x0 < 1) return;
+  Rect rect{x0, y, x1 - x0, height, Paint::few};
+  rect.alpha = 140;
+  scene.shapes.push_back(rect);
+  for (const std::string& text : {fmt::format("{} CTAs ran here and weren't recorded", core::count_text(ctas)), std::string("not recorded")}) {
+    if (text_width(text, kSize) > x1 - x0 - 8 || height < 2 * kSize) continue;
+    scene.shapes.push_back(Text{(x0 + x1) / 2, y + height / 2 + 4, text, Paint::ink, kSize, Anchor::middle});
+    return;
   }
 }
 

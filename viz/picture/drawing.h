@@ -1,6 +1,7 @@
 // Small pieces that pictures share: axes, text that fits, insets between boxes.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "viz/model/axis.h"
@@ -19,5 +20,8 @@ Rect inset(Rect rect);
 void bottom_axis(Scene& scene, const Axis& axis, double y, double top);
 /// Ticks and labels left of x.
 void left_axis(Scene& scene, const Axis& axis, double x, double right);
+
+/// Over lanes from x0 to x1: CTAs ran there that weren't recorded.
+void draw_unrecorded(Scene& scene, std::int64_t ctas, double x0, double x1, double y, double height);
 
 }  // namespace espalier::viz

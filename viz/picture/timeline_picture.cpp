@@ -89,6 +89,8 @@ Scene timeline_picture(const scheduler::Plan& plan, const sim::SimResult& result
   add_boxes(scene, layout.boxes, rects);
   if (size.axes) label_lanes(scene, index, layout, height);
   const double end = axis.to_pixel(result.makespan_us);
+  if (index.left_out > 0) draw_unrecorded(scene, index.left_out, axis.to_pixel(index.recorded_us), end, 0, height);
+  if (plan.tasks.empty()) scene.shapes.push_back(Text{(left + size.width) / 2, height / 2, "The plan has no tasks: nothing runs.", Paint::muted, 13, Anchor::middle});
   scene.shapes.push_back(Line{end, 0, end, height, Paint::select, 1.5});
   return scene;
 }

@@ -177,7 +177,9 @@ void copy_button(const PanelContext& c, SideId side, Item item) {
 /// What the validator found, each a click away from what it names.
 void violations_card(const PanelContext& c, const SideOutcome& side) {
   Widgets& ui = c.ui;
-  ui.begin_card("facts", c.regions.facts, core::counted(static_cast<std::int64_t>(side.violations.size()), "violation").c_str());
+  // "9 violations", or "at least 9 violations", as the same sentence begins elsewhere.
+  const std::string all = scheduler::violations_text(side.violations);
+  ui.begin_card("facts", c.regions.facts, all.substr(0, all.find(':')).c_str());
   const double width = c.regions.facts.w - 2 * kPad - 12;
   for (std::size_t i = 0; i < side.violations.size(); ++i) {
     const scheduler::Violation& violation = side.violations[i];
