@@ -145,7 +145,7 @@ Area plane_area(ViewSize size) { return {kLeft, kTop, std::max(1.0, size.width -
 
 Scene forest_view(const Session& session, const Outcome& outcome, ViewSize size) {
   Scene scene = plane_scene(outcome, size, "Prefix forest");
-  if (outcome.forest == nullptr) return scene;
+  if (outcome.forest == nullptr || outcome.forest->request_count() == 0) return scene;
   const Area area = plane_area(size);
   const ForestWindow window = window_of(session, outcome, area);
   axes(scene, window, area);
@@ -178,7 +178,7 @@ Scene cover_view(const Session& session, const Outcome& outcome, SideId side, Vi
   Scene scene = plane_scene(outcome, size, "Tasks of the plan");
   const Area area = plane_area(size);
   const SideOutcome& shown = outcome.side(side);
-  if (outcome.forest == nullptr) return scene;
+  if (outcome.forest == nullptr || outcome.forest->request_count() == 0) return scene;
   if (!shown.shown() && shown.faulty == nullptr) {
     message(scene, shown.refusal, area);
     return scene;

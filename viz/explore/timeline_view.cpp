@@ -227,9 +227,8 @@ Scene timeline_view(const Session& session, const Outcome& outcome, ViewSize siz
     message(scene, waiting ? "Planning …" : outcome.problem.empty() ? outcome.sides[0].refusal : outcome.problem, {0, 0, size.width, size.height});
     return scene;
   }
-  const SideOutcome& first = outcome.side(places.tracks.front().side);
-  if (places.tracks.size() == 1 && first.measurement == nullptr && first.plan != nullptr && first.plan->tasks.empty()) {
-    message(scene, "The plan has no tasks: nothing runs.", {0, 0, size.width, size.height});
+  if (std::all_of(places.tracks.begin(), places.tracks.end(), [&](const Track& track) { return outcome.side(track.side).plan->tasks.empty(); })) {
+    message(scene, "There are no tasks: nothing runs.", {0, 0, size.width, size.height});
     return scene;
   }
   bottom_axis(scene, time_axis(session, places, places.tracks.front().lanes), places.axis_y, places.axis_y);
