@@ -7,9 +7,11 @@
 
 #include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <vector>
 
+#include "core/error.h"
 #include "traces/prefix_forest.h"
 
 namespace espalier::scheduler::planning {
@@ -54,6 +56,19 @@ struct PathTokens {
 PathTokens path_tokens(const traces::PrefixForest& forest);
 
 inline constexpr std::size_t kMaxHeights = 4;
+
+/// Heights of a cover, rising: indices of the planner's kernels.
+struct HeightSet {
+  std::array<std::uint8_t, kMaxHeights> kernel{};
+  std::size_t count = 0;
+  HeightSet(std::initializer_list<std::size_t> kernels = {}) {
+    for (const std::size_t k : kernels) add(k);
+  }
+  void add(std::size_t k) {
+    ESPALIER_CHECK_OP(count, <, kMaxHeights);
+    kernel[count++] = static_cast<std::uint8_t>(k);
+  }
+};
 
 /// Which height reads which node.
 struct HeightChoice {

@@ -1,11 +1,12 @@
-// Our planner: cover the forest with query tiles of a few heights, cut the tiles to fill the device, forecast several such plans, write
-// the best.
+// Our planner: cover the forest with query tiles of a few heights, cut the tiles to fill the device, forecast several such
+// plans, write the best.
 //
-// A tile is an interval of requests in depth-first order that reads all nodes of its height that any of them needs, rows masked by
-// segment. So depth costs nothing: a request has one partial row for each height on its path (and cut), and where one height serves
-// all nodes there is nothing to merge. Covers: every tile height alone, mixtures found by dynamic programming (cover.h), and each node by
-// itself (node_boxes.h). Each is priced by a closed form of the device (forecast.h); with another cost model than "analytic", tiles and pieces are priced by that model.
-// Pieces are launched longest first, pieces of the same tokens side by side; kernels in launches beside each other, merges after.
+// A tile is an interval of requests in depth-first order that reads all nodes of its height that any of them needs, rows
+// masked by segment. So depth costs nothing: a request has one partial row for each height on its path (and cut), and where
+// one height serves all nodes there is nothing to merge. Covers: every tile height alone, mixtures found by dynamic
+// programming (cover.h), and each node by itself (node_boxes.h). Each is priced by a closed form of the device (forecast.h);
+// with another cost model than "analytic", tiles and pieces are priced by that model. Pieces are launched longest first,
+// pieces of the same tokens side by side; kernels in launches beside each other, merges after.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -22,6 +23,7 @@
 #include "scheduler/strategies/length_classes.h"
 #include "scheduler/strategies/node_boxes.h"
 #include "scheduler/strategies/piece_prices.h"
+#include "scheduler/strategies/rounds.h"
 #include "scheduler/strategies/shares.h"
 #include "scheduler/strategies/tiling.h"
 
@@ -29,34 +31,14 @@ namespace espalier::scheduler {
 namespace planning {
 namespace {
 
-/// Pieces a slot works off one after the other, on average: what is tried. Short plans can't afford the fixed cost of many pieces, long
-/// ones end more evenly with them; a tiny one may leave slots empty, so as to have fewer rows to merge.
-constexpr double kTinyRounds[] = {0.2, 0.35, 0.5, 0.75, 1, 1.5};
-constexpr double kShortRounds[] = {0.75, 1, 1.5, 2, 3}, kLongRounds[] = {2, 3, 4, 6}, kEndlessRounds[] = {1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24};
 /// Boxes are tried for plans of so many microseconds, where they could be faster than the best so far by this.
 constexpr double kBoxesUs = 10, kWorthTrying = 0.99;
-/// Of boxes, which are of many lengths: only the longest are cut.
-constexpr double kBoxRounds[] = {0.5, 0.75, 1, 1.5, 2, 3};
-/// A goal of so many rounds cuts nothing.
-constexpr double kUncutRounds = 1e6;
-/// Microseconds of a plan from which it is short, long, and endless.
-constexpr double kShortUs = 20, kLongUs = 60, kEndlessUs = 300;
 /// Equal shares are tried from this share of computing in the time HBM takes.
 constexpr double kComputeBound = 0.8;
 /// KV tiles of the longest piece.
 constexpr double kMostTiles = 1e7;
 /// KV tokens whose reading costs about as much as starting one more tile.
 constexpr double kTileTokens = 64;
-
-/// Heights of a cover, rising: indices of the planner's kernels.
-struct HeightSet {
-  std::array<std::uint8_t, kMaxHeights> kernel{};
-  std::size_t count = 0;
-  void add(std::size_t k) {
-    ESPALIER_CHECK_OP(count, <, kMaxHeights);
-    kernel[count++] = static_cast<std::uint8_t>(k);
-  }
-};
 
 struct Candidate {
   HeightSet set;
@@ -96,34 +78,31 @@ class EspalierBuild {
     std::vector<std::pair<double, std::size_t>> order;
     HeightChoice tallest;  // no cover reads fewer tokens
     for (std::size_t k = 0; k < heights; ++k) {
-      HeightSet set;
-      set.add(k);
+      const HeightSet set{k};
       tallest = choose_heights(forest_, prices_of(set));
       least_tokens_.push_back(tallest.least_tokens[0]);
       order.emplace_back(least_us(set, tallest), k);
     }
     std::sort(order.begin(), order.end());
     for (const auto& [least, k] : order) {
-      HeightSet set;
-      set.add(k);
+      const HeightSet set{k};
       consider(set, k, least, {});
     }
     if (heights == 1) return;
     const std::size_t height = best_rank_;
-    HeightSet ends, lower;
-    for (const std::size_t k : {std::size_t{0}, heights - 1}) ends.add(k);
+    HeightSet ends{0, heights - 1}, lower;
     for (std::size_t k = 0; k + 1 < heights && k < kMaxHeights; ++k) lower.add(k);
     consider_mixture(ends, heights, tallest);
     if (lower.count > 1) consider_mixture(lower, heights + 1, tallest);
     if (best_->forecast.total_us >= kBoxesUs) consider_boxes(height, heights + 2);
   }
 
-  /// Nodes by themselves, in tiles as high as the best of one height; if they are better, also in the next: boxes aren't cut as often.
+  /// Nodes by themselves, in tiles as high as the best of one height; if they are better, also in the next: boxes aren't cut
+  /// as often.
   void consider_boxes(std::size_t height, std::size_t rank) {
     for (std::size_t k = height; k < std::min(height + 2, kernels_.size()); ++k) {
       ++considered_;
-      HeightSet set;
-      set.add(k);
+      const HeightSet set{k};
       HeightChoice choice;
       choice.least_tokens[0] = least_tokens_[k];
       choice.partial_rows = least_rows();
@@ -138,7 +117,7 @@ class EspalierBuild {
 
   bool worth_trying(double least) {
     const bool worth = least <= kWorthTrying * best_->forecast.total_us;
-    if (!worth) others_us_ = std::min(others_us_, least);
+    if (!worth) rule_out(least);
     return worth;
   }
 
@@ -149,10 +128,7 @@ class EspalierBuild {
     ++considered_;
     const double tokens = static_cast<double>(tallest.least_tokens[0]) * copies_;
     const double at_best = least_us({.tokens = tokens, .partial_rows = static_cast<double>(least_rows())}, set);
-    if (at_best > best_->forecast.total_us) {
-      others_us_ = std::min(others_us_, at_best);
-      return;
-    }
+    if (at_best > best_->forecast.total_us) return rule_out(at_best);
     HeightChoice choice = choose_heights(forest_, prices_of(set));
     // That height alone has been considered, and can merge in place.
     if (one_height(choice)) return;
@@ -162,20 +138,20 @@ class EspalierBuild {
 
   /// Keeps the candidate that is forecast to be fastest; of equals the one of lowest rank.
   void consider(const HeightSet& set, std::size_t rank, double least, HeightChoice&& choice, bool boxes = false) {
-    if (best_ && least > best_->forecast.total_us) {
-      others_us_ = std::min(others_us_, least);
-      return;
-    }
+    if (best_ && least > best_->forecast.total_us) return rule_out(least);
     Candidate candidate = lay_out(set, std::move(choice), boxes);
     const double us = candidate.forecast.total_us;
-    if (best_ && (us > best_->forecast.total_us || (us == best_->forecast.total_us && rank > best_rank_))) {
-      others_us_ = std::min(others_us_, us);
-      return;
+    if (best_) {
+      const double best = best_->forecast.total_us;
+      if (us > best || (us == best && rank > best_rank_)) return rule_out(us);
+      rule_out(best);
     }
-    if (best_) others_us_ = std::min(others_us_, best_->forecast.total_us);
     best_ = std::move(candidate);
     best_rank_ = rank;
   }
+
+  /// A cover that isn't taken: no plan of it is forecast below `us`.
+  void rule_out(double us) { others_us_ = std::min(others_us_, us); }
 
   CoverPrices prices_of(const HeightSet& set) {
     for (std::size_t h = 0; h < set.count; ++h) {
@@ -231,7 +207,8 @@ class EspalierBuild {
     std::int64_t rows = 0, room = 0;
     for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
       const TileKernel& kernel = *candidate.kernels[h];
-      const double one = prices_.piece_us(kernel, kernel.config->kv_tile), many = prices_.piece_us(kernel, std::int64_t{65} * kernel.config->kv_tile);
+      const double one = prices_.piece_us(kernel, kernel.config->kv_tile);
+      const double many = prices_.piece_us(kernel, std::int64_t{65} * kernel.config->kv_tile);
       slopes_[h] = {one, std::max((many - one) / 64, 1e-9)};
       for (const TileRun& run : candidate.cover.layers[h].runs) {
         if (run.tokens == 0) continue;
@@ -244,16 +221,13 @@ class EspalierBuild {
     }
     // A tile is read whole before the next: what they share must still lie in the L2 then.
     const double tile_bytes = static_cast<double>(longest) * static_cast<double>(request_.heads.kv_bytes_per_token());
-    candidate.uniform = !candidate.boxes && longest <= shortest + shortest / 4 && tile_bytes <= request_.device.l2_knee_mib * 1024 * 1024;
+    const bool alike = longest <= shortest + shortest / 4;
+    candidate.uniform = !candidate.boxes && alike && tile_bytes <= request_.device.l2_knee_mib * 1024 * 1024;
     candidate.fill = static_cast<double>(rows) / static_cast<double>(room);
     candidate.forecast.total_us = std::numeric_limits<double>::infinity();
     // Tiles of one length need no cuts where they fill the rounds well.
     if (candidate.uniform || candidate.boxes) try_cut(candidate, round * kUncutRounds);
-    const std::span<const double> tried = candidate.boxes      ? std::span<const double>(kBoxRounds)
-                                          : round < kShortUs   ? std::span<const double>(kTinyRounds)
-                                          : round < kLongUs    ? std::span<const double>(kShortRounds)
-                                          : round < kEndlessUs ? std::span<const double>(kLongRounds)
-                                                               : std::span<const double>(kEndlessRounds);
+    const std::span<const double> tried = rounds_to_try(round, candidate.boxes);
     std::size_t best = tried.size();
     for (std::size_t i = 0; i < tried.size(); ++i) best = try_cut(candidate, round / tried[i]) ? i : best;
     if (round >= kLongUs && !candidate.boxes && best < tried.size()) refine(candidate, round, tried, best);
@@ -277,7 +251,9 @@ class EspalierBuild {
   }
 
   /// What a better plan than the best so far is forecast below.
-  double limit_us(const Candidate& c) const { return best_ ? std::min(best_->forecast.total_us, c.forecast.total_us) : c.forecast.total_us; }
+  double limit_us(const Candidate& c) const {
+    return best_ ? std::min(best_->forecast.total_us, c.forecast.total_us) : c.forecast.total_us;
+  }
 
   /// Pieces of about `goal` microseconds, kept when they are forecast to be done sooner.
   bool try_cut(Candidate& candidate, double goal) {
@@ -292,15 +268,16 @@ class EspalierBuild {
       piece_tokens[h] = tile * static_cast<std::int64_t>(std::clamp(tiles, 1.0, kMostTiles));
       add_classes(candidate.cover.layers[h], kernel, piece_tokens[h], candidate.boxes, partial_rows);
     }
-    const Forecast trial = forecast(request_, {classes_, candidate.kernels.size() == 1, static_cast<double>(copies_),
-                                               static_cast<double>(forest_.request_count()), partial_rows, candidate.boxes, candidate.fill}, limit_us(candidate));
+    const Workload work{classes_, candidate.kernels.size() == 1, static_cast<double>(copies_),
+                        static_cast<double>(forest_.request_count()), partial_rows, candidate.boxes, candidate.fill};
+    const Forecast trial = forecast(request_, work, limit_us(candidate));
     if (trial.total_us >= candidate.forecast.total_us) return false;
     candidate.forecast = trial;
-    candidate.piece_tokens.assign(piece_tokens.begin(), piece_tokens.begin() + static_cast<std::ptrdiff_t>(candidate.set.count));
+    candidate.piece_tokens.assign(piece_tokens.data(), piece_tokens.data() + candidate.set.count);
     return true;
   }
 
-  void add_classes(const TileLayer& layer, const TileKernel& kernel, std::int64_t piece_tokens, bool boxes, double& partial_rows) {
+  void add_classes(const TileLayer& layer, const TileKernel& kernel, std::int64_t piece_tokens, bool boxes, double& rows) {
     double read = 0;
     for (const TileRun& run : layer.runs) {
       if (run.tokens == 0) continue;
@@ -309,7 +286,7 @@ class EspalierBuild {
       by_length_.add(run.tokens - (pieces - 1) * piece_tokens, run.tiles);
       if (pieces == 1) continue;
       by_length_.add(piece_tokens, (pieces - 1) * run.tiles);
-      partial_rows += run.tiles * (boxes ? static_cast<double>(run.requests * (pieces - 1)) : cut_rows(run, pieces, piece_tokens));
+      rows += run.tiles * (boxes ? static_cast<double>(run.requests * (pieces - 1)) : cut_rows(run, pieces, piece_tokens));
     }
     const double cold = fresh_copies_ * static_cast<double>(layer.unique) / read;
     by_length_.drain([&](double tokens, double count, double longest) {
@@ -328,13 +305,15 @@ class EspalierBuild {
     builder.launch();
     builder.task_phase(kernel, first);
     const StepId merges = builder.finish_rows(traces::Dtype::fp32);
-    if (merges != builder.next_step()) builder.step_phase(builder.kernel(costmodel::our_reduce_kernel()), merges, PhaseStart::on_arrival);
+    const auto reduce = [&] { return builder.kernel(costmodel::our_reduce_kernel()); };
+    if (merges != builder.next_step()) builder.step_phase(reduce(), merges, PhaseStart::on_arrival);
     queue_lanes(builder, first, best_->shares, copies_);
   }
 
   void emit(PlanBuilder& builder) {
     if (!best_->shares.empty()) return emit_shares(builder);
-    TilePieces cut = best_->boxes ? cut_box_cover(forest_, runs_, best_->kernels[0]->queries, best_->piece_tokens[0]) : cut_tiles(forest_, best_->cover, best_->piece_tokens);
+    TilePieces cut = best_->boxes ? cut_box_cover(forest_, runs_, best_->kernels[0]->queries, best_->piece_tokens[0])
+                                  : cut_tiles(forest_, best_->cover, best_->piece_tokens);
     require_at_most("tasks", static_cast<std::int64_t>(cut.pieces.size()), kMaxTasks);
     const std::vector<std::uint32_t> order = dispatch_order(cut, best_->uniform);
     builder.reserve_tasks(cut.pieces.size(), cut.segments.size());
@@ -368,18 +347,24 @@ class EspalierBuild {
       std::int64_t longest = 0, tiles_of_height = 0;
       for (const TileRun& run : layer.runs) tiles_of_height += run.tiles, longest = std::max(longest, run.tokens);
       tiles += fmt::format("{}{} of up to {} requests (at most {} tokens{})", tiles.empty() ? "" : ", ",
-                           counted(tiles_of_height, "tile"), best_->kernels[h]->queries, longest, best_->boxes ? ", of one node" : "");
+                           counted(tiles_of_height, "tile"), best_->kernels[h]->queries, longest,
+                           best_->boxes ? ", of one node" : "");
     }
-    sentences.push_back(fmt::format("{}, read by {}; {}", tiles, counted(static_cast<std::int64_t>(plan.tasks.size()), "task"),
-                                    plan.slots.empty() ? "every row is final, nothing to merge"
-                                                       : counted(static_cast<std::int64_t>(plan.slots.size()), "task") + " leave partial rows"));
+    const std::string tasks = counted(static_cast<std::int64_t>(plan.tasks.size()), "task");
+    const std::string partial = counted(static_cast<std::int64_t>(plan.slots.size()), "task") + " leave partial rows";
+    sentences.push_back(fmt::format("{}, read by {}; {}", tiles, tasks,
+                                    plan.slots.empty() ? "every row is final, nothing to merge" : partial));
     if (!prices_.of_device()) return sentences;
     if (!best_->shares.empty()) {
-      sentences.push_back(fmt::format("arithmetic bound: equal shares for {} persistent CTAs", (best_->shares.back().lane + 1) * copies_));
+      const auto ctas = (best_->shares.back().lane + 1) * copies_;
+      sentences.push_back(fmt::format("arithmetic bound: equal shares for {} persistent CTAs", ctas));
     }
-    sentences.push_back(fmt::format("forecast {:.1f} us: HBM {:.1f}, L2 {:.1f}, computing {:.1f}, merging {:.1f}", f.total_us, f.hbm_us, f.l2_us,
-                                    f.compute_us, f.merge_us));
-    if (considered_ > 1) sentences.push_back(fmt::format("best of {} covers; none of the others is forecast below {:.1f} us", considered_, others_us_));
+    sentences.push_back(fmt::format("forecast {:.1f} us: HBM {:.1f}, L2 {:.1f}, computing {:.1f}, merging {:.1f}",
+                                    f.total_us, f.hbm_us, f.l2_us, f.compute_us, f.merge_us));
+    if (considered_ > 1) {
+      sentences.push_back(fmt::format("best of {} covers; none of the others is forecast below {:.1f} us", considered_,
+                                      others_us_));
+    }
     if (!shares_) sentences.push_back("nothing is shared: requests are cut by their own lengths");
     return sentences;
   }
@@ -411,8 +396,12 @@ class EspalierBuild {
 class Espalier final : public Strategy {
  public:
   const StrategyInfo& info() const override {
-    static const StrategyInfo kInfo{"espalier", "query tiles of a few heights over the whole forest, cut to fill the device; the best of several by forecast",
-                                    "this project", "serves every forest; refuses heads that fit none of our kernels, and more than 4000000 tasks", true, {}};
+    static const StrategyInfo kInfo{
+        "espalier",
+        "query tiles of a few heights over the whole forest, cut to fill the device; the best of several by forecast",
+        "this project",
+        "serves every forest; refuses heads that fit none of our kernels, and more than 4000000 tasks",
+        true, {}};
     return kInfo;
   }
 

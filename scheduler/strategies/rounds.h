@@ -1,0 +1,26 @@
+// How many rounds of pieces our planner tries: pieces that a slot works off one after the other, on average.
+#pragma once
+
+#include <span>
+
+namespace espalier::scheduler::planning {
+
+/// A goal of so many rounds cuts nothing.
+inline constexpr double kUncutRounds = 1e6;
+/// Microseconds of a plan from which it is short, long, and endless.
+inline constexpr double kShortUs = 20, kLongUs = 60, kEndlessUs = 300;
+
+/// Rounds worth trying, rising, for a plan that a full device works off in `plan_us` microseconds. Short plans can't afford the fixed
+/// cost of many pieces, long ones end more evenly with them; a tiny one may leave slots empty, so as to have fewer rows to merge.
+/// `boxes`: nodes by themselves (node_boxes.h), which are of many lengths; only the longest are cut then.
+inline std::span<const double> rounds_to_try(double plan_us, bool boxes) {
+  static constexpr double kTiny[] = {0.2, 0.35, 0.5, 0.75, 1, 1.5}, kShort[] = {0.75, 1, 1.5, 2, 3}, kLong[] = {2, 3, 4, 6};
+  static constexpr double kEndless[] = {1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24}, kBoxes[] = {0.5, 0.75, 1, 1.5, 2, 3};
+  if (boxes) return kBoxes;
+  if (plan_us < kShortUs) return kTiny;
+  if (plan_us < kLongUs) return kShort;
+  if (plan_us < kEndlessUs) return kLong;
+  return kEndless;
+}
+
+}  // namespace espalier::scheduler::planning
