@@ -10,17 +10,7 @@
 namespace espalier::scheduler {
 namespace {
 
-/// The same tokens of the same KV heads; who sees them may differ.
-bool reads_alike(const Plan& plan, const Task& a, const Task& b) {
-  if (a.kind != TaskKind::attend || b.kind != a.kind) return false;
-  if (a.head_begin != b.head_begin || a.head_count != b.head_count || a.copies != b.copies) return false;
-  const auto at = [&](std::int32_t s) { return plan.segments.begin() + s; };
-  return std::equal(at(a.segments.begin), at(a.segments.end), at(b.segments.begin), at(b.segments.end), [](const Segment& x, const Segment& y) {
-    return x.node == y.node && x.token_begin == y.token_begin && x.token_end == y.token_end;
-  });
-}
-
-/// What tasks that read alike have in common.
+/// What tasks that read alike have in common: tokens and KV heads. Who sees them may differ.
 using Reading = std::vector<std::array<std::int64_t, 3>>;
 
 Reading reading_of(const Plan& plan, const Task& task) {
@@ -30,6 +20,11 @@ Reading reading_of(const Plan& plan, const Task& task) {
     reading.push_back({segment.node.value, segment.token_begin, segment.token_end});
   }
   return reading;
+}
+
+bool reads_alike(const Plan& plan, const Task& a, const Task& b) {
+  const bool attend = a.kind == TaskKind::attend && b.kind == TaskKind::attend;
+  return attend && reading_of(plan, a) == reading_of(plan, b);
 }
 
 /// Nothing but its place in the phase tells when a task of a launch without queues runs, so tasks may change places.
