@@ -1,6 +1,6 @@
 // Attend kernels with a loading warp and bulk copies, for sm_90 and up. Rows are padded by a chunk, as bulk copies can't swizzle.
 #include "kernels/cuda/attend_bulk.h"
-#include "kernels/cuda/instances.h"
+#include "kernels/cuda/attend_instance.h"
 
 namespace espalier::kernels::ESPALIER_TARGET {
 namespace {
@@ -10,8 +10,7 @@ using Heads = HeadShape<Dtype::bf16, Dtype::bf16, 128, 128, false>;
 
 template <class C>
 constexpr AttendInstance bulk(const char* name) {
-  return {scheduler::TaskKind::attend, name, C::kQueryDtype, C::kKvDtype, C::kQkDim, C::kVDim, C::kVInK, C::kRows, C::kTokens, C::kStages,
-          C::kWarpRows, C::kBlockThreads, C::kBlockSharedBytes, &attend_bulk_kernel<C>, KernelPath::bulk, C::kBlockThreads - C::kThreads};
+  return loading_instance<C>(name, &attend_bulk_kernel<C>, KernelPath::bulk);
 }
 
 const AttendInstance kInstances[] = {

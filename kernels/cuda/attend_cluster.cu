@@ -1,6 +1,6 @@
 // As attend_bulk.cu, for launches in clusters: blocks whose tasks read the same tokens load them together.
 #include "kernels/cuda/attend_bulk.h"
-#include "kernels/cuda/instances.h"
+#include "kernels/cuda/attend_instance.h"
 
 namespace espalier::kernels::ESPALIER_TARGET {
 namespace {
@@ -11,8 +11,9 @@ using Heads = HeadShape<Dtype::bf16, Dtype::bf16, 128, 128, false>;
 template <class Shape>
 constexpr AttendInstance cluster(const char* name) {
   using C = ClusterConfig<Shape>;
-  return {scheduler::TaskKind::attend, name, C::kQueryDtype, C::kKvDtype, C::kQkDim, C::kVDim, C::kVInK, C::kRows, C::kTokens, C::kStages,
-          C::kWarpRows, C::kBlockThreads, C::kBlockSharedBytes, &attend_cluster_kernel<C>, KernelPath::bulk, C::kBlockThreads - C::kThreads, true};
+  AttendInstance made = loading_instance<C>(name, &attend_cluster_kernel<C>, KernelPath::bulk);
+  made.clusters = true;
+  return made;
 }
 
 const AttendInstance kInstances[] = {

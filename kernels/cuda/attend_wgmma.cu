@@ -1,6 +1,6 @@
 // Attend kernels by products of warpgroups, for sm_90a.
+#include "kernels/cuda/attend_instance.h"
 #include "kernels/cuda/attend_wgmma.h"
-#include "kernels/cuda/instances.h"
 
 namespace espalier::kernels::ESPALIER_TARGET {
 namespace {
@@ -11,8 +11,7 @@ using Halves = HeadShape<Dtype::fp16, Dtype::fp16, 128, 128, false>;
 
 template <class C>
 constexpr AttendInstance wgmma(const char* name) {
-  return {scheduler::TaskKind::attend, name, C::kQueryDtype, C::kKvDtype, C::kQkDim, C::kVDim, C::kVInK, C::kRows, C::kTokens, C::kStages,
-          C::kWarpRows, C::kBlockThreads, C::kBlockSharedBytes, &attend_wgmma_kernel<C>, KernelPath::wgmma, C::kBlockThreads - C::kThreads};
+  return loading_instance<C>(name, &attend_wgmma_kernel<C>, KernelPath::wgmma);
 }
 
 // 64 rows of 128 columns: three stages are what two blocks of an SM have room for. 128 rows: one block, and a ring as deep as it may be useful.
