@@ -15,6 +15,7 @@
 #include "kernels/emulate.h"
 #include "kernels/row_error.h"
 #include "scheduler/strategy.h"
+#include "tests/cuda/emulator_ways.h"
 #include "tests/kernels/hand_plans.h"
 #include "tests/property/forests.h"
 
@@ -50,17 +51,6 @@ std::string complaint(const std::function<void(const int*)>& kernel, const Emula
     return error.what();
   }
   return {};
-}
-
-const std::vector<EmulatorOptions>& ways() {
-  static const std::vector<EmulatorOptions> all = [] {
-    std::vector<EmulatorOptions> list;
-    for (const Order order : {Order::forward, Order::backward, Order::shuffled}) {
-      for (const CopyMoment copies : {CopyMoment::latest, CopyMoment::earliest}) list.push_back({.order = order, .copies = copies});
-    }
-    return list;
-  }();
-  return all;
 }
 
 bool in_warp(int w) { return static_cast<int>(thread_index()) / 32 == w; }

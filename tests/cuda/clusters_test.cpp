@@ -20,6 +20,7 @@
 #include "scheduler/multicast.h"
 #include "scheduler/strategy.h"
 #include "sim/simulator.h"
+#include "tests/cuda/emulator_ways.h"
 #include "tests/kernels/hand_plans.h"
 #include "tests/property/forests.h"
 
@@ -40,17 +41,6 @@ using ::testing::HasSubstr;
 
 constexpr int kWords = 64, kBytes = 4 * kWords, kRuns = 3;
 constexpr SharedAddress kLanded = 4000, kFreed = 4008;
-
-const std::vector<EmulatorOptions>& ways() {
-  static const std::vector<EmulatorOptions> all = [] {
-    std::vector<EmulatorOptions> list;
-    for (const Order order : {Order::forward, Order::backward, Order::shuffled}) {
-      for (const CopyMoment copies : {CopyMoment::latest, CopyMoment::earliest}) list.push_back({.order = order, .copies = copies});
-    }
-    return list;
-  }();
-  return all;
-}
 
 struct Outcome {
   std::string complaint;  ///< empty when nothing is wrong

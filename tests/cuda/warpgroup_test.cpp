@@ -15,19 +15,18 @@
 #include "core/rng.h"
 #include "kernels/cuda/device.h"
 #include "kernels/emulator/machine.h"
+#include "tests/cuda/emulator_ways.h"
 
 namespace espalier::kernels {
 namespace {
 
 using namespace on_host;
-using emulator::CopyMoment;
 using emulator::EmulatorOptions;
 using emulator::GlobalMemory;
 using emulator::Machine;
 using emulator::Major;
 using emulator::MemoryKind;
 using emulator::MmaFormat;
-using emulator::Order;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
@@ -123,17 +122,6 @@ TEST(MatrixLayouts, FollowExamplesOfTheIsa) {
 TEST(MatrixLayouts, RefuseBitsThatMeanNothing) {
   for (const int bit : {14, 61}) EXPECT_THAT(emulator::decode_matrix(std::uint64_t{1} << bit).complaint, HasSubstr("mean nothing"));
   EXPECT_THAT(emulator::decode_matrix(std::uint64_t{1} << 50).complaint, HasSubstr("base offset"));
-}
-
-const std::vector<EmulatorOptions>& ways() {
-  static const std::vector<EmulatorOptions> all = [] {
-    std::vector<EmulatorOptions> list;
-    for (const Order order : {Order::forward, Order::backward, Order::shuffled}) {
-      for (const CopyMoment copies : {CopyMoment::latest, CopyMoment::earliest}) list.push_back({.order = order, .copies = copies});
-    }
-    return list;
-  }();
-  return all;
 }
 
 constexpr std::uint32_t kRightAt = 32768, kSharedBytes = 160 << 10;
