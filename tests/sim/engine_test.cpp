@@ -4,7 +4,6 @@
 #include <map>
 
 #include "scheduler/plan_statistics.h"
-#include "sim/arrivals.h"
 #include "sim_plans.h"
 
 namespace espalier::sim::testing {
@@ -248,30 +247,6 @@ TEST(Merges, OnArrivalComeBeforeAWorkersNextItem) {
   EXPECT_LT(result.phases[1].begin_us, 0.6 * result.phases[0].end_us);
   EXPECT_GT(result.makespan_us, result.phases[0].end_us);
   EXPECT_NEAR(result.split.total() / result.makespan_us, 1, 1e-9);
-}
-
-TEST(Arrivals, WaitForEveryWriterOfASlot) {
-  // Steps 0 and 1 write a row each of slot 1, step 2 reads both; a task writes slot 0.
-  Plan plan;
-  scheduler::Task writer;
-  writer.slot = scheduler::SlotId(0);
-  plan.tasks.push_back(writer);
-  plan.slots = core::Column<scheduler::SlotId, scheduler::Slot>(2);
-  plan.reduction_inputs = {{scheduler::SlotId(0), 0}, {scheduler::SlotId(0), 1}, {scheduler::SlotId(1), 0}};
-  plan.steps = {{.inputs = {0, 1}, .out = scheduler::SlotId(1)},
-                {.inputs = {1, 2}, .out = scheduler::SlotId(1), .out_row = 1},
-                {.inputs = {2, 3}, .rows = 2, .out = scheduler::SlotId()}};
-  plan.phases = {{scheduler::PhaseKind::steps, {0, 3}, scheduler::KernelId(0), PhaseStart::on_arrival}};
-  Arrivals arrivals(plan);
-  std::vector<scheduler::StepId> ready;
-  arrivals.task_done(TaskId(0), ready);
-  EXPECT_THAT(ready, ::testing::ElementsAre(scheduler::StepId(0), scheduler::StepId(1)));
-  ready.clear();
-  arrivals.step_done(scheduler::StepId(1), ready);
-  EXPECT_THAT(ready, ::testing::IsEmpty());
-  EXPECT_FALSE(arrivals.is_ready(scheduler::StepId(2)));
-  arrivals.step_done(scheduler::StepId(0), ready);
-  EXPECT_THAT(ready, ::testing::ElementsAre(scheduler::StepId(2)));
 }
 
 TEST(Simulate, WaitsForEverThrowsInsteadOfHanging) {
