@@ -263,6 +263,24 @@ TEST(Views, WhatIsSelectedIsLitHoweverSmallItIs) {
   EXPECT_EQ(lit(forest_view(session, outcome, size), ItemKind::node), std::set<std::int32_t>(of_task.nodes.begin(), of_task.nodes.end()));
 }
 
+TEST(Views, WhatIsSelectedIsLitHoweverTheRestIsFolded) {
+  Session session;
+  session.given.forests = {std::make_shared<const traces::PrefixForest>(traces::parse_tree("1,700|128,4096"))};
+  session.settings.family.clear();
+  session.settings.compare = false;
+  session.settings.a.strategy = "deft_flatten";  // more boxes of three pixels than are laid out
+  const Outcome outcome = compute(session.settings, session.given);
+  ASSERT_TRUE(outcome.side(SideId::a).shown()) << outcome.side(SideId::a).refusal;
+  const ViewSize size{2350, 240};
+  const auto laid_out = lit(cover_view(session, outcome, SideId::a, size), ItemKind::task);
+  perform(session, Select{{ItemKind::request, 350}, SideId::a}, outcome);
+  const Linked linked = linked_of(session, outcome, SideId::a);
+  EXPECT_GT(std::count_if(linked.tasks.begin(), linked.tasks.end(), [&](std::int32_t t) { return !laid_out.contains(t); }), 30) << "folded";
+  EXPECT_EQ(lit(cover_view(session, outcome, SideId::a, size), ItemKind::task), std::set<std::int32_t>(linked.tasks.begin(), linked.tasks.end()));
+  session.look.isolated = Paint::tail;  // nobody's
+  EXPECT_TRUE(lit(cover_view(session, outcome, SideId::a, size), ItemKind::task).empty());
+}
+
 TEST(Verdict, SaysThatNothingRuns) {
   Outcome outcome;
   outcome.sides[0].title = "espalier";

@@ -47,45 +47,40 @@ Rect clipped(Rect rect, Area area) {
   return rect;
 }
 
-/// Boxes that are lit one by one at most.
+/// Boxes too small for a frame that are lit one by one at most.
 constexpr std::size_t kMostLit = 20'000;
+/// Tasks whose tiles are framed at most.
+constexpr std::size_t kMostFramed = 64;
+
+struct Plane {
+  ForestWindow window;
+  Area area;
+};
 
 /// What is selected, over the dimmed rest: never folded away, at least a pixel and a half each way.
 struct PlaneBox {
   double first_request, end_request, first_token, end_token;
 };
-Rect lit_box(const ForestWindow& window, Area area, const PlaneBox& box, Paint paint, Item item) {
+Rect lit_box(const Plane& plane, const PlaneBox& box, Paint paint, Item item) {
+  const auto& [window, area] = plane;
   const double x0 = window.x(box.first_request), x1 = window.x(box.end_request), y0 = window.y(box.first_token), y1 = window.y(box.end_token);
   Rect rect = clipped(inset({area.x + x0, area.y + y0, std::max(1.5, x1 - x0), std::max(1.5, y1 - y0), paint}), area);
   rect.item = item;
-  if (rect.w >= 4 && rect.h >= 4) rect.stroke = Paint::select;
+  if (x1 - x0 >= window.min_px && y1 - y0 >= window.min_px) rect.stroke = Paint::select;
   else rect.fill = Paint::select;  // a tint of so few pixels isn't seen
   return rect;
 }
 
 /// Nodes that boxes of their own don't show as lit.
-void draw_lit_nodes(Scene& scene, const Outcome& outcome, const Linked& linked, const ForestWindow& window, Area area, const std::vector<std::int32_t>& shown) {
+void draw_lit_nodes(Scene& scene, const Outcome& outcome, const Linked& linked, const Plane& plane, const std::vector<std::int32_t>& shown) {
   const traces::PrefixForest& forest = *outcome.forest;
   std::size_t drawn = 0;
   for (const std::int32_t n : linked.nodes) {
     if (std::binary_search(shown.begin(), shown.end(), n) || ++drawn > kMostLit) continue;
     const NodeId node(n);
     const auto top = static_cast<double>(forest.tokens_before[node]);
-    const Rect rect = lit_box(window, area, {static_cast<double>(forest.request_begin[node].value), static_cast<double>(forest.request_end[node].value), top,
-                                             top + static_cast<double>(forest.tokens[node])}, Paint::select, {ItemKind::node, n});
-    if (rect.w > 0 && rect.h > 0) scene.shapes.push_back(rect);
-  }
-}
-
-/// Tiles of linked tasks that boxes of their own don't show as lit.
-void draw_lit_tiles(Scene& scene, const SideOutcome& side, const Linked& linked, const ForestWindow& window, Area area, const std::vector<Paint>* paints) {
-  std::size_t drawn = 0;
-  for (const CoverTile& tile : side.cover) {
-    if (!linked.has({ItemKind::task, tile.task})) continue;
-    if (window.x(tile.end) - window.x(tile.begin) >= window.min_px && window.y(tile.bottom) - window.y(tile.top) >= window.min_px) continue;  // a box by itself
-    if (++drawn > kMostLit) return;
-    const Paint paint = paints == nullptr ? tile.served : (*paints)[static_cast<std::size_t>(tile.task)];
-    const Rect rect = lit_box(window, area, {static_cast<double>(tile.begin), static_cast<double>(tile.end), tile.top, tile.bottom}, paint, {ItemKind::task, tile.task});
+    const auto begin = static_cast<double>(forest.request_begin[node].value), end = static_cast<double>(forest.request_end[node].value);
+    const Rect rect = lit_box(plane, {begin, end, top, top + static_cast<double>(forest.tokens[node])}, Paint::select, {ItemKind::node, n});
     if (rect.w > 0 && rect.h > 0) scene.shapes.push_back(rect);
   }
 }
@@ -98,6 +93,22 @@ void label(Scene& scene, const Rect& rect, const std::string& text) {
 /// By queries a box has the colour of what it serves itself, which may be less than its task does.
 const std::vector<Paint>* cover_paints(const Session& session, const SideOutcome& side) {
   return session.look.colour_by == ColourBy::queries ? nullptr : &side.paint_by(session.look.colour_by);
+}
+
+/// Tiles of linked tasks, however coarsely the rest is folded.
+void draw_lit_tiles(Scene& scene, const Session& session, const SideOutcome& side, const Linked& linked, const Plane& plane) {
+  const std::vector<Paint>* paints = cover_paints(session, side);
+  std::size_t small = 0;
+  for (const CoverTile& tile : side.cover) {
+    if (!linked.has({ItemKind::task, tile.task})) continue;
+    const Paint paint = paints == nullptr ? tile.served : (*paints)[static_cast<std::size_t>(tile.task)];
+    if (session.look.isolated != Paint::none && session.look.isolated != paint) continue;
+    const PlaneBox box{static_cast<double>(tile.begin), static_cast<double>(tile.end), tile.top, tile.bottom};
+    Rect rect = lit_box(plane, box, paint, {ItemKind::task, tile.task});
+    if (rect.w <= 0 || rect.h <= 0 || (rect.stroke == Paint::none && ++small > kMostLit)) continue;
+    if (linked.tasks.size() > kMostFramed) rect.stroke = Paint::none;  // so many frames would hide the colours
+    scene.shapes.push_back(rect);
+  }
 }
 
 Scene plane_scene(const Outcome& outcome, ViewSize size, const char* title) {
@@ -165,7 +176,7 @@ Scene forest_view(const Session& session, const Outcome& outcome, ViewSize size)
     if (box.folded == 1 && lit) label(scene, rect, fmt::format("{}", outcome.forest->tokens[NodeId(box.item.index)]));
   }
   std::sort(shown.begin(), shown.end());
-  if (any) draw_lit_nodes(scene, outcome, linked, window, area, shown);
+  if (any) draw_lit_nodes(scene, outcome, linked, {window, area}, shown);
   for (Rect& rect : outlines) {
     rect.fill = Paint::none;
     rect.stroke = Paint::select;
@@ -192,8 +203,6 @@ Scene cover_view(const Session& session, const Outcome& outcome, SideId side, Vi
   axes(scene, window, area);
   const Linked linked = linked_of(session, outcome, side);
   const bool any = lights(session);
-  const bool outline = linked.tasks.size() <= 64;
-  std::vector<Rect> outlines;
   const Paint isolated = session.look.isolated;
   for (const CoverBox& box : lay_out_cover(shown.cover, window, cover_paints(session, shown))) {
     const bool folded = box.item.kind == ItemKind::none;
@@ -201,17 +210,10 @@ Scene cover_view(const Session& session, const Outcome& outcome, SideId side, Vi
     rect = clipped(folded ? rect : inset(rect), area);
     if (rect.w <= 0 || rect.h <= 0) continue;
     rect.item = box.item;
-    const bool lit = (!any || (!folded && linked.has(box.item))) && (isolated == Paint::none || box.paint == isolated);
-    rect.alpha = lit ? level_alpha(box.level) : kDimmed;
-    scene.shapes.push_back(rect);
-    if (any && lit && outline) outlines.push_back(rect);
-  }
-  if (any) draw_lit_tiles(scene, shown, linked, window, area, cover_paints(session, shown));
-  for (Rect& rect : outlines) {
-    rect.fill = Paint::none;
-    rect.stroke = Paint::select;
+    rect.alpha = any || (isolated != Paint::none && box.paint != isolated) ? kDimmed : level_alpha(box.level);
     scene.shapes.push_back(rect);
   }
+  if (any) draw_lit_tiles(scene, session, shown, linked, {window, area});
   return scene;
 }
 
