@@ -174,7 +174,8 @@ void draw_track(Scene& scene, const Session& session, const Outcome& outcome, co
   draw_gaps(scene, index, side.explanation.result.timeline, axis, area);
   draw_boxes(scene, layout, index, area, any, session.look.isolated);
   if (any) draw_merges(scene, side, linked, draw_lit(scene, layout, index, {linked, index.paint_by(session.look.colour_by), axis, area}));
-  if (index.left_out > 0) draw_unrecorded(scene, index.left_out, std::clamp(axis.to_pixel(index.recorded_us), area.x, area.x + area.w), std::clamp(axis.to_pixel(side.us()), area.x, area.x + area.w), area.y, area.h);
+  const auto pixel = [&](double us) { return std::clamp(axis.to_pixel(us), area.x, area.x + area.w); };
+  if (index.left_out > 0) draw_unrecorded(scene, index.left_out, pixel(index.recorded_us), pixel(side.us()), area.y, area.h);
   draw_lane_names(scene, index, layout, area);
   draw_path(scene, side, axis, track);
   draw_counters(scene, side, axis, track);
