@@ -42,6 +42,13 @@ TEST(RowFilter, ComparesNumbersAndFindsWords) {
   EXPECT_EQ(sort_table(data, 2, true, "kind=attend").order, (std::vector<std::int32_t>{1, 0}));
 }
 
+TEST(Wrapped, KeepsNumbersWithWhatTheyCount) {
+  const WidthOf letters = [](const std::string& line) { return static_cast<double>(line.size()); };
+  EXPECT_EQ(wrapped("takes 12.3 us on it", 10, letters), (std::vector<std::string>{"takes", "12.3 us on", "it"}));
+  EXPECT_EQ(wrapped("a difference of 1.5 %.", 12, letters), (std::vector<std::string>{"a difference", "of 1.5 %."}));
+  EXPECT_EQ(fitted("espalier", 5, letters), "es…") << "three bytes";
+}
+
 TEST(Regions, OfSmallerWindowsAreThoseOfTheLeast) {
   EXPECT_EQ(regions_of({400, 300}).insight.x, regions_of(kLeastWindow).insight.x);
   EXPECT_EQ(regions_of({400, 300}).wide.h, regions_of(kLeastWindow).wide.h);

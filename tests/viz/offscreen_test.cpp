@@ -285,6 +285,7 @@ TEST(Offscreen, VerdictIsWholeInTheLeastWindow) {
   const Area figures = placed.find("summary picture")->second, card = placed.find("card summary")->second;
   EXPECT_GT(wrapped(verdict, 14.5, card.w - 24).size(), 1U) << verdict << ": long enough to be tried";
   EXPECT_TRUE(placed.contains("verdict 1")) << "in two rows";
+  EXPECT_GT(placed.find("verdict 0")->second.w, 0.87 * (card.w - 24)) << "which ends where the letters do, not where wider ones would";
   EXPECT_TRUE(placed.contains("verdict 2")) << "and what comes second below it";
   EXPECT_LE(below, figures.y + 1);
   EXPECT_LE(figures.y + figures.h, card.y + card.h);

@@ -10,12 +10,18 @@
 
 namespace espalier::viz {
 
-std::vector<std::string> wrapped(const std::string& text, double size, double width) {
+std::vector<std::string> wrapped(const std::string& text, double width, const WidthOf& width_of) {
+  std::vector<std::string> words;
+  for (std::string& word : core::split(text, ' ')) {
+    const bool counted = !words.empty() && !words.back().empty() && std::isdigit(static_cast<unsigned char>(words.back().back()));
+    if (counted) words.back() += " " + word;
+    else words.push_back(std::move(word));
+  }
   std::vector<std::string> lines;
   std::string line;
-  for (const std::string& word : core::split(text, ' ')) {
+  for (const std::string& word : words) {
     const std::string longer = line.empty() ? word : line + " " + word;
-    if (!line.empty() && text_width(longer, size) > width) {
+    if (!line.empty() && width_of(longer) > width) {
       lines.push_back(line);
       line = word;
     } else {
@@ -24,6 +30,10 @@ std::vector<std::string> wrapped(const std::string& text, double size, double wi
   }
   lines.push_back(line);
   return lines;
+}
+
+std::vector<std::string> wrapped(const std::string& text, double size, double width) {
+  return wrapped(text, width, [size](const std::string& line) { return text_width(line, size); });
 }
 
 void message(Scene& scene, const std::string& text, Area area) {

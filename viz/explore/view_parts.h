@@ -2,8 +2,10 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "viz/explore/views.h"
+#include "viz/picture/drawing.h"
 
 namespace espalier::viz {
 
@@ -12,7 +14,9 @@ inline constexpr double kSmall = 11, kBody = 12.5;
 
 /// A sentence in the middle, broken into lines.
 void message(Scene& scene, const std::string& text, Area area);
-/// `text` in lines of at most `width` pixels.
+/// `text` in lines of at most `width` pixels, broken at spaces, but not between a number and what it counts.
+std::vector<std::string> wrapped(const std::string& text, double width, const WidthOf& width_of);
+/// By text_width(), which suits every face.
 std::vector<std::string> wrapped(const std::string& text, double size, double width);
 /// A sentence of the libraries, which write in ASCII, as people read it: "12 µs ± 3 %".
 std::string readable(std::string text);

@@ -8,14 +8,18 @@
 
 namespace espalier::viz {
 
-std::string fitted(const std::string& text, double size, double width) {
-  if (text_width(text, size) <= width) return text;
+std::string fitted(const std::string& text, double width, const WidthOf& width_of) {
+  if (width_of(text) <= width) return text;
   std::string cut = text;
-  while (!cut.empty() && text_width(cut + "…", size) > width) {
+  while (!cut.empty() && width_of(cut + "…") > width) {
     while (!cut.empty() && (static_cast<unsigned char>(cut.back()) & 0xC0U) == 0x80U) cut.pop_back();
     if (!cut.empty()) cut.pop_back();
   }
   return cut.empty() ? "" : cut + "…";
+}
+
+std::string fitted(const std::string& text, double size, double width) {
+  return fitted(text, width, [size](const std::string& line) { return text_width(line, size); });
 }
 
 Rect inset(Rect rect) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "viz/model/axis.h"
@@ -12,7 +13,11 @@ namespace espalier::viz {
 /// Margins of pictures with axes.
 inline constexpr double kLeftMargin = 46, kBottomMargin = 22;
 
+/// Measures a line, in pixels.
+using WidthOf = std::function<double(const std::string&)>;
 /// `text`, cut with an ellipsis to `width` pixels.
+std::string fitted(const std::string& text, double width, const WidthOf& width_of);
+/// By text_width(), which suits every face.
 std::string fitted(const std::string& text, double size, double width);
 /// A box with half a pixel left free around it where it is large enough, so that neighbours stay apart.
 Rect inset(Rect rect);

@@ -92,19 +92,20 @@ void verdict_rows(const PanelContext& c) {
   bool whole = true;
   int shown = 0;
   for (std::size_t s = 0; s < sentences.size(); ++s) {
-    const double size = s == 0 ? 14.5 : 12.5;  // bold is wider
-    std::vector<std::string> lines = wrapped(sentences[s], size, width);
+    const bool bold = s == 0;
+    const double size = bold ? 14 : 12.5;
+    std::vector<std::string> lines = c.ui.lines_of(sentences[s], width, size, bold);
     if (lines.size() > rows) {
       whole = false;
       if (rows == 0) break;
       std::string rest = lines[rows - 1];
       for (std::size_t l = rows; l < lines.size(); ++l) rest += " " + lines[l];
       lines.resize(rows);
-      lines.back() = fitted(rest, size, width);
+      lines.back() = c.ui.fitted_line(rest, width, size, bold);
     }
     rows -= lines.size();
     for (const std::string& line : lines) {
-      c.ui.text(line, s == 0 ? Paint::ink : Paint::muted, s == 0 ? 14 : 12.5, s == 0);
+      c.ui.text(line, bold ? Paint::ink : Paint::muted, size, bold);
       c.ui.note(fmt::format("verdict {}", shown++));
     }
   }
@@ -185,8 +186,7 @@ void violations_card(const PanelContext& c, const SideOutcome& side) {
     const scheduler::Violation& violation = side.violations[i];
     const Item item = item_of_violation(*side.faulty, violation);
     ui.text(fmt::format("{}", scheduler::violation_name(violation.violation)), Paint::tail, 11, true);
-    std::string text;
-    for (const std::string& line : wrapped(violation.sentence, 12.5, width)) text += fmt::format("{}{}", text.empty() ? "" : "\n", line);
+    const std::string text = core::join(c.ui.lines_of(violation.sentence, width), "\n");
     const bool selected = item.kind != ItemKind::none && item == c.session.selection;
     if (ImGui::Selectable(fmt::format("{}##violation{}", text, i).c_str(), selected) && item.kind != ItemKind::none) c.act(Select{item, c.session.look.edited});
     ui.note(fmt::format("violation {}", i));

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cfloat>
 #include <cmath>
 
 #include "core/text.h"
@@ -37,10 +38,24 @@ void Widgets::text(const std::string& text, Paint paint, double size, bool bold)
   ImGui::PopFont();
 }
 
+WidthOf Widgets::width_of(double size, bool bold) const {
+  return [face = font(size, bold), scale = scale_](const std::string& line) {
+    return static_cast<double>(face->CalcTextSizeA(face->FontSize, FLT_MAX, 0, line.c_str(), line.c_str() + line.size()).x / scale);
+  };
+}
+
+std::vector<std::string> Widgets::lines_of(const std::string& text, double width, double size, bool bold) const {
+  return wrapped(text, width, width_of(size, bold));
+}
+
+std::string Widgets::fitted_line(const std::string& text, double width, double size, bool bold) const {
+  return fitted(text, width, width_of(size, bold));
+}
+
 void Widgets::paragraph(const std::string& text, Paint paint, double size) {
   // Broken at spaces only: ImGui breaks numbers at their point, too.
   const double width = static_cast<double>(ImGui::GetContentRegionAvail().x / scale_);
-  this->text(core::join(wrapped(text, size, width), "\n"), paint, size);
+  this->text(core::join(lines_of(text, width, size), "\n"), paint, size);
 }
 
 void Widgets::heading(const char* text) {
@@ -282,7 +297,7 @@ void Widgets::facts(const Facts& facts) {
 void Widgets::tooltip(const std::vector<std::string>& sentences) {
   constexpr double kWidth = 420;
   ImGui::BeginTooltip();
-  for (const std::string& sentence : sentences) text(core::join(wrapped(sentence, 12.5, kWidth), "\n"), Paint::ink);
+  for (const std::string& sentence : sentences) text(core::join(lines_of(sentence, kWidth), "\n"), Paint::ink);
   ImGui::EndTooltip();
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "viz/explore/views.h"
+#include "viz/picture/drawing.h"
 #include "viz/ui/fonts.h"
 
 namespace espalier::viz {
@@ -26,6 +27,9 @@ class Widgets {
   float px(double value) const { return static_cast<float>(value) * scale_; }
   Theme theme() const { return theme_; }
   ImFont* font(double size, bool bold) const { return fonts_.at(size, bold); }
+  /// `text` in lines of at most `width` pixels at scale 1 as they are drawn, or in one, cut.
+  std::vector<std::string> lines_of(const std::string& text, double width, double size = 12.5, bool bold = false) const;
+  std::string fitted_line(const std::string& text, double width, double size, bool bold) const;
 
   /// A card with a title, its content beginning below; end_card() always follows.
   void begin_card(const char* name, const Area& area, const char* title, const std::string& remark = {});
@@ -67,6 +71,8 @@ class Widgets {
   void note(std::string_view name);
 
  private:
+  /// Measures lines as they are drawn.
+  WidthOf width_of(double size, bool bold) const;
   void clear_ground(const Area& area);
   void label(const char* text);
   void chevron(const Area& box);
