@@ -40,6 +40,14 @@ TEST(Svg, PlainBoxesOfOnePaintBecomeOnePath) {
   EXPECT_NE(svg.find("d=\"M4 0h1v1h-1z\""), std::string::npos) << svg;
 }
 
+TEST(Svg, LabelsBesideAnEdgeStayInsideHoweverNarrowAPieceBecomes) {
+  Scene scene{960, 20, "t", {}};
+  scene.shapes = {Text{480, 10, "2,048", Paint::muted, 11, Anchor::middle}, Text{930, 10, "4,096", Paint::muted, 11, Anchor::middle}};
+  const std::string svg = html_fragment(scene);
+  EXPECT_NE(svg.find("left:50%;"), std::string::npos) << svg;
+  EXPECT_NE(svg.find("left:clamp(16px,96.88%,calc(100% - 16px));"), std::string::npos) << svg;
+}
+
 TEST(Svg, NumbersHaveTwoDecimalsAtMost) {
   const auto text = [](double value) {
     std::string out;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "viz/scene/scene_sink.h"
 #include "viz/scene/svg_shapes.h"
 
@@ -105,10 +107,15 @@ class FragmentSink final : public SceneSink {
   void text(const Text& text) override {
     static constexpr const char* kAnchors[] = {"", " mid", " end"};
     constexpr double kAscent = 0.86;  // of the line's height above the baseline
-    texts_ += fmt::format("<span class=\"p{}{}{}{}\" style=\"left:", static_cast<int>(text.paint),
-                          kAnchors[static_cast<std::size_t>(text.anchor)], text.bold ? " b" : "", text.spare ? " spare" : "");
-    append_number(texts_, 100.0 * text.x / width_);
-    texts_ += "%;top:";
+    constexpr double kLeast = 320;    // pixels that a piece shrinks to on a telephone
+    std::string left;
+    append_number(left, 100.0 * text.x / width_);
+    left += '%';
+    const double half = text_width(text.text, text.size) / 2, room = std::min(text.x, width_ - text.x) * std::min(1.0, kLeast / width_);
+    // Beside an edge it would be cut there.
+    if (text.anchor == Anchor::middle && half > room) left = fmt::format("clamp({0:.0f}px,{1},calc(100% - {0:.0f}px))", half, left);
+    texts_ += fmt::format("<span class=\"p{}{}{}{}\" style=\"left:{};top:", static_cast<int>(text.paint),
+                          kAnchors[static_cast<std::size_t>(text.anchor)], text.bold ? " b" : "", text.spare ? " spare" : "", left);
     append_number(texts_, text.y - kAscent * text.size);
     texts_ += "px;font-size:";
     append_number(texts_, text.size);
