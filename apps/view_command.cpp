@@ -24,10 +24,12 @@ namespace {
 using viz::Session;
 
 #ifdef ESPALIER_HAS_EXPLORER
+constexpr std::int64_t kMost = 8192;  ///< pixels each way
+
 /// Part 0 or 1 of "1280x800".
 std::int32_t pixels(const std::string& size, std::size_t part) {
   const std::vector<std::string> parts = core::split(size, 'x');
-  constexpr std::int64_t kLeast[] = {static_cast<std::int64_t>(viz::kLeastWindow.width), static_cast<std::int64_t>(viz::kLeastWindow.height)}, kMost = 8192;
+  constexpr std::int64_t kLeast[] = {static_cast<std::int64_t>(viz::kLeastWindow.width), static_cast<std::int64_t>(viz::kLeastWindow.height)};
   const std::int64_t value = parts.size() == 2 ? core::parse_integer(parts[part]).value_or(0) : 0;
   if (value < kLeast[part] || value > kMost) {
     throw core::usage_error(fmt::format("--size: expected WIDTHxHEIGHT of {}x{} to {}x{} pixels, below which the cards have no room, got '{}'", kLeast[0], kLeast[1], kMost, kMost, size));
@@ -40,6 +42,9 @@ viz::OffscreenOptions offscreen_options(const ViewCommand& command) {
   options.width = pixels(command.size, 0);
   options.height = pixels(command.size, 1);
   options.scale = command.scale;
+  if (std::max(options.width, options.height) * options.scale > kMost) {
+    throw core::usage_error(fmt::format("--scale: {} at scale {} is more than {} pixels each way", command.size, options.scale, kMost));
+  }
   options.face = static_cast<viz::Face>(place_among("font", command.font, {"best", "builtin"}));
   return options;
 }

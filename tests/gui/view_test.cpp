@@ -136,7 +136,7 @@ TEST_F(View, ComparesAMeasuredRunWithItsForecast) {
 TEST_F(View, SaysWhatIsWrongInOneSentence) {
   write("wrong.json", "{\"schema\": \"plan/9\"}");
   write("empty.jsonl", "");
-  for (const char* call : {"wrong.json", "empty.jsonl", "missing.json", "--select leaf:1", "--theme grey", "--size 12x", "--size 1099x700", "--size 1100x640", "--select task:99999", "--select node:68", "--look select=merge:7777,of=b", "--look a.edits=fold:3", "--look a.edits=to-queue:3", "--look find", "--strategy a,b,c", "--strategy codex"}) {
+  for (const char* call : {"wrong.json", "empty.jsonl", "missing.json", "--select leaf:1", "--theme grey", "--size 12x", "--size 1099x700", "--size 8192x700 --scale 1.5", "--size 1100x640", "--select task:99999", "--select node:68", "--look select=merge:7777,of=b", "--look a.edits=fold:3", "--look a.edits=to-queue:3", "--look find", "--strategy a,b,c", "--strategy codex"}) {
     const Result r = run(fmt::format("view --render x.png {}", call));
     EXPECT_EQ(r.code, 2) << call << r.err;
     EXPECT_EQ(lines(r.err), 1) << r.err;
