@@ -84,6 +84,7 @@ TEST(LookText, ReadsBackWhatItSays) {
     if (rng.chance(0.5)) session.selection = {static_cast<ItemKind>(rng.integer(1, 4)), static_cast<std::int32_t>(rng.integer(0, 99))};
     if (session.selection.kind != ItemKind::none) session.selected_side = static_cast<SideId>(rng.integer(0, 1));
     session.settings.compare = rng.chance(0.7);
+    if (!session.settings.compare) look.edited = SideId::a;
     session.settings.decode_step = static_cast<std::int32_t>(rng.integer(0, 40));
     if (rng.chance(0.5)) session.settings.b.query_tile = 16;
     if (rng.chance(0.5)) session.settings.a.kernels = scheduler::KernelSet::published;
@@ -101,7 +102,7 @@ TEST(LookText, ReadsBackWhatItSays) {
 }
 
 TEST(LookText, RefusesWhatMeansNothing) {
-  for (const char* text : {"panel=map", "time=1:0", "time=0:2", "time=a:b", "select=leaf:1", "select=task:-1", "colour", "zoom=2", "brush=a:1:2", "brush=c:1:2:3:4", "brush=a:2:1:3:4", "brush=a:1:2:x:4", "a.tile=x", "a.tile=999", "c.tile=16", "a.cost=magic", "sides=two", "a.edits=fold:3", "a.edits=split:3:1", "a.edits=to-queue:3", "a.edits=split", "sort=2", "sort=x:up", "only=99", "b.strategy=magic", ""}) {
+  for (const char* text : {"panel=map", "time=1:0", "time=0:2", "time=a:b", "select=leaf:1", "select=task:-1", "colour", "zoom=2", "brush=a:1:2", "brush=c:1:2:3:4", "brush=a:2:1:3:4", "brush=a:1:2:x:4", "a.tile=x", "a.tile=999", "c.tile=16", "a.cost=magic", "sides=two", "a.edits=fold:3", "a.edits=split:3:1", "a.edits=to-queue:3", "a.edits=split", "sort=2", "sort=x:up", "only=99", "b.strategy=magic", "sides=1,edited=b", "edited=b,sides=1", ""}) {
     Session session = small_session();
     EXPECT_THROW(read_look(session, text, "--look"), core::Error) << text;
   }

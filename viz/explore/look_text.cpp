@@ -281,6 +281,9 @@ void read_look(Session& session, std::string_view text, const std::string& optio
     if (equals == std::string::npos) throw core::usage_error(fmt::format("{}: expected key=value, got '{}'", option, part));
     read_one(session, part.substr(0, equals), part.substr(equals + 1), fmt::format("{} {}", option, part.substr(0, equals)));
   }
+  if (!session.settings.compare && session.look.edited == SideId::b) {
+    throw core::usage_error(fmt::format("{}: edited=b is a side that sides=1 doesn't show", option));
+  }
 }
 
 }  // namespace espalier::viz

@@ -141,7 +141,9 @@ struct Performer {
     show_panel(session.look, show.panel);
   }
   void operator()(const ShowInsight& show) const { session.look.insight = show.insight; }
-  void operator()(const EditSide& edit) const { session.look.edited = edit.side; }
+  void operator()(const EditSide& edit) const {
+    if (session.settings.compare) session.look.edited = edit.side;  // else A alone is shown
+  }
   void operator()(const SetColourBy& set) const {
     session.look.colour_by = set.colour_by;
     session.look.isolated = Paint::none;
