@@ -8,7 +8,6 @@ namespace espalier::sim {
 using scheduler::Plan;
 using scheduler::SlotId;
 using scheduler::StepId;
-using scheduler::TaskId;
 
 namespace {
 
@@ -53,16 +52,8 @@ Arrivals::Arrivals(const Plan& plan) : plan_(plan) {
   });
 }
 
-void Arrivals::task_done(TaskId task, std::vector<StepId>& ready) {
-  if (!first_.empty() && plan_.tasks[task].slot.valid()) written(plan_.tasks[task].slot, ready);
-}
-
-void Arrivals::step_done(StepId step, std::vector<StepId>& ready) {
-  if (!first_.empty() && plan_.steps[step].out.valid()) written(plan_.steps[step].out, ready);
-}
-
 void Arrivals::written(SlotId slot, std::vector<StepId>& ready) {
-  if (--writers_[slot.index()] != 0) return;
+  if (!slot.valid() || --writers_[slot.index()] != 0) return;
   for (std::int32_t i = first_[slot.index()]; i < first_[slot.index() + 1]; ++i) {
     const StepId step = waiting_[static_cast<std::size_t>(i)];
     if (--missing_[step.index()] == 0) ready.push_back(step);

@@ -15,7 +15,7 @@
 #include "sim/flow_state.h"
 #include "sim/launch_state.h"
 #include "sim/occupancy.h"
-#include "sim/recorder.h"
+#include "sim/run_observer.h"
 
 namespace espalier::sim {
 namespace {
@@ -44,14 +44,9 @@ struct alignas(64) Cohort {
   Stage at = Stage::starting;
   bool merging = false;              ///< belongs to a reduction phase
   const CtaKind* kind = nullptr;
-  BoundTimes mark;                   ///< of the opening stage: its shares; of a flow: the class's times at entry
-  BoundTimes spent;                  ///< time by bound so far
-};
-
-/// What only logs and timelines tell of a cohort.
-struct Observed {
-  double begin_us = 0;
-  std::vector<std::int32_t> lanes;
+  double stage_us = 0;               ///< length of the opening stage
+  double share_us = 0;               ///< SM time of every CTA when a stage of fixed length began
+  BoundTimes spent;                  ///< time by bound so far; in a flow, less what its class had at entry
 };
 
 /// What a cohort waits for before its own latency: its way onto the SMs, and its turn at memory.
@@ -66,10 +61,11 @@ constexpr int kIndexBits = 30;
 class Engine {
  public:
   Engine(const Plan& plan, const costmodel::DeviceSpec& device, const WorkList& list, const SimOptions& options, RunLog* log)
-      : plan_(plan), device_(device), list_(list), flows_(list.classes, device), sm_time_(device.sms), arrivals_(plan),
+      : plan_(plan), device_(device), list_(list), sm_time_(device.sms), flows_(list.classes, device, sm_time_), arrivals_(plan),
         launches_(plan, list), free_units_(static_cast<std::int64_t>(device.sms) * list.sm_units),
-        group_(std::max<std::int64_t>(1, static_cast<std::int64_t>(device.sms * kGroupShare))), work_left_(list.works.size()), task_bound_(plan.tasks.size(), Bound::fixed), phases_(plan.phases.size()), log_(log) {
-    if (options.timeline) recorder_ = std::make_unique<Recorder>(device.sms, options.max_spans);
+        group_(std::max<std::int64_t>(1, static_cast<std::int64_t>(device.sms * kGroupShare))), work_left_(list.works.size()),
+        task_bound_(plan.tasks.size(), Bound::fixed), phases_(plan.phases.size()) {
+    if (options.timeline || log != nullptr) observer_ = std::make_unique<RunObserver>(list, device.sms, options, log);
     for (std::size_t w = 0; w < list.works.size(); ++w) work_left_[w] = list.works[w].copies;
     for (const LaunchId l : core::ids<LaunchId>(plan.launches.size())) {
       for (std::int32_t p = plan.launches[l].phases.begin; p < plan.launches[l].phases.end; ++p) {
@@ -84,39 +80,33 @@ class Engine {
     }
     for (;;) {
       if (may_dispatch_) dispatch();
-      const double flow_us = flows_.next_us();
-      const double timer_us = timers_.empty() ? kNever : std::max(0.0, timers_.front().at - now_us_);
-      const double us = std::min(flow_us, timer_us);
-      if (us == kNever) break;
-      if (recorder_) recorder_->sample(now_us_, sm_time_.resident(), flows_);
-      if (log_ != nullptr) log_->moments.push_back({now_us_, us, sm_time_.resident(), sm_time_.merging()});
-      sm_time_.pass(us, flows_);
-      now_us_ += us;
-      handle_events(flow_us - us);
+      const double flow_at = flows_.next_at();
+      const double next = std::max(now_us_, std::min(flow_at, timers_.next_at()));
+      if (next == kNever) break;
+      if (observer_) observer_->moment(now_us_, next, sm_time_, flows_);
+      now_us_ = next;
+      // Well before the next cohort is through there is no need to look.
+      if (flow_at <= now_us_ + 4 * kTieUs) {
+        flows_.advance(now_us_);
+        flows_.for_due(kTieUs, [this](std::int32_t cohort, const BoundTimes& times) { flow_done(cohort, times); });
+      }
+      while (timers_.next_at() <= now_us_ + kTieUs) handle_timer();
     }
+    sm_time_.resident(now_us_, 0, false);
     return result();
   }
 
  private:
   static constexpr double kNever = std::numeric_limits<double>::infinity();
 
-  void handle_events(double flow_left_us) {
-    due_.clear();
-    // Well before the next cohort is through there is no need to look.
-    if (flow_left_us <= 4 * kTieUs) flows_.pop(kTieUs, due_);
-    due_timers_.clear();
-    while (!timers_.empty() && timers_.front().at <= now_us_ + kTieUs) {
-      due_timers_.push_back(timers_.front().order);
-      timers_.pop();
-    }
-    for (const std::int32_t cohort : due_) flow_done(cohort);
-    for (const std::uint32_t timer : due_timers_) {
-      const auto index = static_cast<std::int32_t>(timer & ((std::uint32_t{1} << kIndexBits) - 1));
-      if (timer >> kIndexBits == static_cast<std::uint32_t>(TimerKind::cohort)) {
-        stage_done(index);
-      } else {
-        open_phases(LaunchId(index));
-      }
+  void handle_timer() {
+    const std::uint32_t timer = timers_.front().order;
+    timers_.pop();
+    const auto index = static_cast<std::int32_t>(timer & ((std::uint32_t{1} << kIndexBits) - 1));
+    if (timer >> kIndexBits == static_cast<std::uint32_t>(TimerKind::cohort)) {
+      stage_done(index);
+    } else {
+      open_phases(LaunchId(index));
     }
   }
 
@@ -129,12 +119,9 @@ class Engine {
   /// Opening requests that memory hasn't served yet, as time.
   double queue_us() const { return std::max(0.0, queue_us_ - (now_us_ - queued_at_us_)); }
 
-  bool observes() const { return recorder_ || log_ != nullptr; }
-
   std::int32_t take_place() {
     if (free_cohorts_.empty()) {
       cohorts_.emplace_back();
-      if (observes()) observed_.emplace_back();
       return static_cast<std::int32_t>(cohorts_.size()) - 1;
     }
     const std::int32_t index = free_cohorts_.back();
@@ -144,7 +131,7 @@ class Engine {
 
   /// `dispatch_us`: what it costs to bring the CTAs onto their SMs, and `turn_us` to have their first requests served; nothing when a
   /// resident CTA takes the work, whose ring goes on.
-  void start_cohort(LaunchId launch, const Batch& batch, std::int32_t worker, const Opening& opening) {
+  void start_cohort(LaunchId launch, const Batch& batch, std::int32_t worker, Opening opening) {
     const std::int32_t index = take_place();
     Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
     cohort.launch = launch.value;
@@ -161,86 +148,81 @@ class Engine {
       double& begin = phases_[static_cast<std::size_t>(cohort.phase)].begin_us;
       if (begin < 0) begin = now_us_;
     }
-    if (observes()) observed_[static_cast<std::size_t>(index)].begin_us = now_us_;
-    if (recorder_) {
-      auto& lanes = observed_[static_cast<std::size_t>(index)].lanes;
-      worker >= 0 ? recorder_->take_worker(worker_lane(cohort), lanes) : recorder_->take(cohort.count, lanes);
-    }
+    if (observer_) observer_->begins(index, cohort.count, worker < 0 ? -1 : worker_lane(cohort), now_us_);
     queue_us_ = queue_us() + cohort.count * cohort.kind->burst_us;
     queued_at_us_ = now_us_;
-    sm_time_.resident(cohort.count, cohort.merging);
+    sm_time_.resident(now_us_, cohort.count, cohort.merging);
     open_stage(index, opening);
   }
 
   /// The stage before a CTA's flows: its dispatch, its turn at memory, and latency that it can't hide.
-  void open_stage(std::int32_t index, const Opening& opening) {
+  void open_stage(std::int32_t index, Opening opening) {
     Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
     const CtaKind& kind = *cohort.kind;
     BoundTimes& parts = cohort.spent;
     parts = {};
     parts.us[static_cast<int>(Bound::fixed)] = opening.dispatch_us;
     parts.us[static_cast<int>(Bound::latency)] = kind.exposed_us;
+    double us = kind.exposed_us + opening.dispatch_us;
     if (kind.main_class >= 0) {
       const bool hits = list_.classes[static_cast<std::size_t>(kind.main_class)].hbm_fraction == 0;
       parts.us[static_cast<int>(hits ? Bound::l2 : Bound::hbm)] = opening.turn_us;
+      us += opening.turn_us;
     }
-    double us = 0;
-    for (const double part : parts.us) us += part;
-    for (int b = 0; b < kBounds; ++b) cohort.mark.us[b] = us > 0 ? parts.us[b] / us : 0;
-    sm_time_.enter_fixed(cohort.count, cohort.mark);
+    cohort.stage_us = us;
+    cohort.share_us = sm_time_.share_us(now_us_);
     set_timer(now_us_ + us, TimerKind::cohort, index);
   }
 
-  void flow_stage(std::int32_t index, std::int32_t flow, double bytes) {
+  void flow_done(std::int32_t index, const BoundTimes& times) {
     Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
-    cohort.mark = flows_.bound_times(flow);
-    flows_.enter(flow, index, cohort.count, bytes);
+    for (int b = 0; b < kBounds; ++b) cohort.spent.us[b] += times.us[b];
+    if (cohort.at == Stage::main) return after_main(index, cohort);
+    end_stage(index, cohort);
   }
 
-  void flow_done(std::int32_t index) {
-    Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
-    const CtaKind& kind = *cohort.kind;
-    const BoundTimes& now = flows_.bound_times(cohort.at == Stage::main ? kind.main_class : kind.io_class);
-    for (int b = 0; b < kBounds; ++b) cohort.spent.us[b] += now.us[b] - cohort.mark.us[b];
-    next_stage(index);
-  }
-
+  /// A stage of fixed length is over.
   void stage_done(std::int32_t index) {
-    const Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
+    Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
+    const double sm_us = cohort.count * (sm_time_.share_us(now_us_) - cohort.share_us);
     if (cohort.at == Stage::ending) {
-      sm_time_.leave_fixed(cohort.count);
+      sm_time_.busy(Bound::fixed, sm_us);
       return retire(index);
     }
-    sm_time_.leave_fixed(cohort.count, cohort.mark);
-    next_stage(index);
+    if (cohort.stage_us > 0) sm_time_.busy(cohort.spent, sm_us / cohort.stage_us);
+    const CtaKind& kind = *cohort.kind;
+    if (kind.main_class < 0) return after_main(index, cohort);
+    cohort.at = Stage::main;
+    enter_flow(index, cohort, kind.main_class, kind.main_bytes);
   }
 
-  /// Moves on to the next stage that isn't empty.
-  void next_stage(std::int32_t index) {
-    Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
+  void after_main(std::int32_t index, Cohort& cohort) {
     const CtaKind& kind = *cohort.kind;
-    if (cohort.at == Stage::starting) {
-      cohort.at = Stage::main;
-      if (kind.main_class >= 0) return flow_stage(index, kind.main_class, kind.main_bytes);
-    }
-    if (cohort.at == Stage::main) {
-      cohort.at = Stage::io;
-      if (kind.io_class >= 0) return flow_stage(index, kind.io_class, kind.io_bytes);
-    }
+    if (kind.io_class < 0) return end_stage(index, cohort);
+    cohort.at = Stage::io;
+    enter_flow(index, cohort, kind.io_class, kind.io_bytes);
+  }
+
+  void enter_flow(std::int32_t index, Cohort& cohort, std::int32_t flow, double bytes) {
+    flows_.advance(now_us_);
+    const BoundTimes& entered = flows_.enter(flow, index, cohort.count, bytes);
+    for (int b = 0; b < kBounds; ++b) cohort.spent.us[b] -= entered.us[b];
+  }
+
+  void end_stage(std::int32_t index, Cohort& cohort) {
+    const double end_us = cohort.kind->end_us;
+    if (end_us <= 0) return retire(index);
     cohort.at = Stage::ending;
-    if (kind.end_us <= 0) return retire(index);
-    cohort.spent.us[static_cast<int>(Bound::fixed)] += kind.end_us;
-    sm_time_.enter_fixed(cohort.count);
-    set_timer(now_us_ + kind.end_us, TimerKind::cohort, index);
+    cohort.spent.us[static_cast<int>(Bound::fixed)] += end_us;
+    cohort.share_us = sm_time_.share_us(now_us_);
+    set_timer(now_us_ + end_us, TimerKind::cohort, index);
   }
 
   void retire(std::int32_t index) {
     Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
-    sm_time_.resident(-std::int64_t{cohort.count}, cohort.merging);
-    if (recorder_) recorder_->release(observed_[static_cast<std::size_t>(index)].lanes);
-    if (log_ != nullptr) log_->cohorts.push_back(record_of(index));
-    if (cohort.work >= 0) finish_works(index);
-    if (recorder_) observed_[static_cast<std::size_t>(index)].lanes.clear();
+    sm_time_.resident(now_us_, -std::int64_t{cohort.count}, cohort.merging);
+    if (observer_) observer_->ends(index, record_of(cohort), cohort.work, cohort.copy);
+    if (cohort.work >= 0) finish_works(cohort);
     // Its place may be taken by the worker's next cohort.
     const LaunchId launch(cohort.launch);
     const std::int32_t phase = cohort.phase, count = cohort.count, worker = cohort.worker;
@@ -260,8 +242,7 @@ class Engine {
   void phases_done(LaunchId launch) {
     if (launches_.has_closed_phase(launch)) {
       const double us = device_.grid_sync_us;
-      if (recorder_) recorder_->gap(scheduler::SpanKind::barrier, launch, now_us_, now_us_ + us);
-      if (log_ != nullptr) log_->gaps.push_back({launch, true, now_us_, now_us_ + us});
+      if (observer_) observer_->gap({launch, true, now_us_, now_us_ + us});
       set_timer(now_us_ + us, TimerKind::barrier_passed, launch.value);
       return;
     }
@@ -270,43 +251,41 @@ class Engine {
   }
 
   /// Books the cohort's CTAs with their tasks and steps; completed ones may make merges ready.
-  void finish_works(std::int32_t index) {
-    const Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
-    const bool tasks = !cohort.merging;
-    ready_steps_.clear();
+  void finish_works(const Cohort& cohort) {
+    const Work* work = list_.works.data() + cohort.work;
+    std::int32_t* unfinished = work_left_.data() + cohort.work;
     std::int32_t left = cohort.count, copy = cohort.copy;
-    std::size_t lane = 0;
-    for (auto w = static_cast<std::size_t>(cohort.work); left > 0; ++w, copy = 0) {
-      const Work& work = list_.works[w];
-      const std::int32_t done = std::min(left, work.copies - copy);
+    for (;; ++work, ++unfinished, copy = 0) {
+      const std::int32_t done = std::min(left, work->copies - copy);
+      if (!cohort.merging) book_task(*work, done, cohort.spent);
+      *unfinished -= done;
+      if (*unfinished == 0) finish_work(*work, cohort.merging);
       left -= done;
-      if (tasks) book_task(work, done, cohort);
-      for (std::int32_t c = 0; recorder_ && c < done; ++c, ++lane) {
-        recorder_->cta({0, tasks ? scheduler::SpanKind::task : scheduler::SpanKind::step, LaunchId(cohort.launch), work.item,
-                        copy + c, observed_[static_cast<std::size_t>(index)].begin_us, now_us_}, observed_[static_cast<std::size_t>(index)].lanes[lane]);
-      }
-      work_left_[w] -= done;
-      if (work_left_[w] > 0) continue;
-      tasks ? arrivals_.task_done(scheduler::TaskId(work.item), ready_steps_)
-            : arrivals_.step_done(scheduler::StepId(work.item), ready_steps_);
+      if (left == 0) break;
     }
-    for (const scheduler::StepId step : ready_steps_) launches_.step_ready(step);
+  }
+
+  void finish_work(const Work& work, bool step) {
+    if (!arrivals_.any()) return;
+    ready_steps_.clear();
+    step ? arrivals_.step_done(scheduler::StepId(work.item), ready_steps_)
+         : arrivals_.task_done(scheduler::TaskId(work.item), ready_steps_);
+    for (const scheduler::StepId ready : ready_steps_) launches_.step_ready(ready);
     may_dispatch_ |= !ready_steps_.empty();
   }
 
-  /// `done` more CTAs of a task are through.
-  void book_task(const Work& work, std::int32_t done, const Cohort& cohort) {
-    BoundTimes alone;
-    BoundTimes* times = &alone;
+  /// `done` more CTAs of a task are through, each after `spent`.
+  void book_task(const Work& work, std::int32_t done, const BoundTimes& spent) {
+    const double* us = spent.us;
     if (done < work.copies) {
       if (task_time_.empty()) task_time_.resize(task_bound_.size());
-      times = &task_time_[static_cast<std::size_t>(work.item)];
+      double* const sum = task_time_[static_cast<std::size_t>(work.item)].us;
+      for (int b = 0; b < kBounds; ++b) sum[b] += us[b] * done;
+      us = sum;
     }
-    for (int b = 0; b < kBounds; ++b) times->us[b] += cohort.spent.us[b] * done;
-    int most = 0;
-    for (int b = 1; b < kBounds; ++b) most = times->us[b] > times->us[most] ? b : most;
-    const bool empty = cohort.kind->main_class < 0 && cohort.kind->io_class < 0;  // padding
-    task_bound_[static_cast<std::size_t>(work.item)] = empty ? Bound::fixed : static_cast<Bound>(most);
+    int most = static_cast<int>(Bound::fixed);  // padding spends no time
+    for (int b = 0; b < kBounds; ++b) most = us[b] > us[most] ? b : most;
+    task_bound_[static_cast<std::size_t>(work.item)] = static_cast<Bound>(most);
   }
 
   // Launches
@@ -318,8 +297,7 @@ class Engine {
                                                      : device_.launch_pdl_us;
     // Nothing to overlap the start of the first kernel with.
     if (launches_.is_first(launch)) us = std::max(us, device_.least_launch_gap_us());
-    if (recorder_) recorder_->gap(scheduler::SpanKind::launch_gap, launch, now_us_, now_us_ + us);
-    if (log_ != nullptr) log_->gaps.push_back({launch, false, now_us_, now_us_ + us});
+    if (observer_) observer_->gap({launch, false, now_us_, now_us_ + us});
     set_timer(now_us_ + us, TimerKind::launch_ready, launch.value);
   }
 
@@ -352,7 +330,8 @@ class Engine {
       if (free_units_ < need) return false;
       const auto room = static_cast<std::int32_t>(free_units_ < 2 * need ? 1 : std::min(free_units_ / need, group_));
       const double turn_us = kTurnShare * queue_us();
-      if (const std::int32_t worker = launches_.take_worker(launch); worker >= 0) {
+      if (launches_.has_worker(launch)) {
+        const std::int32_t worker = launches_.take_worker(launch);
         free_units_ -= need;
         feed_worker(launch, worker, {device_.cta_start_ns * 1e-3, turn_us});
         continue;
@@ -364,7 +343,7 @@ class Engine {
   }
 
   /// A resident worker takes a ready merge, else its next item, else any open work; it waits for a barrier or leaves.
-  void feed_worker(LaunchId launch, std::int32_t worker, const Opening& opening) {
+  void feed_worker(LaunchId launch, std::int32_t worker, Opening opening) {
     const Batch batch = launches_.worker_batch(launch, worker);
     if (batch.count > 0) return start_cohort(launch, batch, worker, opening);
     if (launches_.worker_waits(launch, worker)) return;
@@ -385,10 +364,9 @@ class Engine {
 
   bool has_tasks(std::int32_t phase) const { return plan_.phases[static_cast<std::size_t>(phase)].kind == scheduler::PhaseKind::tasks; }
 
-  CohortRecord record_of(std::int32_t index) const {
-    const Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
-    const std::int32_t item = cohort.work < 0 ? -1 : list_.works[static_cast<std::size_t>(cohort.work)].item;
-    return {LaunchId(cohort.launch), cohort.phase, item, cohort.count, cohort.worker, cohort.merging, observed_[static_cast<std::size_t>(index)].begin_us, now_us_, cohort.spent};
+  /// But for its item and its begin, which the observer knows.
+  CohortRecord record_of(const Cohort& cohort) const {
+    return {LaunchId(cohort.launch), cohort.phase, -1, cohort.count, cohort.worker, cohort.merging, now_us_, now_us_, cohort.spent};
   }
 
   std::int32_t worker_lane(const Cohort& cohort) const {
@@ -405,15 +383,15 @@ class Engine {
     result.split = sm_time_.split();
     result.phases = std::move(phases_);
     result.task_bound = std::move(task_bound_);
-    if (recorder_) result.timeline = std::move(*recorder_).finish(makespan_us_);
+    if (observer_) result.timeline = std::move(*observer_).finish(makespan_us_);
     return result;
   }
 
   const Plan& plan_;
   const costmodel::DeviceSpec& device_;
   const WorkList& list_;
-  FlowState flows_;
   SmTime sm_time_;
+  FlowState flows_;
   Arrivals arrivals_;
   LaunchStates launches_;
   std::int64_t free_units_;
@@ -422,17 +400,14 @@ class Engine {
   double queue_us_ = 0, queued_at_us_ = 0;  ///< service time of opening requests queued at memory, and when that was
   double now_us_ = 0, makespan_us_ = 0;
   std::vector<Cohort> cohorts_;
-  std::vector<std::int32_t> free_cohorts_, due_;
-  std::vector<std::uint32_t> due_timers_;
+  std::vector<std::int32_t> free_cohorts_;
   std::vector<scheduler::StepId> ready_steps_;
   EventQueue timers_;
-  std::vector<Observed> observed_;  ///< by cohort, if anybody observes
   std::vector<std::int32_t> work_left_;  ///< CTAs not done, by work
   std::vector<BoundTimes> task_time_;    ///< of tasks that didn't run as one cohort
   std::vector<Bound> task_bound_;
   std::vector<PhaseTime> phases_;
-  std::unique_ptr<Recorder> recorder_;
-  RunLog* log_;
+  std::unique_ptr<RunObserver> observer_;  ///< if somebody looks
 };
 
 }  // namespace

@@ -1,58 +1,101 @@
-// Order among the next few, and who they are.
+// Days of the calendar, and who lies where.
 #include "sim/event_queue.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace espalier::sim {
 namespace {
 
-/// So many or fewer in the bag are put in order together.
-constexpr std::size_t kFew = 16;
-
-/// The second earliest of kFew events at equal distances: an eighth of all is at or before it, at the mean, and at least two are.
-double early_time(const std::vector<Event>& events) {
-  const std::size_t step = events.size() / kFew;
-  double first = events[0].at, second = events[step].at;
-  if (second < first) std::swap(first, second);
-  for (std::size_t i = 2; i < kFew; ++i) {
-    const double at = events[i * step].at;
-    second = std::min(second, std::max(first, at));
-    first = std::min(first, at);
-  }
-  return second;
-}
+/// The calendar ends where events of even spread would, seen from their mean; a long tail is left for the next one.
+constexpr double kSpan = 2;
+/// Of events at one time, who all lie in the first day.
+constexpr double kLeastSpan = 1e-200;
 
 }  // namespace
 
-void EventQueue::spill() {
-  // Events of one time stay together.
-  const auto size = std::ssize(near_);
-  std::ptrdiff_t cut = next_ + kMostNear / 2;
-  const auto at = [&](std::ptrdiff_t i) { return near_[static_cast<std::size_t>(i)].at; };
-  while (cut < size && at(cut) == at(cut - 1)) ++cut;
-  if (cut == size) return;
-  limit_ = at(cut - 1);
-  far_.insert(far_.end(), near_.begin() + cut, near_.end());
-  near_.resize(static_cast<std::size_t>(cut));
+void EventQueue::put_far(const Event& event, double day) {
+  std::int32_t& free = lists_[kDays + 1];
+  std::int32_t entry = free;
+  if (entry < 0) {
+    entry = static_cast<std::int32_t>(far_.size());
+    far_.emplace_back();
+  } else {
+    free = far_[static_cast<std::size_t>(entry)].next;
+  }
+  far_[static_cast<std::size_t>(entry)].event = event;
+  link(entry, day);
+  ++far_count_;
 }
 
-void EventQueue::refill() {
-  if (far_.size() <= kFew) {
-    near_.swap(far_);
-  } else {
-    limit_ = early_time(far_);
-    Event* end = far_.data() + far_.size();
-    for (Event* event = far_.data(); event < end;) {
-      if (event->at > limit_) {
-        ++event;
-        continue;
-      }
-      near_.push_back(*event);
-      *event = *--end;
+void EventQueue::link(std::int32_t entry, double day) {
+  std::int32_t& list = lists_[day < kDays ? static_cast<std::size_t>(day) : kDays];
+  far_[static_cast<std::size_t>(entry)].next = std::exchange(list, entry);
+}
+
+void EventQueue::make_room() {
+  if (begin_ == 0) return near_.resize(std::max<std::size_t>(16, 2 * near_.size()));
+  std::copy(near_.begin() + static_cast<std::ptrdiff_t>(begin_), near_.begin() + static_cast<std::ptrdiff_t>(end_), near_.begin());
+  end_ -= std::exchange(begin_, 0);
+}
+
+void EventQueue::spill() {
+  // Events of one time stay together.
+  std::size_t cut = begin_ + kMostNear / 2;
+  while (cut < end_ && near_[cut].at == near_[cut - 1].at) ++cut;
+  if (cut == end_) return;
+  lists_.resize(kDays + 2, -1);
+  // Whoever is in the calendar waits for the next one.
+  for (; far_count_ > 0 && today_ < kDays; ++today_) {
+    for (std::int32_t entry = std::exchange(lists_[static_cast<std::size_t>(today_)], -1); entry >= 0;) {
+      const std::int32_t next = far_[static_cast<std::size_t>(entry)].next;
+      link(entry, kDays);
+      entry = next;
     }
-    far_.resize(static_cast<std::size_t>(end - far_.data()));
   }
-  std::sort(near_.begin(), near_.end(), before);
+  for (std::size_t i = cut; i < end_; ++i) put_far(near_[i], kDays);
+  end_ = cut;
+  make_calendar();
+}
+
+void EventQueue::next_day() {
+  for (;;) {
+    for (; today_ < kDays; ++today_) {
+      std::int32_t& list = lists_[static_cast<std::size_t>(today_)];
+      if (list < 0) continue;
+      std::int32_t& free = lists_[kDays + 1];
+      while (list >= 0) {
+        Entry& entry = far_[static_cast<std::size_t>(list)];
+        put_near(entry.event);
+        --far_count_;
+        const std::int32_t next = std::exchange(entry.next, free);
+        free = std::exchange(list, next);
+      }
+      ++today_;
+      return;
+    }
+    make_calendar();
+  }
+}
+
+/// Of those after the last day.
+void EventQueue::make_calendar() {
+  const std::int32_t all = std::exchange(lists_[kDays], -1);
+  double sum = 0, first = kNever, count = 0;
+  for (std::int32_t entry = all; entry >= 0; entry = far_[static_cast<std::size_t>(entry)].next) {
+    const double at = far_[static_cast<std::size_t>(entry)].event.at;
+    sum += at;
+    count += 1;
+    first = std::min(first, at);
+  }
+  first_at_ = first;
+  days_per_us_ = kDays / std::max(kLeastSpan, kSpan * (sum / count - first));
+  today_ = 0;
+  for (std::int32_t entry = all; entry >= 0;) {
+    const std::int32_t next = far_[static_cast<std::size_t>(entry)].next;
+    link(entry, day_of(far_[static_cast<std::size_t>(entry)].event));
+    entry = next;
+  }
 }
 
 }  // namespace espalier::sim

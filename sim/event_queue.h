@@ -1,13 +1,13 @@
 // The soonest of a few hundred events, for queues whose time only moves on.
 //
-// A heap compares at every level, though most events come last or are far from being next. Here the next few stand in order, and if there
-// are many, later ones in a bag that is looked through only when the next few have gone: one pass picks new ones. Push and pop take O(1) at
-// the mean; a pass over n events takes O(n) and brings n/8 of them at the mean.
+// A heap compares at every level, though most events come last or are far from being next. Here the next few stand in order; if there are
+// many, later ones lie in a calendar: days of equal length, each an unordered list, and those beyond the last day in one more. When the next
+// few have gone, the next day's are put in order. Push and pop take O(1) at the mean.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
+#include <limits>
 #include <vector>
 
 namespace espalier::sim {
@@ -20,44 +20,67 @@ struct Event {
 
 class EventQueue {
  public:
-  bool empty() const { return near_.empty(); }
-  const Event& front() const { return near_[static_cast<std::size_t>(next_)]; }  ///< not empty
+  bool empty() const { return begin_ == end_; }
+  const Event& front() const { return near_[begin_]; }  ///< not empty
+  double next_at() const { return next_at_; }           ///< of the front; infinite when empty
 
   void push(const Event& event) {
-    if (!far_.empty() && event.at > limit_) {
-      far_.push_back(event);
-      return;
+    if (far_count_ > 0) {
+      if (const double day = day_of(event); day >= today_) return put_far(event, day);
     }
-    near_.push_back(event);
-    Event* at = &near_.back();
-    for (const Event* first = near_.data() + next_; at > first && before(event, at[-1]); --at) *at = at[-1];
-    *at = event;
-    if (std::ssize(near_) - next_ > kMostNear) spill();
+    put_near(event);
+    next_at_ = near_[begin_].at;
+    if (end_ - begin_ > kMostNear) [[unlikely]] spill();
   }
 
   void pop() {
-    if (++next_ == std::ssize(near_)) {
-      near_.clear();
-      next_ = 0;
-      if (!far_.empty()) refill();
-    } else if (next_ == kMostNear) {
-      near_.erase(near_.begin(), near_.begin() + kMostNear);
-      next_ = 0;
+    if (++begin_ == end_) {
+      begin_ = end_ = 0;
+      if (far_count_ > 0) {
+        next_day();
+      } else {
+        next_at_ = kNever;
+        return;
+      }
     }
+    next_at_ = near_[begin_].at;
   }
 
  private:
-  /// More than these in order, and the later half goes to the bag.
-  static constexpr std::ptrdiff_t kMostNear = 64;
+  /// More than these in order, and the later half goes to the calendar.
+  static constexpr std::size_t kMostNear = 64;
+  static constexpr std::int32_t kDays = 128;
+  static constexpr double kNever = std::numeric_limits<double>::infinity();
+
+  struct Entry {
+    Event event;
+    std::int32_t next = -1;
+  };
 
   static bool before(const Event& a, const Event& b) { return a.at != b.at ? a.at < b.at : a.order < b.order; }
+  /// Rises with time, so that days never disagree with the order; kDays or more for what is later than the calendar.
+  double day_of(const Event& event) const { return (event.at - first_at_) * days_per_us_; }
+  void put_near(const Event& event) {
+    if (end_ == near_.size()) [[unlikely]] make_room();
+    Event* at = near_.data() + end_++;
+    for (const Event* first = near_.data() + begin_; at > first && before(event, at[-1]); --at) *at = at[-1];
+    *at = event;
+  }
+  void put_far(const Event& event, double day);
+  void link(std::int32_t entry, double day);
+  void make_room();
   void spill();
-  void refill();
+  void next_day();
+  void make_calendar();
 
-  std::vector<Event> near_;  ///< in order from next_ on; empty only if nothing is queued
-  std::ptrdiff_t next_ = 0;
-  double limit_ = 0;         ///< whatever is in far_ is later; with somebody there, whatever is in near_ is not
-  std::vector<Event> far_;   ///< in no order
+  std::vector<Event> near_;            ///< in order from begin_ to end_; nobody there only if nothing is queued
+  std::size_t begin_ = 0, end_ = 0;
+  double next_at_ = kNever;
+  std::size_t far_count_ = 0;
+  std::int32_t today_ = 0;             ///< days before it are in order already
+  double first_at_ = 0, days_per_us_ = 0;
+  std::vector<Entry> far_;
+  std::vector<std::int32_t> lists_;    ///< by day, then of those after the last day, then of free entries: into far_, -1: nobody
 };
 
 }  // namespace espalier::sim

@@ -13,82 +13,142 @@
 
 #include "sim/bandwidth.h"
 #include "sim/event_queue.h"
+#include "sim/occupancy.h"
 
 namespace espalier::sim {
 
-/// A class that CTAs are in now: what every event reads and moves.
-struct ActiveFlow {
+/// A class: its rates and clocks while CTAs are in it, and who they are.
+struct alignas(64) Flow {
   double clock = 0;
-  double through = 0;       ///< clock at which its next cohort is through
-  FlowRate rate;            ///< since the last next_us()
-  double count = 0;         ///< CTAs
-  std::uint64_t key = 0;    ///< class and count
-  BoundTimes* times = nullptr;
+  FlowRate rate;                     ///< since the last next_at()
+  double count = 0;                  ///< CTAs
+  bool listed = false;               ///< among the active
+  std::uint64_t key = 0;             ///< class and count
+  EventQueue queue;                  ///< by virtual time at which a cohort is through
+  BoundTimes times;                  ///< that a CTA which is always there has spent, by bound
 
   std::int32_t id() const { return static_cast<std::int32_t>(key >> 32); }
 };
 
 class FlowState {
  public:
-  FlowState(const std::vector<FlowClass>& classes, const costmodel::DeviceSpec& device);
+  FlowState(const std::vector<FlowClass>& classes, const costmodel::DeviceSpec& device, SmTime& sm_time);
 
-  /// `count` CTAs with `bytes` each enter class `id`; `cohort` comes back from pop() when they are through.
-  void enter(std::int32_t id, std::int32_t cohort, std::int32_t count, double bytes);
-  /// Time until the next cohort is through, infinite when none is under way. Updates the rates when classes have changed.
-  double next_us() {
-    if (stale_) refresh_rates();
-    double next = std::numeric_limits<double>::infinity();
-    for (const ActiveFlow& flow : active_) next = std::min(next, (flow.through - flow.clock) / flow.rate.bytes_per_us);
-    return std::max(0.0, next);
+  /// `count` CTAs with `bytes` each enter class `id` at the time of the last advance(); `cohort` comes back from for_due() when they are
+  /// through. Returns what bound_times() of the class are now.
+  const BoundTimes& enter(std::int32_t id, std::int32_t cohort, std::int32_t count, double bytes) {
+    Flow& flow = flows_[static_cast<std::size_t>(id)];
+    if (flow.count == 0) {
+      flow.clock = 0;
+      if (!flow.listed) active_.push_back(&flow);
+      flow.listed = true;
+    }
+    flow.count += count;
+    flow.key += static_cast<std::uint32_t>(count);
+    flow.queue.push({flow.clock + bytes, static_cast<std::uint32_t>(cohort), count});
+    stale_ = true;
+    return flow.times;
   }
-  /// Everyone progresses for `us` at the current rates: those that next_us() has made. Each CTA's `share` is added to `busy`, by bound.
-  void advance(double us, double share, double* busy) {
-    for (ActiveFlow& flow : active_) {
-      const int bound = static_cast<int>(flow.rate.bound);
-      flow.clock += flow.rate.bytes_per_us * us;
-      flow.times->us[bound] += us;
-      busy[bound] += share * flow.count;
+  /// When the next cohort is through, infinite when none is under way. Updates the rates when classes have changed.
+  double next_at() {
+    if (!stale_) return next_at_;
+    stale_ = false;
+    if (emptied_) drop_empty();
+    const std::size_t flows = active_.size();
+    double us = kNever;
+    if (flows > kRemembered) {
+      us = shared_left();
+    } else {
+      Flow* const* const first = active_.data();
+      Known& known = place_of(flows);
+      if (!known.is(first, flows)) remember(known);
+      for (std::size_t i = 0; i < flows; ++i) {
+        Flow& flow = *first[i];
+        flow.rate = known.rates[i];
+        const double left = (flow.queue.next_at() - flow.clock) * known.us_per_byte[i];
+        us = left < us ? left : us;
+      }
+    }
+    return next_at_ = now_us_ + us;
+  }
+  /// Everyone progresses until `now_us` at the rates that next_at() has made; their SM time is booked.
+  void advance(double now_us) {
+    const double us = now_us - now_us_;
+    if (us <= 0) return;
+    now_us_ = now_us;
+    const double share_us = sm_time_.share_us(now_us);
+    const double share = share_us - share_us_;
+    share_us_ = share_us;
+    for (Flow* const flow : active_) {
+      flow->clock += flow->rate.bytes_per_us * us;
+      flow->times.us[static_cast<int>(flow->rate.bound)] += us;
+      sm_time_.busy(flow->rate.bound, share * flow->count);
     }
   }
-  /// Takes out the cohorts that are through, within `slack_us` of now, and appends them to `through`, class by class.
-  void pop(double slack_us, std::vector<std::int32_t>& through) {
-    for (std::size_t i = 0; i < active_.size();) {
-      const double slack_bytes = active_[i].rate.bytes_per_us * slack_us;
-      i += active_[i].through - active_[i].clock > slack_bytes || take(i, slack_bytes, through) ? 1 : 0;
+  /// Takes out the cohorts that are through, within `slack_us` of the last advance(), class by class: visit(cohort, times that CTAs of the
+  /// class have spent by bound since the start). A visit may enter cohorts.
+  template <class Visit>
+  void for_due(double slack_us, Visit visit) {
+    for (std::size_t i = 0; i < active_.size(); ++i) {
+      Flow& flow = *active_[i];
+      const double due = flow.clock + flow.rate.bytes_per_us * slack_us;
+      while (flow.queue.next_at() <= due) {
+        const Event head = flow.queue.front();
+        flow.queue.pop();
+        flow.count -= head.count;
+        flow.key -= static_cast<std::uint32_t>(head.count);
+        stale_ = true;
+        emptied_ |= flow.count == 0;
+        visit(static_cast<std::int32_t>(head.order), flow.times);
+      }
     }
   }
 
-  /// Time CTAs of a class have spent by bound, since the start: differences of two readings are one cohort's.
-  const BoundTimes& bound_times(std::int32_t id) const { return states_[static_cast<std::size_t>(id)].times; }
-  const std::vector<ActiveFlow>& active() const { return active_; }
+  /// Classes that CTAs are in, in order of entry; as of the last next_at().
+  const std::vector<Flow*>& active() const { return active_; }
   const std::vector<FlowClass>& classes() const { return classes_; }
 
  private:
-  struct State {
-    std::int32_t position = -1;  ///< in active_, -1: nobody here
-    EventQueue queue;            ///< by virtual time at which a cohort is through
-    BoundTimes times;
-  };
-
   /// Rates by the counts of up to kRemembered classes: a class that one CTA leaves and another enters has the rates it had before.
   static constexpr std::size_t kRemembered = 3;
   struct Known {
-    std::array<std::uint64_t, kRemembered> key{};  ///< class and count, 0: none
+    std::size_t flows = 0;
+    std::array<std::uint64_t, kRemembered> key{};  ///< class and count
     std::array<FlowRate, kRemembered> rates;
+    std::array<double, kRemembered> us_per_byte{};
+
+    bool is(Flow* const* first, std::size_t count) const {
+      std::uint64_t unlike = flows ^ count;
+      for (std::size_t i = 0; i < count; ++i) unlike |= key[i] ^ first[i]->key;
+      return unlike == 0;
+    }
   };
-  void refresh_rates();
+  static constexpr double kNever = std::numeric_limits<double>::infinity();
+  /// Places for remembered rates; a power of two, 52 KiB in all.
+  static constexpr int kPlaceBits = 9;
+
+  Known& place_of(std::size_t flows) {
+    constexpr std::uint64_t kSpread = 0x9e3779b97f4a7c15ULL;  // odd, its bits spread: 2^64 / golden ratio
+    std::uint64_t mixed = 0;
+    for (std::size_t i = 0; i < flows; ++i) mixed = (mixed ^ active_[i]->key) * kSpread;
+    return known_[static_cast<std::size_t>(mixed >> (64 - kPlaceBits))];
+  }
+  /// Time until the next cohort is through, of more flows than are remembered.
+  double shared_left();
+  void drop_empty();
+  void remember(Known& known);
   void share();
-  /// pop() for one class; false if nobody is left there.
-  bool take(std::size_t position, double slack_bytes, std::vector<std::int32_t>& through);
-  void leave(std::size_t position);
 
   const std::vector<FlowClass>& classes_;
   const costmodel::DeviceSpec& device_;
-  std::vector<State> states_;
-  std::vector<ActiveFlow> active_;
-  std::vector<FlowClass> flows_;   ///< of active_, for sharing
+  SmTime& sm_time_;
+  std::vector<Flow> flows_;        ///< by class
+  std::vector<Flow*> active_;
+  std::vector<FlowClass> sharing_;  ///< of active_
   std::vector<FlowRate> rates_;
-  bool stale_ = false;
+  bool stale_ = false, emptied_ = false;
+  double now_us_ = 0, share_us_ = 0;  ///< of the last advance()
+  double next_at_ = kNever;
   std::vector<Known> known_;
 };
 

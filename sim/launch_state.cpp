@@ -32,6 +32,7 @@ LaunchStates::LaunchStates(const Plan& plan, const WorkList& list)
     const Launch& launch = plan.launches[l];
     State& state = states_[l];
     state.next_phase = launch.phases.begin;
+    state.workers = launch.workers;
     for (std::int32_t d = launch.dependencies.begin; d < launch.dependencies.end; ++d) {
       follow(plan.dependencies[static_cast<std::size_t>(d)], l);
     }
@@ -81,11 +82,11 @@ void LaunchStates::open_phases(LaunchId l, const Arrivals& arrivals) {
     if (merges_on_arrival(phase)) {
       for (std::int32_t w = work.works.begin; w < work.works.end; ++w) {
         if (arrivals.is_ready(scheduler::StepId(list_.works[static_cast<std::size_t>(w)].item))) {
-          state.arrived.push_back({p, w, 0});
+          state.arrived.push_back({p, w, 0, w + 1});
         }
       }
     } else if (phase.kind == PhaseKind::steps || plan_.launches[l].workers == 0) {
-      state.pending.push_back({p, work.works.begin, 0});
+      state.pending.push_back({p, work.works.begin, 0, work.works.end});
     }
   } while (state.next_phase < plan_.launches[l].phases.end &&
            plan_.phases[static_cast<std::size_t>(state.next_phase)].start != PhaseStart::barrier);
@@ -100,7 +101,8 @@ void LaunchStates::step_ready(scheduler::StepId step) {
   const bool open = std::binary_search(open_.begin(), open_.end(), l) && p < state.next_phase;
   if (!open) return;
   const std::int32_t first_step = plan_.phases[static_cast<std::size_t>(p)].range.begin;
-  state.arrived.push_back({p, list_.phases[static_cast<std::size_t>(p)].works.begin + step.value - first_step, 0});
+  const std::int32_t work = list_.phases[static_cast<std::size_t>(p)].works.begin + step.value - first_step;
+  state.arrived.push_back({p, work, 0, work + 1});
 }
 
 std::vector<LaunchId> LaunchStates::finish(LaunchId l) {
@@ -121,44 +123,26 @@ LaunchId LaunchStates::first_unfinished() const {
   return LaunchId();
 }
 
-std::int64_t LaunchStates::next_need(LaunchId l) const {
-  const State& state = states_[l];
-  if (state.next_worker < plan_.launches[l].workers) return state.need;
-  return state.arrived.empty() && state.pending.empty() ? 0 : state.need;
-}
-
-Batch LaunchStates::take(LaunchId l, std::int32_t room) {
-  State& state = states_[l];
-  const bool arrived = !state.arrived.empty();
-  Batch batch = take_from(arrived ? state.arrived : state.pending, room);
-  batch.dispatched = !arrived && !state.after_barrier && plan_.launches[l].workers == 0;
-  return batch;
-}
-
 Batch LaunchStates::take_from(std::deque<Cursor>& queue, std::int32_t room) {
   Cursor& cursor = queue.front();
-  const PhaseWork& phase = list_.phases[static_cast<std::size_t>(cursor.phase)];
-  const bool single = merges_on_arrival(plan_.phases[static_cast<std::size_t>(cursor.phase)]);
-  const Work& first = list_.works[static_cast<std::size_t>(cursor.work)];
-  const std::int32_t end = single ? cursor.work + 1 : first.run_end;
+  const Work* work = list_.works.data() + cursor.work;
+  const std::int32_t end = std::min(cursor.end, work->run_end);
   Batch batch{cursor.phase, cursor.work, cursor.copy, 0, true};
-  while (cursor.work < end && batch.count < room) {
-    const std::int32_t copies = list_.works[static_cast<std::size_t>(cursor.work)].copies;
-    const std::int32_t taken = std::min(room - batch.count, copies - cursor.copy);
+  do {
+    const std::int32_t taken = std::min(room - batch.count, work->copies - cursor.copy);
     batch.count += taken;
     cursor.copy += taken;
-    if (cursor.copy < copies) break;
+    if (cursor.copy < work->copies) break;
+    ++work;
     ++cursor.work;
     cursor.copy = 0;
-  }
-  if (cursor.work == (single ? end : phase.works.end)) queue.pop_front();
+  } while (cursor.work < end && batch.count < room);
+  if (cursor.work == cursor.end) queue.pop_front();
   return batch;
 }
 
 std::int32_t LaunchStates::take_worker(LaunchId l) {
-  State& state = states_[l];
-  const Launch& launch = plan_.launches[l];
-  return state.next_worker < launch.workers ? launch.queue_begin + state.next_worker++ : -1;
+  return plan_.launches[l].queue_begin + states_[l].next_worker++;
 }
 
 Batch LaunchStates::worker_batch(LaunchId l, std::int32_t worker) {

@@ -40,10 +40,20 @@ class LaunchStates {
   scheduler::LaunchId first_unfinished() const;
 
   /// SM share of the next CTA to dispatch; 0 when nothing waits.
-  std::int64_t next_need(scheduler::LaunchId l) const;
+  std::int64_t next_need(scheduler::LaunchId l) const {
+    const State& state = states_[l];
+    return state.next_worker < state.workers || !state.pending.empty() || !state.arrived.empty() ? state.need : 0;
+  }
   /// At most `room` > 0 equal CTAs; something waits.
-  Batch take(scheduler::LaunchId l, std::int32_t room);
-  /// Next persistent worker (index into Plan::queues) to bring onto the device, or -1.
+  Batch take(scheduler::LaunchId l, std::int32_t room) {
+    State& state = states_[l];
+    const bool arrived = !state.arrived.empty();
+    Batch batch = take_from(arrived ? state.arrived : state.pending, room);
+    batch.dispatched = !arrived && !state.after_barrier && state.workers == 0;
+    return batch;
+  }
+  bool has_worker(scheduler::LaunchId l) const { return states_[l].next_worker < states_[l].workers; }
+  /// Next persistent worker (index into Plan::queues) to bring onto the device, if it has one.
   std::int32_t take_worker(scheduler::LaunchId l);
   std::int64_t need(scheduler::LaunchId l) const { return states_[l].need; }
   /// Work for a resident worker: one CTA, or count 0.
@@ -56,6 +66,7 @@ class LaunchStates {
  private:
   struct Cursor {
     std::int32_t phase = -1, work = -1, copy = 0;
+    std::int32_t end = -1;  ///< of the works that follow one another
   };
   struct State {
     std::int32_t waits = 0;
@@ -64,7 +75,7 @@ class LaunchStates {
     std::int64_t outstanding = 0;    ///< CTAs of open phases that aren't done
     std::deque<Cursor> arrived;      ///< merges that became ready
     std::deque<Cursor> pending;      ///< open phases, at their next CTA
-    std::int32_t next_worker = 0;
+    std::int32_t workers = 0, next_worker = 0;
     std::int64_t need = 1;  ///< of every CTA: a grid has the resources of its most demanding phase
     std::vector<std::int32_t> waiting_workers;
     std::vector<scheduler::LaunchId> followers;

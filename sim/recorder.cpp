@@ -116,9 +116,9 @@ void Recorder::put(std::size_t series, double now_us, double value) {
 
 void Recorder::sample(double now_us, std::int64_t resident, const FlowState& flows) {
   double hbm = 0, l2 = 0;
-  for (const ActiveFlow& flow : flows.active()) {
-    const FlowClass& kind = flows.classes()[static_cast<std::size_t>(flow.id())];
-    const double rate = flow.count * flow.rate.bytes_per_us * 1e-3;  // bytes/us -> GB/s
+  for (const Flow* const flow : flows.active()) {
+    const FlowClass& kind = flows.classes()[static_cast<std::size_t>(flow->id())];
+    const double rate = flow->count * flow->rate.bytes_per_us * 1e-3;  // bytes/us -> GB/s
     hbm += rate * kind.hbm_fraction;
     l2 += rate * kind.l2_fraction;
   }
