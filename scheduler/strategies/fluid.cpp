@@ -19,23 +19,49 @@ constexpr double kTurnShare = 0.5, kGroupShare = 0.25;
 /// Bytes a microsecond of a flow for which rounding has left nothing.
 constexpr double kLeastRate = 1e-6;
 
-/// The CTAs of a kernel at work.
-struct Flow {
-  double ctas = 0;
-  double moved = 0;  ///< bytes that a CTA at work all along would have moved
-  double rate = 0;
-};
-
 /// CTAs that end together.
 struct Cohort {
-  std::size_t kernel;
-  double ctas, end;  ///< Flow::moved at their end
+  double ctas, end;   ///< Flow::moved at their end
+  std::size_t place;  ///< in the order in which cohorts began
 };
 
 /// CTAs that have a slot and wait for their first byte.
 struct Arrival {
   std::size_t kernel;
   double ctas, bytes, at_us;
+};
+
+/// Sorted, smallest first; of equals the new one. Nearly always the new one is the largest, or close. Holds `Most`, a power of two.
+template <class T, double T::*key, std::size_t Most>
+class Ring {
+ public:
+  std::size_t size() const { return end_ - begin_; }
+  T& operator[](std::size_t i) { return rows_[(begin_ + i) % Most]; }
+  const T& operator[](std::size_t i) const { return rows_[(begin_ + i) % Most]; }
+  void pop() { ++begin_; }
+  void insert(const T& row) {
+    ++end_;
+    std::size_t i = size() - 1;
+    for (; i > 0 && (*this)[i - 1].*key >= row.*key; --i) (*this)[i] = (*this)[i - 1];
+    (*this)[i] = row;
+  }
+  /// Row `i` has grown, or shrunk.
+  void settle(std::size_t i) {
+    for (; i + 1 < size() && (*this)[i + 1].*key < (*this)[i].*key; ++i) std::swap((*this)[i], (*this)[i + 1]);
+    for (; i > 0 && (*this)[i - 1].*key > (*this)[i].*key; --i) std::swap((*this)[i], (*this)[i - 1]);
+  }
+
+ private:
+  std::array<T, Most> rows_;
+  std::size_t begin_ = 0, end_ = 0;
+};
+
+/// The CTAs of a kernel at work.
+struct Flow {
+  double ctas = 0;
+  double moved = 0;  ///< bytes that a CTA at work all along would have moved
+  double rate = 0;
+  Ring<Cohort, &Cohort::end, kMaxCohorts> cohorts;
 };
 
 class Fluid {
@@ -56,10 +82,11 @@ class Fluid {
     dispatch();
     for (;;) {
       arrive();
-      if (cohort_count_ == 0 && arrival_count_ == 0) return us_;
+      if (cohort_count_ == 0 && arrivals_.size() == 0) return us_;
       const double least = us_ + misses_ / hbm_;
       if (least > limit_us) return least;
-      fill();
+      if (kernels_.size() == 1) fill_alone();
+      else fill();
       pass(next_us());
       if (leave()) dispatch();
     }
@@ -84,47 +111,52 @@ class Fluid {
   }
 
   void open(const FluidClass& c, double ctas) {
+    const double group = std::max(1.0, std::floor(kGroupShare * device_.sms));
     for (double left = ctas; left > 0;) {
-      const double some = std::min(left, std::max(1.0, std::floor(kGroupShare * device_.sms)));
+      const double some = std::min(left, group);
       arrive_at({c.kernel, some, c.bytes, kTurnShare * queue_us_});
       queue_us_ += some * kernels_[c.kernel].opening_us;
       left -= some;
     }
   }
 
-  /// Arrivals are kept latest first: nearly always the new one is the latest.
   void arrive_at(const Arrival& arrival) {
-    if (arrival_count_ == arrivals_.size()) return add(arrival);
-    std::size_t i = arrival_count_++;
-    for (; i > 0 && arrivals_[i - 1].at_us < arrival.at_us; --i) arrivals_[i] = arrivals_[i - 1];
-    arrivals_[i] = arrival;
+    if (arrivals_.size() == kMaxArrivals) return add(arrival);
+    arrivals_.insert(arrival);
   }
 
   void arrive() {
-    while (arrival_count_ > 0 && arrivals_[arrival_count_ - 1].at_us <= us_) add(arrivals_[--arrival_count_]);
+    for (; arrivals_.size() > 0 && arrivals_[0].at_us <= us_; arrivals_.pop()) add(arrivals_[0]);
   }
 
   void add(const Arrival& arrival) {
     Flow& flow = flows_[arrival.kernel];
     flow.ctas += arrival.ctas;
     const double end = flow.moved + arrival.bytes;
-    const double alike = cohort_count_ < cohorts_.size() ? kAlike * arrival.bytes : std::numeric_limits<double>::infinity();
-    for (std::size_t i = 0; i < cohort_count_; ++i) {
-      Cohort& other = cohorts_[i];
-      if (other.kernel != arrival.kernel || std::abs(end - other.end) > alike) continue;
+    const double alike = cohort_count_ < kMaxCohorts ? kAlike * arrival.bytes : std::numeric_limits<double>::infinity();
+    // Of several that are alike the one that began first.
+    std::size_t first = flow.cohorts.size();
+    for (std::size_t i = flow.cohorts.size(); i-- > 0 && end - flow.cohorts[i].end <= alike;) {
+      if (flow.cohorts[i].end - end > alike) continue;
+      if (first == flow.cohorts.size() || flow.cohorts[i].place < flow.cohorts[first].place) first = i;
+    }
+    if (first < flow.cohorts.size()) {
+      Cohort& other = flow.cohorts[first];
       other.end += (end - other.end) * arrival.ctas / (other.ctas + arrival.ctas);
       other.ctas += arrival.ctas;
+      flow.cohorts.settle(first);
       return;
     }
-    ESPALIER_CHECK_OP(cohort_count_, <, cohorts_.size());
-    cohorts_[cohort_count_++] = {arrival.kernel, arrival.ctas, end};
+    ESPALIER_CHECK_OP(cohort_count_, <, kMaxCohorts);
+    ++cohort_count_;
+    flow.cohorts.insert({arrival.ctas, end, places_++});
   }
 
   double next_us() const {
-    double us = arrival_count_ > 0 ? arrivals_[arrival_count_ - 1].at_us - us_ : std::numeric_limits<double>::infinity();
-    for (std::size_t i = 0; i < cohort_count_; ++i) {
-      const Flow& flow = flows_[cohorts_[i].kernel];
-      us = std::min(us, (cohorts_[i].end - flow.moved) / flow.rate);
+    double us = arrivals_.size() > 0 ? arrivals_[0].at_us - us_ : std::numeric_limits<double>::infinity();
+    for (std::size_t k = 0; k < kernels_.size(); ++k) {
+      const Flow& flow = flows_[k];
+      if (flow.cohorts.size() > 0) us = std::min(us, (flow.cohorts[0].end - flow.moved) / flow.rate);
     }
     return us;
   }
@@ -137,18 +169,29 @@ class Fluid {
 
   /// Whether anybody left.
   bool leave() {
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < cohort_count_; ++i) {
-      const Cohort cohort = cohorts_[i];
-      Flow& flow = flows_[cohort.kernel];
-      if (cohort.end > flow.moved * (1 + 1e-12)) {
-        cohorts_[kept++] = cohort;
-        continue;
+    const std::size_t before = cohort_count_;
+    for (std::size_t k = 0; k < kernels_.size(); ++k) {
+      Flow& flow = flows_[k];
+      for (; flow.cohorts.size() > 0 && flow.cohorts[0].end <= flow.moved * (1 + 1e-12); flow.cohorts.pop()) {
+        flow.ctas -= flow.cohorts[0].ctas;
+        free_ += flow.cohorts[0].ctas * kernels_[k].sms;
+        --cohort_count_;
       }
-      flow.ctas -= cohort.ctas;
-      free_ += cohort.ctas * kernels_[cohort.kernel].sms;
     }
-    return std::exchange(cohort_count_, kept) != kept;
+    return cohort_count_ != before;
+  }
+
+  /// What fill() comes to with one kernel.
+  void fill_alone() {
+    const FluidKernel& kernel = kernels_[0];
+    Flow& flow = flows_[0];
+    flow.rate = missing_ = 0;
+    if (flow.ctas <= 0) return;
+    const double hbm = soft_corner(device_, flow.ctas * kernel.unloaded_hbm, hbm_), l2 = soft_corner(device_, flow.ctas * kernel.unloaded, l2_);
+    const double pipes = std::min<double>(device_.sms, flow.ctas);
+    const double level = std::min({hbm / (flow.ctas * kernel.missed), l2 / flow.ctas, pipes / (flow.ctas * kernel.sm_us_per_byte)});
+    flow.rate = std::min(kernel.cap, std::max(kLeastRate, level));
+    missing_ = flow.rate * flow.ctas * kernel.missed;
   }
 
   /// All rates rise together until a resource is full; who has reached its own limit stays behind.
@@ -200,11 +243,9 @@ class Fluid {
   std::size_t next_ = 0;       ///< class that waits
   double waiting_;             ///< CTAs of it
   double queue_us_ = 0;        ///< HBM's time for the opening requests so far
-  std::array<Flow, kMaxFluidKernels> flows_{};
-  std::array<Cohort, kMaxCohorts> cohorts_;
-  std::size_t cohort_count_ = 0;
-  std::array<Arrival, kMaxArrivals> arrivals_;
-  std::size_t arrival_count_ = 0;
+  std::array<Flow, kMaxFluidKernels> flows_;
+  std::size_t cohort_count_ = 0, places_ = 0;
+  Ring<Arrival, &Arrival::at_us, kMaxArrivals> arrivals_;
 };
 
 }  // namespace
