@@ -281,19 +281,17 @@ const KernelConfig& find_kernel(std::string_view name) {
 
 const KernelConfig& our_attend_kernel(std::int64_t rows, const traces::HeadConfig& heads, const DeviceSpec& device) {
   static const std::vector<const KernelConfig*> family = our_family();
+  const auto holds = std::find_if(family.begin(), family.end(), [&](const KernelConfig* kernel) { return kernel->query_tile >= rows; });
+  for (auto kernel = holds; kernel != family.end(); ++kernel) {
+    if (fits_device(**kernel, heads, device)) return **kernel;
+  }
   const KernelConfig* chosen = nullptr;
-  const KernelConfig* first_unfit = nullptr;
-  for (const KernelConfig* kernel : family) {
-    if (!fits_device(*kernel, heads, device)) {
-      if (first_unfit == nullptr) first_unfit = kernel;
-      continue;
-    }
-    const bool larger = chosen == nullptr || kernel->query_tile > chosen->query_tile;
-    if (larger) chosen = kernel;
-    if (chosen->query_tile >= rows) break;
+  for (auto kernel = family.begin(); kernel != holds; ++kernel) {
+    const bool larger = chosen == nullptr || (*kernel)->query_tile > chosen->query_tile;
+    if (larger && fits_device(**kernel, heads, device)) chosen = *kernel;
   }
   if (chosen == nullptr) {
-    const std::string why = first_unfit == nullptr ? "" : unfit_reason(*first_unfit, heads, device);
+    const std::string why = family.empty() ? "" : unfit_reason(*family.front(), heads, device);
     throw core::Error(core::ErrorKind::check_failed,
                       fmt::format("none of our kernels fits {} for heads {}: {}", device.name, traces::heads_text(heads), why));
   }
