@@ -19,6 +19,8 @@ constexpr double kMergesBeside = 0.7;
 constexpr std::size_t kMaxClasses = 512;
 /// Above its mean by this much the longest CTA of a class counts by itself.
 constexpr double kUneven = 1.04;
+/// What a CTA's end may come earlier than by its own bytes, as a share.
+constexpr double kAlike = 0.1;
 /// Lanes of equal shares read KV from HBM or find it in L2, each for a while: resources that are all nearly full are so at different times.
 constexpr double kShareCorner = 10;
 
@@ -56,6 +58,8 @@ double io_bytes(const traces::HeadConfig& heads, const Merging& m) {
   return heads.q_heads * (rows * row_bytes + (rows - m.partial_rows) * final_bytes) + m.partial_rows * partial_row_bytes(heads);
 }
 
+bool is_uneven(const CtaClass& c) { return c.longest > kUneven * c.tokens; }
+
 class Forecaster {
  public:
   Forecaster(const PlanRequest& request, const Workload& work)
@@ -78,7 +82,8 @@ class Forecaster {
     // Of unlike CTAs somebody is late whose first bytes nobody else's hide.
     const double late = work_.unlike ? device_.hbm_latency_ns * 1e-3 : 0;
     const double around = device_.least_launch_gap_us() + forecast_.merge_us + late;
-    const double least = std::max(forecast_.compute_us, fixed_us_ + std::max(forecast_.hbm_us, forecast_.l2_us));
+    double least = std::max(forecast_.compute_us, fixed_us_ + std::max(forecast_.hbm_us, forecast_.l2_us));
+    if (work_.unlike) least = std::max(least, fixed_us_ + io_us_ + longest_us());
     forecast_.total_us = around + least;
     if (forecast_.total_us < limit_us) forecast_.total_us = around + std::max(least, fixed_us_ + io_us_ + flow_us(limit_us - around - fixed_us_ - io_us_));
     return forecast_;
@@ -136,6 +141,13 @@ class Forecaster {
     return out;
   }
 
+  /// Of the longest CTA, if it were alone; somewhat less, as CTAs that end at about the same time go on as one.
+  double longest_us() const {
+    double us = 0;
+    for (const CtaClass& c : work_.classes) us = std::max(us, (is_uneven(c) ? c.longest : c.tokens) * kv_bytes_ / fluid_kernel(c).cap);
+    return (1 - kAlike) * us;
+  }
+
   /// From the first byte of all to the last. Large tiles first, each longest first, as they are launched.
   double flow_us(double limit_us) const {
     std::array<FluidKernel, kMaxFluidKernels> kernels;
@@ -147,7 +159,7 @@ class Forecaster {
       if (c.kernel != last) kernels[kernel_count++] = fluid_kernel(c);
       last = c.kernel;
       // The longest end last: one tile's copies, by themselves.
-      const double longest = c.longest > kUneven * c.tokens ? std::min(c.ctas, work_.copies) : 0, others = c.ctas - longest;
+      const double longest = is_uneven(c) ? std::min(c.ctas, work_.copies) : 0, others = c.ctas - longest;
       if (longest > 0) classes[n++] = {kernel_count - 1, longest, c.longest * kv_bytes_};
       if (others > 0) classes[n++] = {kernel_count - 1, others, (c.ctas * c.tokens - longest * c.longest) / others * kv_bytes_};
     }
