@@ -23,6 +23,12 @@ namespace {
 template <std::size_t Heights>
 struct SubtreeCost {
   std::array<double, Heights> single{}, several{};
+  void add(const SubtreeCost& other) {
+    for (std::size_t h = 0; h < Heights; ++h) {
+      single[h] += other.single[h];
+      several[h] += other.several[h];
+    }
+  }
 };
 
 /// Full tiles that hold the readers of a node. Most nodes fit one; a division is spared.
@@ -32,71 +38,92 @@ std::int32_t tiles_of(std::int32_t readers, std::int32_t queries) { return reade
 template <std::size_t Heights>
 class HeightAssignment {
  public:
-  HeightAssignment(const PrefixForest& forest, const CoverPrices& prices)
-      : forest_(forest), partial_us_(prices.partial_us), costs_(forest.node_count()) {
+  HeightAssignment(std::span<const NodeGroup> groups, const CoverPrices& prices) : groups_(groups), partial_us_(prices.partial_us), costs_(groups.size()) {
     std::copy_n(prices.heights.begin(), Heights, heights_.begin());
   }
 
   HeightChoice run() {
-    const std::array<HeightCost, Heights> heights = heights_;
-    for (std::size_t i = forest_.node_count(); i-- > 0;) {
-      const NodeId n(static_cast<std::int32_t>(i));
-      SubtreeCost<Heights>& cost = costs_[i];
-      const std::int32_t readers = forest_.readers(n);
-      const auto tokens = static_cast<double>(forest_.tokens[n]);
-      for (std::size_t h = 0; h < Heights; ++h) {
-        const double own = tokens * tiles_of(readers, heights[h].queries) * heights[h].token_us;
-        cost.single[h] += own;
-        cost.several[h] += own;
-      }
-      const NodeId parent = forest_.parent[n];
-      if (!parent.valid()) continue;
-      SubtreeCost<Heights>& above = costs_[parent.index()];
-      const double lower = static_cast<double>(readers) * partial_us_;
-      double least = std::numeric_limits<double>::infinity();  // over lower heights, after a change
-      for (std::size_t h = 0; h < Heights; ++h) {
-        above.single[h] += std::min(cost.single[h], least + 2 * lower);
-        above.several[h] += std::min(cost.several[h], least + lower);
-        least = std::min(least, cost.several[h]);
-      }
+    for (std::size_t g = groups_.size(); g-- > 0;) {
+      add_own(g);
+      const NodeGroup& group = groups_[g];
+      if (group.parent < 0) continue;
+      const SubtreeCost<Heights> cost = seen_from_parent(g);
+      SubtreeCost<Heights> above = costs_[static_cast<std::size_t>(group.parent)];
+      std::int32_t left = group.count;
+      do {  // one by one: the sums are those of the nodes, to the last bit
+        for (std::size_t h = 0; h < Heights; ++h) {
+          above.single[h] += cost.single[h];
+          above.several[h] += cost.several[h];
+        }
+      } while (--left > 0);
+      costs_[static_cast<std::size_t>(group.parent)] = above;
     }
     return assign();
   }
 
  private:
-  HeightChoice assign() const {
-    HeightChoice choice;
-    choice.height.resize(forest_.node_count());
-    std::vector<std::uint8_t> on_path(forest_.node_count());  // a bit a height
-    for (const NodeId n : core::ids<NodeId>(forest_.node_count())) {
-      const SubtreeCost<Heights>& cost = costs_[n.index()];
-      const NodeId parent = forest_.parent[n];
-      std::size_t best = 0;
-      unsigned above = 0;
-      if (!parent.valid()) {
-        for (std::size_t h = 1; h < Heights; ++h) best = cost.single[h] < cost.single[best] ? h : best;
-      } else {
-        above = on_path[parent.index()];
-        best = choice.height[parent.index()];
-        const bool merged = (above & (above - 1)) != 0;
-        double least = merged ? cost.several[best] : cost.single[best];
-        const double lower = static_cast<double>(forest_.readers(n)) * partial_us_ * (merged ? 1 : 2);
-        for (std::size_t h = best; h-- > 0;) {
-          if (cost.several[h] + lower >= least) continue;
-          least = cost.several[h] + lower;
-          best = h;
-        }
-      }
-      choice.height[n.index()] = static_cast<std::uint8_t>(best);
-      on_path[n.index()] = static_cast<std::uint8_t>(above | 1U << best);
-      choice.least_tokens[best] += forest_.tokens[n] * tiles_of(forest_.readers(n), heights_[best].queries);
+  void add_own(std::size_t g) {
+    const auto tokens = static_cast<double>(groups_[g].tokens);
+    for (std::size_t h = 0; h < Heights; ++h) {
+      const double own = tokens * tiles_of(groups_[g].readers, heights_[h].queries) * heights_[h].token_us;
+      costs_[g].single[h] += own;
+      costs_[g].several[h] += own;
     }
+  }
+
+  SubtreeCost<Heights> seen_from_parent(std::size_t g) const {
+    const SubtreeCost<Heights>& cost = costs_[g];
+    SubtreeCost<Heights> above;
+    const double lower = static_cast<double>(groups_[g].readers) * partial_us_;
+    double least = std::numeric_limits<double>::infinity();  // over lower heights, after a change
+    for (std::size_t h = 0; h < Heights; ++h) {
+      above.single[h] = std::min(cost.single[h], least + 2 * lower);
+      above.several[h] = std::min(cost.several[h], least + lower);
+      least = std::min(least, cost.several[h]);
+    }
+    return above;
+  }
+
+  std::size_t height_at_root(std::size_t g) const {
+    const std::array<double, Heights>& cost = costs_[g].single;
+    return static_cast<std::size_t>(std::min_element(cost.begin(), cost.end()) - cost.begin());
+  }
+
+  /// `merged`: there are several heights above.
+  std::size_t height_below(std::size_t g, std::size_t parents, bool merged) const {
+    const SubtreeCost<Heights>& cost = costs_[g];
+    std::size_t best = parents;
+    double least = merged ? cost.several[best] : cost.single[best];
+    const double lower = static_cast<double>(groups_[g].readers) * partial_us_ * (merged ? 1 : 2);
+    for (std::size_t h = best; h-- > 0;) {
+      if (cost.several[h] + lower >= least) continue;
+      least = cost.several[h] + lower;
+      best = h;
+    }
+    return best;
+  }
+
+  HeightChoice assign() const {
     static constexpr std::int8_t kRows[] = {0, 0, 0, 2, 0, 2, 2, 3, 0, 2, 2, 3, 2, 3, 3, 4};  // of a request, by the heights on its path
-    for (const NodeId leaf : forest_.leaf) choice.partial_rows += kRows[on_path[leaf.index()]];
+    HeightChoice choice;
+    choice.height.resize(static_cast<std::size_t>(groups_.back().first.value + groups_.back().count));
+    std::vector<std::uint8_t> on_path(groups_.size());  // a bit a height
+    for (std::size_t g = 0; g < groups_.size(); ++g) {
+      const NodeGroup& group = groups_[g];
+      const unsigned above = group.parent < 0 ? 0 : on_path[static_cast<std::size_t>(group.parent)];
+      const std::size_t best = group.parent < 0 ? height_at_root(g)
+                                                : height_below(g, choice.height[groups_[static_cast<std::size_t>(group.parent)].first.index()], (above & (above - 1)) != 0);
+      on_path[g] = static_cast<std::uint8_t>(above | 1U << best);
+      choice.height[group.first.index()] = static_cast<std::uint8_t>(best);
+      if (group.count > 1) std::fill_n(choice.height.begin() + group.first.value + 1, group.count - 1, static_cast<std::uint8_t>(best));
+      choice.least_tokens[best] += group.count * group.tokens * tiles_of(group.readers, heights_[best].queries);
+      // Of all requests below, what this height adds to their rows.
+      choice.partial_rows += std::int64_t{group.count} * group.readers * (kRows[on_path[g]] - kRows[above]);
+    }
     return choice;
   }
 
-  const PrefixForest& forest_;
+  std::span<const NodeGroup> groups_;
   std::array<HeightCost, Heights> heights_;
   double partial_us_;
   std::vector<SubtreeCost<Heights>> costs_;
@@ -186,21 +213,69 @@ TileLayer make_layer(const PathTokens& path, std::int32_t longest, double tile_t
 }  // namespace
 
 PathTokens path_tokens(const PrefixForest& forest) {
-  return path_tokens_of(forest, [](NodeId) { return true; });
+  PathTokens tokens;
+  const std::size_t requests = forest.request_count();
+  tokens.own.assign(requests + 1, 0);
+  tokens.shared.assign(requests + 1, 0);
+  // Twins share all.
+  for (std::size_t r = 0; r < requests; ++r) tokens.shared[r + 1] = tokens.own[r] = forest.context_tokens(RequestId(r));
+  tokens.shared[requests] = 0;
+  // Else a request leaves the path of the one before at the highest node that begins with it: in preorder, the first.
+  for (std::size_t i = forest.node_count(); i-- > 0;) {
+    const NodeId n(i);
+    tokens.shared[forest.request_begin[n].index()] = forest.tokens_before[n];
+    tokens.unique += forest.tokens[n];
+  }
+  return tokens;
 }
 
-HeightChoice choose_heights(const PrefixForest& forest, const CoverPrices& prices) {
+std::vector<NodeGroup> group_nodes(const PrefixForest& forest) {
+  const std::size_t nodes = forest.node_count();
+  std::vector<NodeGroup> groups;
+  groups.reserve(nodes);
+  std::vector<std::int32_t> group_of(nodes);  // of first nodes, and so of all that have children
+  for (std::size_t i = 0; i < nodes; ++i) {
+    const NodeId n(i), parent = forest.parent[n];
+    const std::int64_t tokens = forest.tokens[n];
+    const std::int32_t readers = forest.readers(n);
+    NodeGroup* last = groups.empty() ? nullptr : &groups.back();
+    const bool childless = i + 1 == nodes || forest.parent[NodeId(i + 1)] != n;
+    // Who has the parent of the node before isn't its child: that one is childless too.
+    if (childless && i > 0 && forest.parent[NodeId(i - 1)] == parent && last->tokens == tokens && last->readers == readers) {
+      ++last->count;
+      continue;
+    }
+    group_of[i] = static_cast<std::int32_t>(groups.size());
+    groups.push_back({n, 1, parent.valid() ? group_of[parent.index()] : -1, readers, tokens});
+  }
+  return groups;
+}
+
+std::vector<std::int64_t> least_tokens(std::span<const NodeGroup> groups, std::span<const std::int32_t> queries) {
+  std::vector<std::int64_t> least(queries.size(), 0);
+  std::int64_t once = 0;  // nodes that fit the lowest tile
+  for (const NodeGroup& group : groups) {
+    const std::int64_t tokens = group.count * group.tokens;
+    if (group.readers <= queries[0]) {
+      once += tokens;
+      continue;
+    }
+    for (std::size_t h = 0; h < queries.size(); ++h) least[h] += tokens * tiles_of(group.readers, queries[h]);
+  }
+  for (std::int64_t& tokens : least) tokens += once;
+  return least;
+}
+
+HeightChoice choose_heights(std::span<const NodeGroup> groups, const CoverPrices& prices) {
   switch (prices.heights.size()) {
     case 1: {
       HeightChoice choice;
-      for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
-        choice.least_tokens[0] += forest.tokens[n] * tiles_of(forest.readers(n), prices.heights[0].queries);
-      }
+      choice.least_tokens[0] = least_tokens(groups, std::span(&prices.heights[0].queries, 1))[0];
       return choice;
     }
-    case 2: return HeightAssignment<2>(forest, prices).run();
-    case 3: return HeightAssignment<3>(forest, prices).run();
-    case 4: return HeightAssignment<4>(forest, prices).run();
+    case 2: return HeightAssignment<2>(groups, prices).run();
+    case 3: return HeightAssignment<3>(groups, prices).run();
+    case 4: return HeightAssignment<4>(groups, prices).run();
     default: break;
   }
   core::fail_check(__FILE__, __LINE__, "one to four heights", std::to_string(prices.heights.size()));

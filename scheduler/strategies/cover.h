@@ -55,6 +55,17 @@ struct PathTokens {
 /// Of all nodes.
 PathTokens path_tokens(const traces::PrefixForest& forest);
 
+/// Childless nodes side by side under one parent, equally long and with as many readers each; or one node.
+struct NodeGroup {
+  NodeId first;
+  std::int32_t count = 1;
+  std::int32_t parent = -1;   ///< group of the node above
+  std::int32_t readers = 0;   ///< of each node
+  std::int64_t tokens = 0;    ///< of each node
+};
+/// In preorder. Most trees end in many such leaves: what is decided for one holds for all.
+std::vector<NodeGroup> group_nodes(const traces::PrefixForest& forest);
+
 inline constexpr std::size_t kMaxHeights = 4;
 
 /// Heights of a cover, rising: indices of the planner's kernels.
@@ -74,13 +85,17 @@ struct HeightSet {
 struct HeightChoice {
   std::vector<std::uint8_t> height;  ///< of each node; empty: all have height 0
   std::int64_t partial_rows = 0;     ///< requests x heights on their paths, of requests with more than one
-  /// Tokens that the tiles of each height read at least: each node once for as many full tiles as hold its readers.
+  /// Tokens that the tiles of each height read at least, as least_tokens() counts them.
   std::array<std::int64_t, kMaxHeights> least_tokens{};
 };
 
+/// Tokens that tiles of one height read at least, for each of several: each node once for as many full tiles as hold its readers.
+/// `queries`: requests of a full tile, ascending.
+std::vector<std::int64_t> least_tokens(std::span<const NodeGroup> groups, std::span<const std::int32_t> queries);
+
 /// With one height all nodes have it. With several: the assignment with the least tile and partial cost when tiles are full and no node
-/// straddles more of them than it must. O(nodes x heights + requests).
-HeightChoice choose_heights(const traces::PrefixForest& forest, const CoverPrices& prices);
+/// straddles more of them than it must. O(nodes x heights).
+HeightChoice choose_heights(std::span<const NodeGroup> groups, const CoverPrices& prices);
 
 /// True when all nodes have one height.
 bool one_height(const HeightChoice& choice);
@@ -96,7 +111,7 @@ struct Cover {
 Cover cover_forest(const traces::PrefixForest& forest, const CoverPrices& prices, const PathTokens& all, HeightChoice&& choice);
 
 inline Cover cover_forest(const traces::PrefixForest& forest, const CoverPrices& prices, const PathTokens& all) {
-  return cover_forest(forest, prices, all, choose_heights(forest, prices));
+  return cover_forest(forest, prices, all, choose_heights(group_nodes(forest), prices));
 }
 
 }  // namespace espalier::scheduler::planning

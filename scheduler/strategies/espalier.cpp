@@ -75,13 +75,16 @@ class EspalierBuild {
     const std::size_t heights = shares_ ? kernels_.size() : 1;
     considered_ = heights;
     // The most promising first, by what each height reads at least: most of the others then can't be faster.
+    std::vector<std::int32_t> queries;
+    for (std::size_t k = 0; k < heights; ++k) queries.push_back(kernels_[k].queries);
+    groups_ = group_nodes(forest_);
+    least_tokens_ = least_tokens(groups_, queries);
     std::vector<std::pair<double, std::size_t>> order;
-    HeightChoice tallest;  // no cover reads fewer tokens
     for (std::size_t k = 0; k < heights; ++k) {
       const HeightSet set{k};
-      tallest = choose_heights(forest_, prices_of(set));
-      least_tokens_.push_back(tallest.least_tokens[0]);
-      order.emplace_back(least_us(set, tallest), k);
+      HeightChoice choice;
+      choice.least_tokens[0] = least_tokens_[k];
+      order.emplace_back(least_us(set, choice), k);
     }
     std::sort(order.begin(), order.end());
     for (const auto& [least, k] : order) {
@@ -92,8 +95,8 @@ class EspalierBuild {
     const std::size_t height = best_rank_;
     HeightSet ends{0, heights - 1}, lower;
     for (std::size_t k = 0; k + 1 < heights && k < kMaxHeights; ++k) lower.add(k);
-    consider_mixture(ends, heights, tallest);
-    if (lower.count > 1) consider_mixture(lower, heights + 1, tallest);
+    consider_mixture(ends, heights);
+    if (lower.count > 1) consider_mixture(lower, heights + 1);
     if (best_->forecast.total_us >= kBoxesUs) consider_boxes(height, heights + 2);
   }
 
@@ -124,12 +127,13 @@ class EspalierBuild {
   /// Under a single root some request has partial rows of two kinds: often that alone is too much.
   std::int64_t least_rows() const { return forest_.request_end[NodeId(0)].index() == forest_.request_count() ? 2 : 0; }
 
-  void consider_mixture(const HeightSet& set, std::size_t rank, const HeightChoice& tallest) {
+  void consider_mixture(const HeightSet& set, std::size_t rank) {
     ++considered_;
-    const double tokens = static_cast<double>(tallest.least_tokens[0]) * copies_;
+    // No cover reads fewer tokens than the highest tiles.
+    const double tokens = static_cast<double>(least_tokens_.back()) * copies_;
     const double at_best = least_us({.tokens = tokens, .partial_rows = static_cast<double>(least_rows())}, set);
     if (at_best > best_->forecast.total_us) return rule_out(at_best);
-    HeightChoice choice = choose_heights(forest_, prices_of(set));
+    HeightChoice choice = choose_heights(groups_, prices_of(set));
     // That height alone has been considered, and can merge in place.
     if (one_height(choice)) return;
     const double least = least_us(set, choice);
@@ -382,6 +386,7 @@ class EspalierBuild {
   std::size_t considered_ = 0;
   bool shares_ = false;
   PathTokens all_;
+  std::vector<NodeGroup> groups_;
   std::vector<std::int64_t> least_tokens_;  ///< that tiles of each height read
   Runs runs_;                               ///< empty: not looked for yet
   std::array<HeightCost, kMaxHeights> height_costs_;

@@ -75,9 +75,6 @@ class Forecaster {
     set_merge_time(request);
   }
 
-  /// The device busy with nothing else; no total.
-  const Forecast& device_times() const { return forecast_; }
-
   Forecast run(double limit_us) {
     // Of unlike CTAs somebody is late whose first bytes nobody else's hide.
     const double late = work_.unlike ? device_.hbm_latency_ns * 1e-3 : 0;

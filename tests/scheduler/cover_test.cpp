@@ -312,7 +312,7 @@ TEST(Cover, IsBoundedBeforeItIsLaidOut) {
     std::vector<HeightCost> costs;
     for (const TileKernel& kernel : kernels) costs.push_back({kernel.queries, kernel.tile_us * 8});
     const CoverPrices prices{costs, 0.01, 64};
-    const HeightChoice choice = choose_heights(forest, prices);
+    const HeightChoice choice = choose_heights(group_nodes(forest), prices);
     const PathTokens path = path_tokens(forest);
     LeastLoad load;
     load.cold_tokens = static_cast<double>(path.unique * heads.kv_heads);
