@@ -22,46 +22,44 @@ struct Reading {
   std::int32_t begin, end;
 };
 
-/// Readings of each tile of one layer, tile after tile, nodes in depth-first order.
-struct Readings {
-  std::vector<std::size_t> first;  ///< of each tile; one more at the end
-  std::vector<Reading> list;
-};
+/// What the tiles of one layer read, tile after tile from the first on.
+class TileReader {
+ public:
+  TileReader(const PrefixForest& forest, const Cover& cover, std::size_t height)
+      : forest_(forest), height_(cover.height.empty() ? nullptr : cover.height.data()), own_(height) {}
 
-Readings collect(const PrefixForest& forest, const Cover& cover, std::size_t height) {
-  const std::vector<std::int32_t>& borders = cover.layers[height].borders;
-  std::vector<std::int32_t> tile_of(forest.request_count());
-  for (std::size_t t = 0; t + 1 < borders.size(); ++t) {
-    std::fill(tile_of.begin() + borders[t], tile_of.begin() + borders[t + 1], static_cast<std::int32_t>(t));
-  }
-  const auto visit = [&](auto&& each) {
-    for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
-      if (!cover.height.empty() && cover.height[n.index()] != height) continue;
-      const std::int32_t begin = forest.request_begin[n].value, end = forest.request_end[n].value;
-      const auto first = static_cast<std::size_t>(tile_of[static_cast<std::size_t>(begin)]);
-      // Most nodes lie within one tile.
-      if (end <= borders[first + 1]) each(first, Reading{n, begin, end});
-      else for (std::size_t t = first; borders[t] < end; ++t) each(t, Reading{n, std::max(begin, borders[t]), std::min(end, borders[t + 1])});
+  /// Of the tile of requests [begin, end), in depth-first order. Valid until the next call.
+  std::span<const Reading> read(std::int32_t begin, std::int32_t end) {
+    list_.clear();
+    // First the nodes that tiles before have begun.
+    for (NodeId n = forest_.leaf[RequestId(begin)]; n.valid(); n = forest_.parent[n]) {
+      if (forest_.request_begin[n].value < begin) add(n, begin, end);
     }
-  };
-  Readings readings;
-  readings.first.assign(borders.size() + 1, 0);
-  visit([&](std::size_t t, const Reading&) { ++readings.first[t + 2]; });
-  for (std::size_t t = 2; t < readings.first.size(); ++t) readings.first[t] += readings.first[t - 1];
-  readings.list.resize(readings.first.back());
-  visit([&](std::size_t t, const Reading& reading) { readings.list[readings.first[t + 1]++] = reading; });
-  readings.first.pop_back();
-  return readings;
-}
+    std::reverse(list_.begin(), list_.end());
+    for (; next_.index() < forest_.node_count() && forest_.request_begin[next_].value < end; ++next_.value) {
+      add(next_, forest_.request_begin[next_].value, end);
+    }
+    return list_;
+  }
+
+ private:
+  void add(NodeId n, std::int32_t begin, std::int32_t end) {
+    if (height_ == nullptr || height_[n.index()] == own_) list_.push_back({n, begin, std::min(end, forest_.request_end[n].value)});
+  }
+
+  const PrefixForest& forest_;
+  const std::uint8_t* height_;  ///< of each node; null: all are of this layer
+  std::size_t own_;
+  NodeId next_{0};  ///< first node that no tile has begun
+  std::vector<Reading> list_;
+};
 
 class Cutter {
  public:
-  explicit Cutter(const PrefixForest& forest) : forest_(forest) {}
-
-  /// So many readings will follow; cuts add some segments more.
-  void expect(std::size_t readings) {
-    out.segments.reserve(out.segments.size() + readings + readings / 4 + 64);
-    out.pieces.reserve(out.pieces.size() + 64);
+  explicit Cutter(const PrefixForest& forest) : forest_(forest) {
+    // Every node is read, some by several tiles, and cuts add some segments more.
+    out.segments.reserve(forest.node_count() + forest.node_count() / 4 + 64);
+    out.pieces.reserve(64);
   }
 
   void open(std::span<const Reading> readings) {
@@ -90,17 +88,15 @@ class Cutter {
     piece.begin = readings_[at_].begin;
     piece.end = piece.begin;
     while (tokens > 0) {
-      const Reading& reading = readings_[at_];
-      const std::int64_t node_tokens = forest_.tokens[reading.node];
-      const std::int64_t n = std::min(node_tokens - offset_, tokens);
-      const bool whole = offset_ + n == node_tokens;
-      out.segments.push_back({reading.node, static_cast<std::int32_t>(offset_), whole ? kToNodeEnd : static_cast<std::int32_t>(offset_ + n),
-                              reading.begin, reading.end});
+      const Reading reading = readings_[at_];
+      const std::int64_t node_tokens = forest_.tokens[reading.node], begin = offset_, end = std::min(node_tokens, begin + tokens);
+      const bool whole = end == node_tokens;
+      out.segments.push_back({reading.node, static_cast<std::int32_t>(begin), whole ? kToNodeEnd : static_cast<std::int32_t>(end), reading.begin, reading.end});
       // In depth-first order readers begin ever later, so a gap is seen when it is passed.
       piece.gaps = piece.gaps || reading.begin > piece.end;
       piece.end = std::max(piece.end, reading.end);
-      tokens -= n;
-      offset_ = whole ? 0 : offset_ + n;
+      tokens -= end - begin;
+      offset_ = whole ? 0 : end;
       at_ += whole ? 1 : 0;
     }
     piece.last = out.segments.size();
@@ -125,14 +121,10 @@ TilePieces cut_tiles(const PrefixForest& forest, const Cover& cover, const std::
   for (std::size_t h = 0; h < cover.layers.size(); ++h) {
     const TileLayer& layer = cover.layers[h];
     if (layer.borders.empty()) continue;
-    const Readings readings = collect(forest, cover, h);
-    cutter.expect(readings.list.size());
+    TileReader reader(forest, cover, h);
     std::size_t t = 0;
     for (const TileRun& run : layer.runs) {
-      for (std::int32_t i = 0; i < run.tiles; ++i, ++t) {
-        const std::span<const Reading> list(readings.list);
-        cutter.tile(list.subspan(readings.first[t], readings.first[t + 1] - readings.first[t]), run.tokens, piece_tokens[h], h);
-      }
+      for (std::int32_t i = 0; i < run.tiles; ++i, ++t) cutter.tile(reader.read(layer.borders[t], layer.borders[t + 1]), run.tokens, piece_tokens[h], h);
     }
   }
   return std::move(cutter.out);
@@ -140,7 +132,6 @@ TilePieces cut_tiles(const PrefixForest& forest, const Cover& cover, const std::
 
 TilePieces cut_box_cover(const PrefixForest& forest, const Runs& runs, std::int32_t queries, std::int64_t piece_tokens) {
   Cutter cutter(forest);
-  cutter.expect(forest.node_count());
   std::vector<Reading> chain;
   for (const Run& run : runs.runs) {
     for (std::int32_t begin = run.begin.value; begin < run.end.value; begin += queries) {
@@ -160,16 +151,15 @@ TilePieces cut_shares(const PrefixForest& forest, const Cover& cover, std::int32
   ESPALIER_CHECK_OP(cover.layers.size(), ==, 1u);
   Cutter cutter(forest);
   const TileLayer& layer = cover.layers[0];
-  const Readings readings = collect(forest, cover, 0);
-  cutter.expect(readings.list.size());
+  TileReader reader(forest, cover, 0);
   auto share = shares.begin();
-  std::int32_t t = 0;
+  std::size_t t = 0;
   for (const TileRun& run : layer.runs) {
     for (std::int32_t i = 0; i < run.tiles; ++i, ++t) {
-      if (share == shares.end() || share->tile != t) continue;
-      const std::size_t first = readings.first[static_cast<std::size_t>(t)], last = readings.first[static_cast<std::size_t>(t) + 1];
-      cutter.open(std::span<const Reading>(readings.list).subspan(first, last - first));
-      for (; share != shares.end() && share->tile == t; ++share) {
+      const std::span<const Reading> readings = reader.read(layer.borders[t], layer.borders[t + 1]);
+      if (share == shares.end() || static_cast<std::size_t>(share->tile) != t) continue;
+      cutter.open(readings);
+      for (; share != shares.end() && static_cast<std::size_t>(share->tile) == t; ++share) {
         cutter.take(std::min(run.tokens, share->end * kv_tile) - share->begin * kv_tile, 0);
       }
     }
