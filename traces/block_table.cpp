@@ -76,21 +76,25 @@ void check_page_ids(const BlockTable& table, const std::string& name) {
 
 /// True when all pages of all nodes are in range and differ: then no request can have one twice. Tables of engines are like that, and
 /// what many requests share is looked at once.
-bool pages_are_distinct(const std::vector<std::int64_t>& page_ids, std::int64_t high) {
-  std::int64_t lowest = high, highest = 0;
-  for (const std::int64_t page : page_ids) {
-    lowest = std::min(lowest, page);
-    highest = std::max(highest, page);
-  }
-  constexpr std::int64_t kMostBits = std::int64_t{1} << 26;
-  if (lowest < 0 || highest > high || highest >= kMostBits) return false;
-  std::vector<std::uint64_t> seen(static_cast<std::size_t>(highest / 64 + 1), 0);
-  std::uint64_t repeated = 0;
-  for (const std::int64_t page : page_ids) {
-    std::uint64_t& word = seen[static_cast<std::size_t>(page / 64)];
+bool pages_are_distinct(const std::vector<std::int64_t>& page_ids) {
+  constexpr std::uint64_t kMostBits = std::uint64_t{1} << 26;
+  static_assert(kMostBits <= static_cast<std::uint64_t>(max_page_id(kMaxPageSize)));
+  std::uint64_t any = 0;  // a negative id has the highest bit
+  for (const std::int64_t page : page_ids) any |= static_cast<std::uint64_t>(page);
+  if (any >= kMostBits) return false;
+  std::vector<std::uint64_t> seen(any / 64 + 1, 0);
+  // Neighbours often follow one another: a word is held until another one's turn comes.
+  std::uint64_t repeated = 0, held = 0, at = 0;
+  for (const std::int64_t signed_page : page_ids) {
+    const auto page = static_cast<std::uint64_t>(signed_page);
+    if (page / 64 != at) {
+      seen[at] = held;
+      at = page / 64;
+      held = seen[at];
+    }
     const std::uint64_t bit = std::uint64_t{1} << (page % 64);
-    repeated |= word & bit;
-    word |= bit;
+    repeated |= held & bit;
+    held |= bit;
   }
   return repeated == 0;
 }
@@ -153,7 +157,7 @@ PrefixForest make_forest(const BlockTable& table, const std::string& name) {
   trie.source.page_size = table.page_size;
   trie.source.request_label = table.request_id;
   PrefixForest forest = forest_of_trie(std::move(trie), paths.ids);
-  if (!pages_are_distinct(forest.pages.page_ids, max_page_id(table.page_size))) check_page_ids(table, name);
+  if (!pages_are_distinct(forest.pages.page_ids)) check_page_ids(table, name);
   return forest;
 }
 
@@ -180,7 +184,7 @@ PrefixForest make_forest(const BlockTableView& view, const std::string& name) {
     trie.source.name = name;
     trie.source.page_size = view.page_size;
     PrefixForest forest = forest_of_trie(std::move(trie), paths.ids);
-    if (pages_are_distinct(forest.pages.page_ids, max_page_id(view.page_size))) return forest;
+    if (pages_are_distinct(forest.pages.page_ids)) return forest;
   }
   BlockTable table;
   table.page_size = view.page_size;

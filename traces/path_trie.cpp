@@ -24,9 +24,10 @@ struct Run {
 /// Equal ids at the beginning of a[0..n) and b[0..n).
 template <class PathId>
 std::size_t shared_ids(const PathId* a, const PathId* b, std::size_t n) {
-  constexpr std::size_t kBlock = 128;
+  constexpr std::size_t kBlock = 128, kFew = 16 / sizeof(PathId);  // the few are compared without a call
   std::size_t i = 0;
   while (i + kBlock <= n && std::memcmp(a + i, b + i, kBlock * sizeof(PathId)) == 0) i += kBlock;
+  while (i + kFew <= n && std::memcmp(a + i, b + i, kFew * sizeof(PathId)) == 0) i += kFew;
   while (i < n && a[i] == b[i]) ++i;
   return i;
 }
