@@ -8,6 +8,12 @@
 #include "core/error.h"
 
 namespace espalier::scheduler::planning {
+
+double soft_corner(const costmodel::DeviceSpec& device, double unloaded, double peak) {
+  const double load = unloaded / peak, p = device.hbm_ramp_exponent;
+  return p == 2 ? unloaded / std::sqrt(1 + load * load) : unloaded / std::pow(1 + std::pow(load, p), 1 / p);
+}
+
 namespace {
 
 /// CTAs of a kernel whose ends differ by less than this share of their bytes go on as one; by any, when there is no room for more.
@@ -253,11 +259,6 @@ class Fluid {
 double fluid_us(const costmodel::DeviceSpec& device, std::span<const FluidKernel> kernels, std::span<const FluidClass> classes, double limit_us, bool unlike) {
   if (classes.empty()) return 0;
   return Fluid(device, kernels, classes, unlike).run(limit_us);
-}
-
-double soft_corner(const costmodel::DeviceSpec& device, double unloaded, double peak) {
-  const double load = unloaded / peak, p = device.hbm_ramp_exponent;
-  return p == 2 ? unloaded / std::sqrt(1 + load * load) : unloaded / std::pow(1 + std::pow(load, p), 1 / p);
 }
 
 }  // namespace espalier::scheduler::planning
