@@ -41,6 +41,8 @@ class RowMerger {
 
   void run() {
     if (tasks_.empty()) return;
+    count_rows();
+    if (uniform_ && most_rows_ < 2) return;  // all rows are final
     collect_rows();
     shared_.assign(plan_.tasks.size(), 0);
     if (uniform_) run_uniform();
@@ -109,10 +111,9 @@ class RowMerger {
     return std::span(rows_).subspan(begin_[r.index()], begin_[r.index() + 1] - begin_[r.index()]);
   }
 
-  void collect_rows() {
-    // Counted two places ahead, so that filling leaves each request's begin in its place.
+  void count_rows() {
+    // Two places ahead, so that filling leaves each request's begin in its place.
     begin_.assign(plan_.forest.request_count() + 2, 0);
-    uniform_ = true;
     const Task& first = plan_.tasks[tasks_[0]];
     const std::int32_t last_head = head_end(tasks_[0]);
     for (const TaskId t : tasks_) {
@@ -122,6 +123,10 @@ class RowMerger {
         ++begin_[plan_.query_rows[static_cast<std::size_t>(q)].index() + 2];
       }
     }
+    most_rows_ = *std::max_element(begin_.begin(), begin_.end());
+  }
+
+  void collect_rows() {
     for (std::size_t r = 2; r < begin_.size(); ++r) begin_[r] += begin_[r - 1];
     rows_.resize(begin_.back());
     for (const TaskId t : tasks_) {
@@ -208,6 +213,7 @@ class RowMerger {
   Plan& plan_;
   traces::Dtype dtype_;
   bool uniform_ = true;  ///< all tasks cover the same heads
+  std::size_t most_rows_ = 0;  ///< of a request
   std::vector<TaskId> tasks_;
   std::vector<char> shared_;  ///< tasks that some query can't take as its final row
   std::vector<std::size_t> begin_;  ///< rows of request r: [begin_[r], begin_[r + 1]) of rows_
