@@ -231,23 +231,28 @@ PathTokens path_tokens(const PrefixForest& forest) {
 
 std::vector<NodeGroup> group_nodes(const PrefixForest& forest) {
   const std::size_t nodes = forest.node_count();
+  const NodeId* const parents = forest.parent.raw().data();
+  const std::int64_t* const tokens = forest.tokens.raw().data();
+  const RequestId* const begin = forest.request_begin.raw().data();
+  const RequestId* const end = forest.request_end.raw().data();
   std::vector<NodeGroup> groups;
   groups.reserve(nodes);
-  std::vector<std::int32_t> group_of(nodes);  // of first nodes, and so of all that have children
+  const auto group_of = std::make_unique_for_overwrite<std::int32_t[]>(nodes);  // of first nodes, and so of all that have children
+  NodeGroup last;
   for (std::size_t i = 0; i < nodes; ++i) {
-    const NodeId n(i), parent = forest.parent[n];
-    const std::int64_t tokens = forest.tokens[n];
-    const std::int32_t readers = forest.readers(n);
-    NodeGroup* last = groups.empty() ? nullptr : &groups.back();
-    const bool childless = i + 1 == nodes || forest.parent[NodeId(i + 1)] != n;
+    const NodeId parent = parents[i];
+    const std::int32_t readers = end[i].value - begin[i].value;
+    const bool childless = i + 1 == nodes || parents[i + 1].value != static_cast<std::int32_t>(i);
     // Who has the parent of the node before isn't its child: that one is childless too.
-    if (childless && i > 0 && forest.parent[NodeId(i - 1)] == parent && last->tokens == tokens && last->readers == readers) {
-      ++last->count;
+    if (childless && i > 0 && parents[i - 1] == parent && last.tokens == tokens[i] && last.readers == readers) {
+      ++last.count;
       continue;
     }
+    if (i > 0) groups.push_back(last);
     group_of[i] = static_cast<std::int32_t>(groups.size());
-    groups.push_back({n, 1, parent.valid() ? group_of[parent.index()] : -1, readers, tokens});
+    last = {NodeId(i), 1, parent.valid() ? group_of[parent.index()] : -1, readers, tokens[i]};
   }
+  if (nodes > 0) groups.push_back(last);
   return groups;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <tuple>
 #include <utility>
 
@@ -26,32 +27,35 @@ struct Reading {
 class TileReader {
  public:
   TileReader(const PrefixForest& forest, const Cover& cover, std::size_t height)
-      : forest_(forest), height_(cover.height.empty() ? nullptr : cover.height.data()), own_(height) {}
+      : forest_(forest), height_(cover.height.empty() ? nullptr : cover.height.data()), own_(height),
+        list_(std::make_unique_for_overwrite<Reading[]>(forest.node_count())) {}
 
   /// Of the tile of requests [begin, end), in depth-first order. Valid until the next call.
   std::span<const Reading> read(std::int32_t begin, std::int32_t end) {
-    list_.clear();
+    const RequestId* const first = forest_.request_begin.raw().data();
+    const RequestId* const last = forest_.request_end.raw().data();
+    const auto is_own = [&](std::size_t n) { return height_ == nullptr || height_[n] == own_; };
+    Reading* at = list_.get();
     // First the nodes that tiles before have begun.
     for (NodeId n = forest_.leaf[RequestId(begin)]; n.valid(); n = forest_.parent[n]) {
-      if (forest_.request_begin[n].value < begin) add(n, begin, end);
+      if (first[n.index()].value < begin && is_own(n.index())) *at++ = {n, begin, std::min(end, last[n.index()].value)};
     }
-    std::reverse(list_.begin(), list_.end());
-    for (; next_.index() < forest_.node_count() && forest_.request_begin[next_].value < end; ++next_.value) {
-      add(next_, forest_.request_begin[next_].value, end);
+    std::reverse(list_.get(), at);
+    const std::size_t nodes = forest_.node_count();
+    std::size_t n = next_;
+    for (; n < nodes && first[n].value < end; ++n) {
+      if (is_own(n)) *at++ = {NodeId(n), first[n].value, std::min(end, last[n].value)};
     }
-    return list_;
+    next_ = n;
+    return {list_.get(), at};
   }
 
  private:
-  void add(NodeId n, std::int32_t begin, std::int32_t end) {
-    if (height_ == nullptr || height_[n.index()] == own_) list_.push_back({n, begin, std::min(end, forest_.request_end[n].value)});
-  }
-
   const PrefixForest& forest_;
   const std::uint8_t* height_;  ///< of each node; null: all are of this layer
   std::size_t own_;
-  NodeId next_{0};  ///< first node that no tile has begun
-  std::vector<Reading> list_;
+  std::size_t next_ = 0;  ///< first node that no tile has begun
+  std::unique_ptr<Reading[]> list_;
 };
 
 class Cutter {
@@ -87,18 +91,22 @@ class Cutter {
     piece.height = height;
     piece.begin = readings_[at_].begin;
     piece.end = piece.begin;
+    const Reading* at = readings_.data() + at_;
+    std::int64_t offset = offset_;
     while (tokens > 0) {
-      const Reading reading = readings_[at_];
-      const std::int64_t node_tokens = forest_.tokens[reading.node], begin = offset_, end = std::min(node_tokens, begin + tokens);
+      const Reading reading = *at;
+      const std::int64_t node_tokens = forest_.tokens[reading.node], end = std::min(node_tokens, offset + tokens);
       const bool whole = end == node_tokens;
-      out.segments.push_back({reading.node, static_cast<std::int32_t>(begin), whole ? kToNodeEnd : static_cast<std::int32_t>(end), reading.begin, reading.end});
+      out.segments.push_back({reading.node, static_cast<std::int32_t>(offset), whole ? kToNodeEnd : static_cast<std::int32_t>(end), reading.begin, reading.end});
       // In depth-first order readers begin ever later, so a gap is seen when it is passed.
       piece.gaps = piece.gaps || reading.begin > piece.end;
       piece.end = std::max(piece.end, reading.end);
-      tokens -= end - begin;
-      offset_ = whole ? 0 : end;
-      at_ += whole ? 1 : 0;
+      tokens -= end - offset;
+      offset = whole ? 0 : end;
+      at += whole ? 1 : 0;
     }
+    at_ = static_cast<std::size_t>(at - readings_.data());
+    offset_ = offset;
     piece.last = out.segments.size();
     out.pieces.push_back(piece);
   }
