@@ -110,10 +110,12 @@ class EspalierBuild {
       choice.least_tokens[0] = least_tokens_[k];
       choice.partial_rows = least_rows();
       if (!worth_trying(least_us(set, choice))) continue;
-      if (runs_.runs.empty()) runs_ = runs_of(forest_);
-      choice.partial_rows = box_rows(runs_);
+      choice.partial_rows = box_rows(groups_);
       const double least = least_us(set, choice);
-      if (worth_trying(least)) consider(set, rank + k, least, std::move(choice), true);
+      if (worth_trying(least)) {
+        if (runs_.runs.empty()) runs_ = runs_of(forest_);
+        consider(set, rank + k, least, std::move(choice), true);
+      }
       if (best_rank_ != rank + k) return;
     }
   }
@@ -199,7 +201,7 @@ class EspalierBuild {
     candidate.set = set;
     for (std::size_t h = 0; h < set.count; ++h) candidate.kernels.push_back(&kernels_[set.kernel[h]]);
     candidate.boxes = boxes;
-    if (boxes) candidate.cover = box_cover(forest_, runs_, candidate.kernels[0]->queries);
+    if (boxes) candidate.cover = box_cover(groups_, runs_, candidate.kernels[0]->queries);
     else candidate.cover = cover_forest(forest_, prices_of(set), all_, std::move(choice));
     cut(candidate);
     return candidate;

@@ -17,17 +17,26 @@ void add_tiles(TileLayer& layer, std::int64_t tokens, std::int32_t requests, std
 
 }  // namespace
 
-std::int64_t box_rows(const Runs& runs) {
+std::int64_t box_rows(std::span<const NodeGroup> groups) {
+  const auto rows_of = [](std::int32_t runs) { return runs > 1 ? runs : 0; };
+  std::vector<std::int32_t> runs(groups.size());  // on the path to a node of each group
   std::int64_t rows = 0;
-  for (const std::int32_t levels : runs.levels) rows += levels > 1 ? levels : 0;
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    const NodeGroup& group = groups[g];
+    const auto parent = static_cast<std::size_t>(group.parent);
+    const std::int32_t above = group.parent < 0 ? 0 : runs[parent];
+    runs[g] = above + (above == 0 || groups[parent].readers != group.readers ? 1 : 0);
+    // Of all requests below, what this node adds to their rows.
+    rows += std::int64_t{group.count} * group.readers * (rows_of(runs[g]) - rows_of(above));
+  }
   return rows;
 }
 
-Cover box_cover(const traces::PrefixForest& forest, const Runs& runs, std::int32_t queries) {
-  ESPALIER_CHECK(forest.request_count() > 0 && queries > 0);
+Cover box_cover(std::span<const NodeGroup> groups, const Runs& runs, std::int32_t queries) {
+  ESPALIER_CHECK(!runs.runs.empty() && queries > 0);
   Cover cover;
   cover.layers.resize(1);
-  cover.partial_rows = box_rows(runs);
+  cover.partial_rows = box_rows(groups);
   TileLayer& layer = cover.layers[0];
   for (const Run& run : runs.runs) {
     layer.unique += run.chain.tokens;

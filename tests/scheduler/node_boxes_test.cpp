@@ -66,7 +66,7 @@ TEST(NodeBoxes, AreWhatTheirCoverSays) {
     const traces::PrefixForest forest = samples::ragged_forest(rng, 24, 300);
     const Runs runs = runs_of(forest);
     const auto queries = static_cast<std::int32_t>(rng.integer(1, 6));
-    const Cover cover = box_cover(forest, runs, queries);
+    const Cover cover = box_cover(group_nodes(forest), runs, queries);
     std::vector<std::pair<std::int64_t, std::int32_t>> said, made;  // tokens and requests
     for (const TileRun& run : cover.layers.at(0).runs) {
       EXPECT_EQ(run.logical, run.tokens * run.requests);
