@@ -8,12 +8,6 @@
 #include "core/error.h"
 
 namespace espalier::scheduler::planning {
-
-double soft_corner(const costmodel::DeviceSpec& device, double unloaded, double peak) {
-  const double load = unloaded / peak, p = device.hbm_ramp_exponent;
-  return p == 2 ? unloaded / std::sqrt(1 + load * load) : unloaded / std::pow(1 + std::pow(load, p), 1 / p);
-}
-
 namespace {
 
 /// CTAs of a kernel whose ends differ by less than this share of their bytes go on as one; by any, when there is no room for more.

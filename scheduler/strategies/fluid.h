@@ -5,6 +5,7 @@
 // predecessor's last byte and its own first one others fill, so it bounds the rate of later CTAs and isn't a pause.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <limits>
 #include <span>
@@ -35,7 +36,10 @@ struct FluidClass {
 
 /// Bytes a microsecond that CTAs draw from a memory of `peak`, when what they have in flight could sustain `unloaded`: Little's law with the
 /// device's soft corner.
-double soft_corner(const costmodel::DeviceSpec& device, double unloaded, double peak);
+inline double soft_corner(const costmodel::DeviceSpec& device, double unloaded, double peak) {
+  const double load = unloaded / peak, p = device.hbm_ramp_exponent;
+  return p == 2 ? unloaded / std::sqrt(1 + load * load) : unloaded / std::pow(1 + std::pow(load, p), 1 / p);
+}
 
 /// Microseconds from the first CTA's first byte to the last one's last, for classes in the order of their dispatch. Gives up, with a
 /// time above `limit_us`, once it can't be below that. `unlike`: CTAs begin in turn even if all have slots. At most kMaxFluidKernels kernels.
