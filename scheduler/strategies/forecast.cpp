@@ -70,7 +70,7 @@ class Forecaster {
     io_us_ = io_bytes(request.heads, {work.requests, work.partial_rows}) / ctas_ / port_;
     // Alone on its SM a CTA computes nothing before it has its queries, and all those that begin with it ask for theirs.
     const TileKernel& kernel = *work.classes[0].kernel;
-    if (kernel.residents == 1) io_us_ += std::min<double>(ctas_, device_.sms) * work.fill * query_bytes(kernel, request.heads) / hbm_peak_;
+    if (kernel.residents == 1) io_us_ += std::min<double>(ctas_, device_.sms) * work.fill * kernel.query_bytes / hbm_peak_;
     set_device_times(request);
     set_merge_time(request);
   }

@@ -6,10 +6,6 @@ namespace espalier::scheduler::planning {
 
 using costmodel::KernelConfig;
 
-double query_bytes(const TileKernel& kernel, const traces::HeadConfig& heads) {
-  return static_cast<double>(kernel.queries * heads_per_copy(*kernel.config, heads) * heads.qk_dim * traces::dtype_bytes(heads.q_dtype));
-}
-
 std::vector<TileKernel> tile_kernels(const PlanRequest& request) {
   const costmodel::DeviceSpec& device = request.device;
   std::vector<TileKernel> kernels;
@@ -33,6 +29,7 @@ std::vector<TileKernel> tile_kernels(const PlanRequest& request) {
     kernel.tile_us = costmodel::tile_cycles(shape, config, request.heads, device).total / device.clocks_per_us();
     const double ring = static_cast<double>(std::max(config.stages - 1, 1) * config.kv_tile * request.heads.kv_bytes_per_token_head());
     kernel.ring_bytes = ring;
+    kernel.query_bytes = static_cast<double>(shape.queries * shape.heads * request.heads.qk_dim * traces::dtype_bytes(request.heads.q_dtype));
     kernel.bytes_per_us = std::min(ring / (device.hbm_latency_ns * 1e-3), device.sm_port_bytes_per_clk * device.clocks_per_us());
     kernels.push_back(kernel);
   }

@@ -14,11 +14,9 @@ struct TileKernel {
   std::int32_t residents = 1;  ///< CTAs an SM holds
   double tile_us = 0;          ///< one KV tile of a full query tile, alone on its SM
   double ring_bytes = 0;       ///< in flight
+  double query_bytes = 0;      ///< of a full tile's queries
   double bytes_per_us = 0;     ///< most that one CTA reads: bytes in flight over latency, or the SM's port
 };
-
-/// Of a full tile's queries.
-double query_bytes(const TileKernel& kernel, const traces::HeadConfig& heads);
 
 /// Our kernels by rising query tile, those only that read each KV head as rarely as any does (a tile that can't hold a whole group
 /// reads it several times). Refuses with class `kernel` when none fits.
