@@ -64,6 +64,7 @@ class RowMerger {
       for (const PartialRow& row : rows) shared_[row.task.index()] = 1;
     }
     make_slots();
+    plan_.reduction_inputs.reserve(plan_.reduction_inputs.size() + rows_.size());
     const std::int32_t head_begin = plan_.tasks[tasks_[0]].head_begin, last_head = head_end(tasks_[0]);
     std::span<const PartialRow> open;
     std::int32_t run = 0;
@@ -198,8 +199,8 @@ class RowMerger {
   }
 
   void emit_step(std::span<const PartialRow> rows, std::int32_t head_begin, std::int32_t last_head, std::int32_t run) {
-    inputs_.clear();
-    for (const PartialRow& row : rows) inputs_.push_back({plan_.tasks[row.task].slot, row.row});
+    inputs_.resize(rows.size());
+    for (std::size_t i = 0; i < rows.size(); ++i) inputs_[i] = {plan_.tasks[rows[i].task].slot, rows[i].row};
     ReductionStep step;
     step.rows = run;
     // The final rows are those of the requests in the first input's own group.
