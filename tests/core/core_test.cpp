@@ -238,6 +238,19 @@ TEST(Hash, DependsOnWhereAColumnEnds) {
   EXPECT_EQ(hash_text(0xABCULL), "0000000000000abc");
 }
 
+TEST(Hash, TakesTextsOfAnyLengthByTheirBytes) {
+  for (const std::string_view alphabet : {"0123456789abcdefghij", "zyxwvutsrqponmlkjihg"}) {
+    Hasher texts, bytes;
+    for (std::size_t i = 0; i < 4000; ++i) {  // many times around what a hasher collects
+      const std::string_view text = alphabet.substr(i % 7, i % 13);
+      texts.text(text);
+      bytes.value(static_cast<std::uint64_t>(text.size()));
+      bytes.bytes(text.data(), text.size());
+    }
+    EXPECT_EQ(texts.digest(), bytes.digest());
+  }
+}
+
 TEST(Rng, RepeatsForEqualSeeds) {
   Rng a(7), b(7), c(8);
   EXPECT_EQ(a.bits(), b.bits());
