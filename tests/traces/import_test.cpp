@@ -305,6 +305,7 @@ TEST(BlockTable, NamesWhatIsWrongInFlatArrays) {
   EXPECT_THAT(message([](FlatTable& t) { t.tokens[1] = 13; }), HasSubstr("t: request 1: pages: expected 4 pages for 13 tokens, got 3"));
   EXPECT_THAT(message([](FlatTable& t) { t.tokens[0] = 0; }), HasSubstr("t: request 0: tokens"));
   EXPECT_THAT(message([](FlatTable& t) { t.pages[5] = 1; }), HasSubstr("t: request 1: pages[2]: expected each page once in a request"));
+  EXPECT_THAT(message([](FlatTable& t) { t.pages = {0, 64, 128, 0, 64, 0}; }), HasSubstr("t: request 1: pages[2]: expected each page once"));
   EXPECT_THAT(message([](FlatTable& t) { t.pages[4] = -7; }), HasSubstr("t: request 1: pages[1]: expected an integer from 0"));
   EXPECT_THAT(message([](FlatTable& t) { t.begin[1] = 7; }), HasSubstr("t: page_begin[1]: expected 0 to 6, got 7"));
   EXPECT_THAT(message([](FlatTable& t) { t.begin[1] = -1; }), HasSubstr("t: page_begin[1]"));
