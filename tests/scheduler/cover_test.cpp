@@ -34,6 +34,53 @@ std::int64_t tile_tokens(const traces::PrefixForest& forest, const Cover& cover,
   return tokens;
 }
 
+TEST(Cover, KnowsWhatNeighboursShare) {
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    Rng rng(seed);
+    const traces::PrefixForest forest = samples::ragged_forest(rng, 14, 12);
+    const PathTokens path = path_tokens(forest);
+    const auto requests = static_cast<std::int32_t>(forest.request_count());
+    for (std::int32_t r = 0; r <= requests; ++r) {
+      std::int64_t own = 0, shared = 0;
+      for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
+        own += reads(forest, n, r, r + 1) ? forest.tokens[n] : 0;
+        shared += reads(forest, n, r - 1, r) && reads(forest, n, r, r + 1) ? forest.tokens[n] : 0;
+      }
+      EXPECT_EQ(path.own[static_cast<std::size_t>(r)], own) << "seed " << seed << ", request " << r;
+      EXPECT_EQ(path.shared[static_cast<std::size_t>(r)], shared) << "seed " << seed << ", request " << r;
+    }
+    EXPECT_EQ(path.unique, traces::unique_tokens(forest));
+  }
+}
+
+TEST(Cover, TakesEqualLeavesTogether) {
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    Rng rng(seed);
+    traces::PrefixForest forest = samples::ragged_forest(rng, 40, 60);
+    for (std::int64_t& tokens : forest.tokens) tokens = 1 + tokens % 2;
+    const std::vector<NodeGroup> groups = group_nodes(forest);
+    const auto has_children = [&](std::int32_t n) { return std::find(forest.parent.begin(), forest.parent.end(), NodeId(n)) != forest.parent.end(); };
+    std::int32_t next = 0;
+    for (const NodeGroup& group : groups) {
+      EXPECT_EQ(group.first.value, next);
+      for (const std::int32_t end = next + group.count; next < end; ++next) {
+        const NodeId n(next), parent = forest.parent[n];
+        EXPECT_EQ(parent, group.parent < 0 ? NodeId() : groups.at(static_cast<std::size_t>(group.parent)).first) << "seed " << seed << ", node " << next;
+        EXPECT_EQ(std::pair(forest.tokens[n], forest.readers(n)), std::pair(group.tokens, group.readers)) << "seed " << seed << ", node " << next;
+        EXPECT_TRUE(group.count == 1 || !has_children(next)) << "seed " << seed << ", node " << next;
+      }
+    }
+    EXPECT_EQ(static_cast<std::size_t>(next), forest.node_count());
+    const std::vector<std::int32_t> queries = {2, 3, 7};
+    std::vector<std::int64_t> least(3, 0);
+    for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
+      for (std::size_t h = 0; h < 3; ++h) least[h] += forest.tokens[n] * ((forest.readers(n) + queries[h] - 1) / queries[h]);
+    }
+    EXPECT_EQ(least_tokens(groups, queries), least) << "seed " << seed;
+  }
+  EXPECT_EQ(group_nodes(traces::parse_tree("1,32,1024|2048,512,128")).size(), 1u + 32 + 32);
+}
+
 TEST(Cover, PlacesBordersWhereTheyCostLeast) {
   for (std::uint64_t seed = 1; seed <= 60; ++seed) {
     Rng rng(seed);
@@ -277,6 +324,22 @@ TEST_F(ForecastLimits, AnotherRoundCostsAnotherRound) {
   EXPECT_GT(of(512, slots, 1, 6400).total_us, full);
 }
 
+TEST_F(ForecastLimits, SaysOfUnlikeCtasWhetherTheyAreBelowALimit) {
+  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+    Rng rng(seed);
+    std::vector<CtaClass> classes;
+    double tokens = 64;
+    for (std::int64_t i = rng.integer(1, 6); i > 0; --i) {
+      tokens *= 1 + 3 * rng.uniform();
+      classes.push_back({&kernels_[2], tokens, static_cast<double>(8 * rng.integer(1, i == 1 ? 2 : 60)), 0.2 + 0.8 * rng.uniform(), tokens * (1 + 0.2 * rng.uniform())});
+    }
+    const Workload work{classes, true, 8, 64, 100, true, 0.9};
+    const double exact = forecast(request_, work).total_us;
+    for (const double limit : {0.3 * exact, 0.9 * exact, 0.99 * exact}) EXPECT_GE(forecast(request_, work, limit).total_us, limit) << "seed " << seed;
+    EXPECT_EQ(forecast(request_, work, 1.01 * exact).total_us, exact) << "seed " << seed;
+  }
+}
+
 /// Tiles uncut, as one class of CTAs a run of tiles.
 Forecast forecast_uncut(const PlanRequest& request, const std::vector<TileKernel>& kernels, const Cover& cover) {
   const double copies = request.heads.kv_heads;
@@ -303,7 +366,9 @@ TEST(Cover, IsBoundedBeforeItIsLaidOut) {
   for (std::uint64_t seed = 1; seed <= 200; ++seed) {
     Rng rng(seed);
     traces::PrefixForest forest = samples::ragged_forest(rng, 60, 40);
-    for (std::int64_t& tokens : forest.tokens) tokens *= 64;
+    for (auto* column : {&forest.tokens, &forest.tokens_before}) {
+      for (std::int64_t& tokens : *column) tokens *= 64;
+    }
     const costmodel::DeviceSpec device = costmodel::find_device(seed % 2 == 0 ? "h100-sxm" : "a100-80");
     const PlanRequest request{forest, heads, device};
     const std::vector<TileKernel> all = tile_kernels(request);
