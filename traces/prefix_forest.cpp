@@ -221,7 +221,9 @@ PrefixForest make_forest_in_preorder(ForestSource&& source) {
     const NodeId parent = forest.parent[n];
     if (parent.valid()) forest.tokens_before[n] = core::checked_add(forest.tokens_before[parent], forest.tokens[parent]);
   }
-  lay_out_pages(forest, source.page_size);
+  forest.pages.page_size = source.page_size;
+  forest.pages.first_page = core::Column<NodeId, std::int64_t>(nodes);
+  forest.pages.first_offset = core::Column<NodeId, std::int32_t>(nodes);
   return forest;
 }
 
