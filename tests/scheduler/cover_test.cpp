@@ -338,6 +338,11 @@ TEST_F(ForecastLimits, SaysOfUnlikeCtasWhetherTheyAreBelowALimit) {
     for (const double limit : {0.3 * exact, 0.9 * exact, 0.99 * exact}) EXPECT_GE(forecast(request_, work, limit).total_us, limit) << "seed " << seed;
     EXPECT_EQ(forecast(request_, work, 1.01 * exact).total_us, exact) << "seed " << seed;
   }
+  // A long one takes its own time and no more, whatever is known of it before.
+  const TileKernel& kernel = kernels_[2];
+  const CtaClass alone{&kernel, 65536, 8, 1, 65536};
+  const double us = forecast(request_, {std::span(&alone, 1), true, 8, 64, 0, true, 0.9}).total_us;
+  EXPECT_NEAR(us, 65536 * std::max(512 / kernel.bytes_per_us, kernel.tile_us / kernel.config->kv_tile), 0.05 * us);
 }
 
 /// Tiles uncut, as one class of CTAs a run of tiles.
