@@ -68,6 +68,12 @@ void PlanBuilder::reserve_tasks(std::size_t tasks, std::size_t segments) {
   plan_.segments.reserve(plan_.segments.size() + segments);
 }
 
+void PlanBuilder::reserve_slots(std::size_t slots, std::size_t inputs) {
+  plan_.slots.reserve(plan_.slots.size() + slots);
+  stored_in_.reserve(stored_in_.size() + slots);
+  plan_.reduction_inputs.reserve(plan_.reduction_inputs.size() + inputs);
+}
+
 Interval PlanBuilder::queries(RequestId begin, RequestId end) {
   ESPALIER_CHECK(begin.value >= 0 && begin <= end && static_cast<std::size_t>(end.value) <= plan_.forest.request_count());
   return {begin.value, end.value};

@@ -27,6 +27,7 @@ class PlanBuilder {
 
   KernelId kernel(const costmodel::KernelConfig& config);  ///< registers once, by name
   void reserve_tasks(std::size_t tasks, std::size_t segments);  ///< so many more will be added
+  void reserve_slots(std::size_t slots, std::size_t inputs);    ///< the same of slots, and of what steps take in
 
   /// Query groups. An interval of requests (costs nothing: query_rows begins with all requests in order), or any list in
   /// depth-first order.

@@ -64,7 +64,6 @@ class RowMerger {
       for (const PartialRow& row : rows) shared_[row.task.index()] = 1;
     }
     make_slots();
-    plan_.reduction_inputs.reserve(plan_.reduction_inputs.size() + rows_.size());
     const std::int32_t head_begin = plan_.tasks[tasks_[0]].head_begin, last_head = head_end(tasks_[0]);
     std::span<const PartialRow> open;
     std::int32_t run = 0;
@@ -163,6 +162,7 @@ class RowMerger {
   }
 
   void make_slots() {
+    builder_.reserve_slots(static_cast<std::size_t>(std::count(shared_.begin(), shared_.end(), 1)), rows_.size());
     for (const TaskId t : tasks_) {
       if (!shared_[t.index()]) continue;
       Slot slot;

@@ -155,6 +155,9 @@ double even_share(const TileLayer& layer, std::int32_t kv_tile, std::int64_t lan
 Shares deal_shares(const TileLayer& layer, std::int32_t kv_tile, std::int64_t lanes, double share, const PieceCost& cost) {
   ESPALIER_CHECK(lanes > 0 && share >= cost.begin + cost.partial + 1);
   Dealer dealer(share, lanes, cost);
+  std::int64_t tiles = 0;
+  for (const TileRun& run : layer.runs) tiles += run.tiles;
+  dealer.shares.list.reserve(static_cast<std::size_t>(tiles + lanes));  // one a tile, and one more where a lane ends within a tile
   std::int32_t tile = 0;
   for (const TileRun& run : layer.runs) {
     for (std::int32_t i = 0; i < run.tiles; ++i) dealer.deal(tile++, core::ceil_div(run.tokens, std::int64_t{kv_tile}));
