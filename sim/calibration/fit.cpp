@@ -327,12 +327,23 @@ struct Pass {
   Draws draws;
 };
 
+/// Numbers that stay at the base's value, each somewhere within what an assumption may be off by: what is fitted beside them takes the error over.
+void spread_assumed(const Findings& frozen, core::Rng& rng, CalibrationSubject& subject) {
+  for (const auto& [name, finding] : frozen) {
+    if (finding.why_not.empty()) continue;
+    const CalibrationParameter& p = calibration_parameter(name);
+    const double off = kWidest * (2 * rng.uniform() - 1), value = p.get(subject);
+    p.set(subject, std::clamp(p.logarithmic ? value * (1 + off) : value + off, p.low, p.high));
+  }
+}
+
 Pass one_pass(const Samples& samples, const CalibrationSubject& base, const Findings& frozen, const CalibrationOptions& options) {
   Pass pass{base, frozen, {}};
   run_stages(samples, frozen, true, pass.subject, &pass.findings);
   core::Rng rng(options.seed);
   for (std::int32_t d = 0; d < options.draws; ++d) {
     CalibrationSubject drawn = pass.subject;
+    spread_assumed(frozen, rng, drawn);
     run_stages(resampled(samples, rng), pass.findings, false, drawn, nullptr);
     for (const auto& [name, finding] : pass.findings) pass.draws[name].push_back(calibration_parameter(name).get(drawn));
   }
