@@ -26,7 +26,12 @@ void FlowState::drop_empty() {
 double FlowState::shared_left() {
   share();
   double us = kNever;
-  for (const Flow* flow : active_) us = std::min(us, (flow->queue.next_at() - flow->clock) / flow->rate.bytes_per_us);
+  for (Flow* const flow : active_) {
+    const double left = (flow->queue.next_at() - flow->clock) / flow->rate.bytes_per_us;
+    if (left >= us) continue;
+    us = left;
+    next_ = flow;
+  }
   return us;
 }
 

@@ -66,6 +66,7 @@ class FlowState {
         Flow& flow = *first[i];
         flow.rate = known.rates[i];
         const double left = (flow.queue.next_at() - flow.clock) * known.us_per_byte[i];
+        next_ = left < us ? first[i] : next_;
         us = left < us ? left : us;
       }
     }
@@ -89,6 +90,8 @@ class FlowState {
   /// class have spent by bound since the start). A visit may enter cohorts.
   template <class Visit>
   void for_due(double slack_us, Visit visit) {
+    // What next_at() said is due when it said so, however coarse clocks have become in a run of hours.
+    if (now_us_ >= next_at_) next_->clock = std::max(next_->clock, next_->queue.next_at());
     for (std::size_t i = 0; i < active_.size(); ++i) {
       Flow& flow = *active_[i];
       const double due = flow.clock + flow.rate.bytes_per_us * slack_us;
@@ -144,6 +147,7 @@ class FlowState {
   SmTime& sm_time_;
   std::vector<Flow> flows_;        ///< by class
   std::vector<Flow*> active_;
+  Flow* next_ = nullptr;            ///< whose cohort next_at() is about
   std::vector<FlowClass> sharing_;  ///< of active_
   std::vector<FlowRate> rates_;
   bool stale_ = false, emptied_ = false;
