@@ -76,7 +76,7 @@ ESPALIER_WORD void copy_bulk(SharedAddress at, const void* from, std::uint32_t b
 }
 ESPALIER_WORD void fence_engine() { emulator::fence_engine(); }
 ESPALIER_WORD std::uint32_t cluster_rank() { return emulator::place().rank; }
-ESPALIER_WORD void publish_barriers() {}
+ESPALIER_WORD void publish_barriers() { emulator::publish_barriers(); }
 ESPALIER_WORD void cluster_sync() { emulator::cluster_barrier(); }
 ESPALIER_WORD void arrive_in_block(SharedAddress barrier, std::uint32_t rank) { emulator::arrive_in_block(barrier, rank); }
 ESPALIER_WORD void wait_cluster_barrier(SharedAddress barrier, std::uint32_t parity) { emulator::wait_barrier(barrier, parity); }

@@ -33,6 +33,8 @@ void wait_copies(int pending);
 
 // Barriers that count arrivals and bytes of bulk copies (mbarrier), 8 bytes of shared memory each.
 void init_barrier(std::uint32_t at, int arrivals);
+/// Lets the other blocks of the cluster use what this thread has initialised; they still have to meet.
+void publish_barriers();
 /// Arrives, and expects so many more bytes to land in this phase.
 void arrive(std::uint32_t at, std::uint32_t bytes);
 /// Arrives at the barrier at this place in another block of the cluster, or in this one.

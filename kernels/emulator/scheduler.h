@@ -71,6 +71,8 @@ struct TransactionBarrier {
   std::vector<BulkCopy> in_flight;
   std::vector<AsyncCopy> counted;  ///< of threads that arrived ahead of them
   std::vector<Thread*> waiting;
+  const Thread* maker = nullptr;
+  bool published = false;          ///< to the other blocks of the cluster
   WarpClocks::Clock gathering, completed;  ///< of the phase under way, of those that are over
 };
 

@@ -26,6 +26,7 @@ TransactionBarrier& barrier_at(Block& block, std::uint32_t at) {
   const auto found = block.transaction_barriers.find(at);
   if (found == block.transaction_barriers.end()) active().fail(fmt::format("no barrier was initialised at shared offset {}", at));
   require(block.shared->use_barrier(self().warp->id, at));
+  if (&block != &home() && !found->second.published) active().fail(fmt::format("the barrier at shared offset {} was never published to the cluster", at));
   return found->second;
 }
 
@@ -96,7 +97,12 @@ void init_barrier(std::uint32_t at, int arrivals) {
   require(home().shared->reserve(self().warp->id, at, kBarrierBytes));
   TransactionBarrier barrier;
   barrier.expected = barrier.missing = arrivals;
+  barrier.maker = &self();
   home().transaction_barriers[at] = std::move(barrier);
+}
+
+void publish_barriers() {
+  for (auto& [at, barrier] : home().transaction_barriers) barrier.published |= barrier.maker == &self();
 }
 
 namespace {

@@ -63,7 +63,7 @@ Outcome run(const std::function<void(const int*)>& kernel, const EmulatorOptions
 }
 
 /// What a block didn't do as it should have.
-enum class Fault { none, frees_its_own_alone, ends_at_once, copies_to_itself, copies_to_the_mate, copies_beyond, no_meeting };
+enum class Fault { none, frees_its_own_alone, ends_at_once, copies_to_itself, copies_to_the_mate, copies_beyond, no_meeting, unpublished };
 
 std::uint32_t blocks_of(Fault fault) {
   switch (fault) {
@@ -82,7 +82,7 @@ void shared_ring(const int* from, Fault fault) {
   if (thread_index() == 0) {
     init_barrier(kLanded, 1);
     init_barrier(kFreed, alone ? 1 : 2);
-    publish_barriers();
+    if (fault != Fault::unpublished) publish_barriers();
   }
   if (fault == Fault::no_meeting) block_sync<64>();
   else cluster_sync();
@@ -126,7 +126,10 @@ TEST(Clusters, FindACopyThatNothingPutsBehindAReaderInAnotherBlock) {
   for (const EmulatorOptions& way : ways()) {
     const std::string complaint = run([](const int* from) {
                                     const bool first = thread_index() == 0, target = cluster_rank() == 1;
-                                    if (first) init_barrier(kLanded, 1);
+                                    if (first) {
+                                      init_barrier(kLanded, 1);
+                                      publish_barriers();
+                                    }
                                     if (thread_index() < 4) store_shared(4 * thread_index(), 1);
                                     fence_engine();
                                     cluster_sync();
@@ -168,10 +171,19 @@ TEST(Clusters, FindBarriersThatMatesMayNotHaveMadeYet) {
   }
 }
 
+TEST(Clusters, FindBarriersThatMatesWereNeverShown) {
+  for (const EmulatorOptions& way : ways()) {
+    EXPECT_THAT(run([](const int* from) { shared_ring(from, Fault::unpublished); }, way).complaint, HasSubstr("was never published to the cluster"));
+  }
+}
+
 TEST(Clusters, FindWhatReachesABlockThatHasEnded) {
   const auto late = [](bool copies, const EmulatorOptions& way) {
     return run([=](const int* from) {
-             if (thread_index() == 0) init_barrier(kLanded, 1);
+             if (thread_index() == 0) {
+               init_barrier(kLanded, 1);
+               publish_barriers();
+             }
              cluster_sync();
              if (cluster_rank() == 1 || thread_index() != 0) return;
              for (int i = 0; i < 100; ++i) (void)load_global(from);
