@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/error.h"
+
 namespace espalier::sim {
 namespace {
 
-/// The calendar ends where events of even spread would, seen from their mean; a long tail is left for the next one.
-constexpr double kSpan = 2;
+/// The calendar ends where events of even spread would, seen from the second earliest of so many: far ones, however far, are left for the next.
+constexpr std::size_t kSeen = 16;
 /// Of events at one time, who all lie in the first day.
 constexpr double kLeastSpan = 1e-200;
 
@@ -43,7 +45,11 @@ void EventQueue::spill() {
   // Events of one time stay together.
   std::size_t cut = begin_ + kMostNear / 2;
   while (cut < end_ && near_[cut].at == near_[cut - 1].at) ++cut;
-  if (cut == end_) return;
+  if (cut == end_) {
+    most_near_ = 2 * (end_ - begin_);  // not to look again at every push
+    return;
+  }
+  most_near_ = kMostNear;
   lists_.resize(kDays + 2, -1);
   // Whoever is in the calendar waits for the next one.
   for (; far_count_ > 0 && today_ < kDays; ++today_) {
@@ -81,15 +87,20 @@ void EventQueue::next_day() {
 /// Of those after the last day.
 void EventQueue::make_calendar() {
   const std::int32_t all = std::exchange(lists_[kDays], -1);
-  double sum = 0, first = kNever, count = 0;
-  for (std::int32_t entry = all; entry >= 0; entry = far_[static_cast<std::size_t>(entry)].next) {
+  double first = kNever, earliest = kNever, second = kNever;
+  const std::size_t step = far_count_ / kSeen + 1;
+  std::size_t i = 0;
+  for (std::int32_t entry = all; entry >= 0; entry = far_[static_cast<std::size_t>(entry)].next, ++i) {
     const double at = far_[static_cast<std::size_t>(entry)].event.at;
-    sum += at;
-    count += 1;
     first = std::min(first, at);
+    if (i % step != 0) continue;
+    second = std::min(second, std::max(earliest, at));
+    earliest = std::min(earliest, at);
   }
+  ESPALIER_CHECK(first < kNever);
+  if (second == kNever) second = earliest;
   first_at_ = first;
-  days_per_us_ = kDays / std::max(kLeastSpan, kSpan * (sum / count - first));
+  days_per_us_ = kDays / std::max(kLeastSpan, static_cast<double>(kSeen) / 2 * (second - first));
   today_ = 0;
   for (std::int32_t entry = all; entry >= 0;) {
     const std::int32_t next = far_[static_cast<std::size_t>(entry)].next;

@@ -2,7 +2,7 @@
 //
 // A heap compares at every level, though most events come last or are far from being next. Here the next few stand in order; if there are
 // many, later ones lie in a calendar: days of equal length, each an unordered list, and those beyond the last day in one more. When the next
-// few have gone, the next day's are put in order. Push and pop take O(1) at the mean.
+// few have gone, the next day's are put in order. Push and pop take O(1) at the mean, unless very many events of one time come with falling orders.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 namespace espalier::sim {
 
 struct Event {
-  double at = 0;
+  double at = 0;            ///< finite
   std::uint32_t order = 0;  ///< among events of one time: the lowest first
   std::int32_t count = 0;   ///< of the owner's choice
 };
@@ -30,7 +30,7 @@ class EventQueue {
     }
     put_near(event);
     next_at_ = near_[begin_].at;
-    if (end_ - begin_ > kMostNear) [[unlikely]] spill();
+    if (end_ - begin_ > most_near_) [[unlikely]] spill();
   }
 
   void pop() {
@@ -75,6 +75,7 @@ class EventQueue {
 
   std::vector<Event> near_;            ///< in order from begin_ to end_; nobody there only if nothing is queued
   std::size_t begin_ = 0, end_ = 0;
+  std::size_t most_near_ = kMostNear;
   double next_at_ = kNever;
   std::size_t far_count_ = 0;
   std::int32_t today_ = 0;             ///< days before it are in order already

@@ -22,7 +22,8 @@ void expect_order(std::uint64_t seed, std::size_t size, std::int64_t spread, boo
   std::uint32_t order = 0;
   for (int step = 0; step < 4000; ++step) {
     if (all.size() < size || (rng.chance(0.5) && all.size() < 2 * size)) {
-      const double ahead = rng.chance(0.1) ? static_cast<double>(20 * spread) : static_cast<double>(rng.integer(0, spread));
+      const double far = rng.chance(0.02) ? 1e6 : 20;
+      const double ahead = rng.chance(0.1) ? far * static_cast<double>(spread) : static_cast<double>(rng.integer(0, spread));
       const Event event{now + (coarse ? ahead : ahead * 1.0009765625), order++ % 1'000 * 7919 % 1'000, step};
       if (!all.insert({event.at, event.order}).second) continue;
       queue.push(event);
