@@ -11,6 +11,7 @@
 #include "core/rng.h"
 #include "core/text.h"
 #include "costmodel/regression.h"
+#include "sim/calibration/kept_numbers.h"
 #include "sim/calibration/microbenchmark_models.h"
 
 namespace espalier::sim {
@@ -20,8 +21,6 @@ using costmodel::DeviceSpec;
 using costmodel::MeasuredFamily;
 using costmodel::MeasurementFile;
 
-/// An interval wider than this is no better than an assumption, whose width it is (sim/interval.h).
-constexpr double kWidest = 0.25;
 constexpr double kCollinear = 0.995;
 constexpr std::size_t kLeastSensitive = 3;
 /// A law that misses by more than this at the median, and by more than twice what repeats differ by, doesn't describe its points.
@@ -266,8 +265,6 @@ Samples resampled(const Samples& samples, core::Rng& rng) {
   return drawn;
 }
 
-using Draws = std::map<std::string, std::vector<double>, std::less<>>;
-
 struct Spread {
   double low = 0, high = 0;
 };
@@ -327,23 +324,27 @@ struct Pass {
   Draws draws;
 };
 
-/// Numbers that stay at the base's value, each somewhere within what an assumption may be off by: what is fitted beside them takes the error over.
-void spread_assumed(const Findings& frozen, core::Rng& rng, CalibrationSubject& subject) {
-  for (const auto& [name, finding] : frozen) {
-    if (finding.why_not.empty()) continue;
+/// Numbers that keep the base's value, each somewhere within its width: what is fitted beside them takes the error over.
+void spread_kept(const std::vector<std::string>& kept, const DeviceSpec& base, core::Rng& rng, CalibrationSubject& subject) {
+  for (const std::string& name : kept) {
     const CalibrationParameter& p = calibration_parameter(name);
-    const double off = kWidest * (2 * rng.uniform() - 1), value = p.get(subject);
+    const double off = kept_half_width(base, name) * (2 * rng.uniform() - 1), value = p.get(subject);
     p.set(subject, std::clamp(p.logarithmic ? value * (1 + off) : value + off, p.low, p.high));
   }
 }
 
-Pass one_pass(const Samples& samples, const CalibrationSubject& base, const Findings& frozen, const CalibrationOptions& options) {
-  Pass pass{base, frozen, {}};
+/// From `start` on, made of `base`.
+Pass one_pass(const Samples& samples, const CalibrationSubject& start, const Findings& frozen, const DeviceSpec& base, const CalibrationOptions& options) {
+  Pass pass{start, frozen, {}};
+  std::vector<std::string> kept;
+  for (const auto& [name, finding] : frozen) {
+    if (!finding.why_not.empty()) kept.push_back(name);
+  }
   run_stages(samples, frozen, true, pass.subject, &pass.findings);
   core::Rng rng(options.seed);
   for (std::int32_t d = 0; d < options.draws; ++d) {
     CalibrationSubject drawn = pass.subject;
-    spread_assumed(frozen, rng, drawn);
+    spread_kept(kept, base, rng, drawn);
     run_stages(resampled(samples, rng), pass.findings, false, drawn, nullptr);
     for (const auto& [name, finding] : pass.findings) pass.draws[name].push_back(calibration_parameter(name).get(drawn));
   }
@@ -352,8 +353,9 @@ Pass one_pass(const Samples& samples, const CalibrationSubject& base, const Find
     const CalibrationParameter& p = calibration_parameter(name);
     const double value = p.get(pass.subject);
     const Spread spread = spread_of(p, value, finding, pass.draws);
-    if (spread.high - spread.low <= 2 * kWidest * (p.logarithmic ? value : 1)) continue;
-    finding.why_not = fmt::format("its interval, {:.4g} to {:.4g}, is wider than +- {:.0f} %{}", spread.low, spread.high, 100 * kWidest, p.logarithmic ? "" : " of the whole");
+    if (spread.high - spread.low <= 2 * kAssumedHalfWidth * (p.logarithmic ? value : 1)) continue;
+    finding.why_not = fmt::format("its interval, {:.4g} to {:.4g}, is wider than +- {:.0f} %{}", spread.low, spread.high, 100 * kAssumedHalfWidth, p.logarithmic ? "" : " of the whole");
+    if (const std::string other = followed_by(name, kept, pass.draws); !other.empty()) finding.why_not += fmt::format(": it follows {}, which isn't measured", other);
   }
   return pass;
 }
@@ -375,16 +377,6 @@ void take_reported(std::span<const MeasurementFile> files, DeviceSpec& device) {
   }
 }
 
-/// Numbers that others measured, on parts like it, are assumptions for this very card.
-void keep_as_assumed(DeviceSpec& device, const std::string& base, const CalibratedNumber& number) {
-  auto& provenance = device.provenance[number.name];
-  if (provenance.origin != costmodel::Origin::measured) {
-    provenance.source += fmt::format("; not measured: {}", number.why_not);
-    return;
-  }
-  provenance = {costmodel::Origin::assumed, fmt::format("as of {}: {}; not measured: {}", base, provenance.source, number.why_not)};
-}
-
 }  // namespace
 
 DeviceCalibration calibrate_device(std::span<const MeasurementFile> files, const DeviceSpec& base, const CalibrationOptions& options) {
@@ -396,7 +388,7 @@ DeviceCalibration calibrate_device(std::span<const MeasurementFile> files, const
   start.device.provenance.clear();  // copied for every prediction, needed by none
   const Samples samples = gather(files, start, out.residuals);
   if (samples.empty()) throw core::bad_input("measurements", "points of a microbenchmark that shows a number of the device", "none");
-  Pass pass = one_pass(samples, start, {}, options);
+  Pass pass = one_pass(samples, start, {}, out.device, options);
   const auto refused = [](const Findings& findings) {
     return std::count_if(findings.begin(), findings.end(), [](const auto& f) { return !f.second.why_not.empty(); });
   };
@@ -404,7 +396,7 @@ DeviceCalibration calibrate_device(std::span<const MeasurementFile> files, const
   constexpr int kPasses = 3;
   for (int i = 1; i < kPasses && refused(pass.findings) > 0; ++i) {
     const auto before = refused(pass.findings);
-    Pass next = one_pass(samples, start, pass.findings, options);
+    Pass next = one_pass(samples, start, pass.findings, out.device, options);
     const bool settled = refused(next.findings) == before;
     for (auto& [name, finding] : next.findings) {
       if (!finding.why_not.empty() && !pass.findings[name].why_not.empty()) next.draws[name] = pass.draws[name];
@@ -425,7 +417,7 @@ DeviceCalibration calibrate_device(std::span<const MeasurementFile> files, const
         out.device.provenance.insert_or_assign(number.name, costmodel::Provenance{costmodel::Origin::measured, fmt::format("{}: {:.4g} to {:.4g} in 95 % of draws, on {}, driver {}",
                                                number.family, number.low, number.high, files.front().environment.device, files.front().environment.driver)});
       } else if (number.in_device) {
-        keep_as_assumed(out.device, base.name, number);
+        keep_as_assumed(out.device, base.name, number.name, number.why_not);
       }
       out.numbers.push_back(std::move(number));
     }

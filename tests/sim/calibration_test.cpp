@@ -109,7 +109,7 @@ TEST(Calibration, RecoversNoisyDevicesWithinItsIntervals) {
 }
 
 TEST(Calibration, IntervalsHoldWhatNumbersThatStayAssumedMayBeOffBy) {
-  // Without the families that show memory's latency and the launch costs, what is fitted later rests on the base's values, which are off.
+  // Without the families that show latencies and the launch costs, what is fitted later rests on the base's values, which are off.
   std::size_t within = 0, all = 0;
   for (const char* name : {"h100-sxm", "a100-80", "l40s"}) {
     const DeviceSpec base = costmodel::find_device(name);
@@ -131,6 +131,31 @@ TEST(Calibration, IntervalsHoldWhatNumbersThatStayAssumedMayBeOffBy) {
   const double coverage = static_cast<double>(within) / static_cast<double>(all);
   fmt::print("{} numbers measured; {:.1f} % of truths within their 95 % intervals\n", all, 100 * coverage);
   EXPECT_GE(coverage, 0.93);
+  EXPECT_GE(all, 9 * 28U) << "who refuses everything is never wrong";
+}
+
+TEST(Calibration, TrustsSheetValuesWhereNothingShowsThem) {
+  // The clock stands in the data sheet: without its families the rates a clock are measured all the same.
+  for (const char* name : {"h100-sxm", "a100-80"}) {
+    const DeviceSpec base = costmodel::find_device(name);
+    MeasurementFile file = synthesize_measurement(usual_subject(base), {.noise = 0.02});
+    for (const char* id : {"C0", "C21"}) file = reduced(std::move(file), id, [](const auto&) { return false; });
+    const DeviceCalibration calibration = calibrate_device(std::span(&file, 1), base, kQuick);
+    std::size_t measured = 0;
+    for (const CalibratedNumber& n : calibration.numbers) measured += n.measured() ? 1 : 0;
+    EXPECT_GE(measured, 36U) << name;
+    EXPECT_TRUE(number_of(calibration, "mma_flop_per_clk").measured()) << number_of(calibration, "mma_flop_per_clk").why_not;
+  }
+}
+
+TEST(Calibration, SaysWhomAWideIntervalFollows) {
+  // A clock that somebody assumed may be anything within a quarter, and rates a clock with it.
+  DeviceSpec base = costmodel::find_device("h100-sxm");
+  base.provenance["clock_ghz"].origin = costmodel::Origin::assumed;
+  MeasurementFile file = synthesize_measurement(usual_subject(base), {.noise = 0.02});
+  for (const char* id : {"C0", "C21"}) file = reduced(std::move(file), id, [](const auto&) { return false; });
+  const DeviceCalibration calibration = calibrate_device(std::span(&file, 1), base, kQuick);
+  EXPECT_THAT(number_of(calibration, "mma_flop_per_clk").why_not, testing::HasSubstr("it follows clock_ghz, which isn't measured"));
 }
 
 TEST(Calibration, SameSeedSameDevice) {
