@@ -90,7 +90,9 @@ class Engine {
         flows_.advance(now_us_);
         flows_.for_due(kTieUs, [this](std::int32_t cohort, const BoundTimes& times) { flow_done(cohort, times); });
       }
-      while (timers_.next_at() <= now_us_ + kTieUs) handle_timer();
+      // A gap that begins now ends in a moment of its own, however short it is.
+      while (timers_.next_at() <= now_us_ + kTieUs && !gap_begins_) handle_timer();
+      gap_begins_ = false;
     }
     sm_time_.resident(now_us_, 0, false);
     return result();
@@ -108,6 +110,14 @@ class Engine {
     } else {
       open_phases(LaunchId(index));
     }
+  }
+
+  void begin_gap(LaunchId launch, bool barrier, double us) {
+    if (observer_) observer_->gap({launch, barrier, now_us_, now_us_ + us});
+    set_timer(now_us_ + us, barrier ? TimerKind::barrier_passed : TimerKind::launch_ready, launch.value);
+    if (sm_time_.resident() > 0) return;
+    sm_time_.rest();
+    gap_begins_ = true;
   }
 
   void set_timer(double at_us, TimerKind kind, std::int32_t index) {
@@ -241,9 +251,7 @@ class Engine {
   /// Every CTA of the open phases is through: a barrier opens the next ones, or the launch is over.
   void phases_done(LaunchId launch) {
     if (launches_.has_closed_phase(launch)) {
-      const double us = device_.grid_sync_us;
-      if (observer_) observer_->gap({launch, true, now_us_, now_us_ + us});
-      set_timer(now_us_ + us, TimerKind::barrier_passed, launch.value);
+      begin_gap(launch, true, device_.grid_sync_us);
       return;
     }
     makespan_us_ = std::max(makespan_us_, now_us_);
@@ -297,8 +305,7 @@ class Engine {
                                                      : device_.launch_pdl_us;
     // Nothing to overlap the start of the first kernel with.
     if (launches_.is_first(launch)) us = std::max(us, device_.least_launch_gap_us());
-    if (observer_) observer_->gap({launch, false, now_us_, now_us_ + us});
-    set_timer(now_us_ + us, TimerKind::launch_ready, launch.value);
+    begin_gap(launch, false, us);
   }
 
   void open_phases(LaunchId launch) {
@@ -396,6 +403,7 @@ class Engine {
   LaunchStates launches_;
   std::int64_t free_units_;
   std::int64_t group_;           ///< CTAs that are followed as one at most
+  bool gap_begins_ = false;      ///< with nobody on the device
   bool may_dispatch_ = true;     ///< since the last dispatch an SM share, a phase or a merge has become free
   double queue_us_ = 0, queued_at_us_ = 0;  ///< service time of opening requests queued at memory, and when that was
   double now_us_ = 0, makespan_us_ = 0;

@@ -35,12 +35,12 @@ class FlowState {
   FlowState(const std::vector<FlowClass>& classes, const costmodel::DeviceSpec& device, SmTime& sm_time);
 
   /// `count` CTAs with `bytes` each enter class `id` at the time of the last advance(); `cohort` comes back from for_due() when they are
-  /// through. Returns what bound_times() of the class are now.
+  /// through. Returns the class's times by bound, as now.
   const BoundTimes& enter(std::int32_t id, std::int32_t cohort, std::int32_t count, double bytes) {
     Flow& flow = flows_[static_cast<std::size_t>(id)];
-    if (flow.count == 0) {
+    if (!flow.listed) {
       flow.clock = 0;
-      if (!flow.listed) active_.push_back(&flow);
+      active_.push_back(&flow);
       flow.listed = true;
     }
     flow.count += count;

@@ -21,6 +21,8 @@ class SmTime {
     if (merging) merging_ += count;
     if (static_cast<double>(resident_) >= sms_) filled_ = true;
   }
+  /// A gap begins, however short: nobody is there.
+  void rest() { filled_ = false; }
   std::int64_t resident() const { return resident_; }
   std::int64_t merging() const { return merging_; }
 
