@@ -85,6 +85,7 @@ class Engine {
       if (next == kNever) break;
       if (observer_) observer_->moment(now_us_, next, sm_time_, flows_);
       now_us_ = next;
+      gap_begins_ = false;
       // Well before the next cohort is through there is no need to look.
       if (flow_at <= now_us_ + 4 * kTieUs) {
         flows_.advance(now_us_);
@@ -92,9 +93,7 @@ class Engine {
       }
       // A gap that begins now ends in a moment of its own, however short it is.
       while (timers_.next_at() <= now_us_ + kTieUs && !gap_begins_) handle_timer();
-      gap_begins_ = false;
     }
-    sm_time_.resident(now_us_, 0, false);
     return result();
   }
 
@@ -387,7 +386,7 @@ class Engine {
     }
     EngineResult result;
     result.makespan_us = makespan_us_;
-    result.split = sm_time_.split();
+    result.split = sm_time_.split(now_us_);
     result.phases = std::move(phases_);
     result.task_bound = std::move(task_bound_);
     if (observer_) result.timeline = std::move(*observer_).finish(makespan_us_);

@@ -35,6 +35,16 @@ void EventQueue::link(std::int32_t entry, double day) {
   far_[static_cast<std::size_t>(entry)].next = std::exchange(list, entry);
 }
 
+/// Everybody in a list goes to the day that `day` says.
+template <class Day>
+void EventQueue::relink(std::int32_t list, Day day) {
+  for (std::int32_t entry = std::exchange(lists_[static_cast<std::size_t>(list)], -1); entry >= 0;) {
+    const std::int32_t next = far_[static_cast<std::size_t>(entry)].next;
+    link(entry, day(far_[static_cast<std::size_t>(entry)].event));
+    entry = next;
+  }
+}
+
 void EventQueue::make_room() {
   if (begin_ == 0) return near_.resize(std::max<std::size_t>(16, 2 * near_.size()));
   std::copy(near_.begin() + static_cast<std::ptrdiff_t>(begin_), near_.begin() + static_cast<std::ptrdiff_t>(end_), near_.begin());
@@ -52,13 +62,7 @@ void EventQueue::spill() {
   most_near_ = kMostNear;
   lists_.resize(kDays + 2, -1);
   // Whoever is in the calendar waits for the next one.
-  for (; far_count_ > 0 && today_ < kDays; ++today_) {
-    for (std::int32_t entry = std::exchange(lists_[static_cast<std::size_t>(today_)], -1); entry >= 0;) {
-      const std::int32_t next = far_[static_cast<std::size_t>(entry)].next;
-      link(entry, kDays);
-      entry = next;
-    }
-  }
+  for (; far_count_ > 0 && today_ < kDays; ++today_) relink(today_, [](const Event&) { return kDays; });
   for (std::size_t i = cut; i < end_; ++i) put_far(near_[i], kDays);
   end_ = cut;
   make_calendar();
@@ -86,11 +90,10 @@ void EventQueue::next_day() {
 
 /// Of those after the last day.
 void EventQueue::make_calendar() {
-  const std::int32_t all = std::exchange(lists_[kDays], -1);
   double first = kNever, earliest = kNever, second = kNever;
   const std::size_t step = far_count_ / kSeen + 1;
   std::size_t i = 0;
-  for (std::int32_t entry = all; entry >= 0; entry = far_[static_cast<std::size_t>(entry)].next, ++i) {
+  for (std::int32_t entry = lists_[kDays]; entry >= 0; entry = far_[static_cast<std::size_t>(entry)].next, ++i) {
     const double at = far_[static_cast<std::size_t>(entry)].event.at;
     first = std::min(first, at);
     if (i % step != 0) continue;
@@ -102,11 +105,7 @@ void EventQueue::make_calendar() {
   first_at_ = first;
   days_per_us_ = kDays / std::max(kLeastSpan, static_cast<double>(kSeen) / 2 * (second - first));
   today_ = 0;
-  for (std::int32_t entry = all; entry >= 0;) {
-    const std::int32_t next = far_[static_cast<std::size_t>(entry)].next;
-    link(entry, day_of(far_[static_cast<std::size_t>(entry)].event));
-    entry = next;
-  }
+  relink(kDays, [this](const Event& event) { return day_of(event); });
 }
 
 }  // namespace espalier::sim

@@ -20,7 +20,6 @@ struct Event {
 
 class EventQueue {
  public:
-  bool empty() const { return begin_ == end_; }
   const Event& front() const { return near_[begin_]; }  ///< not empty
   double next_at() const { return next_at_; }           ///< of the front; infinite when empty
 
@@ -68,6 +67,8 @@ class EventQueue {
   }
   void put_far(const Event& event, double day);
   void link(std::int32_t entry, double day);
+  template <class Day>
+  void relink(std::int32_t list, Day day);
   void make_room();
   void spill();
   void next_day();

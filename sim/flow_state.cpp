@@ -1,9 +1,8 @@
 // Rates of the flow classes.
 #include "sim/flow_state.h"
 
-#include <algorithm>
-
 namespace espalier::sim {
+
 FlowState::FlowState(const std::vector<FlowClass>& classes, const costmodel::DeviceSpec& device, SmTime& sm_time)
     : classes_(classes), device_(device), sm_time_(sm_time), flows_(classes.size()), known_(std::size_t{1} << kPlaceBits) {
   for (std::size_t i = 0; i < flows_.size(); ++i) flows_[i].key = std::uint64_t{i} << 32;
@@ -12,15 +11,10 @@ FlowState::FlowState(const std::vector<FlowClass>& classes, const costmodel::Dev
 /// Order is kept, so that sums over classes don't depend on who left first.
 void FlowState::drop_empty() {
   emptied_ = false;
-  for (std::size_t i = 0; i < active_.size();) {
-    if (active_[i]->count > 0) {
-      ++i;
-      continue;
-    }
-    active_[i]->listed = false;
-    for (std::size_t j = i + 1; j < active_.size(); ++j) active_[j - 1] = active_[j];
-    active_.pop_back();
-  }
+  std::erase_if(active_, [](Flow* flow) {
+    flow->listed = flow->count > 0;
+    return !flow->listed;
+  });
 }
 
 double FlowState::shared_left() {

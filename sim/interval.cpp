@@ -16,7 +16,7 @@ using costmodel::Engine;
 using costmodel::Origin;
 using scheduler::Plan;
 
-constexpr double kDatasheetWidth = 0.02, kMeasuredWidth = 0.05, kAssumedWidth = 0.25;
+constexpr double kDatasheetWidth = 0.02, kMeasuredWidth = 0.05;
 
 /// Sizes: there is nothing to be wrong about but a misprint.
 constexpr std::array<std::string_view, 10> kCounted = {"sms", "compute_capability", "hbm_gib", "l2_mib", "smem_kib_per_sm", "smem_kib_per_cta",
@@ -52,7 +52,7 @@ double parameter_half_width(const DeviceSpec& device, const DeviceField& field) 
   switch (found != device.provenance.end() ? found->second.origin : Origin::assumed) {
     case Origin::datasheet: return kDatasheetWidth;
     case Origin::measured: return kMeasuredWidth;
-    case Origin::assumed: return kAssumedWidth;
+    case Origin::assumed: return kAssumedHalfWidth;
     case Origin::overridden: return 0;
   }
   ESPALIER_CHECK(false);

@@ -12,6 +12,8 @@
 
 namespace espalier::sim {
 
+inline constexpr double kAssumedHalfWidth = 0.25;
+
 /// Relative half width of one number: 0 for sizes that are counted (SMs, registers, capacities) and for what a user has set (a what-if is
 /// exact by intent), 2 % for rates of data sheets, 5 % for what was measured, 25 % for what was assumed.
 double parameter_half_width(const costmodel::DeviceSpec& device, const costmodel::DeviceField& field);

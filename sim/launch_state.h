@@ -42,7 +42,7 @@ class LaunchStates {
   /// SM share of the next CTA to dispatch; 0 when nothing waits.
   std::int64_t next_need(scheduler::LaunchId l) const {
     const State& state = states_[l];
-    return state.next_worker < state.workers || !state.pending.empty() || !state.arrived.empty() ? state.need : 0;
+    return has_worker(l) || !state.pending.empty() || !state.arrived.empty() ? state.need : 0;
   }
   /// At most `room` > 0 equal CTAs; something waits.
   Batch take(scheduler::LaunchId l, std::int32_t room) {

@@ -36,7 +36,10 @@ class SmTime {
   void busy(const BoundTimes& parts, double sms) {
     for (int b = 0; b < kBounds; ++b) split_.busy[b] += parts.us[b] * sms;
   }
-  const TimeSplit& split() const { return split_; }
+  const TimeSplit& split(double now_us) {
+    settle(now_us);
+    return split_;
+  }
 
  private:
   /// Nobody has come or left since the last call. SMs that stay empty are idle for the first reason that holds: nobody anywhere, only

@@ -13,6 +13,7 @@
 #include "costmodel/regression.h"
 #include "sim/calibration/kept_numbers.h"
 #include "sim/calibration/microbenchmark_models.h"
+#include "sim/interval.h"
 
 namespace espalier::sim {
 namespace {
@@ -353,6 +354,7 @@ Pass one_pass(const Samples& samples, const CalibrationSubject& start, const Fin
     const CalibrationParameter& p = calibration_parameter(name);
     const double value = p.get(pass.subject);
     const Spread spread = spread_of(p, value, finding, pass.draws);
+    // An interval that is wider is no better than an assumption.
     if (spread.high - spread.low <= 2 * kAssumedHalfWidth * (p.logarithmic ? value : 1)) continue;
     finding.why_not = fmt::format("its interval, {:.4g} to {:.4g}, is wider than +- {:.0f} %{}", spread.low, spread.high, 100 * kAssumedHalfWidth, p.logarithmic ? "" : " of the whole");
     if (const std::string other = followed_by(name, kept, pass.draws); !other.empty()) finding.why_not += fmt::format(": it follows {}, which isn't measured", other);

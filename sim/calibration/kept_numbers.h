@@ -10,9 +10,6 @@
 
 namespace espalier::sim {
 
-/// An interval wider than this is no better than an assumption, whose width it is (sim/interval.h).
-inline constexpr double kAssumedHalfWidth = 0.25;
-
 /// Relative half width (of a share: of the whole) of a parameter of the calibration at the base's value. What others measured is an assumption for
 /// this very card.
 double kept_half_width(const costmodel::DeviceSpec& base, std::string_view parameter);

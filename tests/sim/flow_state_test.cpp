@@ -81,7 +81,7 @@ TEST(FlowState, TakesInAClassThatHadEmptied) {
     EXPECT_NEAR(through[i].second * rate, expected[i].second, kNear);
   }
   double busy = 0;
-  for (const double part : sm_time.split().busy) busy += part;
+  for (const double part : sm_time.split(now).busy) busy += part;
   EXPECT_NEAR(busy * rate, 1.5e6 + 1e6 + 4e6, kNear) << "two CTAs, each with an SM of its own, for as long as they were in";
   EXPECT_EQ(flows.next_at(), std::numeric_limits<double>::infinity());
 }
