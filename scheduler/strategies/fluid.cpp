@@ -13,9 +13,10 @@ namespace {
 /// CTAs of a kernel whose ends differ by less than this share of their bytes go on as one; by any, when there is no room for more.
 constexpr double kAlike = 0.01;
 constexpr std::size_t kMaxCohorts = 128, kMaxArrivals = 128;
-/// Memory serves the first wave's opening requests in turn: CTAs begin apart, in groups of this share of the SMs, by half the time that the
-/// requests before take. It matters where others wait for their slots, and where the last to begin may be the last to end.
-constexpr double kTurnShare = 0.5, kGroupShare = 0.25;
+/// Memory serves the first wave's opening requests in turn: CTAs begin apart, in groups of this share of the slots, by half the time that the
+/// requests before take. It matters where others wait for their slots, and where the last to begin may be the last to end. Smaller groups choose no
+/// better plans and take longer.
+constexpr double kTurnShare = 0.5, kGroupShare = 0.26;
 /// Bytes a microsecond of a flow for which rounding has left nothing.
 constexpr double kLeastRate = 1e-6;
 
@@ -111,7 +112,7 @@ class Fluid {
   }
 
   void open(const FluidClass& c, double ctas) {
-    const double group = std::max(1.0, std::floor(kGroupShare * device_.sms));
+    const double group = std::max(1.0, std::floor(kGroupShare * device_.sms / kernels_[c.kernel].sms));
     for (double left = ctas; left > 0;) {
       const double some = std::min(left, group);
       arrive_at({c.kernel, some, c.bytes, kTurnShare * queue_us_});

@@ -75,8 +75,10 @@ TEST_F(FluidLimits, WhoFindsNoSlotWaits) {
   kernels[0].fixed_us = 3;
   EXPECT_NEAR(us({{0, slots, 1e4}}), 100, 1e-6) << "what comes before the first byte is the caller's";
   EXPECT_NEAR(us({{0, slots + 1, 1e4}}), 203, 1e-6);
-  kernels[0].opening_us = 0.1;  // the first quarter of the SMs begins at once, and its slots are the first to be free
+  kernels[0].opening_us = 0.1;  // CTAs on the first quarter of the slots begin at once, and these slots are the first to be free
   EXPECT_NEAR(us({{0, slots + 1, 1e4}}), 203, 1e-6);
+  EXPECT_NEAR(us({{0, slots + slots / 4, 1e4}}), 203, 1e-6);
+  EXPECT_GT(us({{0, slots + slots / 3, 1e4}}), 203.5);
   EXPECT_GT(us({{0, 2 * slots, 1e4}}), 203.5);
 }
 
