@@ -33,6 +33,8 @@ namespace {
 
 /// Boxes are tried for plans of so many microseconds, where they could be faster than the best so far by this.
 constexpr double kBoxesUs = 10, kWorthTrying = 0.99;
+/// Heights are mixed, in plans too short to be long, where that could be faster than the best so far by this.
+constexpr double kWorthMixing = 0.93;
 /// Equal shares are tried from this share of computing in the time HBM takes.
 constexpr double kComputeBound = 0.8;
 /// KV tiles of the longest piece.
@@ -96,7 +98,7 @@ class EspalierBuild {
     HeightSet ends{0, heights - 1}, lower;
     for (std::size_t k = 0; k + 1 < heights && k < kMaxHeights; ++k) lower.add(k);
     consider_mixture(ends, heights);
-    if (lower.count > 1) consider_mixture(lower, heights + 1);
+    if (lower.count > 1 && best_->forecast.total_us >= kLongUs) consider_mixture(lower, heights + 1);
     if (best_->forecast.total_us >= kBoxesUs) consider_boxes(height, heights + 2);
   }
 
@@ -138,7 +140,8 @@ class EspalierBuild {
     HeightChoice choice = choose_heights(groups_, prices_of(set));
     // That height alone has been considered, and can merge in place.
     if (one_height(choice)) return;
-    const double least = least_us(set, choice);
+    const double least = least_us(set, choice), best = best_->forecast.total_us;
+    if (best < kLongUs && least > kWorthMixing * best) return rule_out(least);
     consider(set, rank, least, std::move(choice));
   }
 
