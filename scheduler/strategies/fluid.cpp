@@ -77,6 +77,9 @@ class Fluid {
       misses_ += c.ctas * c.bytes * kernels[c.kernel].missed;
     }
     waves_ = sms > device.sms;
+    double unloaded = 0;  // of slots full of the kernel that asks for most
+    for (const FluidKernel& k : kernels) unloaded = std::max(unloaded, device.sms / k.sms * k.unloaded_hbm);
+    most_ = soft_corner(device, unloaded, hbm_);
   }
 
   double run(double limit_us) {
@@ -84,7 +87,7 @@ class Fluid {
     for (;;) {
       arrive();
       if (cohort_count_ == 0 && arrivals_.size() == 0) return us_;
-      const double least = us_ + misses_ / hbm_;
+      const double least = us_ + misses_ / most_;
       if (least > limit_us) return least;
       if (kernels_.size() == 1) fill_alone();
       else fill();
@@ -237,6 +240,7 @@ class Fluid {
   bool unlike_;                ///< CTAs of many lengths
   double free_;                ///< SMs
   double hbm_, l2_;
+  double most_;                ///< bytes a microsecond that CTAs draw from HBM at most
   bool waves_ = false;         ///< not all CTAs have a slot from the start
   double us_ = 0;
   double misses_ = 0;          ///< bytes still to come from HBM

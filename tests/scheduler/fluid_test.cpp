@@ -124,6 +124,11 @@ TEST(Fluid, NeverBeatsAResourceNorDoesOneThingAtATime) {
     EXPECT_GE(us * 1.02, bytes / device.l2_bytes_per_us()) << "seed " << seed;
     EXPECT_GE(us * 1.02, sm_us / device.sms) << "seed " << seed;
     EXPECT_LE(us, one_by_one) << "seed " << seed;
+    for (const double share : {0.3, 0.9, 0.99}) {
+      const double given_up = fluid_us(device, kernels, classes, share * us);
+      EXPECT_GT(given_up, share * us) << "seed " << seed;
+      EXPECT_LE(given_up, us * (1 + 1e-9)) << "seed " << seed << ": what it gives up by is no bound";
+    }
   }
 }
 
