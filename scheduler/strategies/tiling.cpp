@@ -181,6 +181,7 @@ double cut_rows(const TileRun& run, std::int64_t pieces, std::int64_t piece_toke
   const double requests = run.requests, context = static_cast<double>(run.logical) / requests;
   const double tail = (static_cast<double>(run.tokens) - context) / (requests - 1), prefix = context - tail;
   const double shared = std::min(all, std::ceil(prefix / length));
+  if (shared == all) return requests * all;  // the last piece takes what is over, so it may end long after the prefix
   const double begun = tail > 0 ? (shared * length - prefix) / tail : requests;
   return requests * shared + (all - shared) + std::max(0.0, requests - 1 - begun);
 }

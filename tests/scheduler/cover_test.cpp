@@ -201,6 +201,21 @@ std::vector<double> loads(const Shares& shares, const PieceCost& cost, const std
   return sums;
 }
 
+TEST(CutRows, NeverMoreThanOneOfEveryRequestAPiece) {
+  // The last piece takes what is over, so it begins well before the tails of one token do.
+  EXPECT_EQ(cut_rows({2305, 4 * 2302, 4, 1}, piece_count(2305, 1024), 1024), 2 * 4);
+  for (std::uint64_t seed = 1; seed <= 500; ++seed) {
+    Rng rng(seed);
+    const std::int64_t requests = rng.integer(1, 64), prefix = rng.integer(0, 5000), tail = rng.integer(0, 300), piece = 64 * rng.integer(1, 30);
+    const TileRun run{prefix + requests * tail + 1, requests * (prefix + tail) + 1, static_cast<std::int32_t>(requests), 1};
+    const std::int64_t pieces = piece_count(run.tokens, piece);
+    if (pieces == 1) continue;
+    const double rows = cut_rows(run, pieces, piece);
+    EXPECT_LE(rows, static_cast<double>(requests * pieces) + 1e-9) << "seed " << seed << ": " << requests << " requests, prefix " << prefix << ", tail " << tail << ", " << pieces << " of " << piece;
+    EXPECT_GE(rows, static_cast<double>(std::max(requests, pieces)) - 1 - 1e-9) << "seed " << seed;
+  }
+}
+
 TEST(Shares, ReadEveryTileOnceAndAreNoLongerThanSaid) {
   for (std::uint64_t seed = 1; seed <= 200; ++seed) {
     Rng rng(seed);
