@@ -17,19 +17,23 @@ constexpr std::size_t kMaxCohorts = 128, kMaxArrivals = 128;
 /// requests before take. It matters where others wait for their slots, and where the last to begin may be the last to end. Smaller groups choose no
 /// better plans and take longer.
 constexpr double kTurnShare = 0.5, kGroupShare = 0.26;
+/// Where all have slots, are of one length, and turns are below this share of HBM's time, they begin at once.
+constexpr double kShortTurns = 0.05;
+constexpr std::size_t kLikeClasses = 1;
 /// Bytes a microsecond of a flow for which rounding has left nothing.
 constexpr double kLeastRate = 1e-6;
 
 /// CTAs that end together.
 struct Cohort {
-  double ctas, end;   ///< Flow::moved at their end
+  double ctas, end;   ///< Flow::moved at their last byte
+  double end_us;      ///< of the longest, after it
   std::size_t place;  ///< in the order in which cohorts began
 };
 
 /// CTAs that have a slot and wait for their first byte.
 struct Arrival {
   std::size_t kernel;
-  double ctas, bytes, at_us;
+  double ctas, bytes, at_us, end_us;
 };
 
 /// Sorted, smallest first; of equals the new one. Nearly always the new one is the largest, or close. Holds `Most`, a power of two.
@@ -67,16 +71,17 @@ struct Flow {
 
 class Fluid {
  public:
-  Fluid(const costmodel::DeviceSpec& device, std::span<const FluidKernel> kernels, std::span<const FluidClass> classes, bool unlike)
-      : device_(device), kernels_(kernels), classes_(classes), unlike_(unlike), free_(device.sms), hbm_(device.hbm_achievable_bytes_per_us()),
+  Fluid(const costmodel::DeviceSpec& device, std::span<const FluidKernel> kernels, std::span<const FluidClass> classes)
+      : device_(device), kernels_(kernels), classes_(classes), free_(device.sms), hbm_(device.hbm_achievable_bytes_per_us()),
         l2_(device.l2_bytes_per_us()), waiting_(classes[0].ctas) {
     ESPALIER_CHECK_OP(kernels.size(), <=, kMaxFluidKernels);
-    double sms = 0;
+    double sms = 0, opening_us = 0;
     for (const FluidClass& c : classes) {
       sms += c.ctas * kernels[c.kernel].sms;
       misses_ += c.ctas * c.bytes * kernels[c.kernel].missed;
+      opening_us += c.ctas * kernels[c.kernel].opening_us;
     }
-    waves_ = sms > device.sms;
+    in_turn_ = sms > device.sms || classes.size() > kLikeClasses || kTurnShare * opening_us > kShortTurns * misses_ / hbm_;
     double unloaded = 0;  // of slots full of the kernel that asks for most
     for (const FluidKernel& k : kernels) unloaded = std::max(unloaded, device.sms / k.sms * k.unloaded_hbm);
     most_ = soft_corner(device, unloaded, hbm_);
@@ -86,8 +91,8 @@ class Fluid {
     dispatch();
     for (;;) {
       arrive();
-      if (cohort_count_ == 0 && arrivals_.size() == 0) return us_;
-      const double least = us_ + misses_ / most_;
+      if (cohort_count_ == 0 && arrivals_.size() == 0) return done_us_;
+      const double least = std::max(done_us_, us_ + misses_ / most_);
       if (least > limit_us) return least;
       if (kernels_.size() == 1) fill_alone();
       else fill();
@@ -105,9 +110,9 @@ class Fluid {
       if (ctas > 0) {
         free_ -= ctas * sms;
         waiting_ -= ctas;
-        if (us_ > 0) arrive_at({c.kernel, ctas, c.bytes, us_ + kernels_[c.kernel].fixed_us});
-        else if (waves_ || unlike_) open(c, ctas);
-        else add({c.kernel, ctas, c.bytes, 0});
+        if (us_ > 0) arrive_at({c.kernel, ctas, c.bytes, us_ + kernels_[c.kernel].fixed_us, c.end_us});
+        else if (in_turn_) open(c, ctas);
+        else add({c.kernel, ctas, c.bytes, 0, c.end_us});
       }
       if (waiting_ > 0) return;
       waiting_ = ++next_ < classes_.size() ? classes_[next_].ctas : 0;
@@ -118,7 +123,7 @@ class Fluid {
     const double group = std::max(1.0, std::floor(kGroupShare * device_.sms / kernels_[c.kernel].sms));
     for (double left = ctas; left > 0;) {
       const double some = std::min(left, group);
-      arrive_at({c.kernel, some, c.bytes, kTurnShare * queue_us_});
+      arrive_at({c.kernel, some, c.bytes, kTurnShare * queue_us_, c.end_us});
       queue_us_ += some * kernels_[c.kernel].opening_us;
       left -= some;
     }
@@ -148,12 +153,13 @@ class Fluid {
       Cohort& other = flow.cohorts[first];
       other.end += (end - other.end) * arrival.ctas / (other.ctas + arrival.ctas);
       other.ctas += arrival.ctas;
+      other.end_us = std::max(other.end_us, arrival.end_us);
       flow.cohorts.settle(first);
       return;
     }
     ESPALIER_CHECK_OP(cohort_count_, <, kMaxCohorts);
     ++cohort_count_;
-    flow.cohorts.insert({arrival.ctas, end, places_++});
+    flow.cohorts.insert({arrival.ctas, end, arrival.end_us, places_++});
   }
 
   double next_us() const {
@@ -179,6 +185,7 @@ class Fluid {
       for (; flow.cohorts.size() > 0 && flow.cohorts[0].end <= flow.moved * (1 + 1e-12); flow.cohorts.pop()) {
         flow.ctas -= flow.cohorts[0].ctas;
         free_ += flow.cohorts[0].ctas * kernels_[k].sms;
+        done_us_ = std::max(done_us_, us_ + flow.cohorts[0].end_us);
         --cohort_count_;
       }
     }
@@ -237,12 +244,12 @@ class Fluid {
   const costmodel::DeviceSpec& device_;
   std::span<const FluidKernel> kernels_;
   std::span<const FluidClass> classes_;
-  bool unlike_;                ///< CTAs of many lengths
+  bool in_turn_ = true;        ///< CTAs of the first wave begin apart
   double free_;                ///< SMs
   double hbm_, l2_;
   double most_;                ///< bytes a microsecond that CTAs draw from HBM at most
-  bool waves_ = false;         ///< not all CTAs have a slot from the start
   double us_ = 0;
+  double done_us_ = 0;         ///< when the last of those who left were through
   double misses_ = 0;          ///< bytes still to come from HBM
   double missing_ = 0;         ///< of these, a microsecond
   std::size_t next_ = 0;       ///< class that waits
@@ -255,9 +262,9 @@ class Fluid {
 
 }  // namespace
 
-double fluid_us(const costmodel::DeviceSpec& device, std::span<const FluidKernel> kernels, std::span<const FluidClass> classes, double limit_us, bool unlike) {
+double fluid_us(const costmodel::DeviceSpec& device, std::span<const FluidKernel> kernels, std::span<const FluidClass> classes, double limit_us) {
   if (classes.empty()) return 0;
-  return Fluid(device, kernels, classes, unlike).run(limit_us);
+  return Fluid(device, kernels, classes).run(limit_us);
 }
 
 }  // namespace espalier::scheduler::planning

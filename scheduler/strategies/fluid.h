@@ -31,7 +31,8 @@ inline constexpr std::size_t kMaxFluidKernels = 4;
 struct FluidClass {
   std::size_t kernel;
   double ctas;
-  double bytes;  ///< of KV, a CTA
+  double bytes;   ///< of KV, a CTA
+  double end_us;  ///< after its last byte
 };
 
 /// Bytes a microsecond that CTAs draw from a memory of `peak`, when what they have in flight could sustain `unloaded`: Little's law with the
@@ -42,8 +43,8 @@ inline double soft_corner(const costmodel::DeviceSpec& device, double unloaded, 
 }
 
 /// Microseconds from the first CTA's first byte to the last one's last, for classes in the order of their dispatch. Gives up, with a
-/// time above `limit_us`, once it can't be below that. `unlike`: CTAs begin in turn even if all have slots. At most kMaxFluidKernels kernels.
+/// time above `limit_us`, once it can't be below that. At most kMaxFluidKernels kernels.
 double fluid_us(const costmodel::DeviceSpec& device, std::span<const FluidKernel> kernels, std::span<const FluidClass> classes,
-                double limit_us = std::numeric_limits<double>::infinity(), bool unlike = false);
+                double limit_us = std::numeric_limits<double>::infinity());
 
 }  // namespace espalier::scheduler::planning

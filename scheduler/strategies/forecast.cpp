@@ -19,8 +19,10 @@ constexpr double kMergesBeside = 0.7;
 constexpr std::size_t kMaxClasses = 512;
 /// Above its mean by this much the longest CTA of a class counts by itself.
 constexpr double kUneven = 1.04;
+/// Of the latency of HBM, what the late one among unlike CTAs shows.
+constexpr double kLateShare = 0.5;
 /// What a CTA's end may come earlier than by its own bytes, as a share.
-constexpr double kAlike = 0.1;
+constexpr double kEarlierEnd = 0.1;
 /// Lanes of equal shares read KV from HBM or find it in L2, each for a while: resources that are all nearly full are so at different times.
 constexpr double kShareCorner = 10;
 
@@ -70,14 +72,14 @@ class Forecaster {
     io_us_ = io_bytes(request.heads, {work.requests, work.partial_rows}) / ctas_ / port_;
     // Alone on its SM a CTA computes nothing before it has its queries, and all those that begin with it ask for theirs.
     const TileKernel& kernel = *work.classes[0].kernel;
-    if (kernel.residents == 1) io_us_ += std::min<double>(ctas_, device_.sms) * work.fill * kernel.query_bytes / hbm_peak_;
+    if (kernel.residents == 1) io_us_ += first_queries_us(request, kernel, std::min<double>(ctas_, device_.sms) * work.fill);
     set_device_times(request);
     set_merge_time(request);
   }
 
   Forecast run(double limit_us) {
-    // Of unlike CTAs somebody is late whose first bytes nobody else's hide.
-    const double late = work_.unlike ? device_.hbm_latency_ns * 1e-3 : 0;
+    // Of unlike CTAs somebody is late whose first bytes others hide in part.
+    const double late = work_.unlike ? kLateShare * device_.hbm_latency_ns * 1e-3 : 0;
     const double around = device_.least_launch_gap_us() + forecast_.merge_us + late;
     double least = std::max(forecast_.compute_us, fixed_us_ + std::max(forecast_.hbm_us, forecast_.l2_us));
     if (work_.unlike) least = std::max(least, fixed_us_ + io_us_ + longest_us());
@@ -142,7 +144,13 @@ class Forecaster {
   double longest_us() const {
     double us = 0;
     for (const CtaClass& c : work_.classes) us = std::max(us, (is_uneven(c) ? c.longest : c.tokens) * kv_bytes_ / fluid_kernel(c).cap);
-    return (1 - kAlike) * us;
+    return (1 - kEarlierEnd) * us;
+  }
+
+  /// What the last KV tile of the longest computes on nothing. Only who ends last shows it, and of uneven CTAs that is the longest.
+  static double padding_us(const CtaClass& c, double tokens) {
+    const double tile = c.kernel->config->kv_tile;
+    return c.kernel->tile_us * std::max(0.0, std::ceil(std::max(c.longest, c.tokens) / tile) - tokens / tile);
   }
 
   /// From the first byte of all to the last. Large tiles first, each longest first, as they are launched.
@@ -157,12 +165,12 @@ class Forecaster {
       last = c.kernel;
       // The longest end last: one tile's copies, by themselves.
       const double longest = is_uneven(c) ? std::min(c.ctas, work_.copies) : 0, others = c.ctas - longest;
-      if (longest > 0) classes[n++] = {kernel_count - 1, longest, c.longest * kv_bytes_};
-      if (others > 0) classes[n++] = {kernel_count - 1, others, (c.ctas * c.tokens - longest * c.longest) / others * kv_bytes_};
+      if (longest > 0) classes[n++] = {kernel_count - 1, longest, c.longest * kv_bytes_, padding_us(c, c.longest)};
+      if (others <= 0) continue;
+      const double tokens = (c.ctas * c.tokens - longest * c.longest) / others;
+      classes[n++] = {kernel_count - 1, others, tokens * kv_bytes_, longest > 0 ? 0 : padding_us(c, tokens)};
     }
-    // So are CTAs of several kernels: launches side by side fill the slots one after the other.
-    const bool unlike = work_.unlike || kernel_count > 1;
-    return fluid_us(device_, std::span(kernels).first(kernel_count), std::span(classes).first(n), limit_us, unlike);
+    return fluid_us(device_, std::span(kernels).first(kernel_count), std::span(classes).first(n), limit_us);
   }
 
   const costmodel::DeviceSpec& device_;

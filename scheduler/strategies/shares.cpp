@@ -128,7 +128,7 @@ class Sharing {
   }
 
   /// CTAs that begin their tiles at the same time wait for one another's queries.
-  double queries_us(double ctas) const { return ctas * kernel_.query_bytes / request_.device.hbm_achievable_bytes_per_us(); }
+  double queries_us(double ctas) const { return first_queries_us(request_, kernel_, ctas); }
 
   const PlanRequest& request_;
   const ShareTask& task_;

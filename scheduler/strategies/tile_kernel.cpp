@@ -36,4 +36,11 @@ std::vector<TileKernel> tile_kernels(const PlanRequest& request) {
   return kernels;
 }
 
+double first_queries_us(const PlanRequest& request, const TileKernel& kernel, double ctas) {
+  const traces::HeadConfig& heads = request.heads;
+  const double row_bytes = static_cast<double>(heads.q_heads) * heads.qk_dim * static_cast<double>(traces::dtype_bytes(heads.q_dtype));
+  const double all_bytes = static_cast<double>(request.forest.request_count()) * row_bytes;
+  return std::min(all_bytes, ctas * kernel.query_bytes) / request.device.hbm_achievable_bytes_per_us();
+}
+
 }  // namespace espalier::scheduler::planning

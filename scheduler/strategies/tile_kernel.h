@@ -22,4 +22,7 @@ struct TileKernel {
 /// reads it several times). Refuses with class `kernel` when none fits.
 std::vector<TileKernel> tile_kernels(const PlanRequest& request);
 
+/// HBM's time for the queries of `ctas` full tiles that begin together: whoever reads a request's queries later finds them in L2.
+double first_queries_us(const PlanRequest& request, const TileKernel& kernel, double ctas);
+
 }  // namespace espalier::scheduler::planning

@@ -33,20 +33,20 @@ TEST_F(FluidLimits, NothingTakesNoTime) { EXPECT_EQ(us({}), 0); }
 
 TEST_F(FluidLimits, OneCtaTakesItsOwnLimit) {
   kernels[0].cap = 1000;
-  EXPECT_NEAR(us({{0, 1, 5e6}}), 5000, 1e-6);
+  EXPECT_NEAR(us({{0, 1, 5e6, 0}}), 5000, 1e-6);
 }
 
 TEST_F(FluidLimits, TogetherTheyTakeTheBandwidth) {
-  EXPECT_NEAR(us({{0, 100, 1e6}}), 1e8 / hbm, 1e-3);
+  EXPECT_NEAR(us({{0, 100, 1e6, 0}}), 1e8 / hbm, 1e-3);
   kernels[0].missed = 0.01;
-  EXPECT_NEAR(us({{0, 100, 1e6}}), 1e8 / l2, 1e-3);
+  EXPECT_NEAR(us({{0, 100, 1e6, 0}}), 1e8 / l2, 1e-3);
   kernels[0].sm_us_per_byte = 1e-4;  // 132 SMs, 100 of them with a CTA
-  EXPECT_NEAR(us({{0, 100, 1e6}}), 1e6 * 1e-4, 1e-6);
+  EXPECT_NEAR(us({{0, 100, 1e6, 0}}), 1e6 * 1e-4, 1e-6);
 }
 
 TEST_F(FluidLimits, FewBytesInFlightFillNoBandwidth) {
   kernels[0].unloaded = kernels[0].unloaded_hbm = hbm / 100;  // 100 of them wish for just the bandwidth: the soft corner
-  EXPECT_NEAR(us({{0, 100, 1e6}}), 1e8 / soft_corner(device, hbm, hbm), 1e-3);
+  EXPECT_NEAR(us({{0, 100, 1e6, 0}}), 1e8 / soft_corner(device, hbm, hbm), 1e-3);
   EXPECT_NEAR(soft_corner(device, hbm, hbm), hbm / std::sqrt(2.0), 1e-6 * hbm);
 }
 
@@ -54,36 +54,57 @@ TEST_F(FluidLimits, WhoIsSlowAloneLeavesTheRestToOthers) {
   kernels.push_back(free_kernel());
   kernels[0].cap = 10;
   // The slow ones take 10 each for 18 us, the fast ones what is left: at equal rates they would need 23 us.
-  EXPECT_NEAR(us({{0, 20, 180}, {1, 50, 1e6}}), 18, 1e-6);
-  EXPECT_NEAR(us({{0, 20, 10}, {1, 50, 1e6}}), 50 * 1e6 / hbm, 0.1);
+  EXPECT_NEAR(us({{0, 20, 180, 0}, {1, 50, 1e6, 0}}), 18, 1e-6);
+  EXPECT_NEAR(us({{0, 20, 10, 0}, {1, 50, 1e6, 0}}), 50 * 1e6 / hbm, 0.1);
 }
 
 TEST_F(FluidLimits, ShortOnesLeaveAndOthersSpeedUp) {
   // Half of the bytes of the long ones are read by twice as many.
-  EXPECT_NEAR(us({{0, 50, 2e6}, {0, 50, 1e6}}), 150e6 / hbm, 1e-3);
+  EXPECT_NEAR(us({{0, 50, 2e6, 0}, {0, 50, 1e6, 0}}), 150e6 / hbm, 1e-3);
   kernels[0].cap = hbm / 60;
   const double first = 1e6 / (hbm / 100), rest = 1e6 / (hbm / 60);
-  EXPECT_NEAR(us({{0, 50, 2e6}, {0, 50, 1e6}}), first + rest, 1e-3);
+  EXPECT_NEAR(us({{0, 50, 2e6, 0}, {0, 50, 1e6, 0}}), first + rest, 1e-3);
 }
 
 TEST_F(FluidLimits, WhoFindsNoSlotWaits) {
   kernels[0].sms = 0.5;
   kernels[0].cap = 100;
   const double slots = 2.0 * device.sms;
-  EXPECT_NEAR(us({{0, slots, 1e4}}), 100, 1e-6);
-  EXPECT_NEAR(us({{0, slots + 1, 1e4}}), 200, 1e-6);
+  EXPECT_NEAR(us({{0, slots, 1e4, 0}}), 100, 1e-6);
+  EXPECT_NEAR(us({{0, slots + 1, 1e4, 0}}), 200, 1e-6);
   kernels[0].fixed_us = 3;
-  EXPECT_NEAR(us({{0, slots, 1e4}}), 100, 1e-6) << "what comes before the first byte is the caller's";
-  EXPECT_NEAR(us({{0, slots + 1, 1e4}}), 203, 1e-6);
+  EXPECT_NEAR(us({{0, slots, 1e4, 0}}), 100, 1e-6) << "what comes before the first byte is the caller's";
+  EXPECT_NEAR(us({{0, slots + 1, 1e4, 0}}), 203, 1e-6);
   kernels[0].opening_us = 0.1;  // CTAs on the first quarter of the slots begin at once, and these slots are the first to be free
-  EXPECT_NEAR(us({{0, slots + 1, 1e4}}), 203, 1e-6);
-  EXPECT_NEAR(us({{0, slots + slots / 4, 1e4}}), 203, 1e-6);
-  EXPECT_GT(us({{0, slots + slots / 3, 1e4}}), 203.5);
-  EXPECT_GT(us({{0, 2 * slots, 1e4}}), 203.5);
+  EXPECT_NEAR(us({{0, slots + 1, 1e4, 0}}), 203, 1e-6);
+  EXPECT_NEAR(us({{0, slots + slots / 4, 1e4, 0}}), 203, 1e-6);
+  EXPECT_GT(us({{0, slots + slots / 3, 1e4, 0}}), 203.5);
+  EXPECT_GT(us({{0, 2 * slots, 1e4, 0}}), 203.5);
+}
+
+TEST_F(FluidLimits, ShortPlansBeginInTurn) {
+  kernels[0].cap = 100;
+  const double all = device.sms, quarter = std::floor(0.26 * all);
+  kernels[0].opening_us = 0.1;
+  // The fourth group waits for half of what the three before it asked for, in a plan that is short beside that.
+  EXPECT_NEAR(us({{0, all, 1e3, 0}}), 10 + 0.5 * 0.1 * 3 * quarter, 1e-6);
+  // Half the turns are 0.5 % of HBM's time: equal CTAs that all have slots begin at once.
+  kernels[0].missed = 1;
+  kernels[0].opening_us = 0.01 * 1e4 / hbm;
+  EXPECT_NEAR(us({{0, all, 1e4, 0}}), 100, 1e-6);
+  EXPECT_GT(us({{0, all - 1, 1e4, 0}, {0, 1, 1e4 - 1, 0}}), 100 + 1e-6) << "of two lengths";
+}
+
+TEST_F(FluidLimits, TheLastTileIsPadded) {
+  kernels[0].cap = 100;
+  EXPECT_NEAR(us({{0, 10, 1e4, 3}}), 103, 1e-6);
+  EXPECT_NEAR(us({{0, 10, 1e4, 3}, {0, 10, 2e4, 0}}), 200, 1e-6) << "somebody else reads on";
+  EXPECT_NEAR(us({{0, 10, 1e4, 150}, {0, 10, 2e4, 0}}), 250, 1e-6);
+  EXPECT_NEAR(us({{0, 10, 1e4, 3}, {0, 10, 1e4 + 1, 7}}), 107, 0.01) << "alike, so taken for one";
 }
 
 TEST_F(FluidLimits, GivesUpAboveItsLimit) {
-  const std::vector<FluidClass> classes = {{0, 500, 2e6}, {0, 700, 1e6}};
+  const std::vector<FluidClass> classes = {{0, 500, 2e6, 0}, {0, 700, 1e6, 0}};
   const double exact = us(classes);
   EXPECT_EQ(fluid_us(device, kernels, classes, exact * 1.01), exact);
   const double given_up = fluid_us(device, kernels, classes, exact * 0.9);
@@ -111,12 +132,12 @@ TEST(Fluid, NeverBeatsAResourceNorDoesOneThingAtATime) {
     std::vector<FluidClass> classes(count(40));
     double misses = 0, bytes = 0, sm_us = 0, one_by_one = 0;
     for (FluidClass& c : classes) {
-      c = {count(static_cast<std::int64_t>(kernels.size())) - 1, static_cast<double>(count(400)), uniform(3e4, 1e6)};
+      c = {count(static_cast<std::int64_t>(kernels.size())) - 1, static_cast<double>(count(400)), uniform(3e4, 1e6), rng.chance(0.5) ? uniform(0, 2) : 0};
       const FluidKernel& k = kernels[c.kernel];
       misses += c.ctas * c.bytes * k.missed;
       bytes += c.ctas * c.bytes;
       sm_us += c.ctas * c.bytes * k.sm_us_per_byte;
-      one_by_one += c.ctas * (c.bytes / std::min(k.cap, soft_corner(device, k.unloaded_hbm, device.hbm_achievable_bytes_per_us()) / k.missed) + k.fixed_us + k.opening_us);
+      one_by_one += c.ctas * (c.bytes / std::min(k.cap, soft_corner(device, k.unloaded_hbm, device.hbm_achievable_bytes_per_us()) / k.missed) + k.fixed_us + k.opening_us + c.end_us);
     }
     const double us = fluid_us(device, kernels, classes);
     // Cohorts that end within a hundredth of their bytes are taken for one.
