@@ -31,8 +31,8 @@ namespace espalier::scheduler {
 namespace planning {
 namespace {
 
-/// Boxes are tried for plans of so many microseconds, where they could be faster than the best so far by this.
-constexpr double kBoxesUs = 10, kWorthTrying = 0.99;
+/// Boxes are tried where they could be faster than the best so far by this.
+constexpr double kWorthTrying = 0.99;
 /// Heights are mixed, in plans too short to be long, where that could be faster than the best so far by this.
 constexpr double kWorthMixing = 0.93;
 /// Equal shares are tried from this share of computing in the time HBM takes.
@@ -48,7 +48,6 @@ struct Candidate {
   Cover cover;
   std::vector<std::int64_t> piece_tokens;  ///< by height
   std::vector<Share> shares;               ///< not empty: persistent CTAs with equal shares, instead of pieces
-  bool uniform = false;                    ///< tiles are about equally long
   bool boxes = false;                      ///< of nodes by themselves (node_boxes.h)
   double fill = 1;                         ///< share of its tiles' rows that are there
   Forecast forecast;
@@ -99,7 +98,7 @@ class EspalierBuild {
     for (std::size_t k = 0; k + 1 < heights && k < kMaxHeights; ++k) lower.add(k);
     consider_mixture(ends, heights);
     if (lower.count > 1 && best_->forecast.total_us >= kLongUs) consider_mixture(lower, heights + 1);
-    if (best_->forecast.total_us >= kBoxesUs) consider_boxes(height, heights + 2);
+    consider_boxes(height, heights + 2);
   }
 
   /// Nodes by themselves, in tiles as high as the best of one height; if they are better, also in the next: boxes aren't cut
@@ -231,11 +230,12 @@ class EspalierBuild {
     // A tile is read whole before the next: what they share must still lie in the L2 then.
     const double tile_bytes = static_cast<double>(longest) * static_cast<double>(request_.heads.kv_bytes_per_token());
     const bool alike = longest <= shortest + shortest / 4;
-    candidate.uniform = !candidate.boxes && alike && tile_bytes <= request_.device.l2_knee_mib * 1024 * 1024;
+    const bool uniform = !candidate.boxes && alike && tile_bytes <= request_.device.l2_knee_mib * 1024 * 1024;
     candidate.fill = static_cast<double>(rows) / static_cast<double>(room);
     candidate.forecast.total_us = std::numeric_limits<double>::infinity();
+    tried_ = {};
     // Tiles of one length need no cuts where they fill the rounds well.
-    if (candidate.uniform || candidate.boxes) try_cut(candidate, round * kUncutRounds);
+    if (uniform || candidate.boxes) try_cut(candidate, round * kUncutRounds);
     const std::span<const double> tried = rounds_to_try(round, candidate.boxes);
     std::size_t best = tried.size();
     for (std::size_t i = 0; i < tried.size(); ++i) best = try_cut(candidate, round / tried[i]) ? i : best;
@@ -266,16 +266,17 @@ class EspalierBuild {
 
   /// Pieces of about `goal` microseconds, kept when they are forecast to be done sooner.
   bool try_cut(Candidate& candidate, double goal) {
-    classes_.clear();
-    std::array<std::int64_t, kMaxHeights> piece_tokens;
-    double partial_rows = static_cast<double>(candidate.cover.partial_rows);
+    std::array<std::int64_t, kMaxHeights> piece_tokens{};
     for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
-      const TileKernel& kernel = *candidate.kernels[h];
-      const std::int64_t tile = kernel.config->kv_tile;
       // The longest whole number of KV tiles that stays within the goal.
       const double tiles = 1 + std::floor(std::max(0.0, goal - slopes_[h].one_us) / slopes_[h].more_us);
-      piece_tokens[h] = tile * static_cast<std::int64_t>(std::clamp(tiles, 1.0, kMostTiles));
-      add_classes(candidate.cover.layers[h], kernel, piece_tokens[h], candidate.boxes, partial_rows);
+      piece_tokens[h] = candidate.kernels[h]->config->kv_tile * static_cast<std::int64_t>(std::clamp(tiles, 1.0, kMostTiles));
+    }
+    if (std::exchange(tried_, piece_tokens) == piece_tokens) return false;
+    classes_.clear();
+    double partial_rows = static_cast<double>(candidate.cover.partial_rows);
+    for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
+      add_classes(candidate.cover.layers[h], *candidate.kernels[h], piece_tokens[h], candidate.boxes, partial_rows);
     }
     const Workload work{classes_, candidate.kernels.size() == 1, static_cast<double>(copies_),
                         static_cast<double>(forest_.request_count()), partial_rows, candidate.boxes, candidate.fill};
@@ -324,7 +325,7 @@ class EspalierBuild {
     TilePieces cut = best_->boxes ? cut_box_cover(forest_, runs_, best_->kernels[0]->queries, best_->piece_tokens[0])
                                   : cut_tiles(forest_, best_->cover, best_->piece_tokens);
     require_at_most("tasks", static_cast<std::int64_t>(cut.pieces.size()), kMaxTasks);
-    const std::vector<std::uint32_t> order = dispatch_order(cut, best_->uniform);
+    const std::vector<std::uint32_t> order = dispatch_order(cut);
     builder.reserve_tasks(cut.pieces.size(), cut.segments.size());
     // One launch a kernel, side by side, large tiles first: they compute longest while the others read.
     std::vector<LaunchId> launches;
@@ -399,6 +400,7 @@ class EspalierBuild {
     double one_us, more_us;  ///< a piece of one KV tile, and each further tile
   };
   std::array<Slope, kMaxHeights> slopes_{};  ///< of the candidate that is being cut, by height
+  std::array<std::int64_t, kMaxHeights> tried_{};  ///< tokens of its pieces at the last try, by height
   LengthHistogram by_length_;
   std::vector<CtaClass> classes_;
 };

@@ -186,21 +186,16 @@ double cut_rows(const TileRun& run, std::int64_t pieces, std::int64_t piece_toke
   return requests * shared + (all - shared) + std::max(0.0, requests - 1 - begun);
 }
 
-std::vector<std::uint32_t> dispatch_order(const TilePieces& cut, bool in_step) {
+std::vector<std::uint32_t> dispatch_order(const TilePieces& cut) {
   std::vector<std::uint32_t> order(cut.pieces.size());
   std::vector<std::pair<std::uint64_t, std::uint64_t>> keys(cut.pieces.size());
   for (std::size_t i = 0; i < order.size(); ++i) {
     const TilePiece& piece = cut.pieces[i];
     order[i] = static_cast<std::uint32_t>(i);
     const Segment& s = cut.segments[piece.first];
-    if (in_step) {
-      // Only much shorter pieces wait; the others mix first readers of their tokens with those that find them in the L2.
-      keys[i] = {static_cast<std::uint64_t>(kLengthClasses - length_class(piece.tokens) / 8) << 32 | static_cast<std::uint32_t>(piece.begin), i};
-    } else {
-      // Longest first; of alike lengths by place in the forest, so that readers of the same tokens run together.
-      keys[i] = {static_cast<std::uint64_t>(kLengthClasses - length_class(piece.tokens)) << 32 | static_cast<std::uint32_t>(s.node.value),
-                 static_cast<std::uint64_t>(s.token_begin) << 32 | static_cast<std::uint32_t>(piece.begin)};
-    }
+    // Longest first; of alike lengths by place in the forest, so that readers of the same tokens run together.
+    keys[i] = {static_cast<std::uint64_t>(kLengthClasses - length_class(piece.tokens)) << 32 | static_cast<std::uint32_t>(s.node.value),
+               static_cast<std::uint64_t>(s.token_begin) << 32 | static_cast<std::uint32_t>(piece.begin)};
   }
   std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return std::tie(keys[a], a) < std::tie(keys[b], b); });
   return order;

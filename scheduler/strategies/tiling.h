@@ -41,7 +41,7 @@ TilePieces cut_shares(const traces::PrefixForest& forest, const Cover& cover, st
 
 /// The order in which pieces are launched: longest first, of alike ones by place in the forest. In step: when tiles are about equally long
 /// and read the same tokens at the same time.
-std::vector<std::uint32_t> dispatch_order(const TilePieces& cut, bool in_step);
+std::vector<std::uint32_t> dispatch_order(const TilePieces& cut);
 
 /// Pieces that cut_tiles() makes of a tile.
 std::int64_t piece_count(std::int64_t tokens, std::int64_t piece_tokens);
