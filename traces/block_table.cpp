@@ -121,6 +121,21 @@ PrefixForest forest_of_trie(PathForest&& trie, std::span<const PageId> ids) {
   return forest;
 }
 
+/// Where the pages of each request begin behind those of the first, and where the last one's end. Throws unless all of them are there.
+std::vector<std::size_t> offsets_in_slice(const BlockTableView& view, const std::string& name) {
+  std::vector<std::size_t> begin(view.page_begin.size());
+  std::int32_t before = 0;
+  for (std::size_t r = 0; r < begin.size(); ++r) {
+    const std::int32_t at = view.page_begin[r];
+    if (at < before || static_cast<std::size_t>(at) > view.pages.size()) {
+      throw core::bad_input(fmt::format("{}: page_begin[{}]", name, r), fmt::format("{} to {}", before, view.pages.size()), std::to_string(at));
+    }
+    begin[r] = static_cast<std::size_t>(at - view.page_begin[0]);
+    before = at;
+  }
+  return begin;
+}
+
 void read_request(const core::JsonLine& line, const std::string& file, BlockTable& table) {
   const auto document = core::JsonDocument::parse(line.text, file, line.number);
   const core::JsonView root = document.root();
@@ -163,23 +178,17 @@ PrefixForest make_forest(const BlockTable& table, const std::string& name) {
 
 PrefixForest make_forest(const BlockTableView& view, const std::string& name) {
   ESPALIER_CHECK_OP(view.page_begin.size(), ==, view.tokens.size() + 1);
-  // Offsets are checked before anything is read by them; what else is wrong is said by the general import.
-  const std::size_t requests = view.tokens.size();
-  bool fits = view.page_size >= 1 && view.page_size <= kMaxPageSize && view.page_begin[0] == 0;
-  std::vector<std::size_t> begin(requests + 1, 0);
-  std::vector<std::int64_t> tokens(requests);
-  for (std::size_t r = 0; r < requests; ++r) {
-    const std::int64_t pages = std::int64_t{view.page_begin[r + 1]} - view.page_begin[r];
-    if (pages < 0 || static_cast<std::size_t>(view.page_begin[r + 1]) > view.pages.size()) {
-      throw core::bad_input(fmt::format("{}: page_begin[{}]", name, r + 1), fmt::format("{} to {}", view.page_begin[r], view.pages.size()),
-                            std::to_string(view.page_begin[r + 1]));
-    }
-    begin[r + 1] = static_cast<std::size_t>(view.page_begin[r + 1]);
-    tokens[r] = view.tokens[r];
-    fits = fits && tokens[r] >= 1 && pages == core::ceil_div(tokens[r], view.page_size);
+  const std::vector<std::size_t> begin = offsets_in_slice(view, name);
+  const std::span<const std::int32_t> pages = view.pages.subspan(static_cast<std::size_t>(view.page_begin.front()), begin.back());
+  const std::vector<std::int64_t> tokens(view.tokens.begin(), view.tokens.end());
+  const std::size_t requests = tokens.size();
+  // What else is wrong is said by the general import.
+  bool fits = view.page_size >= 1 && view.page_size <= kMaxPageSize;
+  for (std::size_t r = 0; fits && r < requests; ++r) {
+    fits = tokens[r] >= 1 && static_cast<std::int64_t>(begin[r + 1] - begin[r]) == core::ceil_div(tokens[r], view.page_size);
   }
   if (fits) {
-    const PathView<std::int32_t> paths{view.page_size, begin, view.pages, tokens};
+    const PathView<std::int32_t> paths{view.page_size, begin, pages, tokens};
     PathForest trie = preorder_of_paths(paths);
     trie.source.name = name;
     trie.source.page_size = view.page_size;
@@ -189,9 +198,9 @@ PrefixForest make_forest(const BlockTableView& view, const std::string& name) {
   BlockTable table;
   table.page_size = view.page_size;
   for (std::size_t r = 0; r < requests; ++r) table.request_id.push_back(std::to_string(r));
-  table.tokens = std::move(tokens);
-  table.page_begin = std::move(begin);
-  table.pages.assign(view.pages.begin(), view.pages.end());
+  table.tokens = tokens;
+  table.page_begin = begin;
+  table.pages.assign(pages.begin(), pages.end());
   return make_forest(table, name);
 }
 

@@ -34,14 +34,16 @@ struct BlockTable {
   std::vector<std::int64_t> pages;         ///< physical page ids
   std::vector<std::int64_t> line;          ///< line of the file each request stood on, for errors; may be empty
 };
-/// The same as an engine holds it on its way to a kernel: flat arrays of 32-bit numbers that it goes on owning.
+/// The same as an engine holds it on its way to a kernel: flat arrays of 32-bit numbers that it goes on owning. It may be a slice of a
+/// larger table: pages before page_begin.front() and from page_begin.back() on aren't looked at.
 struct BlockTableView {
   std::int32_t page_size = 1;
   std::span<const std::int32_t> tokens;      ///< context of each request
   std::span<const std::int32_t> page_begin;  ///< pages of request r: [page_begin[r], page_begin[r + 1]); one more than requests
-  std::span<const std::int32_t> pages;
+  std::span<const std::int32_t> pages;       ///< physical page ids
 };
-/// The forest that the same table gives as a BlockTable whose ids are the requests' places.
+/// The forest that the same table gives as a BlockTable whose ids are the requests' places. Throws Error (bad_input) where
+/// offsets descend or leave `pages`, and as for a BlockTable.
 PrefixForest make_forest(const BlockTableView& table, const std::string& name);
 /// Linear in pages; `name` appears in errors and in the forest. Keeps the physical pages in the page table.
 PrefixForest make_forest(const BlockTable& table, const std::string& name);

@@ -290,6 +290,46 @@ TEST(BlockTable, GivesTheSameForestFromFlatArrays) {
   }
 }
 
+TEST(BlockTable, ReadsASliceOfLargerFlatArrays) {
+  for (std::uint64_t seed = 0; seed < 400; ++seed) {
+    BlockTable table = random_table(seed);
+    if (*std::max_element(table.pages.begin(), table.pages.end()) > 1000) continue;
+    for (std::size_t r = 0; r < table.request_id.size(); ++r) table.request_id[r] = std::to_string(r);
+    if (seed % 2 == 1) {
+      for (std::int64_t& page : table.pages) page += 1 << 26;  // more than are looked up by their bits
+    }
+    FlatTable flat(table);
+    for (std::int32_t& begin : flat.begin) begin += 3;
+    flat.pages.insert(flat.pages.begin(), {flat.pages.front(), -7, 0});
+    flat.pages.insert(flat.pages.end(), {flat.pages.back(), -1, 1 << 27, 0, 0});
+    EXPECT_EQ(make_forest(flat.view(), "t"), make_forest(table, "t")) << "seed " << seed;
+  }
+}
+
+/// Pages of the nodes, or what is wrong.
+std::string read_flat(const std::vector<std::int32_t>& tokens, const std::vector<std::int32_t>& begin, const std::vector<std::int32_t>& pages) {
+  std::string text;
+  try {
+    for (const std::int64_t page : make_forest(BlockTableView{1, tokens, begin, pages}, "t").pages.page_ids) text += fmt::format("{} ", page);
+  } catch (const core::Error& e) {
+    return e.what();
+  }
+  return text;
+}
+
+TEST(BlockTable, TakesPagesOfASliceAlone) {
+  EXPECT_EQ(read_flat({2}, {3, 5}, {7, 8, 9, 10, 11}), "10 11 ");
+  EXPECT_EQ(read_flat({5}, {3, 5}, {7, 8, 9, 10, 11}), "t: request 0: pages: expected 5 pages for 5 tokens, got 2");
+  EXPECT_EQ(read_flat({2}, {0, 2}, {1 << 26, 5, 0}), "67108864 5 ");
+  EXPECT_EQ(read_flat({2, 2}, {0, 2, 4}, {1, 2, 2, 3, 0, 0}), "1 2 2 3 ");
+  EXPECT_EQ(read_flat({2, 2}, {2, 4, 6}, {0, 0, 1, 2, 3, 3}), "t: request 1: pages[1]: expected each page once in a request, got page 3 again");
+  EXPECT_EQ(read_flat({}, {1}, {7, 8}), "");
+  EXPECT_EQ(read_flat({1}, {-1, 0}, {7, 8}), "t: page_begin[0]: expected 0 to 2, got -1");
+  EXPECT_EQ(read_flat({1}, {3, 4}, {7, 8}), "t: page_begin[0]: expected 0 to 2, got 3");
+  EXPECT_EQ(read_flat({}, {3}, {7, 8}), "t: page_begin[0]: expected 0 to 2, got 3");
+  EXPECT_EQ(read_flat({1, 1}, {1, 2, 1}, {7, 8}), "t: page_begin[2]: expected 2 to 2, got 1");
+}
+
 TEST(BlockTable, NamesWhatIsWrongInFlatArrays) {
   BlockTable table;
   table.page_size = 4;
