@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <limits>
 #include <new>
 #include <string>
 
@@ -19,6 +20,16 @@ using namespace espalier;
 
 /// Seeds appear in files as signed integers.
 constexpr std::uint64_t kMostSeed = (std::uint64_t{1} << 63) - 1;
+
+/// For every real option. CLI::Range lets nan through, which is neither below nor above anything.
+CLI::Validator finite(double low, double high = std::numeric_limits<double>::max()) {
+  const std::string range = high < std::numeric_limits<double>::max() ? fmt::format("from {} to {}", low, high) : fmt::format("of at least {}", low);
+  const auto check = [=](const std::string& text) -> std::string {
+    const auto value = core::parse_number(text);
+    return value && *value >= low && *value <= high ? "" : fmt::format("expected a number {}, got '{}'", range, text);
+  };
+  return {check, range};
+}
 
 void add_inputs(CLI::App& app, apps::InputOptions& o) {
   CLI::Option* forest = app.add_option("--forest", o.forests, "forest snapshots (JSON lines) or a forest/1 document; - is stdin");
@@ -159,7 +170,7 @@ void add_export(CLI::App& app, Commands& c, int& code) {
   exported->add_option("--beside", c.exported.beside, "html, perfetto: a second plan beside the first; --device given twice: of each");
   exported->add_option("--table", c.exported.table, "csv: tasks, nodes or requests");
   exported->add_option("--theme", c.exported.theme, "svg, png: light, dark, or auto (the reader's preference; png: light)")->capture_default_str();
-  exported->add_option("--scale", c.exported.scale, "png: pixels of a unit")->check(CLI::Range(0.5, 4.0))->capture_default_str();
+  exported->add_option("--scale", c.exported.scale, "png: pixels of a unit")->check(finite(0.5, 4))->capture_default_str();
   exported->add_option("--font", c.exported.font, "png: best (of those installed) or builtin (the same on every machine)")->capture_default_str();
   exported->add_option("-o,--output", c.exported.output, "file; - is stdout")->capture_default_str();
   exported->callback([&] { code = apps::run_export(c.exported); });
@@ -176,7 +187,7 @@ void add_view(CLI::App& app, Commands& c, int& code) {
   view->add_option("--render", c.view.render, "write the window as PNG, with no display needed; - is stdout");
   view->add_flag("--gl", c.view.gl, "render with OpenGL in a hidden window, as the screen would show it");
   view->add_option("--size", c.view.size, "window in pixels at scale 1")->capture_default_str();
-  view->add_option("--scale", c.view.scale, "size of everything")->check(CLI::Range(0.5, 4.0))->capture_default_str();
+  view->add_option("--scale", c.view.scale, "size of everything")->check(finite(0.5, 4))->capture_default_str();
   view->add_option("--theme", c.view.theme, "dark or light")->capture_default_str();
   view->add_option("--font", c.view.font, "best (of those installed) or builtin (the same on every machine)")->capture_default_str();
   view->add_option("--select", c.view.select, "node:N, request:N, task:N or merge:N");
@@ -225,7 +236,7 @@ void add_tune(CLI::App& app, Commands& c, int& code) {
   tune->add_option("--strategy", c.tune.strategy, "strategies to begin from and to rank: all, or a list")->capture_default_str();
   tune->add_option("--iterations", c.tune.iterations, "plans to try for each input, those of a resumed search counted [2000]")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1'000'000'000}));
-  tune->add_option("--time-budget", c.tune.seconds, "seconds, shared by the inputs")->check(CLI::Range(0.01, 1e7));
+  tune->add_option("--time-budget", c.tune.seconds, "seconds, shared by the inputs")->check(finite(0.01, 1e7));
   tune->add_option("--state", c.tune.state, "file to resume from, when it exists, and to keep the search in");
   tune->add_option("-o,--output", c.tune.output, "write the best plan (one input); - is stdout");
   tune->add_option("--policy", c.tune.policy, "write policy/1: workload features to strategy, options and kernels; - is stdout");
@@ -266,7 +277,7 @@ void add_measure(CLI::App& app, Commands& c, int& code) {
   measure->add_option("--kernel-path", c.measure.kernel_path, "plain (sm_80 and up), bulk (sm_90 and up), wgmma (sm_90a), auto (plain or bulk, by device)")->capture_default_str();
   measure->add_flag("--fp32-rows", c.measure.fp32_rows, "final rows in fp32; in the queries' type otherwise");
   measure->add_option("--begin", c.measure.begin, "leave out as many plans: where a run that lost its device goes on");
-  measure->add_option("--seconds", c.measure.seconds, "begin no plan later")->check(CLI::NonNegativeNumber);
+  measure->add_option("--seconds", c.measure.seconds, "begin no plan later")->check(finite(0));
   measure->add_option("--repeats", c.measure.repeats, "timed runs of each plan, 20 at least")->check(CLI::Range(20, 10000))->capture_default_str();
   measure->add_option("--jobs", c.measure.jobs, "threads that plan; 0 is one a core")->check(CLI::Range(0, 1024))->capture_default_str();
   measure->callback([&] { code = apps::run_measure(c.measure); });
@@ -278,12 +289,12 @@ void add_calibrate(CLI::App& app, Commands& c, int& code) {
   calibrate->add_option("--repeats", c.calibrate.repeats, "host: of each measurement; the fastest counts")->check(CLI::Range(2, 10000))->capture_default_str();
   calibrate->add_option("--json", c.calibrate.json, "cuda: write the times, a measurement/1 file; - is stdout");
   calibrate->add_flag("--quick", c.calibrate.quick, "cuda: only what shows numbers of the device, no long loads");
-  calibrate->add_option("--seconds", c.calibrate.seconds, "cuda: begin no benchmark later; the most telling come first")->check(CLI::NonNegativeNumber);
+  calibrate->add_option("--seconds", c.calibrate.seconds, "cuda: begin no benchmark later; the most telling come first")->check(finite(0));
   CLI::Option* from = calibrate->add_option("--from", c.calibrate.from, "measurement/1 files of one device; - is stdin");
   calibrate->add_option("--base", c.calibrate.base, "device whose numbers stay where the files can't tell; the catalog's that reports the same otherwise");
   calibrate->add_flag("--force", c.calibrate.force, "take files of unlike devices, drivers or kernel builds")->needs(from);
   CLI::Option* synthesize = calibrate->add_option("--synthesize", c.calibrate.synthesize, "device: write the measurements it would give if the model were right");
-  calibrate->add_option("--noise", c.calibrate.noise, "synthesize: relative standard deviation of a repeat")->needs(synthesize)->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  calibrate->add_option("--noise", c.calibrate.noise, "synthesize: relative standard deviation of a repeat")->needs(synthesize)->check(finite(0, 1))->capture_default_str();
   calibrate->add_option("--seed", c.calibrate.seed, "of noise and bootstrap draws")->check(CLI::Range(std::uint64_t{0}, kMostSeed))->capture_default_str();
   calibrate->add_option("-o,--out,--output", c.calibrate.output, "device/1 file (synthesize: measurement/1); - is stdout")->capture_default_str();
   calibrate->callback([&] { code = apps::run_calibrate(c.calibrate); });

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <set>
+#include <sstream>
 
 #include "command.h"
 
@@ -130,6 +132,26 @@ TEST_F(BadInput, UsageErrors) {
   expect("compare --tree '1,2|64,8' --no-such-flag", 2, {"no-such-flag"});
   expect("compare --tree '1,2|64,8' --page-size 0", 2, {"page-size"});
   expect("list planets", 2, {"planets"});
+}
+
+TEST_F(BadInput, RealOptionsAreFinite) {
+  std::set<std::string> seen;
+  for (const char* command : {"list", "trace gen", "trace import", "trace info", "plan", "check", "sim", "run", "export", "view", "compare", "cost-table", "tune", "validate", "measure", "calibrate"}) {
+    std::istringstream help(run(fmt::format("{} --help", command)).out);
+    std::string option, type;
+    for (std::string line; std::getline(help, line);) {
+      if (!(std::istringstream(line) >> option >> type) || !option.starts_with("--") || !type.starts_with("FLOAT")) continue;
+      seen.insert(fmt::format("{} {}", command, option));
+      for (const char* value : {"nan", "-nan", "inf", "-inf", "1e999", "much"}) {
+        expect(fmt::format("{} {}={}", command, option, value), 2, {fmt::format("{}: expected a number", option), fmt::format("got '{}'", value)});
+      }
+    }
+  }
+  EXPECT_EQ(seen, (std::set<std::string>{"calibrate --noise", "calibrate --seconds", "export --scale", "measure --seconds", "tune --time-budget", "view --scale"}));
+  expect("view --scale 4.5", 2, {"--scale: expected a number from 0.5 to 4, got '4.5'"});
+  expect("export png p.json --scale 0.4", 2, {"--scale: expected a number from 0.5 to 4, got '0.4'"});
+  expect("measure --seconds -1", 2, {"--seconds: expected a number of at least 0, got '-1'"});
+  EXPECT_EQ(run("calibrate --synthesize h100-sxm --noise 0 -o m.json").code, 0) << "ends belong to it";
 }
 
 TEST_F(BadInput, OptionsOfInputsThatAreNotThere) {
