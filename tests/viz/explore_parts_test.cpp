@@ -46,7 +46,23 @@ TEST(Wrapped, KeepsNumbersWithWhatTheyCount) {
   const WidthOf letters = [](const std::string& line) { return static_cast<double>(line.size()); };
   EXPECT_EQ(wrapped("takes 12.3 us on it", 10, letters), (std::vector<std::string>{"takes", "12.3 us on", "it"}));
   EXPECT_EQ(wrapped("a difference of 1.5 %.", 12, letters), (std::vector<std::string>{"a difference", "of 1.5 %."}));
+  EXPECT_EQ(wrapped("it is (12.3 us) long", 10, letters), (std::vector<std::string>{"it is", "(12.3 us)", "long"}));
+  EXPECT_EQ(wrapped("moves by -3 us or +4 us", 11, letters), (std::vector<std::string>{"moves by", "-3 us or", "+4 us"}));
+  EXPECT_EQ(wrapped("tiles of 16 32 64 rows", 14, letters), (std::vector<std::string>{"tiles of 16 32", "64 rows"}));
   EXPECT_EQ(fitted("espalier", 5, letters), "es…") << "three bytes";
+}
+
+TEST(Wrapped, BreaksBehindNamesThatEndInDigits) {
+  const WidthOf letters = [](const std::string& line) { return static_cast<double>(line.size()); };
+  EXPECT_EQ(wrapped("a1 b2 c3 d4", 5, letters), (std::vector<std::string>{"a1 b2", "c3 d4"}));
+  EXPECT_EQ(wrapped("on an h100 it takes", 10, letters), (std::vector<std::string>{"on an h100", "it takes"}));
+  EXPECT_EQ(wrapped("hits in L2 are free", 10, letters), (std::vector<std::string>{"hits in L2", "are free"}));
+  EXPECT_EQ(wrapped("1 2 3 4 5", 3, letters), (std::vector<std::string>{"1 2", "3 4", "5"}));
+}
+
+TEST(Wrapped, BreaksBehindANumberRatherThanOverflow) {
+  const WidthOf letters = [](const std::string& line) { return static_cast<double>(line.size()); };
+  EXPECT_EQ(wrapped("all 1024 requests", 8, letters), (std::vector<std::string>{"all 1024", "requests"}));
 }
 
 TEST(Regions, OfSmallerWindowsAreThoseOfTheLeast) {

@@ -10,10 +10,22 @@
 
 namespace espalier::viz {
 
+namespace {
+
+/// "12.3", "(12", "-3", "−3": not "h100".
+bool is_number(std::string_view word) {
+  for (const std::string_view lead : {"(", "+", "−"}) {
+    if (word.starts_with(lead)) word.remove_prefix(lead.size());
+  }
+  return core::parse_number(word).has_value();
+}
+
+}  // namespace
+
 std::vector<std::string> wrapped(const std::string& text, double width, const WidthOf& width_of) {
   std::vector<std::string> words;
   for (std::string& word : core::split(text, ' ')) {
-    const bool counted = !words.empty() && !words.back().empty() && std::isdigit(static_cast<unsigned char>(words.back().back()));
+    const bool counted = !words.empty() && is_number(words.back()) && !is_number(word) && width_of(words.back() + " " + word) <= width;
     if (counted) words.back() += " " + word;
     else words.push_back(std::move(word));
   }
