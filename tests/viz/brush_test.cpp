@@ -69,6 +69,14 @@ TEST(Brush, GoesWithWhatIsSelectedAndWithItsBatch) {
   EXPECT_TRUE(session.look.brush) << "another device's tasks are looked at through it";
   perform(session, Choose{{Knob::family, SideId::a, "tot"}, false}, outcome);
   EXPECT_FALSE(session.look.brush);
+  brushed_anew();
+  perform(session, Choose{{Knob::compare, SideId::a, {}, 0}, false}, outcome);
+  EXPECT_FALSE(session.look.brush) << "its side isn't shown";
+  brush.side = SideId::a;
+  brushed_anew();
+  perform(session, Choose{{Knob::compare, SideId::a, {}, 1}, false}, outcome);
+  perform(session, Choose{{Knob::compare, SideId::a, {}, 0}, false}, outcome);
+  EXPECT_TRUE(session.look.brush);
   perform(session, BrushTasks{Brush{SideId::a, {2, 2}, {1, 5}}}, outcome);
   EXPECT_FALSE(session.look.brush) << "too narrow to hold anything";
 }

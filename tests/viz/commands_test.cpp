@@ -1,4 +1,6 @@
 // Commands by key and name, views to come back to, strategies as a table, plans that aren't right.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -84,7 +86,10 @@ TEST(LookText, ReadsBackWhatItSays) {
     if (rng.chance(0.5)) session.selection = {static_cast<ItemKind>(rng.integer(1, 4)), static_cast<std::int32_t>(rng.integer(0, 99))};
     if (session.selection.kind != ItemKind::none) session.selected_side = static_cast<SideId>(rng.integer(0, 1));
     session.settings.compare = rng.chance(0.7);
-    if (!session.settings.compare) look.edited = SideId::a;
+    if (!session.settings.compare) {
+      look.edited = SideId::a;
+      if (look.brush) look.brush->side = SideId::a;
+    }
     session.settings.decode_step = static_cast<std::int32_t>(rng.integer(0, 40));
     if (rng.chance(0.5)) session.settings.b.query_tile = 16;
     if (rng.chance(0.5)) session.settings.a.kernels = scheduler::KernelSet::published;
@@ -102,10 +107,40 @@ TEST(LookText, ReadsBackWhatItSays) {
 }
 
 TEST(LookText, RefusesWhatMeansNothing) {
-  for (const char* text : {"panel=map", "time=1:0", "time=0:2", "time=a:b", "select=leaf:1", "select=task:-1", "colour", "zoom=2", "brush=a:1:2", "brush=c:1:2:3:4", "brush=a:2:1:3:4", "brush=a:1:2:x:4", "a.tile=x", "a.tile=999", "c.tile=16", "a.cost=magic", "sides=two", "a.edits=fold:3", "a.edits=split:3:1", "a.edits=to-queue:3", "a.edits=split", "sort=2", "sort=x:up", "only=99", "b.strategy=magic", "sides=1,edited=b", "edited=b,sides=1", ""}) {
+  for (const char* text : {"panel=map", "time=1:0", "time=0:2", "time=a:b", "select=leaf:1", "select=task:-1", "colour", "zoom=2", "brush=a:1:2", "brush=c:1:2:3:4", "brush=a:2:1:3:4", "brush=a:1:2:x:4", "a.tile=x", "a.tile=999", "c.tile=16", "a.cost=magic", "sides=two", "a.edits=fold:3", "a.edits=split:3:1", "a.edits=to-queue:3", "a.edits=split", "sort=2", "sort=x:up", "only=99", "b.strategy=magic", "sides=1,edited=b", "edited=b,sides=1", "sides=1,brush=b:1:2:3:4", "brush=b:1:2:3:4,sides=1", ""}) {
     Session session = small_session();
     EXPECT_THROW(read_look(session, text, "--look"), core::Error) << text;
   }
+}
+
+TEST(LookText, NumbersAreWholeAndInRange) {
+  const auto wrong = [](const std::string& text) -> std::string {
+    Session session = small_session();
+    try {
+      read_look(session, text, "--look");
+    } catch (const core::Error& e) {
+      EXPECT_EQ(e.kind(), core::ErrorKind::usage);
+      return e.what();
+    }
+    return "";
+  };
+  for (const std::string key : {"sides", "running", "decoded", "snapshot", "only", "copy", "a.tile", "b.tile"}) {
+    for (const std::string value : {"-3", "1.5", "1e300", "1e30", "nan", "inf", "99999999999", "x", ""}) {
+      EXPECT_THAT(wrong(key + "=" + value), testing::HasSubstr(fmt::format("--look {}: expected", key))) << value;
+    }
+  }
+  EXPECT_EQ(wrong("sides=7"), "--look sides: expected a whole number from 1 to 2, got '7'");
+  EXPECT_EQ(wrong("sides=0"), "--look sides: expected a whole number from 1 to 2, got '0'");
+  EXPECT_EQ(wrong("decoded=4097"), "--look decoded: expected a whole number from 0 to 4096, got '4097'");
+  EXPECT_EQ(wrong("snapshot=1"), "--look snapshot: expected a whole number from 0 to 0, got '1'") << "there is one";
+  for (const char* text : {"sides=1", "sides=2", "decoded=4096", "running=1048576", "snapshot=0", "only=0", "copy=0", "a.tile=0", "a.tile=16", "sides=1,b.tile=16", "sides=1,brush=a:1:2:3:4"}) EXPECT_EQ(wrong(text), "") << text;
+  Session session = small_session();
+  read_look(session, "sides=1,decoded=4096,running=5,only=3,copy=2", "--look");
+  EXPECT_FALSE(session.settings.compare);
+  EXPECT_EQ(session.settings.decode_step, 4096);
+  EXPECT_EQ(session.settings.running, 5);
+  EXPECT_EQ(session.look.isolated, static_cast<Paint>(3));
+  EXPECT_EQ(session.look.copy, 2);
 }
 
 TEST(LookText, CommandNamesBothSides) {

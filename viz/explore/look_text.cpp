@@ -45,10 +45,18 @@ Span1 read_span(const std::string& text, const std::string& key) {
   return {*begin, *end};
 }
 
-double read_number(const std::string& text, const std::string& key) {
-  const auto value = core::parse_number(text);
-  if (!value) throw core::usage_error(fmt::format("{}: expected a number, got '{}'", key, text));
-  return *value;
+constexpr std::int32_t kMostIndex = std::numeric_limits<std::int32_t>::max();
+
+std::optional<std::int32_t> whole_between(std::string_view text, std::int32_t low, std::int32_t high) {
+  const auto number = core::parse_integer(text);
+  if (!number || *number < low || *number > high) return std::nullopt;
+  return static_cast<std::int32_t>(*number);
+}
+
+std::int32_t read_whole(const std::string& text, std::int32_t low, std::int32_t high, const std::string& key) {
+  const auto number = whole_between(text, low, high);
+  if (!number) throw core::usage_error(fmt::format("{}: expected a whole number from {} to {}, got '{}'", key, low, high, text));
+  return *number;
 }
 
 std::string replaced(std::string text, char from, char to) {
@@ -67,8 +75,7 @@ Change read_edit(const std::string& text, SideId side, const std::string& key) {
   const std::vector<std::string> parts = core::split(text, ':');
   std::vector<std::int32_t> numbers;
   for (std::size_t i = 1; i < parts.size(); ++i) {
-    const auto number = core::parse_integer(parts[i]);
-    if (number && *number >= kEmptiestQueue && *number <= std::numeric_limits<std::int32_t>::max()) numbers.push_back(static_cast<std::int32_t>(*number));
+    if (const auto number = whole_between(parts[i], kEmptiestQueue, kMostIndex)) numbers.push_back(*number);
   }
   const bool queue = parts.front() == "to-queue";
   if (numbers.size() + 1 != parts.size() || numbers.size() != (queue ? 3U : 1U)) {
@@ -115,33 +122,34 @@ Brush read_brush(const std::string& text, const std::string& key) {
 /// "4:down".
 void read_sort(Look& look, const std::string& text, const std::string& key) {
   const std::vector<std::string> parts = core::split(text, ':');
-  const auto column = core::parse_integer(parts.front());
-  if (parts.size() != 2 || !column || *column < 0 || *column > 99) throw core::usage_error(fmt::format("{}: expected COLUMN:up or COLUMN:down, got '{}'", key, text));
-  look.sort_column = static_cast<std::int32_t>(*column);
+  const auto column = whole_between(parts.front(), 0, 99);
+  if (parts.size() != 2 || !column) throw core::usage_error(fmt::format("{}: expected COLUMN:up or COLUMN:down, got '{}'", key, text));
+  look.sort_column = *column;
   look.sort_down = one_of<int>("direction", parts[1], {"up", "down"}) == 1;
 }
 
 /// What is planned, as far as no option says it. False for an unknown key.
 bool read_setting(Session& session, const std::string& key, const std::string& value, const std::string& name) {
   const auto set = [&](Knob knob, SideId side, const std::string& text, double number) { apply(session.settings, {knob, side, text, number}, session.given); };
+  const auto set_part = [&](Knob knob) { set(knob, SideId::a, {}, read_whole(value, 0, most_of(session.settings, knob, session.given), name)); };
   if (key == "sides") {
-    set(Knob::compare, SideId::a, {}, read_number(value, name) - 1);
+    set(Knob::compare, SideId::a, {}, read_whole(value, 1, 2, name) - 1);
   } else if (key == "running") {
-    set(Knob::running, SideId::a, {}, read_number(value, name));
+    set_part(Knob::running);
   } else if (key == "decoded") {
-    set(Knob::decode_step, SideId::a, {}, read_number(value, name));
+    set_part(Knob::decode_step);
   } else if (key == "snapshot") {
-    set(Knob::snapshot, SideId::a, {}, read_number(value, name));
+    set_part(Knob::snapshot);
   } else if (key.size() > 2 && key[1] == '.' && (key[0] == 'a' || key[0] == 'b')) {
     const SideId side = key[0] == 'a' ? SideId::a : SideId::b;
     const std::string what = key.substr(2);
     if (what == "tile") {
-      const double tile = read_number(value, name);
       const std::vector<std::int32_t> tiles = query_tiles();
-      if (tile != 0 && std::find(tiles.begin(), tiles.end(), static_cast<std::int32_t>(tile)) == tiles.end()) {
-        throw core::usage_error(fmt::format("{}: expected a query tile of our kernels, or 0 for all, got {}", name, value));
+      const auto tile = whole_between(value, 0, tiles.back());
+      if (!tile || (*tile != 0 && std::find(tiles.begin(), tiles.end(), *tile) == tiles.end())) {
+        throw core::usage_error(fmt::format("{}: expected a query tile of our kernels, or 0 for all, got '{}'", name, value));
       }
-      set(Knob::query_tile, side, {}, tile);
+      set(Knob::query_tile, side, {}, *tile);
     } else if (what == "kernels") {
       set(Knob::kernels, side, {}, static_cast<double>(one_of<int>("kernel set", value, {"ours", "published"})));
     } else if (what == "cost") {
@@ -186,11 +194,9 @@ void read_one(Session& session, const std::string& key, const std::string& value
   } else if (key == "find") {
     look.filter = unescaped(value);
   } else if (key == "only") {
-    const double paint = read_number(value, name);
-    if (!(paint >= 0 && paint < kPaints)) throw core::usage_error(fmt::format("{}: expected the number of a colour, 0 to {}, got {}", name, kPaints - 1, value));
-    look.isolated = static_cast<Paint>(static_cast<int>(paint));
+    look.isolated = static_cast<Paint>(read_whole(value, 0, kPaints - 1, name));
   } else if (key == "copy") {
-    look.copy = static_cast<std::int32_t>(std::clamp(read_number(value, name), 0.0, 1e6));
+    look.copy = read_whole(value, 0, 1'000'000, name);
   } else if (key == "select") {
     session.selection = read_item(value, name);
   } else if (key == "of") {
@@ -207,9 +213,9 @@ void read_one(Session& session, const std::string& key, const std::string& value
 Item read_item(std::string_view text, const std::string& option) {
   const std::size_t colon = text.find(':');
   const auto kind = one_of<ItemKind>("kind of item", std::string(text.substr(0, colon)), {"none", "node", "request", "task", "merge"});
-  const auto index = colon == std::string_view::npos ? std::nullopt : core::parse_integer(text.substr(colon + 1));
-  if (!index || *index < 0 || *index > std::numeric_limits<std::int32_t>::max()) throw core::usage_error(fmt::format("{}: expected kind:number, got '{}'", option, text));
-  return {kind, static_cast<std::int32_t>(*index)};
+  const auto index = colon == std::string_view::npos ? std::nullopt : whole_between(text.substr(colon + 1), 0, kMostIndex);
+  if (!index) throw core::usage_error(fmt::format("{}: expected kind:number, got '{}'", option, text));
+  return {kind, *index};
 }
 
 namespace {
@@ -281,9 +287,10 @@ void read_look(Session& session, std::string_view text, const std::string& optio
     if (equals == std::string::npos) throw core::usage_error(fmt::format("{}: expected key=value, got '{}'", option, part));
     read_one(session, part.substr(0, equals), part.substr(equals + 1), fmt::format("{} {}", option, part.substr(0, equals)));
   }
-  if (!session.settings.compare && session.look.edited == SideId::b) {
-    throw core::usage_error(fmt::format("{}: edited=b is a side that sides=1 doesn't show", option));
-  }
+  if (session.settings.compare) return;
+  const auto hidden = [&](const char* part) { return core::usage_error(fmt::format("{}: {}=b is a side that sides=1 doesn't show", option, part)); };
+  if (session.look.edited == SideId::b) throw hidden("edited");
+  if (session.look.brush && session.look.brush->side == SideId::b) throw hidden("brush");
 }
 
 }  // namespace espalier::viz

@@ -11,7 +11,7 @@ namespace espalier::viz {
 
 /// Only what differs from a fresh session's.
 std::string look_text(const Session& session);
-/// Throws Error (usage) for names and numbers that mean nothing; `option` is what it calls the text. Numbers are brought into range.
+/// Throws Error (usage) for names that mean nothing and numbers out of range; `option` is what it calls the text.
 void read_look(Session& session, std::string_view text, const std::string& option);
 
 /// "kind:number".

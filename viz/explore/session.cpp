@@ -240,7 +240,9 @@ struct Performer {
       session.selection = {};
     }
     session.settings = std::move(next);
-    if (!session.settings.compare) session.look.edited = SideId::a;
+    if (session.settings.compare) return;
+    session.look.edited = SideId::a;  // A alone is shown
+    if (session.look.brush && session.look.brush->side == SideId::b) session.look.brush.reset();
   }
 };
 

@@ -164,20 +164,14 @@ void apply(Settings& settings, const Change& change, const Given& given) {
       break;
     }
     case Knob::seed: settings.seed = static_cast<std::uint64_t>(std::max(0.0, change.value)); break;
-    case Knob::snapshot: {
-      const double last = std::max(0.0, static_cast<double>(given.forests.size()) - 1);
-      settings.snapshot = static_cast<std::int32_t>(std::clamp(change.value, 0.0, last));
+    case Knob::snapshot:
+    case Knob::running:
+    case Knob::decode_step: {
+      std::int32_t& number = change.knob == Knob::snapshot ? settings.snapshot : change.knob == Knob::running ? settings.running : settings.decode_step;
+      number = static_cast<std::int32_t>(std::clamp(change.value, 0.0, static_cast<double>(most_of(settings, change.knob, given))));
       settings.given_plan = false;
       break;
     }
-    case Knob::running:
-      settings.running = static_cast<std::int32_t>(std::clamp(change.value, 0.0, double{kMostRunning}));
-      settings.given_plan = false;
-      break;
-    case Knob::decode_step:
-      settings.decode_step = static_cast<std::int32_t>(std::clamp(change.value, 0.0, static_cast<double>(replays_trace(settings, given) ? kMostSteps : kMostDecoded)));
-      settings.given_plan = false;
-      break;
     case Knob::model: choose_model(settings, change.name), settings.given_plan = false; break;
     case Knob::q_heads:
     case Knob::kv_heads:
@@ -189,6 +183,12 @@ void apply(Settings& settings, const Change& change, const Given& given) {
       if (change.side == SideId::a && !keeps_plan(change.knob)) settings.given_plan = false;
       if (change.side == SideId::b) settings.measured = false;
   }
+}
+
+std::int32_t most_of(const Settings& settings, Knob knob, const Given& given) {
+  if (knob == Knob::snapshot) return std::max(0, static_cast<std::int32_t>(given.forests.size()) - 1);
+  if (knob == Knob::running) return kMostRunning;
+  return replays_trace(settings, given) ? kMostSteps : kMostDecoded;
 }
 
 bool same_inputs(const Given& a, const Given& b) { return a.forests == b.forests && a.trace == b.trace && a.plan == b.plan && a.measurement == b.measurement; }

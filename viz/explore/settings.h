@@ -98,6 +98,8 @@ struct Change {
 };
 /// Throws Error (usage) for an unknown name; numbers are clamped to their range.
 void apply(Settings& settings, const Change& change, const Given& given);
+/// The largest snapshot, number of running requests or decode step of the batch; the least is 0.
+std::int32_t most_of(const Settings& settings, Knob knob, const Given& given);
 
 /// Whether side B shows a run of side A's plan.
 bool shows_measurement(const Settings& settings, const Given& given);
