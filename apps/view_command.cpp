@@ -103,13 +103,6 @@ int show(Session, const ViewCommand&) {
 
 }  // namespace
 
-int run_view(const ViewCommand& command) {
-  try {
-    return show(session_of(command), command);
-  } catch (const core::Error& e) {  // whoever starts a window with a wrong file started it wrongly
-    if (e.kind() == core::ErrorKind::bad_input) throw core::usage_error(e.what());
-    throw;
-  }
-}
+int run_view(const ViewCommand& command) { return show(session_of(command), command); }
 
 }  // namespace espalier::apps

@@ -67,7 +67,7 @@ TEST_F(View, OpensWhatThePlanCommandWrites) {
   ++digit;
   write("plan.json", text);
   const Result changed = run("view plan.json --render changed.png");
-  EXPECT_EQ(changed.code, 2);
+  EXPECT_EQ(changed.code, 3);
   EXPECT_EQ(lines(changed.err), 1) << changed.err;
 }
 
@@ -136,9 +136,15 @@ TEST_F(View, ComparesAMeasuredRunWithItsForecast) {
 TEST_F(View, SaysWhatIsWrongInOneSentence) {
   write("wrong.json", "{\"schema\": \"plan/9\"}");
   write("empty.jsonl", "");
-  for (const char* call : {"wrong.json", "empty.jsonl", "missing.json", "--select leaf:1", "--theme grey", "--size 12x", "--size 1099x700", "--size 8192x700 --scale 1.5", "--size 1100x640", "--select task:99999", "--select node:68", "--look select=merge:7777,of=b", "--look a.edits=fold:3", "--look a.edits=to-queue:3", "--look find", "--strategy a,b,c", "--strategy codex"}) {
+  for (const char* call : {"--select leaf:1", "--theme grey", "--size 12x", "--size 1099x700", "--size 8192x700 --scale 1.5", "--size 1100x640", "--select task:99999", "--select node:68", "--look select=merge:7777,of=b", "--look a.edits=fold:3", "--look a.edits=to-queue:3", "--look find", "--strategy a,b,c", "--strategy codex"}) {
     const Result r = run(fmt::format("view --render x.png {}", call));
     EXPECT_EQ(r.code, 2) << call << r.err;
+    EXPECT_EQ(lines(r.err), 1) << r.err;
+    EXPECT_FALSE(exists("x.png")) << call;
+  }
+  for (const char* call : {"wrong.json --render x.png", "empty.jsonl --render x.png", "missing.json --render x.png", "--render no/such/folder/x.png", "missing.json"}) {
+    const Result r = run(fmt::format("view {}", call));
+    EXPECT_EQ(r.code, 3) << call << r.err;
     EXPECT_EQ(lines(r.err), 1) << r.err;
     EXPECT_FALSE(exists("x.png")) << call;
   }
