@@ -28,9 +28,9 @@ class Hasher {
     filled_ += size;
   }
   void text(std::string_view s) {
-    value(static_cast<std::uint64_t>(s.size()));
-    // Labels are a few characters long: copied by hand, some of them twice, sooner than by a call.
     const std::size_t size = s.size();
+    value(static_cast<std::uint64_t>(size));
+    // Labels are a few characters long: copied by hand, some of them twice, sooner than by a call.
     if (size == 0 || size > 8 || filled_ > sizeof buffer_ - 8) return bytes(s.data(), size);
     std::byte* const to = buffer_ + filled_;
     if (size >= 4) {
@@ -39,7 +39,7 @@ class Hasher {
     } else {
       for (const std::size_t i : {std::size_t{0}, size / 2, size - 1}) to[i] = static_cast<std::byte>(s[i]);
     }
-    filled_ += s.size();
+    filled_ += size;
   }
   /// `T` must be plain data without padding; the static assertion catches the structs that are not.
   template <class T>
