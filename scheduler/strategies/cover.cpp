@@ -51,10 +51,7 @@ class HeightAssignment {
       SubtreeCost<Heights> above = costs_[static_cast<std::size_t>(group.parent)];
       std::int32_t left = group.count;
       do {  // one by one: the sums are those of the nodes, to the last bit
-        for (std::size_t h = 0; h < Heights; ++h) {
-          above.single[h] += cost.single[h];
-          above.several[h] += cost.several[h];
-        }
+        above.add(cost);
       } while (--left > 0);
       costs_[static_cast<std::size_t>(group.parent)] = above;
     }

@@ -142,7 +142,7 @@ class Fluid {
     Flow& flow = flows_[arrival.kernel];
     flow.ctas += arrival.ctas;
     const double end = flow.moved + arrival.bytes;
-    const double alike = cohort_count_ < kMaxCohorts ? kAlike * arrival.bytes : std::numeric_limits<double>::infinity();
+    const double alike = flow.cohorts.size() < kMaxCohorts ? kAlike * arrival.bytes : std::numeric_limits<double>::infinity();
     // Of several that are alike the one that began first.
     std::size_t first = flow.cohorts.size();
     for (std::size_t i = flow.cohorts.size(); i-- > 0 && end - flow.cohorts[i].end <= alike;) {
@@ -157,7 +157,6 @@ class Fluid {
       flow.cohorts.settle(first);
       return;
     }
-    ESPALIER_CHECK_OP(cohort_count_, <, kMaxCohorts);
     ++cohort_count_;
     flow.cohorts.insert({arrival.ctas, end, arrival.end_us, places_++});
   }

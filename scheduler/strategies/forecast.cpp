@@ -21,7 +21,8 @@ constexpr std::size_t kMaxClasses = 512;
 constexpr double kUneven = 1.04;
 /// Of the latency of HBM, what the late one among unlike CTAs shows.
 constexpr double kLateShare = 0.5;
-/// What a CTA's end may come earlier than by its own bytes, as a share.
+/// What a CTA's end may come earlier than by its own bytes, as a share: CTAs that end within a hundredth of their bytes, or more where
+/// there are very many, go on as one (fluid.h). A bound must stay below that; far below costs some forecasts.
 constexpr double kEarlierEnd = 0.1;
 /// Lanes of equal shares read KV from HBM or find it in L2, each for a while: resources that are all nearly full are so at different times.
 constexpr double kShareCorner = 10;

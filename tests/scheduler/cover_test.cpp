@@ -352,6 +352,10 @@ TEST_F(ForecastLimits, SaysOfUnlikeCtasWhetherTheyAreBelowALimit) {
     const double exact = forecast(request_, work).total_us;
     for (const double limit : {0.3 * exact, 0.9 * exact, 0.99 * exact}) EXPECT_GE(forecast(request_, work, limit).total_us, limit) << "seed " << seed;
     EXPECT_EQ(forecast(request_, work, 1.01 * exact).total_us, exact) << "seed " << seed;
+    // What is known before of the longest is below what comes out: without it, only half of a latency is less.
+    Workload like = work;
+    like.unlike = false;
+    EXPECT_NEAR(forecast(request_, like).total_us, exact - 0.5e-3 * device_.hbm_latency_ns, 1e-9 * exact) << "seed " << seed;
   }
   // A long one takes its own time and no more, whatever is known of it before.
   const TileKernel& kernel = kernels_[2];

@@ -95,6 +95,15 @@ TEST_F(FluidLimits, ShortPlansBeginInTurn) {
   EXPECT_GT(us({{0, all - 1, 1e4, 0}, {0, 1, 1e4 - 1, 0}}), 100 + 1e-6) << "of two lengths";
 }
 
+TEST_F(FluidLimits, VeryManyLengthsOfOneKernelLeaveRoomForAnother) {
+  kernels = {free_kernel(), free_kernel()};
+  kernels[0].cap = kernels[1].cap = 100;
+  kernels[0].sms = kernels[1].sms = 0.5;
+  std::vector<FluidClass> classes = {{1, 1, 1e4, 0}};  // of those that begin at one time the last begins first
+  for (int i = 0; i < 200; ++i) classes.push_back({0, 1, 1e4 * std::pow(1.02, i), 0});
+  EXPECT_NEAR(us(classes), 100 * std::pow(1.02, 199), 0.2 * 100 * std::pow(1.02, 199));
+}
+
 TEST_F(FluidLimits, TheLastTileIsPadded) {
   kernels[0].cap = 100;
   EXPECT_NEAR(us({{0, 10, 1e4, 3}}), 103, 1e-6);
