@@ -37,8 +37,6 @@ constexpr double kWorthTrying = 0.99;
 constexpr double kWorthMixing = 0.93;
 /// Equal shares are tried from this share of computing in the time HBM takes.
 constexpr double kComputeBound = 0.8;
-/// KV tiles of the longest piece.
-constexpr double kMostTiles = 1e7;
 /// KV tokens whose reading costs about as much as starting one more tile.
 constexpr double kTileTokens = 64;
 
@@ -46,9 +44,10 @@ struct Candidate {
   HeightSet set;
   std::vector<const TileKernel*> kernels;  ///< by height
   Cover cover;
-  std::vector<std::int64_t> piece_tokens;  ///< by height
+  std::vector<PieceCut> cuts;              ///< by height
   std::vector<Share> shares;               ///< not empty: persistent CTAs with equal shares, instead of pieces
   bool boxes = false;                      ///< of nodes by themselves (node_boxes.h)
+  bool even = false;                       ///< its tiles are cut evenly
   double fill = 1;                         ///< share of its tiles' rows that are there
   Forecast forecast;
 };
@@ -215,9 +214,7 @@ class EspalierBuild {
     std::int64_t rows = 0, room = 0;
     for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
       const TileKernel& kernel = *candidate.kernels[h];
-      const double one = prices_.piece_us(kernel, kernel.config->kv_tile);
-      const double many = prices_.piece_us(kernel, std::int64_t{65} * kernel.config->kv_tile);
-      slopes_[h] = {one, std::max((many - one) / 64, 1e-9)};
+      lines_[h] = prices_.line(kernel);
       for (const TileRun& run : candidate.cover.layers[h].runs) {
         if (run.tokens == 0) continue;
         round += prices_.piece_us(kernel, run.tokens) * run.tiles * copies_ / (kernel.residents * request_.device.sms);
@@ -234,6 +231,8 @@ class EspalierBuild {
     candidate.fill = static_cast<double>(rows) / static_cast<double>(room);
     candidate.forecast.total_us = std::numeric_limits<double>::infinity();
     tried_ = {};
+    // In few rounds one long piece keeps all waiting; in many, tiles that read the same tokens had better meet.
+    candidate.even = round < kLongUs;
     // Tiles of one length need no cuts where they fill the rounds well.
     if (uniform || candidate.boxes) try_cut(candidate, round * kUncutRounds);
     const std::span<const double> tried = rounds_to_try(round, candidate.boxes);
@@ -266,37 +265,37 @@ class EspalierBuild {
 
   /// Pieces of about `goal` microseconds, kept when they are forecast to be done sooner.
   bool try_cut(Candidate& candidate, double goal) {
-    std::array<std::int64_t, kMaxHeights> piece_tokens{};
+    std::array<PieceCut, kMaxHeights> cuts;
     for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
-      // The longest whole number of KV tiles that stays within the goal.
-      const double tiles = 1 + std::floor(std::max(0.0, goal - slopes_[h].one_us) / slopes_[h].more_us);
-      piece_tokens[h] = candidate.kernels[h]->config->kv_tile * static_cast<std::int64_t>(std::clamp(tiles, 1.0, kMostTiles));
+      cuts[h] = {lines_[h].tokens_within(goal), candidate.even ? lines_[h].kv_tile : 0};
     }
-    if (std::exchange(tried_, piece_tokens) == piece_tokens) return false;
+    if (std::exchange(tried_, cuts) == cuts) return false;
     classes_.clear();
     double partial_rows = static_cast<double>(candidate.cover.partial_rows);
     for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
-      add_classes(candidate.cover.layers[h], *candidate.kernels[h], piece_tokens[h], candidate.boxes, partial_rows);
+      add_classes(candidate.cover.layers[h], *candidate.kernels[h], cuts[h], candidate.boxes, partial_rows);
     }
     const Workload work{classes_, candidate.kernels.size() == 1, static_cast<double>(copies_),
                         static_cast<double>(forest_.request_count()), partial_rows, candidate.boxes, candidate.fill};
     const Forecast trial = forecast(request_, work, limit_us(candidate));
     if (trial.total_us >= candidate.forecast.total_us) return false;
     candidate.forecast = trial;
-    candidate.piece_tokens.assign(piece_tokens.data(), piece_tokens.data() + candidate.set.count);
+    candidate.cuts.assign(cuts.data(), cuts.data() + candidate.set.count);
     return true;
   }
 
-  void add_classes(const TileLayer& layer, const TileKernel& kernel, std::int64_t piece_tokens, bool boxes, double& rows) {
+  void add_classes(const TileLayer& layer, const TileKernel& kernel, const PieceCut& cut, bool boxes, double& rows) {
     double read = 0;
     for (const TileRun& run : layer.runs) {
       if (run.tokens == 0) continue;
-      const std::int64_t pieces = piece_count(run.tokens, piece_tokens);
+      const PieceLengths lengths = piece_lengths(run.tokens, cut);
       read += static_cast<double>(run.tokens) * run.tiles;
-      by_length_.add(run.tokens - (pieces - 1) * piece_tokens, run.tiles);
-      if (pieces == 1) continue;
-      by_length_.add(piece_tokens, (pieces - 1) * run.tiles);
-      rows += run.tiles * (boxes ? static_cast<double>(run.requests * (pieces - 1)) : cut_rows(run, pieces, piece_tokens));
+      by_length_.add(lengths.last, run.tiles);
+      if (lengths.count == 1) continue;
+      const std::int64_t others = lengths.count - 1 - lengths.longer;
+      if (lengths.longer > 0) by_length_.add(lengths.each + lengths.more, lengths.longer * run.tiles);
+      if (others > 0) by_length_.add(lengths.each, others * run.tiles);
+      rows += run.tiles * (boxes ? static_cast<double>(run.requests * (lengths.count - 1)) : cut_rows(run, lengths));
     }
     const double cold = fresh_copies_ * static_cast<double>(layer.unique) / read;
     by_length_.drain([&](double tokens, double count, double longest) {
@@ -322,8 +321,8 @@ class EspalierBuild {
 
   void emit(PlanBuilder& builder) {
     if (!best_->shares.empty()) return emit_shares(builder);
-    TilePieces cut = best_->boxes ? cut_box_cover(forest_, runs_, best_->kernels[0]->queries, best_->piece_tokens[0])
-                                  : cut_tiles(forest_, best_->cover, best_->piece_tokens);
+    TilePieces cut = best_->boxes ? cut_box_cover(forest_, runs_, best_->kernels[0]->queries, best_->cuts[0])
+                                  : cut_tiles(forest_, best_->cover, best_->cuts);
     require_at_most("tasks", static_cast<std::int64_t>(cut.pieces.size()), kMaxTasks);
     const std::vector<std::uint32_t> order = dispatch_order(cut);
     builder.reserve_tasks(cut.pieces.size(), cut.segments.size());
@@ -396,11 +395,8 @@ class EspalierBuild {
   std::vector<std::int64_t> least_tokens_;  ///< that tiles of each height read
   Runs runs_;                               ///< empty: not looked for yet
   std::array<HeightCost, kMaxHeights> height_costs_;
-  struct Slope {
-    double one_us, more_us;  ///< a piece of one KV tile, and each further tile
-  };
-  std::array<Slope, kMaxHeights> slopes_{};  ///< of the candidate that is being cut, by height
-  std::array<std::int64_t, kMaxHeights> tried_{};  ///< tokens of its pieces at the last try, by height
+  std::array<PieceLine, kMaxHeights> lines_;  ///< of the candidate that is being cut, by height
+  std::array<PieceCut, kMaxHeights> tried_;   ///< at the last try, by height
   LengthHistogram by_length_;
   std::vector<CtaClass> classes_;
 };

@@ -18,6 +18,6 @@ std::int64_t box_rows(std::span<const NodeGroup> groups);
 Cover box_cover(std::span<const NodeGroup> groups, const Runs& runs, std::int32_t queries);
 
 /// The boxes of box_cover(), each cut as cut_tiles() cuts a tile.
-TilePieces cut_box_cover(const traces::PrefixForest& forest, const Runs& runs, std::int32_t queries, std::int64_t piece_tokens);
+TilePieces cut_box_cover(const traces::PrefixForest& forest, const Runs& runs, std::int32_t queries, const PieceCut& cut);
 
 }  // namespace espalier::scheduler::planning

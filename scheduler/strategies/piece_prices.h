@@ -9,6 +9,14 @@
 
 namespace espalier::scheduler::planning {
 
+/// Prices of one kernel's pieces as a line through two of them.
+struct PieceLine {
+  double one_us = 0, more_us = 0;  ///< of one KV tile, and of each further one
+  std::int64_t kv_tile = 1;
+  /// Of the longest piece of whole KV tiles that costs no more; one KV tile at least.
+  std::int64_t tokens_within(double us) const;
+};
+
 class PiecePrices {
  public:
   explicit PiecePrices(const PlanRequest& request);
@@ -22,6 +30,7 @@ class PiecePrices {
     const double tiles = static_cast<double>(core::ceil_div(tokens, std::int64_t{kernel.config->kv_tile}));
     return fixed_us_ + kernel.residents * std::max(tiles * kernel.tile_us, static_cast<double>(tokens) * sm_us_per_token_);
   }
+  PieceLine line(const TileKernel& kernel) const;
 
  private:
   double modelled_us(const TileKernel& kernel, std::int64_t tokens) const;

@@ -72,13 +72,12 @@ class Cutter {
     offset_ = 0;
   }
 
-  void tile(std::span<const Reading> readings, std::int64_t tokens, std::int64_t piece_tokens, std::size_t height) {
+  void tile(std::span<const Reading> readings, std::int64_t tokens, const PieceCut& cut, std::size_t height) {
+    if (tokens == 0) return;
     open(readings);
-    for (std::int64_t left = tokens; left > 0;) {
-      const std::int64_t n = piece_count(left, piece_tokens) == 1 ? left : piece_tokens;
-      take(n, height);
-      left -= n;
-    }
+    const PieceLengths lengths = piece_lengths(tokens, cut);
+    for (std::int64_t i = 0; i + 1 < lengths.count; ++i) take(lengths.each + (i < lengths.longer ? lengths.more : 0), height);
+    take(lengths.last, height);
   }
 
   TilePieces out;
@@ -120,11 +119,21 @@ class Cutter {
 
 }  // namespace
 
-std::int64_t piece_count(std::int64_t tokens, std::int64_t piece_tokens) {
-  return std::max<std::int64_t>(1, (tokens + piece_tokens / 2) / piece_tokens);
+PieceLengths piece_lengths(std::int64_t tokens, const PieceCut& cut) {
+  PieceLengths lengths;
+  lengths.count = std::max<std::int64_t>(1, (tokens + cut.tokens / 2) / cut.tokens);
+  lengths.each = cut.tokens;
+  if (cut.even_tile > 0) {
+    const std::int64_t tiles = core::ceil_div(tokens, cut.even_tile);
+    lengths.each = tiles / lengths.count * cut.even_tile;
+    lengths.longer = tiles % lengths.count;
+    lengths.more = cut.even_tile;
+  }
+  lengths.last = tokens - (lengths.count - 1) * lengths.each - lengths.longer * lengths.more;
+  return lengths;
 }
 
-TilePieces cut_tiles(const PrefixForest& forest, const Cover& cover, const std::vector<std::int64_t>& piece_tokens) {
+TilePieces cut_tiles(const PrefixForest& forest, const Cover& cover, const std::vector<PieceCut>& cuts) {
   Cutter cutter(forest);
   for (std::size_t h = 0; h < cover.layers.size(); ++h) {
     const TileLayer& layer = cover.layers[h];
@@ -132,13 +141,13 @@ TilePieces cut_tiles(const PrefixForest& forest, const Cover& cover, const std::
     TileReader reader(forest, cover, h);
     std::size_t t = 0;
     for (const TileRun& run : layer.runs) {
-      for (std::int32_t i = 0; i < run.tiles; ++i, ++t) cutter.tile(reader.read(layer.borders[t], layer.borders[t + 1]), run.tokens, piece_tokens[h], h);
+      for (std::int32_t i = 0; i < run.tiles; ++i, ++t) cutter.tile(reader.read(layer.borders[t], layer.borders[t + 1]), run.tokens, cuts[h], h);
     }
   }
   return std::move(cutter.out);
 }
 
-TilePieces cut_box_cover(const PrefixForest& forest, const Runs& runs, std::int32_t queries, std::int64_t piece_tokens) {
+TilePieces cut_box_cover(const PrefixForest& forest, const Runs& runs, std::int32_t queries, const PieceCut& cut) {
   Cutter cutter(forest);
   std::vector<Reading> chain;
   for (const Run& run : runs.runs) {
@@ -149,7 +158,7 @@ TilePieces cut_box_cover(const PrefixForest& forest, const Runs& runs, std::int3
         if (n == run.chain.top) break;
       }
       std::reverse(chain.begin(), chain.end());
-      cutter.tile(chain, run.chain.tokens, piece_tokens, 0);
+      cutter.tile(chain, run.chain.tokens, cut, 0);
     }
   }
   return std::move(cutter.out);
@@ -175,8 +184,9 @@ TilePieces cut_shares(const PrefixForest& forest, const Cover& cover, std::int32
   return std::move(cutter.out);
 }
 
-double cut_rows(const TileRun& run, std::int64_t pieces, std::int64_t piece_tokens) {
-  const double all = static_cast<double>(pieces), length = static_cast<double>(piece_tokens);
+double cut_rows(const TileRun& run, const PieceLengths& lengths) {
+  const double all = static_cast<double>(lengths.count);
+  const double length = static_cast<double>(lengths.each) + static_cast<double>(lengths.longer * lengths.more) / all;
   if (run.requests == 1) return all;
   const double requests = run.requests, context = static_cast<double>(run.logical) / requests;
   const double tail = (static_cast<double>(run.tokens) - context) / (requests - 1), prefix = context - tail;

@@ -24,10 +24,24 @@ struct TilePieces {
   std::vector<Segment> segments;  ///< row intervals are requests, not yet rows
 };
 
-/// Cuts the tiles of a cover: at multiples of `piece_tokens[height]` from the tile's first token, so that tiles that begin with the same
-/// nodes are cut alike and meet in the L2; a rest below half a piece stays with its neighbour. Tiles walk their nodes in
-/// depth-first order, so a cut splits the rows of few requests.
-TilePieces cut_tiles(const traces::PrefixForest& forest, const Cover& cover, const std::vector<std::int64_t>& piece_tokens);
+/// How a tile is cut, into as many pieces as there are such lengths in it, to the nearest.
+struct PieceCut {
+  std::int64_t tokens = 0;     ///< of a piece
+  /// 0: at multiples of that from the tile's first token, so that tiles that begin with the same nodes are cut alike and meet in the L2; the
+  /// last piece takes what is over. Else a number of tokens: pieces differ by so many at most, longer ones first, so that nobody is late.
+  std::int64_t even_tile = 0;
+  friend bool operator==(const PieceCut&, const PieceCut&) = default;
+};
+
+/// Of the `count` pieces of a tile, in order: `longer` of `each` + `more` tokens, others of `each`, and the last.
+struct PieceLengths {
+  std::int64_t count = 1, longer = 0, each = 0, more = 0, last = 0;
+};
+PieceLengths piece_lengths(std::int64_t tokens, const PieceCut& cut);
+
+/// Cuts the tiles of a cover, those of each height alike. Tiles walk their nodes in depth-first order, so a cut splits the rows of few
+/// requests.
+TilePieces cut_tiles(const traces::PrefixForest& forest, const Cover& cover, const std::vector<PieceCut>& cuts);
 
 /// KV tiles [begin, end) of a query tile, for one lane: a persistent CTA of each copy.
 struct Share {
@@ -39,16 +53,12 @@ struct Share {
 /// Cuts the tiles of a cover of one height as they are shared out: a piece a share, in order.
 TilePieces cut_shares(const traces::PrefixForest& forest, const Cover& cover, std::int32_t kv_tile, std::span<const Share> shares);
 
-/// The order in which pieces are launched: longest first, of alike ones by place in the forest. In step: when tiles are about equally long
-/// and read the same tokens at the same time.
+/// The order in which pieces are launched: longest first, of alike ones by place in the forest.
 std::vector<std::uint32_t> dispatch_order(const TilePieces& cut);
-
-/// Pieces that cut_tiles() makes of a tile.
-std::int64_t piece_count(std::int64_t tokens, std::int64_t piece_tokens);
 
 /// About how many partial rows a tile cut into pieces leaves, as if its requests shared one prefix and then had tails of one length, side
 /// by side: a piece has a row of each request that sees its first token, and of each whose tail begins in it.
-double cut_rows(const TileRun& run, std::int64_t pieces, std::int64_t piece_tokens);
+double cut_rows(const TileRun& run, const PieceLengths& lengths);
 
 /// Queues of the last launch: the pieces of a lane are tasks side by side from `first` on, and each copy of a lane is a worker.
 void queue_lanes(PlanBuilder& builder, TaskId first, std::span<const Share> shares, std::int32_t copies);

@@ -169,21 +169,6 @@ TEST(Cover, AssignsHeightsAsWellAsExhaustiveSearch) {
   EXPECT_GE(mixed, 15);
 }
 
-TEST(Tiling, CutsTilesThatBeginWithTheSameNodesAlike) {
-  const traces::PrefixForest forest = traces::parse_tree("1,8|1000,100");
-  const HeightCost height{4, 1.0};
-  const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, 64}, path_tokens(forest));
-  const TilePieces cut = cut_tiles(forest, cover, {448});
-  ASSERT_EQ(cut.pieces.size(), 6u);  // two tiles of 1400 tokens: 448, 448 and the rest
-  for (std::size_t i = 0; i < 3; ++i) {
-    const Segment &a = cut.segments[cut.pieces[i].first], &b = cut.segments[cut.pieces[i + 3].first];
-    EXPECT_EQ(cut.pieces[i].tokens, cut.pieces[i + 3].tokens);
-    EXPECT_EQ(a.token_begin, b.token_begin);
-    EXPECT_EQ(a.node, b.node);
-  }
-  EXPECT_EQ(cut.pieces[2].tokens, 1400 - 2 * 448);
-}
-
 /// A layer of such tiles, each for one request.
 TileLayer layer_of(const std::vector<std::int64_t>& tokens) {
   TileLayer layer;
@@ -199,21 +184,6 @@ std::vector<double> loads(const Shares& shares, const PieceCost& cost, const std
     sums[static_cast<std::size_t>(s.lane)] += static_cast<double>(s.end - s.begin) + cost.begin + (whole ? 0 : cost.partial);
   }
   return sums;
-}
-
-TEST(CutRows, NeverMoreThanOneOfEveryRequestAPiece) {
-  // The last piece takes what is over, so it begins well before the tails of one token do.
-  EXPECT_EQ(cut_rows({2305, 4 * 2302, 4, 1}, piece_count(2305, 1024), 1024), 2 * 4);
-  for (std::uint64_t seed = 1; seed <= 500; ++seed) {
-    Rng rng(seed);
-    const std::int64_t requests = rng.integer(1, 64), prefix = rng.integer(0, 5000), tail = rng.integer(0, 300), piece = 64 * rng.integer(1, 30);
-    const TileRun run{prefix + requests * tail + 1, requests * (prefix + tail) + 1, static_cast<std::int32_t>(requests), 1};
-    const std::int64_t pieces = piece_count(run.tokens, piece);
-    if (pieces == 1) continue;
-    const double rows = cut_rows(run, pieces, piece);
-    EXPECT_LE(rows, static_cast<double>(requests * pieces) + 1e-9) << "seed " << seed << ": " << requests << " requests, prefix " << prefix << ", tail " << tail << ", " << pieces << " of " << piece;
-    EXPECT_GE(rows, static_cast<double>(std::max(requests, pieces)) - 1 - 1e-9) << "seed " << seed;
-  }
 }
 
 TEST(Shares, ReadEveryTileOnceAndAreNoLongerThanSaid) {
@@ -290,13 +260,6 @@ TEST(OurPlanner, SharesOutEquallyWhatIsBoundByArithmetic) {
   ASSERT_EQ(latent.launches.size(), 1u);
   EXPECT_GT(latent.launches.raw()[0].workers, 100);
   EXPECT_EQ(plan_for("32/8/128").launches.raw()[0].workers, 0);
-}
-
-TEST(Tiling, LeavesARestBelowHalfAPieceWithItsNeighbour) {
-  EXPECT_EQ(piece_count(100, 64), 2);
-  EXPECT_EQ(piece_count(95, 64), 1);
-  EXPECT_EQ(piece_count(1, 64), 1);
-  EXPECT_EQ(piece_count(64 * 5 + 32, 64), 6);
 }
 
 class ForecastLimits : public testing::Test {

@@ -44,7 +44,7 @@ TEST(NodeBoxes, ReadEachTokenOfEachRequestOnce) {
     const Runs runs = runs_of(forest);
     const auto queries = static_cast<std::int32_t>(rng.integer(1, 6));
     const std::int64_t piece_tokens = rng.integer(1, 200);
-    const TilePieces cut = cut_box_cover(forest, runs, queries, piece_tokens);
+    const TilePieces cut = cut_box_cover(forest, runs, queries, {piece_tokens});
     const auto seen = tokens_seen(forest, cut);
     for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
       for (std::int32_t r = forest.request_begin[n].value; r < forest.request_end[n].value; ++r) {
@@ -74,7 +74,7 @@ TEST(NodeBoxes, AreWhatTheirCoverSays) {
       if (run.tokens > 0) said.insert(said.end(), static_cast<std::size_t>(run.tiles), {run.tokens, run.requests});
     }
     std::vector<std::int64_t> rows(forest.request_count(), 0);
-    for (const TilePiece& piece : cut_box_cover(forest, runs, queries, 1'000'000).pieces) {
+    for (const TilePiece& piece : cut_box_cover(forest, runs, queries, {1'000'000}).pieces) {
       made.emplace_back(piece.tokens, piece.end - piece.begin);
       for (std::int32_t r = piece.begin; r < piece.end; ++r) ++rows[static_cast<std::size_t>(r)];
     }

@@ -1,0 +1,90 @@
+// How tiles are cut into pieces, and how many partial rows that leaves.
+#include "scheduler/strategies/tiling.h"
+
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "core/rng.h"
+#include "traces/import.h"
+
+namespace espalier::scheduler::planning {
+namespace {
+
+using core::Rng;
+
+TEST(Tiling, CutsTilesThatBeginWithTheSameNodesAlike) {
+  const traces::PrefixForest forest = traces::parse_tree("1,8|1000,100");
+  const HeightCost height{4, 1.0};
+  const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, 64}, path_tokens(forest));
+  const TilePieces cut = cut_tiles(forest, cover, {PieceCut{448}});
+  ASSERT_EQ(cut.pieces.size(), 6u);  // two tiles of 1400 tokens: 448, 448 and the rest
+  for (std::size_t i = 0; i < 3; ++i) {
+    const Segment &a = cut.segments[cut.pieces[i].first], &b = cut.segments[cut.pieces[i + 3].first];
+    EXPECT_EQ(cut.pieces[i].tokens, cut.pieces[i + 3].tokens);
+    EXPECT_EQ(a.token_begin, b.token_begin);
+    EXPECT_EQ(a.node, b.node);
+  }
+  EXPECT_EQ(cut.pieces[2].tokens, 1400 - 2 * 448);
+}
+
+TEST(Tiling, LeavesARestBelowHalfAPieceWithItsNeighbour) {
+  const auto piece_count = [](std::int64_t tokens, std::int64_t piece) { return piece_lengths(tokens, {piece}).count; };
+  EXPECT_EQ(piece_count(100, 64), 2);
+  EXPECT_EQ(piece_count(95, 64), 1);
+  EXPECT_EQ(piece_count(1, 64), 1);
+  EXPECT_EQ(piece_count(64 * 5 + 32, 64), 6);
+}
+
+/// Of a forest of one request.
+Cover one_tile(std::int64_t tokens) {
+  const traces::PrefixForest forest = traces::parse_tree(fmt::format("1|{}", tokens));
+  const HeightCost height{4, 1.0};
+  return cover_forest(forest, {std::span(&height, 1), 0, 64}, path_tokens(forest));
+}
+
+TEST(Tiling, CutsEvenlyByKvTiles) {
+  // 37 KV tiles: ten pieces of three or four, the one token over in the last of them.
+  const PieceLengths lengths = piece_lengths(2305, {230, 64});
+  EXPECT_EQ(lengths.count, 10);
+  EXPECT_EQ(lengths.longer, 7);
+  EXPECT_EQ(lengths.each + lengths.more, 256);
+  EXPECT_EQ(lengths.each, 192);
+  EXPECT_EQ(lengths.last, 129);
+  for (std::uint64_t seed = 1; seed <= 500; ++seed) {
+    Rng rng(seed);
+    const std::int64_t tile = 16 * rng.integer(1, 8), tokens = rng.integer(1, 20000), piece = tile * rng.integer(1, 40);
+    const PieceLengths even = piece_lengths(tokens, {piece, tile}), like = piece_lengths(tokens, {piece});
+    EXPECT_EQ(even.count, like.count) << "seed " << seed;
+    EXPECT_LT(even.longer, even.count) << "seed " << seed;
+    EXPECT_EQ(even.longer * (even.each + even.more) + (even.count - 1 - even.longer) * even.each + even.last, tokens) << "seed " << seed;
+    EXPECT_EQ((like.count - 1) * like.each + like.last, tokens) << "seed " << seed;
+    EXPECT_GT(even.last, even.each - tile) << "seed " << seed;
+    EXPECT_LE(even.last, even.each) << "seed " << seed;
+    EXPECT_EQ(even.each % tile, 0) << "seed " << seed;
+    const TilePieces cut = cut_tiles(traces::parse_tree(fmt::format("1|{}", tokens)), one_tile(tokens), {PieceCut{piece, tile}});
+    ASSERT_EQ(static_cast<std::int64_t>(cut.pieces.size()), even.count) << "seed " << seed;
+    EXPECT_EQ(cut.pieces.back().tokens, even.last) << "seed " << seed;
+  }
+}
+
+TEST(CutRows, NeverMoreThanOneOfEveryRequestAPiece) {
+  // The last piece takes what is over, so it begins well before the tails of one token do.
+  EXPECT_EQ(cut_rows({2305, 4 * 2302, 4, 1}, piece_lengths(2305, {1024})), 2 * 4);
+  for (std::uint64_t seed = 1; seed <= 500; ++seed) {
+    Rng rng(seed);
+    const std::int64_t requests = rng.integer(1, 64), prefix = rng.integer(0, 5000), tail = rng.integer(0, 300), piece = 64 * rng.integer(1, 30);
+    const TileRun run{prefix + requests * tail + 1, requests * (prefix + tail) + 1, static_cast<std::int32_t>(requests), 1};
+    const PieceLengths lengths = piece_lengths(run.tokens, {piece, rng.chance(0.5) ? 64 : 0});
+    const std::int64_t pieces = lengths.count;
+    if (pieces == 1) continue;
+    const double rows = cut_rows(run, lengths);
+    EXPECT_LE(rows, static_cast<double>(requests * pieces) + 1e-9) << "seed " << seed << ": " << requests << " requests, prefix " << prefix << ", tail " << tail << ", " << pieces << " of " << piece;
+    EXPECT_GE(rows, static_cast<double>(std::max(requests, pieces)) - 1 - 1e-9) << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace espalier::scheduler::planning
