@@ -14,7 +14,8 @@ inline constexpr double kShortUs = 20, kLongUs = 60, kEndlessUs = 300;
 /// cost of many pieces, long ones end more evenly with them; a tiny one may leave slots empty, so as to have fewer rows to merge.
 /// `boxes`: nodes by themselves (node_boxes.h), which are of many lengths; only the longest are cut then.
 inline std::span<const double> rounds_to_try(double plan_us, bool boxes) {
-  static constexpr double kTiny[] = {0.2, 0.275, 0.35, 0.42, 0.5, 0.6, 0.75, 0.85, 1, 1.25, 1.5}, kShort[] = {0.6, 0.75, 0.85, 1, 1.25, 1.5, 2, 3};
+  static constexpr double kTiny[] = {0.03, 0.06, 0.12, 0.2, 0.275, 0.35, 0.42, 0.5, 0.6, 0.75, 0.85, 1, 1.25, 1.5};
+  static constexpr double kShort[] = {0.6, 0.75, 0.85, 1, 1.25, 1.5, 2, 3};
   static constexpr double kLong[] = {0.75, 0.85, 1.25, 2, 3, 4, 6};
   static constexpr double kEndless[] = {1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24}, kBoxes[] = {0.75, 1, 1.5, 2, 3};
   if (boxes) return kBoxes;
