@@ -371,8 +371,9 @@ class EspalierBuild {
     sentences.push_back(fmt::format("forecast {:.1f} us: HBM {:.1f}, L2 {:.1f}, computing {:.1f}, merging {:.1f}",
                                     f.total_us, f.hbm_us, f.l2_us, f.compute_us, f.merge_us));
     if (considered_ > 1) {
-      sentences.push_back(fmt::format("best of {} covers; none of the others is forecast below {:.1f} us", considered_,
-                                      others_us_));
+      sentences.push_back(others_us_ < f.total_us
+                              ? fmt::format("best of those tried of {} covers; no plan of the others can be forecast below {:.1f} us", considered_, others_us_)
+                              : fmt::format("best of {} covers; none of the others is forecast below {:.1f} us", considered_, others_us_));
     }
     if (!shares_) sentences.push_back("nothing is shared: requests are cut by their own lengths");
     return sentences;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <set>
+#include <string>
 
 #include "scheduler/strategy.h"
 #include "sim/simulator.h"
@@ -61,6 +62,26 @@ TEST(OurPlanner, CutsALongPrefixOfFewRequestsIntoFewPieces) {
   const costmodel::DeviceSpec device = costmodel::find_device("a100-80");
   // Eight rounds of pieces leave so many partial rows that they take 1.13 times as long as CoDec's single one.
   EXPECT_LT(planned_us("espalier", forest, device, "32/8/128"), 1.05 * planned_us("codec", forest, device, "32/8/128"));
+}
+
+TEST(OurPlanner, SaysWhichCoversItDidNotTry) {
+  const costmodel::DeviceSpec device = costmodel::find_device("a100-80");
+  int untried = 0;
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    const traces::PrefixForest forest = traces::generate_family("random:nodes=12", seed);
+    const Plan plan = std::get<Plan>(make_plan(parse_strategy("espalier"), PlanRequest{forest, traces::parse_heads("32/8/128"), device}));
+    double forecast = 0, others = 0;
+    for (const std::string& why : plan.provenance.why) {
+      if (why.starts_with("forecast ")) forecast = std::stod(why.substr(9));
+      const std::size_t below = why.find("forecast below ");
+      if (below == std::string::npos) continue;
+      others = std::stod(why.substr(below + 15));
+      const bool said = why.starts_with("best of those tried");
+      untried += said ? 1 : 0;
+      EXPECT_TRUE(said ? others <= forecast : others >= forecast) << "seed " << seed << ": " << why;
+    }
+  }
+  EXPECT_GT(untried, 0) << "else this shows nothing";
 }
 
 TEST(OurPlanner, LeavesSlotsEmptyWhereThereIsLittleToRead) {
