@@ -19,7 +19,6 @@ constexpr std::size_t kMaxCohorts = 128, kMaxArrivals = 128;
 constexpr double kTurnShare = 0.5, kGroupShare = 0.26;
 /// Where all have slots, are of one length, and turns are below this share of HBM's time, they begin at once.
 constexpr double kShortTurns = 0.05;
-constexpr std::size_t kLikeClasses = 1;
 /// Bytes a microsecond of a flow for which rounding has left nothing.
 constexpr double kLeastRate = 1e-6;
 
@@ -81,7 +80,7 @@ class Fluid {
       misses_ += c.ctas * c.bytes * kernels[c.kernel].missed;
       opening_us += c.ctas * kernels[c.kernel].opening_us;
     }
-    in_turn_ = sms > device.sms || classes.size() > kLikeClasses || kTurnShare * opening_us > kShortTurns * misses_ / hbm_;
+    in_turn_ = sms > device.sms || classes.size() > 1 || kTurnShare * opening_us > kShortTurns * misses_ / hbm_;
     double unloaded = 0;  // of slots full of the kernel that asks for most
     for (const FluidKernel& k : kernels) unloaded = std::max(unloaded, device.sms / k.sms * k.unloaded_hbm);
     most_ = soft_corner(device, unloaded, hbm_);

@@ -42,7 +42,7 @@ inline double soft_corner(const costmodel::DeviceSpec& device, double unloaded, 
   return p == 2 ? unloaded / std::sqrt(1 + load * load) : unloaded / std::pow(1 + std::pow(load, p), 1 / p);
 }
 
-/// Microseconds from the first CTA's first byte to the last one's last, for classes in the order of their dispatch. Gives up, with a
+/// Microseconds from the first CTA's first byte until the last one is through, end_us after its last, for classes in the order of their dispatch. Gives up, with a
 /// time above `limit_us`, once it can't be below that. At most kMaxFluidKernels kernels.
 double fluid_us(const costmodel::DeviceSpec& device, std::span<const FluidKernel> kernels, std::span<const FluidClass> classes,
                 double limit_us = std::numeric_limits<double>::infinity());

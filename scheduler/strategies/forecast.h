@@ -28,7 +28,7 @@ struct Workload {
   double copies = 1;             ///< CTAs of a tile
   double requests = 0;
   double partial_rows = 0;  ///< of one head, over all requests
-  bool unlike = false;      ///< lengths differ much: who begins when matters though nobody waits for a slot
+  bool unlike = false;      ///< lengths differ much: somebody is late, and the longest takes its own time
   double fill = 1;          ///< share of the query rows of the CTAs' tiles that are there
 };
 
