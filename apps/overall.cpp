@@ -25,10 +25,13 @@ double best_of(const Times& times, const std::string& except) {
   return best;
 }
 
-std::map<std::string, Times> times_by_input(const std::vector<ReportRow>& rows, const std::string& device) {
+/// Inputs share something worth reading once from here on.
+constexpr double kShares = 1.2;
+
+std::map<std::string, Times> times_by_input(const std::vector<ReportRow>& rows, const std::string& device, double least_dedupe = 0) {
   std::map<std::string, std::map<std::string, std::pair<double, int>>> sums;
   for (const ReportRow& row : rows) {
-    if (row.device != device) continue;
+    if (row.device != device || row.dedupe < least_dedupe) continue;
     auto& [sum, count] = sums[row.input][row.strategy];
     sum += row.status == RowStatus::ok && row.time_us ? std::log(*row.time_us) : kNone;
     ++count;
@@ -120,6 +123,10 @@ std::vector<Overall> overall(const std::vector<ReportRow>& rows, const CompareOp
     if (one.ranked.size() < 2) continue;
     if (const Standing& first = one.ranked.front(); first.served > 0) {
       if (std::string gain = winners_gain(inputs, first.strategy); !gain.empty()) one.sentences.push_back(std::move(gain));
+      const std::map<std::string, Times> sharing = times_by_input(rows, device.name, kShares);
+      if (std::string gain = winners_gain(sharing, first.strategy); !gain.empty() && sharing.size() < inputs.size()) {
+        one.sentences.push_back(fmt::format("of snapshots with a dedupe of {} or more ({}), {}", kShares, core::counted(sharing.size(), "input"), gain));
+      }
       one.sentences.push_back(winners_share(rows, device.name, first.strategy));
     }
     all.push_back(std::move(one));

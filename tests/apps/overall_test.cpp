@@ -46,6 +46,15 @@ TEST(Overall, MeasuresEachStrategyAgainstTheBestOfEachInput) {
   EXPECT_THAT(text, HasSubstr("its median share of the lower bound: 50 % at 20-100 us (2)"));
 }
 
+TEST(Overall, SaysWhatIsGainedWhereThereIsSomethingToShare) {
+  std::vector<ReportRow> rows = {row("x", "a", 100), row("x", "b", 400), row("y", "a", 121), row("y", "b", 100)};
+  for (ReportRow& r : rows) r.dedupe = r.input == "x" ? 1.2 : 1.19;
+  EXPECT_THAT(render_overall(rows, options()),
+              HasSubstr("of snapshots with a dedupe of 1.2 or more (1 input), a against the best of the others on each input: 4.000x"));
+  for (ReportRow& r : rows) r.dedupe = 2;
+  EXPECT_THAT(render_overall(rows, options()), ::testing::Not(HasSubstr("of snapshots"))) << "all of them: said already";
+}
+
 TEST(Overall, CountsSnapshotsOfAnInputOnce) {
   const auto text = render_overall({row("x", "a", 100), row("x", "a", 100), row("x", "b", 100), row("x", "b", 400),  // 2x in the mean
                                     row("y", "a", 100), row("y", "b", 200)},
