@@ -1,4 +1,4 @@
-// Closed-form fits: two points fix the bytes-in-flight law of a memory, two non-negative coefficients the cost of the kernel.
+// Two points fix the bytes-in-flight law of a memory, three non-negative coefficients the cost of the kernel.
 #include "costmodel/host_calibration.h"
 
 #include <fmt/core.h>
@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "costmodel/regression.h"
 
 namespace espalier::costmodel {
 namespace {
@@ -63,30 +64,27 @@ Memory fit_memory(const std::vector<double>& rates) {
   return {unbent(one, high), high, true, true};
 }
 
-/// Least squares of relative error with two non-negative coefficients.
-struct Coefficients {
-  double flop = 0, byte = 0;
+/// What the kernel's time goes with: FLOPs, KV elements widened once a task, bytes of the widened tile read by each pair of rows.
+std::vector<double> kernel_terms(const HostSamples& s, const HostSamples::KernelPoint& p) {
+  const WorkCounts counts = count_task(p.shape, s.config, s.heads);
+  return {static_cast<double>(counts.fma_flops), static_cast<double>(counts.conversions),
+          static_cast<double>(counts.smem_write_bytes + counts.smem_read_bytes - 2 * counts.query_bytes)};
+}
+
+/// Microseconds of each of them. Not negative, by relative error; points that a neighbour slowed down weigh less.
+struct KernelCosts {
+  double flop = 0, widened = 0, byte = 0;
+  double us(const std::vector<double>& terms) const { return flop * terms[0] + widened * terms[1] + byte * terms[2]; }
 };
 
-Coefficients fit_kernel(const HostSamples& s) {
-  double ff = 0, fb = 0, bb = 0, f = 0, b = 0;
+KernelCosts fit_kernel(const HostSamples& s) {
+  Rows rows;
   for (const HostSamples::KernelPoint& p : s.kernel) {
-    const WorkCounts counts = count_task(p.shape, s.config, s.heads);
-    const double x = static_cast<double>(counts.fma_flops) / p.us;
-    const double y = static_cast<double>(counts.smem_write_bytes + counts.smem_read_bytes - 2 * counts.query_bytes) / p.us;
-    ff += x * x;
-    fb += x * y;
-    bb += y * y;
-    f += x;
-    b += y;
+    rows.push_back(kernel_terms(s, p));
+    for (double& term : rows.back()) term /= p.us;
   }
-  const double determinant = ff * bb - fb * fb;
-  if (determinant > 1e-9 * ff * bb) {
-    const Coefficients both{(f * bb - b * fb) / determinant, (b * ff - f * fb) / determinant};
-    if (both.flop > 0 && both.byte > 0) return both;
-  }
-  // One of them binds at zero: the better single term.
-  return f * f / ff >= b * b / bb ? Coefficients{f / ff, 0} : Coefficients{0, b / bb};
+  const std::vector<double> costs = robust_nonnegative(rows, std::vector<double>(rows.size(), 1));
+  return {costs[0], costs[1], costs[2]};
 }
 
 class Builder {
@@ -121,7 +119,6 @@ void set_shape(Builder& b, const HostSamples& s) {
   none(&D::warps_per_sm, 64, "a CPU has none: a GPU's, so that tiles are chosen alike");
   none(&D::ctas_per_sm, 1, "a core runs one task at a time");
   none(&D::ex2_per_clk, 4096, "contained in fma_flop_per_clk");
-  none(&D::fp8_convert_per_clk, 4096, "no fp8 on the host backend");
   none(&D::wgmma_flop_per_clk, 0, "not a GPU");
   none(&D::fp8_rate_factor, 0, "not a GPU");
 }
@@ -154,20 +151,20 @@ void set_memory(Builder& b, const HostSamples& s, double in_flight, std::vector<
 
 void set_kernel(Builder& b, const HostSamples& s, std::vector<std::string>& residuals) {
   using D = DeviceSpec;
-  const Coefficients c = fit_kernel(s);
-  const double cycles = s.clock_ghz * 1e3;
-  const char* source = "throughput of the attention kernel by rows and tokens, data in the core's own cache";
-  const double flops = c.flop > 0 ? 1 / (c.flop * cycles) : 1e5;
-  b.set(&D::fma_flop_per_clk, flops, c.flop > 0 ? Origin::measured : Origin::assumed, c.flop > 0 ? source : "no part of the kernel's time goes with it");
-  b.set(&D::smem_bytes_per_clk, c.byte > 0 ? 1 / (c.byte * cycles) : 4096, c.byte > 0 ? Origin::measured : Origin::assumed,
-        c.byte > 0 ? source : "no part of the kernel's time goes with it");
-  b.set(&D::mma_flop_per_clk, flops, Origin::measured, "a CPU has no tensor cores: the same as fma_flop_per_clk, for planners that ask");
+  const KernelCosts costs = fit_kernel(s);
+  constexpr double kFree = 1e9;  // what costs nothing gets the highest rate that the number may have
+  const auto per_clock = [&](double us) { return 1 / (us * s.clock_ghz * 1e3); };
+  const auto rate = [&](double D::*member, double us) {
+    b.set(member, us > 0 ? per_clock(us) : kFree, us > 0 ? Origin::measured : Origin::assumed,
+          us > 0 ? "throughput of the attention kernel by rows and tokens, data in the core's own cache" : "no part of the kernel's time goes with it");
+  };
+  rate(&D::fma_flop_per_clk, costs.flop);
+  rate(&D::fp8_convert_per_clk, costs.widened);
+  rate(&D::smem_bytes_per_clk, costs.byte);
+  b.set(&D::mma_flop_per_clk, costs.flop > 0 ? per_clock(costs.flop) : kFree, Origin::measured, "a CPU has no tensor cores: the same as fma_flop_per_clk, for planners that ask");
   double worst = 0, sum = 0;
   for (const HostSamples::KernelPoint& p : s.kernel) {
-    const WorkCounts counts = count_task(p.shape, s.config, s.heads);
-    const double us = c.flop * static_cast<double>(counts.fma_flops) +
-                      c.byte * static_cast<double>(counts.smem_write_bytes + counts.smem_read_bytes - 2 * counts.query_bytes);
-    const double error = std::abs(us / p.us - 1);
+    const double error = std::abs(costs.us(kernel_terms(s, p)) / p.us - 1);
     worst = std::max(worst, error);
     sum += error;
   }

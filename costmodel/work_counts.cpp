@@ -74,8 +74,9 @@ std::int64_t stored_elements(KernelRole role, const traces::HeadConfig& heads) {
 /// Elements of one token that one pass reads from shared memory: K for the scores and V for the output, also when V lies in K.
 std::int64_t operand_elements(KernelRole role, const traces::HeadConfig& heads) { return flops_per_pair(role, heads) / 2; }
 
-bool widens_kv(const traces::HeadConfig& heads) {
-  return heads.kv_dtype == traces::Dtype::fp8_e4m3 && heads.q_dtype != traces::Dtype::fp8_e4m3;
+/// A CPU computes in fp32 whatever it stores.
+bool widens_kv(const KernelConfig& kernel, const traces::HeadConfig& heads) {
+  return kernel.engine == Engine::cpu || (heads.kv_dtype == traces::Dtype::fp8_e4m3 && heads.q_dtype != traces::Dtype::fp8_e4m3);
 }
 
 void add_flops(WorkCounts& counts, std::int64_t flops, const KernelConfig& kernel) {
@@ -135,7 +136,7 @@ WorkCounts count_task(const TaskShape& shape, const KernelConfig& kernel, const 
   counts.kv_tiles = s.tiles;
   const std::int64_t stored = checked_mul(shape.kv_tokens, stored_elements(shape.role, heads));
   counts.kv_bytes = checked_mul(stored, s.kv_bytes);
-  if (widens_kv(heads)) counts.conversions = stored;
+  if (widens_kv(kernel, heads)) counts.conversions = stored;
   if (reads_keys(shape.role)) counts.query_bytes = product({s.rows, heads.qk_dim, s.q_bytes});
   counts.logical_flops = product({shape.visible_pairs, shape.heads, flops_per_pair(shape.role, heads)});
   add_flops(counts, checked_mul(s.scores, flops_per_pair(shape.role, heads)), kernel);
@@ -151,7 +152,9 @@ WorkCounts count_task(const TaskShape& shape, const KernelConfig& kernel, const 
   // K and V pass through shared memory once in and once out for each group of rows that shares a read; Q (or the stored
   // probabilities) once each way.
   const std::int64_t operands = checked_mul(operand_elements(shape.role, heads), s.kv_bytes);
-  const std::int64_t reads = kernel.engine == Engine::cpu ? s.scores / kernel.rows_per_warp : checked_mul(shape.kv_tokens, s.passes);
+  // On a CPU a row alone takes a read as well.
+  const std::int64_t reads = kernel.engine == Engine::cpu ? std::max(s.scores / kernel.rows_per_warp, std::min(s.scores, shape.kv_tokens))
+                                                          : checked_mul(shape.kv_tokens, s.passes);
   const std::int64_t row_operand = counts.query_bytes + counts.score_read_bytes;
   counts.smem_write_bytes = checked_add(counts.kv_bytes, row_operand);
   counts.smem_read_bytes = checked_add(checked_mul(reads, operands), row_operand);

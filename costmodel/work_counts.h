@@ -48,7 +48,7 @@ struct WorkCounts {
   std::int64_t mma_flops = 0;       ///< with padding of rows and tokens: what the tensor cores execute
   std::int64_t exps = 0;            ///< of padded scores, and one a row and tile for rescaling
   std::int64_t fma_flops = 0;       ///< fp32 work outside the tensor cores (softmax, rescaling, merging); an issue slot counts 2
-  std::int64_t conversions = 0;     ///< KV elements widened (fp8)
+  std::int64_t conversions = 0;     ///< KV elements widened (fp8; on a CPU all)
   std::int64_t smem_write_bytes = 0;
   std::int64_t smem_read_bytes = 0;
   std::int64_t kv_tiles = 0;        ///< steps of the main loop

@@ -9,7 +9,7 @@
 namespace espalier::costmodel {
 namespace {
 
-constexpr double kClock = 2.5, kFlops = 20, kBytes = 12;
+constexpr double kClock = 2.5, kFlops = 20, kWidened = 1.5, kBytes = 12;
 
 /// The bytes-in-flight law with the exponent the fit assumes.
 double law(double cores, double rate, double limit) { return cores * rate / std::pow(1 + std::pow(cores * rate / limit, 4), 0.25); }
@@ -28,11 +28,11 @@ HostSamples known_host(double core_rate = 12'000, double limit = 30'000) {
     s.memory_bytes_per_us.push_back(law(t, core_rate, limit));
     s.cache_bytes_per_us.push_back(law(t, 40'000, 90'000));
   }
-  for (const std::int32_t rows : {1, 2, 8, 32}) {
-    for (const std::int64_t tokens : {64, 512}) {
+  for (const std::int32_t rows : {1, 2, 4, 8, 16, 32}) {
+    for (const std::int64_t tokens : {64, 192, 512}) {
       const TaskShape shape{.queries = rows, .kv_tokens = tokens, .visible_pairs = rows * tokens};
       const WorkCounts counts = count_task(shape, s.config, s.heads);
-      const double cycles = static_cast<double>(counts.fma_flops) / kFlops +
+      const double cycles = static_cast<double>(counts.fma_flops) / kFlops + static_cast<double>(counts.conversions) / kWidened +
                             static_cast<double>(counts.smem_write_bytes + counts.smem_read_bytes - 2 * counts.query_bytes) / kBytes;
       s.kernel.push_back({shape, cycles / (kClock * 1e3)});
     }
@@ -50,11 +50,20 @@ TEST(HostCalibration, GivesTheKnownHostBack) {
   EXPECT_NEAR(device.l2_bytes_per_clk, 90 / kClock, 0.01);
   EXPECT_NEAR(device.fma_flop_per_clk, kFlops, 0.01);
   EXPECT_NEAR(device.smem_bytes_per_clk, kBytes, 0.01);
+  EXPECT_NEAR(device.fp8_convert_per_clk, kWidened, 0.01);
   EXPECT_DOUBLE_EQ(device.cta_start_ns, 700);
   EXPECT_DOUBLE_EQ(device.launch_graph_us, 3);
   EXPECT_EQ(device.provenance.at("hbm_gbps").origin, Origin::measured);
   EXPECT_EQ(device.provenance.size(), device_fields().size());
   EXPECT_NO_THROW(read_device(write_device(device), "host.json"));
+}
+
+TEST(HostCalibration, PassesOverPointsThatANeighbourSlowedDown) {
+  HostSamples s = known_host();
+  s.kernel[3].us *= 1.7;
+  const DeviceSpec device = fit_host(s).device;
+  EXPECT_NEAR(device.fma_flop_per_clk, kFlops, 0.1 * kFlops);
+  EXPECT_NEAR(device.fp8_convert_per_clk, kWidened, 0.1 * kWidened);
 }
 
 TEST(HostCalibration, DoesNotCallMeasuredWhatTheSamplesDontShow) {
