@@ -24,7 +24,8 @@ int run_host_calibration(const CalibrateCommand& command) {
   if (command.device != "host") {
     throw core::Error(core::ErrorKind::no_device, fmt::format("--device {}: calibrate measures the host or cuda, the first GPU", command.device));
   }
-  const costmodel::HostFit fit = calibrate_host(command.repeats);
+  kernels::HostBench bench({});
+  const costmodel::HostFit fit = calibrate_host(bench, command.repeats);
   core::write_file(command.output, costmodel::write_device(fit.device));
   if (command.output == "-") return 0;
   for (const std::string& line : fit.residuals) fmt::print("{}\n", line);

@@ -30,15 +30,22 @@ std::vector<Target> targets(const HostSummary& s) {
           {"mean regret", s.regret_mean, 0.03, true}};
 }
 
-std::string verdict(const HostSummary& s) {
-  if (!s.conclusive) {
-    return fmt::format("inconclusive: repeats differ by {}, more than {}; the machine is busy", percent(s.noise), percent(kMostNoise));
-  }
+std::string targets_text(const HostSummary& s) {
   std::string text;
   for (const Target& t : targets(s)) {
     text += fmt::format("{}{} {}", text.empty() ? "" : "; ", t.what, t.met() ? "within its target" : "misses its target");
   }
   return text;
+}
+
+std::string verdict(const HostSummary& s) {
+  if (!s.conclusive) {
+    return fmt::format("inconclusive: {}, more than {}; the machine is busy",
+                       s.noise >= s.disturbance ? fmt::format("repeats differ by {}", percent(s.noise))
+                                                : fmt::format("tasks of the fastest repeats take {} longer than at their best", percent(s.disturbance)),
+                       percent(kMostNoise));
+  }
+  return targets_text(s);
 }
 
 constexpr double kSize = 640, kMargin = 60;
@@ -64,33 +71,12 @@ std::string escaped(const std::string& text) {
   return out;
 }
 
-}  // namespace
-
-std::string render_host(const std::vector<HostPoint>& points, const HostSummary& s) {
-  Table table({"input", "strategy", "predicted", "measured", "error", "noise", "tasks", "error a task"},
-              {Align::left, Align::left, Align::right, Align::right, Align::right, Align::right, Align::right, Align::right});
-  for (const HostPoint& p : points) {
-    table.row({p.input, p.strategy, core::time_text(p.predicted_us), core::time_text(p.measured_us), fmt::format("{:+.1f} %", 100 * p.error()),
-               percent(p.noise), core::count_text(static_cast<std::int64_t>(p.tasks)), percent(p.task_error)});
-  }
-  std::string text = table.finish();
-  text += fmt::format("{} of {}: mean error {}, worst {} ({}), mean error of tasks {}\n", core::counted(static_cast<std::int64_t>(s.plans), "plan"),
-                      core::counted(static_cast<std::int64_t>(s.inputs), "input"), percent(s.mape), percent(s.worst), s.worst_plan, percent(s.task_mape));
-  text += fmt::format("  noise between the halves of the repeats {}; a median repeat takes {} longer than the fastest, which counts\n", percent(s.noise),
-                      percent(s.disturbance));
-  text += fmt::format("  order of strategies: tau {} over {} further apart than twice the noise; regret mean {}, 95th percentile {}\n",
-                      s.tau ? fmt::format("{:.2f}", *s.tau) : "-", core::counted(static_cast<std::int64_t>(s.pairs), "pair"), percent(s.regret_mean),
-                      percent(s.regret_p95));
-  if (s.coverage) {
-    text += fmt::format("  a 90 % interval of every second input, {:.2f}x either way, holds {} of the others\n", std::exp(s.interval), percent(*s.coverage));
-  }
-  return text + fmt::format("verdict: {}\n", verdict(s));
+std::string order_text(const HostSummary& s) {
+  return fmt::format("tau {} over {} further apart than twice either; regret mean {}, 95th percentile {}", s.tau ? fmt::format("{:.2f}", *s.tau) : "-",
+                     core::counted(static_cast<std::int64_t>(s.pairs), "pair"), percent(s.regret_mean), percent(s.regret_p95));
 }
 
-std::string write_host(const std::vector<HostPoint>& points, const HostSummary& s, const costmodel::DeviceSpec& device) {
-  core::JsonWriter out;
-  out.begin_object().field("schema", "host_validation/1").field("device", device.name).field("environment", kernels::host_environment());
-  out.field("plans", static_cast<std::int64_t>(s.plans)).field("inputs", static_cast<std::int64_t>(s.inputs));
+void write_figures(core::JsonWriter& out, const HostSummary& s) {
   out.field("mape", s.mape).field("worst", s.worst).field("worst_plan", s.worst_plan).field("task_mape", s.task_mape);
   out.field("noise", s.noise).field("disturbance", s.disturbance).key("tau");
   if (s.tau) out.value(*s.tau);
@@ -99,11 +85,48 @@ std::string write_host(const std::vector<HostPoint>& points, const HostSummary& 
   out.field("interval_log", s.interval).key("coverage");
   if (s.coverage) out.value(*s.coverage);
   else out.null();
-  out.field("conclusive", s.conclusive).field("verdict", verdict(s));
+}
+
+}  // namespace
+
+std::string render_host(const std::vector<HostPoint>& points, const HostSummary& s) {
+  Table table({"input", "strategy", "predicted", "measured", "error", "noise", "disturbed", "undisturbed", "error", "tasks", "error a task"},
+              {Align::left, Align::left, Align::right, Align::right, Align::right, Align::right, Align::right, Align::right, Align::right, Align::right, Align::right});
+  for (const HostPoint& p : points) {
+    table.row({p.input, p.strategy, core::time_text(p.predicted_us), core::time_text(p.measured_us), fmt::format("{:+.1f} %", 100 * p.error()),
+               percent(p.noise), percent(p.disturbed), core::time_text(p.undisturbed_us), fmt::format("{:+.1f} %", 100 * (p.predicted_us / p.undisturbed_us - 1)),
+               core::count_text(static_cast<std::int64_t>(p.tasks)), percent(p.task_error)});
+  }
+  std::string text = table.finish();
+  text += fmt::format("{} of {}: mean error {}, worst {} ({}), mean error of tasks {}\n", core::counted(static_cast<std::int64_t>(s.plans), "plan"),
+                      core::counted(static_cast<std::int64_t>(s.inputs), "input"), percent(s.mape), percent(s.worst), s.worst_plan, percent(s.task_mape));
+  text += fmt::format("  noise between the halves of the repeats {}; tasks and merges of the fastest repeat, which counts, take {} longer than each at its best\n",
+                      percent(s.noise), percent(s.disturbance));
+  text += fmt::format("  order of strategies: {}\n", order_text(s));
+  const HostSummary quiet = summarise(undisturbed(points));
+  text += fmt::format("  undisturbed (repeats made shorter by that): mean error {}, worst {} ({}), repeats differ by {}; {}\n", percent(quiet.mape), percent(quiet.worst),
+                      quiet.worst_plan, percent(quiet.noise), order_text(quiet));
+  if (s.coverage) {
+    text += fmt::format("  a 90 % interval of every second input, {:.2f}x either way, holds {} of the others\n", std::exp(s.interval), percent(*s.coverage));
+  }
+  text += fmt::format("verdict: {}\n", verdict(s));
+  if (!s.conclusive && quiet.conclusive) text += fmt::format("  undisturbed: {}\n", targets_text(quiet));
+  return text;
+}
+
+std::string write_host(const std::vector<HostPoint>& points, const HostSummary& s, const costmodel::DeviceSpec& device) {
+  core::JsonWriter out;
+  out.begin_object().field("schema", "host_validation/1").field("device", device.name).field("environment", kernels::host_environment());
+  out.field("plans", static_cast<std::int64_t>(s.plans)).field("inputs", static_cast<std::int64_t>(s.inputs));
+  write_figures(out, s);
+  out.field("conclusive", s.conclusive).field("verdict", verdict(s)).key("undisturbed").begin_object();
+  write_figures(out, summarise(undisturbed(points)));
+  out.end_object();
   out.key("rows").begin_array();
   for (const HostPoint& p : points) {
     out.begin_object().field("input", p.input).field("strategy", p.strategy).field("predicted_us", p.predicted_us);
     out.field("measured_us", p.measured_us).field("median_us", p.median_us).field("noise", p.noise);
+    out.field("disturbed", p.disturbed).field("undisturbed_us", p.undisturbed_us);
     out.field("tasks", static_cast<std::int64_t>(p.tasks)).field("task_error", p.task_error).end_object();
   }
   return out.end_array().end_object().finish();

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <map>
 #include <memory>
+#include <tuple>
+#include <utility>
 
 #include "apps/agreement.h"
 #include "apps/terminal.h"
@@ -37,10 +39,26 @@ double mean(const std::vector<double>& values) {
 struct Contestant {
   HostPoint point;
   scheduler::Plan plan;
-  sim::SimResult predicted;
   std::unique_ptr<kernels::HostExecutor> executor;
-  std::vector<double> repeats_us;
-  std::map<std::int32_t, double> task_us;  ///< least CPU time of all copies and repeats, by task
+  /// Even or odd repeats.
+  struct Half {
+    std::vector<double> makespan_us, busy_us;  ///< busy: tasks and merges, over all threads
+    std::map<std::tuple<scheduler::SpanKind, std::int32_t, std::int32_t>, double> least_us;  ///< by kind, item and copy
+    double least_makespan_us() const { return *std::min_element(makespan_us.begin(), makespan_us.end()); }
+    double least_busy_us() const {
+      double sum = 0;
+      for (const auto& [name, us] : least_us) sum += us;
+      return sum;
+    }
+    /// The least makespan of repeats that are made shorter by what their items took beyond the least.
+    double undisturbed_us() const {
+      double least = INFINITY;
+      for (std::size_t i = 0; i < busy_us.size(); ++i) least = std::min(least, makespan_us[i] * least_busy_us() / busy_us[i]);
+      return least;
+    }
+  };
+  std::int32_t repeats = 0;
+  Half halves[2];
 };
 
 std::unique_ptr<Contestant> make_contestant(const Input& input, const scheduler::StrategyChoice& choice, const HostValidationOptions& o,
@@ -61,44 +79,71 @@ std::unique_ptr<Contestant> make_contestant(const Input& input, const scheduler:
   }
   c->point.input = input.source;
   c->point.strategy = name;
-  sim::SimOptions options;
-  options.timeline = true;
-  c->predicted = sim::simulate(c->plan, o.device, options);
-  c->point.predicted_us = c->predicted.makespan_us;
   return c;
 }
 
 void add_repeat(Contestant& c) {
   const kernels::HostRun run = c.executor->run();
-  c.repeats_us.push_back(run.makespan_us);
-  for (std::size_t i = 0; i < run.spans.size(); ++i) {
-    if (run.spans[i].kind != scheduler::SpanKind::task) continue;
-    const auto [at, fresh] = c.task_us.emplace(run.spans[i].item, run.cpu_us[i]);
-    if (!fresh) at->second = std::min(at->second, run.cpu_us[i]);
+  Contestant::Half& half = c.halves[c.repeats++ % 2];
+  half.makespan_us.push_back(run.makespan_us);
+  half.busy_us.push_back(0);
+  for (const scheduler::Span& span : run.spans) {
+    const double us = span.end_us - span.begin_us;
+    const auto [at, fresh] = half.least_us.emplace(std::tuple(span.kind, span.item, span.copy), us);
+    if (!fresh) at->second = std::min(at->second, us);
+    half.busy_us.back() += us;
   }
 }
 
-void finish(Contestant& c) {
-  double halves[2] = {INFINITY, INFINITY};
-  for (std::size_t i = 0; i < c.repeats_us.size(); ++i) halves[i % 2] = std::min(halves[i % 2], c.repeats_us[i]);
-  c.point.measured_us = std::min(halves[0], halves[1]);
-  c.point.median_us = quantile(c.repeats_us, 0.5);
-  c.point.noise = c.repeats_us.size() > 1 ? std::abs(halves[0] - halves[1]) / c.point.measured_us : 1;
-  c.point.tasks = c.task_us.size();
-  std::map<std::int32_t, double> predicted;
-  for (const scheduler::Span& span : c.predicted.timeline.spans) {
-    if (span.kind != scheduler::SpanKind::task) continue;
-    const auto [at, fresh] = predicted.emplace(span.item, span.end_us - span.begin_us);
-    if (!fresh) at->second = std::min(at->second, span.end_us - span.begin_us);
+void predict(Contestant& c, const costmodel::DeviceSpec& device) {
+  sim::SimOptions options;
+  options.timeline = true;
+  const sim::SimResult predicted = sim::simulate(c.plan, device, options);
+  c.point.predicted_us = predicted.makespan_us;
+  // Copies of a task are alike; the fastest is what one takes.
+  const auto keep = [](std::map<std::int32_t, double>& tasks, std::int32_t task, double us) {
+    const auto [at, fresh] = tasks.emplace(task, us);
+    if (!fresh) at->second = std::min(at->second, us);
+  };
+  std::map<std::int32_t, double> expected, got;
+  for (const scheduler::Span& span : predicted.timeline.spans) {
+    if (span.kind == scheduler::SpanKind::task) keep(expected, span.item, span.end_us - span.begin_us);
+  }
+  for (const Contestant::Half& half : c.halves) {
+    for (const auto& [name, us] : half.least_us) {
+      if (std::get<0>(name) == scheduler::SpanKind::task) keep(got, std::get<1>(name), us);
+    }
   }
   double error = 0, time = 0;
-  for (const auto& [task, us] : c.task_us) {
-    const auto found = predicted.find(task);
-    if (found == predicted.end()) continue;
+  for (const auto& [task, us] : got) {
+    const auto found = expected.find(task);
+    if (found == expected.end()) continue;
     error += std::abs(found->second - us);
     time += us;
   }
+  c.point.tasks = got.size();
   c.point.task_error = time > 0 ? error / time : 0;
+}
+
+void sum_up_repeats(Contestant& c) {
+  const auto& [even, odd] = c.halves;
+  HostPoint& p = c.point;
+  std::vector<double> all = even.makespan_us;
+  all.insert(all.end(), odd.makespan_us.begin(), odd.makespan_us.end());
+  p.median_us = quantile(all, 0.5);
+  const auto disturbed = [](const Contestant::Half& half) {
+    const auto counted = std::min_element(half.makespan_us.begin(), half.makespan_us.end()) - half.makespan_us.begin();
+    return half.busy_us[static_cast<std::size_t>(counted)] / half.least_busy_us() - 1;
+  };
+  if (odd.makespan_us.empty()) {
+    p.measured_us = p.undisturbed_us = even.least_makespan_us();
+    p.noise = p.undisturbed_noise = 1;  // one repeat says nothing of it
+    return;
+  }
+  const auto compare = [](double a, double b) { return std::pair(std::min(a, b), std::abs(a - b) / std::min(a, b)); };
+  std::tie(p.measured_us, p.noise) = compare(even.least_makespan_us(), odd.least_makespan_us());
+  std::tie(p.undisturbed_us, p.undisturbed_noise) = compare(even.undisturbed_us(), odd.undisturbed_us());
+  p.disturbed = disturbed(even.least_makespan_us() <= odd.least_makespan_us() ? even : odd);
 }
 
 std::vector<HostPoint> validate_input(const Input& input, const HostValidationOptions& o, kernels::CacheFlusher& flusher,
@@ -125,14 +170,18 @@ std::vector<HostPoint> validate_input(const Input& input, const HostValidationOp
     contestants.push_back(std::move(c));
   }
   // In turns, so that a disturbance hits all alike.
+  if (o.bench != nullptr) o.bench->forget();
   for (std::int32_t i = 0; i < o.repeats; ++i) {
+    if (o.bench != nullptr) o.bench->run();
     for (auto& c : contestants) {
       flusher.flush();
       add_repeat(*c);
     }
   }
+  const costmodel::DeviceSpec device = o.bench != nullptr ? costmodel::fit_host(o.bench->samples()).device : o.device;
   for (auto& c : contestants) {
-    finish(*c);
+    sum_up_repeats(*c);
+    predict(*c, device);
     points.push_back(c->point);
   }
   return points;
@@ -185,7 +234,7 @@ HostSummary summarise(const std::vector<HostPoint>& points) {
     errors.push_back(std::abs(p.error()));
     task_errors.push_back(p.task_error);
     noises.push_back(p.noise);
-    disturbances.push_back(p.median_us / p.measured_us - 1);
+    disturbances.push_back(p.disturbed);
     if (errors.back() > s.worst) {
       s.worst = errors.back();
       s.worst_plan = fmt::format("{} by {}", p.input, p.strategy);
@@ -195,9 +244,10 @@ HostSummary summarise(const std::vector<HostPoint>& points) {
   s.task_mape = mean(task_errors);
   s.noise = quantile(noises, 0.5);
   s.disturbance = quantile(disturbances, 0.5);
+  const double apart = 2 * std::max(s.noise, s.disturbance);
   std::size_t place = 0, covered = 0, others = 0;
   for (const auto& [name, some] : inputs) {
-    if (const auto tau = order_agreement(some, 2 * s.noise, s.pairs)) taus.push_back(*tau);
+    if (const auto tau = order_agreement(some, apart, s.pairs)) taus.push_back(*tau);
     const auto less = [](auto member) { return [member](const HostPoint* a, const HostPoint* b) { return a->*member < b->*member; }; };
     const HostPoint* chosen = *std::min_element(some.begin(), some.end(), less(&HostPoint::predicted_us));
     const HostPoint* best = *std::min_element(some.begin(), some.end(), less(&HostPoint::measured_us));
@@ -219,8 +269,17 @@ HostSummary summarise(const std::vector<HostPoint>& points) {
     others += some.size();
   }
   if (others > 0) s.coverage = static_cast<double>(covered) / static_cast<double>(others);
-  s.conclusive = s.noise <= kMostNoise;
+  s.conclusive = std::max(s.noise, s.disturbance) <= kMostNoise;
   return s;
+}
+
+std::vector<HostPoint> undisturbed(std::vector<HostPoint> points) {
+  for (HostPoint& p : points) {
+    p.measured_us = p.undisturbed_us;
+    p.noise = p.undisturbed_noise;
+    p.disturbed = 0;
+  }
+  return points;
 }
 
 }  // namespace espalier::apps

@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <optional>
+
 #include "apps/commands.h"
 #include "apps/host_calibration.h"
 #include "apps/host_validation.h"
@@ -9,7 +11,6 @@
 #include "apps/published.h"
 #include "core/error.h"
 #include "core/file.h"
-#include "kernels/host_model.h"
 #include "sim/calibration/fit.h"
 
 namespace espalier::apps {
@@ -33,9 +34,12 @@ int run_host_validation(const ValidateCommand& command) {
   const std::vector<Input> inputs = load_inputs(command.inputs);
   const std::string& device = command.devices.front();
   std::vector<std::string> left_out;
+  std::optional<kernels::HostBench> bench;
   if (device == "host") {
-    costmodel::HostFit fit = calibrate_host(command.repeats);
+    bench.emplace(kernels::HostBenchOptions{});
+    const costmodel::HostFit fit = calibrate_host(*bench, command.repeats);
     options.device = fit.device;
+    options.bench = &*bench;
     if (command.json != "-") {
       for (const std::string& line : fit.residuals) fmt::print("calibrated {}\n", line);
     }
@@ -75,9 +79,10 @@ int run_measured(const ValidateCommand& command) {
 
 }  // namespace
 
-costmodel::HostFit calibrate_host(std::int32_t repeats) {
+costmodel::HostFit calibrate_host(kernels::HostBench& bench, std::int32_t rounds) {
   fmt::print(stderr, "measuring this machine: bandwidth, task and launch costs, kernel throughput\n");
-  return costmodel::fit_host(kernels::measure_host_samples({.repeats = repeats}));
+  bench.run(rounds);
+  return costmodel::fit_host(bench.samples());
 }
 
 int run_validate(const ValidateCommand& command) {

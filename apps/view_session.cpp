@@ -86,9 +86,14 @@ std::vector<std::string> files_of(const InputOptions& o) {
   return files;
 }
 
+costmodel::DeviceSpec measured_host() {
+  constexpr std::int32_t kRounds = 5;
+  kernels::HostBench bench({});
+  return calibrate_host(bench, kRounds).device;
+}
+
 /// A device of the catalog, of a file, or "host", which is measured now unless it was before; and what was changed of it.
 void choose_device(viz::Side& side, viz::Given& given, const std::string& spec) {
-  constexpr std::int32_t kRepeats = 5;
   const std::string base = spec.substr(0, spec.find(':'));
   const auto measured = std::find_if(given.devices.begin(), given.devices.end(), [&](const auto& d) { return spec == "host" && given.device_specs[d.name] == spec; });
   side.device_fields.clear();
@@ -96,7 +101,7 @@ void choose_device(viz::Side& side, viz::Given& given, const std::string& spec) 
     side.device = measured->name;
     return;
   }
-  const costmodel::DeviceSpec whole = spec == "host" ? calibrate_host(kRepeats).device : costmodel::find_device(spec);
+  const costmodel::DeviceSpec whole = spec == "host" ? measured_host() : costmodel::find_device(spec);
   const costmodel::DeviceSpec plain = spec == "host" ? whole : costmodel::find_device(base);
   side.device = plain.name;
   for (const costmodel::DeviceField& field : costmodel::device_fields()) {

@@ -199,6 +199,16 @@ ESPALIER_INLINE float sum_all(const float* data, std::int64_t count) {
   return sum;
 }
 
+/// Columns are a multiple of kHostColumns.
+ESPALIER_INLINE void fold_columns(float* out, float keep, const float* partial, float weight, std::int64_t columns) {
+  for (std::int64_t c = 0; c < columns; c += kLanes) {
+    Floats o, p;
+    load(out + c, o);
+    load(partial + c, p);
+    store(o * keep + p * weight, out + c);
+  }
+}
+
 Scratch& scratch() {
   thread_local Scratch s;
   return s;
@@ -210,6 +220,9 @@ __attribute__((target("avx2,fma"))) void attend_avx2(HostRows& rows, std::int64_
   attend_all(rows, row_begin, row_end, tokens, s);
 }
 __attribute__((target("avx2,fma"))) float sum_avx2(const float* data, std::int64_t count) { return sum_all(data, count); }
+__attribute__((target("avx2,fma"))) void fold_avx2(float* out, float keep, const float* partial, float weight, std::int64_t columns) {
+  fold_columns(out, keep, partial, weight, columns);
+}
 bool has_avx2() {
   static const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   return has;
@@ -243,11 +256,17 @@ void fold_row(HostRows& rows, std::int64_t row, const float* partial, float lse2
   float& most = rows.most[static_cast<std::size_t>(row)];
   float& sum = rows.sum[static_cast<std::size_t>(row)];
   float* out = &rows.out[static_cast<std::size_t>(row * rows.v_columns)];
-  const float top = std::max(most, lse2);
-  const float keep = std::isinf(most) ? 0.0F : std::exp2(most - top), weight = std::exp2(lse2 - top);
-  for (std::int64_t c = 0; c < rows.v_columns; ++c) out[c] = out[c] * keep + weight * partial[c];
+  // One of the two has the maximum, and a weight of 1.
+  const bool keeps = lse2 <= most;
+  const float less = std::isinf(most) ? 0.0F : std::exp2(keeps ? lse2 - most : most - lse2);
+  const float keep = keeps ? 1 : less, weight = keeps ? less : 1;
+#if defined(__x86_64__)
+  if (has_avx2()) fold_avx2(out, keep, partial, weight, rows.v_columns);
+  else
+#endif
+    fold_columns(out, keep, partial, weight, rows.v_columns);
   sum = sum * keep + weight;
-  most = top;
+  if (!keeps) most = lse2;
 }
 
 float finish_row(HostRows& rows, std::int64_t row) {

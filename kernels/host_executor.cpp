@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <ctime>
 #include <condition_variable>
 #include <exception>
 #include <fstream>
@@ -34,12 +33,6 @@ void check_runnable(const Plan& plan) {
   for (const ReductionStep& step : plan.steps) {
     if (step.op != scheduler::ReductionOp::log_sum_exp) throw core::bad_input("host backend", "merges by log-sum-exp", "a sum");
   }
-}
-
-double thread_us() {
-  timespec t{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_nsec) * 1e-3;
 }
 
 /// What one thread computes with.
@@ -138,7 +131,7 @@ class Worker {
 /// Threads wait for the number of the run they work on; they stand ready, spinning, before a run's clock begins.
 struct HostExecutor::State {
   State(const Plan& p, const HostTensors& t, std::int32_t n)
-      : plan(p), tensors(t), memory(p, t.v_columns()), schedule(p), spans(static_cast<std::size_t>(n)), cpu(static_cast<std::size_t>(n)), errors(static_cast<std::size_t>(n)),
+      : plan(p), tensors(t), memory(p, t.v_columns()), schedule(p), spans(static_cast<std::size_t>(n)), errors(static_cast<std::size_t>(n)),
         last(static_cast<std::size_t>(n)) {}
 
   void work(std::int32_t thread) {
@@ -169,11 +162,9 @@ struct HostExecutor::State {
         std::this_thread::yield();
         continue;
       }
-      const double cpu_from = thread_us();
       const Clock::time_point from = Clock::now();
       worker.run(*item);
       const Clock::time_point to = Clock::now();
-      cpu[static_cast<std::size_t>(thread)].push_back(thread_us() - cpu_from);
       schedule.finish(*item);
       const auto us = [&](Clock::time_point t) { return std::chrono::duration<double, std::micro>(t - began).count(); };
       mine.push_back({thread, item->kind == scheduler::PhaseKind::tasks ? scheduler::SpanKind::task : scheduler::SpanKind::step, item->launch,
@@ -187,7 +178,6 @@ struct HostExecutor::State {
   HostRowsMemory memory;
   HostSchedule schedule;
   std::vector<std::vector<scheduler::Span>> spans;  ///< by thread
-  std::vector<std::vector<double>> cpu;             ///< by thread
   std::vector<std::exception_ptr> errors;
   std::vector<double> last;
   Clock::time_point began;
@@ -225,7 +215,6 @@ HostRun HostExecutor::run() {
   s.ready.store(0);
   s.over.store(0);
   for (auto& spans : s.spans) spans.clear();
-  for (auto& cpu : s.cpu) cpu.clear();
   std::fill(s.last.begin(), s.last.end(), 0.0);
   const auto all = static_cast<std::int32_t>(s.threads.size());
   {
@@ -243,17 +232,10 @@ HostRun HostExecutor::run() {
   }
   HostRun result;
   result.makespan_us = *std::max_element(s.last.begin(), s.last.end());
-  std::vector<std::pair<scheduler::Span, double>> all_spans;
-  for (std::size_t t = 0; t < s.spans.size(); ++t) {
-    for (std::size_t i = 0; i < s.spans[t].size(); ++i) all_spans.emplace_back(s.spans[t][i], s.cpu[t][i]);
-  }
-  std::stable_sort(all_spans.begin(), all_spans.end(), [](const auto& a, const auto& b) {
-    return std::pair(a.first.begin_us, a.first.lane) < std::pair(b.first.begin_us, b.first.lane);
+  for (const auto& spans : s.spans) result.spans.insert(result.spans.end(), spans.begin(), spans.end());
+  std::stable_sort(result.spans.begin(), result.spans.end(), [](const scheduler::Span& a, const scheduler::Span& b) {
+    return std::pair(a.begin_us, a.lane) < std::pair(b.begin_us, b.lane);
   });
-  for (const auto& [span, cpu_us] : all_spans) {
-    result.spans.push_back(span);
-    result.cpu_us.push_back(cpu_us);
-  }
   return result;
 }
 

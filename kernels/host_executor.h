@@ -20,7 +20,6 @@ std::int32_t host_threads();
 struct HostRun {
   double makespan_us = 0;  ///< from the moment all threads stand ready to the end of the last item
   std::vector<scheduler::Span> spans;
-  std::vector<double> cpu_us;  ///< by span: CPU time of its thread, without the time that others took from it
 };
 
 class HostExecutor {

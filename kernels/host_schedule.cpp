@@ -2,6 +2,7 @@
 #include "kernels/host_schedule.h"
 
 #include <algorithm>
+#include <mutex>
 #include <utility>
 
 #include "core/error.h"
@@ -112,7 +113,7 @@ void HostSchedule::link_arrivals() {
 }
 
 void HostSchedule::reset() {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(lock_);
   open_.clear();
   ready_.clear();
   held_.clear();
@@ -158,7 +159,7 @@ std::optional<HostItem> HostSchedule::take_from(std::size_t launch, std::int32_t
 }
 
 std::optional<HostItem> HostSchedule::take(std::int32_t thread) {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(lock_);
   if (held_.size() <= static_cast<std::size_t>(thread)) held_.resize(static_cast<std::size_t>(thread) + 1);
   if (!ready_.empty()) {
     const HostItem item = ready_.back();
@@ -194,7 +195,7 @@ void HostSchedule::finish_group_item(std::size_t launch) {
 }
 
 void HostSchedule::finish(const HostItem& item) {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(lock_);
   const bool task = item.kind == PhaseKind::tasks;
   const auto& fed = (task ? task_feeds_ : step_feeds_)[static_cast<std::size_t>(item.index)];
   for (const std::int32_t s : fed) {

@@ -4,8 +4,8 @@
 
 #include <atomic>
 #include <cstdint>
-#include <mutex>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "scheduler/plan.h"
@@ -18,6 +18,21 @@ struct HostItem {
   scheduler::PhaseKind kind = scheduler::PhaseKind::tasks;
   std::int32_t index = 0;
   std::int32_t copy = 0;
+};
+
+/// Held for a tenth of a microsecond; to sleep and be woken would take ten times as long.
+class SpinLock {
+ public:
+  void lock() {
+    constexpr int kPatience = 1000;  // then whoever holds it isn't running
+    for (int i = 0; taken_.test_and_set(std::memory_order_acquire); ++i) {
+      if (i >= kPatience) std::this_thread::yield();
+    }
+  }
+  void unlock() { taken_.clear(std::memory_order_release); }
+
+ private:
+  std::atomic_flag taken_;
 };
 
 /// The static part is made once a plan; reset() begins a run. All calls but the constructor are thread-safe.
@@ -61,7 +76,7 @@ class HostSchedule {
   std::vector<HostItem> arrival_items_;                 ///< by step
   std::int64_t all_ = 0;
 
-  std::mutex mutex_;
+  SpinLock lock_;
   std::vector<Progress> progress_;
   std::vector<std::size_t> open_;       ///< launches, in order
   std::vector<std::int32_t> missing_;   ///< by step

@@ -1,0 +1,37 @@
+// Microbenchmarks of this machine: what a device "host" is fitted from.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "costmodel/host_calibration.h"
+
+namespace espalier::kernels {
+
+struct HostBenchOptions {
+  std::int32_t threads = 0;  ///< 0: all
+  std::int64_t memory_bytes = std::int64_t{256} << 20;  ///< streamed, beyond any cache
+};
+
+/// Bandwidth of memory and cache by threads, cost of a task and of a launch, throughput of the attention kernel by rows and tokens,
+/// measured in rounds: what changes the machine's pace for a while then slows all points alike, not the one it happens to meet.
+class HostBench {
+ public:
+  explicit HostBench(const HostBenchOptions& options);
+  ~HostBench();
+  HostBench(const HostBench&) = delete;
+  HostBench& operator=(const HostBench&) = delete;
+
+  /// Every point once a round, which takes a tenth of a second.
+  void run(std::int32_t rounds = 1);
+  /// The fastest of each point's rounds. Throws Error (bad input) before the first.
+  costmodel::HostSamples samples() const;
+  /// Back to no rounds.
+  void forget();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace espalier::kernels
