@@ -104,7 +104,7 @@ std::string render_host(const std::vector<HostPoint>& points, const HostSummary&
                       percent(s.noise), percent(s.disturbance));
   text += fmt::format("  order of strategies: {}\n", order_text(s));
   const HostSummary quiet = summarise(undisturbed(points));
-  text += fmt::format("  undisturbed (repeats made shorter by that): mean error {}, worst {} ({}), repeats differ by {}; {}\n", percent(quiet.mape), percent(quiet.worst),
+  text += fmt::format("  undisturbed (the fastest made shorter by that): mean error {}, worst {} ({}), repeats differ by {}; {}\n", percent(quiet.mape), percent(quiet.worst),
                       quiet.worst_plan, percent(quiet.noise), order_text(quiet));
   if (s.coverage) {
     text += fmt::format("  a 90 % interval of every second input, {:.2f}x either way, holds {} of the others\n", std::exp(s.interval), percent(*s.coverage));

@@ -40,25 +40,11 @@ struct Contestant {
   HostPoint point;
   scheduler::Plan plan;
   std::unique_ptr<kernels::HostExecutor> executor;
-  /// Even or odd repeats.
-  struct Half {
-    std::vector<double> makespan_us, busy_us;  ///< busy: tasks and merges, over all threads
-    std::map<std::tuple<scheduler::SpanKind, std::int32_t, std::int32_t>, double> least_us;  ///< by kind, item and copy
-    double least_makespan_us() const { return *std::min_element(makespan_us.begin(), makespan_us.end()); }
-    double least_busy_us() const {
-      double sum = 0;
-      for (const auto& [name, us] : least_us) sum += us;
-      return sum;
-    }
-    /// The least makespan of repeats that are made shorter by what their items took beyond the least.
-    double undisturbed_us() const {
-      double least = INFINITY;
-      for (std::size_t i = 0; i < busy_us.size(); ++i) least = std::min(least, makespan_us[i] * least_busy_us() / busy_us[i]);
-      return least;
-    }
+  struct Repeat {
+    double makespan_us = 0, busy_us = 0;  ///< busy: tasks and merges, over all threads
   };
-  std::int32_t repeats = 0;
-  Half halves[2];
+  std::vector<Repeat> repeats;
+  std::map<std::tuple<scheduler::SpanKind, std::int32_t, std::int32_t>, double> least_us;  ///< of all repeats, by kind, item and copy
 };
 
 std::unique_ptr<Contestant> make_contestant(const Input& input, const scheduler::StrategyChoice& choice, const HostValidationOptions& o,
@@ -84,15 +70,14 @@ std::unique_ptr<Contestant> make_contestant(const Input& input, const scheduler:
 
 void add_repeat(Contestant& c) {
   const kernels::HostRun run = c.executor->run();
-  Contestant::Half& half = c.halves[c.repeats++ % 2];
-  half.makespan_us.push_back(run.makespan_us);
-  half.busy_us.push_back(0);
+  Contestant::Repeat repeat{run.makespan_us, 0};
   for (const scheduler::Span& span : run.spans) {
     const double us = span.end_us - span.begin_us;
-    const auto [at, fresh] = half.least_us.emplace(std::tuple(span.kind, span.item, span.copy), us);
+    const auto [at, fresh] = c.least_us.emplace(std::tuple(span.kind, span.item, span.copy), us);
     if (!fresh) at->second = std::min(at->second, us);
-    half.busy_us.back() += us;
+    repeat.busy_us += us;
   }
+  c.repeats.push_back(repeat);
 }
 
 void predict(Contestant& c, const costmodel::DeviceSpec& device) {
@@ -109,10 +94,8 @@ void predict(Contestant& c, const costmodel::DeviceSpec& device) {
   for (const scheduler::Span& span : predicted.timeline.spans) {
     if (span.kind == scheduler::SpanKind::task) keep(expected, span.item, span.end_us - span.begin_us);
   }
-  for (const Contestant::Half& half : c.halves) {
-    for (const auto& [name, us] : half.least_us) {
-      if (std::get<0>(name) == scheduler::SpanKind::task) keep(got, std::get<1>(name), us);
-    }
+  for (const auto& [name, us] : c.least_us) {
+    if (std::get<0>(name) == scheduler::SpanKind::task) keep(got, std::get<1>(name), us);
   }
   double error = 0, time = 0;
   for (const auto& [task, us] : got) {
@@ -126,24 +109,28 @@ void predict(Contestant& c, const costmodel::DeviceSpec& device) {
 }
 
 void sum_up_repeats(Contestant& c) {
-  const auto& [even, odd] = c.halves;
   HostPoint& p = c.point;
-  std::vector<double> all = even.makespan_us;
-  all.insert(all.end(), odd.makespan_us.begin(), odd.makespan_us.end());
-  p.median_us = quantile(all, 0.5);
-  const auto disturbed = [](const Contestant::Half& half) {
-    const auto counted = std::min_element(half.makespan_us.begin(), half.makespan_us.end()) - half.makespan_us.begin();
-    return half.busy_us[static_cast<std::size_t>(counted)] / half.least_busy_us() - 1;
-  };
-  if (odd.makespan_us.empty()) {
-    p.measured_us = p.undisturbed_us = even.least_makespan_us();
-    p.noise = p.undisturbed_noise = 1;  // one repeat says nothing of it
-    return;
+  double least_busy_us = 0;
+  for (const auto& [name, us] : c.least_us) least_busy_us += us;
+  // The fastest even and the fastest odd repeat. Only they are freed of what disturbed them: of all, the one to gain most would be one whose
+  // tasks were held up where nobody waited for them.
+  std::vector<double> all;
+  const Contestant::Repeat* halves[2] = {nullptr, nullptr};
+  for (const Contestant::Repeat& repeat : c.repeats) {
+    const Contestant::Repeat*& half = halves[all.size() % 2];
+    if (half == nullptr || repeat.makespan_us < half->makespan_us) half = &repeat;
+    all.push_back(repeat.makespan_us);
   }
-  const auto compare = [](double a, double b) { return std::pair(std::min(a, b), std::abs(a - b) / std::min(a, b)); };
-  std::tie(p.measured_us, p.noise) = compare(even.least_makespan_us(), odd.least_makespan_us());
-  std::tie(p.undisturbed_us, p.undisturbed_noise) = compare(even.undisturbed_us(), odd.undisturbed_us());
-  p.disturbed = disturbed(even.least_makespan_us() <= odd.least_makespan_us() ? even : odd);
+  p.median_us = quantile(all, 0.5);
+  const auto freed_us = [&](const Contestant::Repeat& repeat) { return repeat.busy_us > 0 ? repeat.makespan_us * least_busy_us / repeat.busy_us : repeat.makespan_us; };
+  const bool even_counts = halves[1] == nullptr || halves[0]->makespan_us <= halves[1]->makespan_us;
+  const Contestant::Repeat &counted = *halves[even_counts ? 0 : 1], *other = halves[even_counts ? 1 : 0];
+  p.measured_us = counted.makespan_us;
+  p.undisturbed_us = freed_us(counted);
+  p.disturbed = p.measured_us / p.undisturbed_us - 1;
+  // One repeat says nothing of the noise.
+  p.noise = other == nullptr ? 1 : other->makespan_us / p.measured_us - 1;
+  p.undisturbed_noise = other == nullptr ? 1 : std::abs(freed_us(*other) / p.undisturbed_us - 1);
 }
 
 std::vector<HostPoint> validate_input(const Input& input, const HostValidationOptions& o, kernels::CacheFlusher& flusher,

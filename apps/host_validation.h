@@ -30,7 +30,7 @@ struct HostValidationOptions {
 struct HostPoint {
   std::string input, strategy;
   double predicted_us = 0, measured_us = 0, median_us = 0, noise = 0, disturbed = 0;
-  double undisturbed_us = 0, undisturbed_noise = 0;  ///< the same with each repeat made shorter by what its items took beyond their best
+  double undisturbed_us = 0, undisturbed_noise = 0;  ///< the same with the fastest repeats made shorter by what their items took beyond their best
   std::size_t tasks = 0;
   double task_error = 0;  ///< mean |predicted / measured - 1| of the plan's tasks, weighted by measured time
   double error() const { return predicted_us / measured_us - 1; }

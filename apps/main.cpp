@@ -257,7 +257,7 @@ void add_validate(CLI::App& app, Commands& c, int& code) {
   add_inputs(*validate, c.validate.inputs);
   add_heads(*validate, c.validate.heads);
   validate->add_option("--strategy", c.validate.strategy, "host: strategies to run; six that differ otherwise");
-  validate->add_option("--repeats", c.validate.repeats, "host: timed runs of each plan")->check(CLI::Range(2, 10000))->capture_default_str();
+  validate->add_option("--repeats", c.validate.repeats, "host: timed runs of each plan, enough to tell what disturbed them")->check(CLI::Range(8, 10000))->capture_default_str();
   validate->add_option("--svg", c.validate.svg, "host, from: scatter plot of predicted against measured");
   validate->add_option("--json", c.validate.json, "write the scores; - is stdout");
   validate->add_option("--out", c.validate.output, "from: write the device with the intervals that these plans give its times; - is stdout");

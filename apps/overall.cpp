@@ -28,6 +28,10 @@ double best_of(const Times& times, const std::string& except) {
 /// Inputs share something worth reading once from here on.
 constexpr double kShares = 1.2;
 
+bool some_share_nothing(const std::vector<ReportRow>& rows, const std::string& device) {
+  return std::any_of(rows.begin(), rows.end(), [&](const ReportRow& row) { return row.device == device && row.dedupe < kShares; });
+}
+
 std::map<std::string, Times> times_by_input(const std::vector<ReportRow>& rows, const std::string& device, double least_dedupe = 0) {
   std::map<std::string, std::map<std::string, std::pair<double, int>>> sums;
   for (const ReportRow& row : rows) {
@@ -124,7 +128,7 @@ std::vector<Overall> overall(const std::vector<ReportRow>& rows, const CompareOp
     if (const Standing& first = one.ranked.front(); first.served > 0) {
       if (std::string gain = winners_gain(inputs, first.strategy); !gain.empty()) one.sentences.push_back(std::move(gain));
       const std::map<std::string, Times> sharing = times_by_input(rows, device.name, kShares);
-      if (std::string gain = winners_gain(sharing, first.strategy); !gain.empty() && sharing.size() < inputs.size()) {
+      if (std::string gain = winners_gain(sharing, first.strategy); !gain.empty() && some_share_nothing(rows, device.name)) {
         one.sentences.push_back(fmt::format("of snapshots with a dedupe of {} or more ({}), {}", kShares, core::counted(sharing.size(), "input"), gain));
       }
       one.sentences.push_back(winners_share(rows, device.name, first.strategy));

@@ -42,11 +42,13 @@ int run_host_validation(const ValidateCommand& command) {
     options.bench = &*bench;
     if (command.json != "-") {
       for (const std::string& line : fit.residuals) fmt::print("calibrated {}\n", line);
+      fmt::print("plans are made for that; each input is predicted for the machine as rounds in turns with its plans find it\n");
     }
   } else {
     options.device = costmodel::find_device(device);
   }
   const std::vector<HostPoint> points = validate_host(inputs, options, left_out);
+  if (points.empty()) throw core::Error(core::ErrorKind::bad_input, left_out.empty() ? "validate: no input" : left_out.front());
   const HostSummary summary = summarise(points);
   if (!command.json.empty()) core::write_file(command.json, write_host(points, summary, options.device));
   if (!command.svg.empty()) core::write_file(command.svg, scatter_svg(points));

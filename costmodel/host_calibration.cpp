@@ -31,7 +31,7 @@ void check_samples(const HostSamples& s) {
   check_positive("clock_ghz", s.clock_ghz);
   check_positive("cache_mib", s.cache_mib);
   check_positive("task_us", s.task_us);
-  check_positive("launch_us", s.launch_us);
+  require(std::isfinite(s.launch_us) && s.launch_us >= 0, "launch_us", "a finite number, not negative", s.launch_us);
   for (const auto* rates : {&s.memory_bytes_per_us, &s.cache_bytes_per_us}) {
     require(rates->size() == static_cast<std::size_t>(s.threads), "bandwidths", "one for each number of threads", static_cast<double>(rates->size()));
     for (const double rate : *rates) check_positive("bandwidth", rate);
@@ -161,7 +161,7 @@ void set_kernel(Builder& b, const HostSamples& s, std::vector<std::string>& resi
   rate(&D::fma_flop_per_clk, costs.flop);
   rate(&D::fp8_convert_per_clk, costs.widened);
   rate(&D::smem_bytes_per_clk, costs.byte);
-  b.set(&D::mma_flop_per_clk, costs.flop > 0 ? per_clock(costs.flop) : kFree, Origin::measured, "a CPU has no tensor cores: the same as fma_flop_per_clk, for planners that ask");
+  b.set(&D::mma_flop_per_clk, costs.flop > 0 ? per_clock(costs.flop) : kFree, costs.flop > 0 ? Origin::measured : Origin::assumed, "a CPU has no tensor cores: the same as fma_flop_per_clk, for planners that ask");
   double worst = 0, sum = 0;
   for (const HostSamples::KernelPoint& p : s.kernel) {
     const double error = std::abs(costs.us(kernel_terms(s, p)) / p.us - 1);
@@ -188,7 +188,8 @@ HostFit fit_host(const HostSamples& s) {
   b.set(&D::cta_start_ns, s.task_us * 1e3, Origin::measured, "dispatch of tasks of one token");
   b.set(&D::cta_end_ns, 0, Origin::measured, "contained in cta_start_ns");
   for (double D::*gap : {&D::launch_stream_us, &D::launch_graph_us, &D::launch_pdl_us, &D::grid_sync_us}) {
-    b.set(gap, s.launch_us, Origin::measured, "launches of one task, one after another");
+    b.set(gap, s.launch_us, s.launch_us > 0 ? Origin::measured : Origin::assumed,
+          s.launch_us > 0 ? "launches of one task, one after another" : "launches one after another take no longer than tasks of one launch");
   }
   fit.residuals.push_back(fmt::format("task {:.2f} us, launch {:.2f} us; halves of the repeats differ by up to {:.1f} %", s.task_us, s.launch_us, 100 * s.spread));
   return fit;

@@ -30,7 +30,7 @@ struct HostSamples {
   KernelConfig config;                     ///< of those points
   traces::HeadConfig heads;
   double task_us = 0;                      ///< dispatch of an empty task
-  double launch_us = 0;                    ///< from a launch's end to the start of the one that waits for it
+  double launch_us = 0;                    ///< from a launch's end to the start of the one that waits for it; 0: not told from the tasks' own
   double spread = 0;                       ///< relative, between the two halves of the repeats, worst point
   std::string environment;
 };

@@ -74,9 +74,8 @@ std::int64_t stored_elements(KernelRole role, const traces::HeadConfig& heads) {
 /// Elements of one token that one pass reads from shared memory: K for the scores and V for the output, also when V lies in K.
 std::int64_t operand_elements(KernelRole role, const traces::HeadConfig& heads) { return flops_per_pair(role, heads) / 2; }
 
-/// A CPU computes in fp32 whatever it stores.
-bool widens_kv(const KernelConfig& kernel, const traces::HeadConfig& heads) {
-  return kernel.engine == Engine::cpu || (heads.kv_dtype == traces::Dtype::fp8_e4m3 && heads.q_dtype != traces::Dtype::fp8_e4m3);
+bool widens_kv(const traces::HeadConfig& heads) {
+  return heads.kv_dtype == traces::Dtype::fp8_e4m3 && heads.q_dtype != traces::Dtype::fp8_e4m3;
 }
 
 void add_flops(WorkCounts& counts, std::int64_t flops, const KernelConfig& kernel) {
@@ -136,7 +135,9 @@ WorkCounts count_task(const TaskShape& shape, const KernelConfig& kernel, const 
   counts.kv_tiles = s.tiles;
   const std::int64_t stored = checked_mul(shape.kv_tokens, stored_elements(shape.role, heads));
   counts.kv_bytes = checked_mul(stored, s.kv_bytes);
-  if (widens_kv(kernel, heads)) counts.conversions = stored;
+  // A CPU widens K for the scores and V for the output, also when V lies in K.
+  if (kernel.engine == Engine::cpu) counts.conversions = checked_mul(shape.kv_tokens, operand_elements(shape.role, heads));
+  else if (widens_kv(heads)) counts.conversions = stored;
   if (reads_keys(shape.role)) counts.query_bytes = product({s.rows, heads.qk_dim, s.q_bytes});
   counts.logical_flops = product({shape.visible_pairs, shape.heads, flops_per_pair(shape.role, heads)});
   add_flops(counts, checked_mul(s.scores, flops_per_pair(shape.role, heads)), kernel);

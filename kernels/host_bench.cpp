@@ -212,6 +212,7 @@ struct HostBench::State {
         memory(std::max(memory_bytes, 2 * last_level_cache()), 1, count),
         cache(shared_bytes(count), kCachePasses, count),
         tasks(kTasks, false, count),
+        alone(kLaunches, false, 1),
         launches(kLaunches, true, count) {
     for (const std::int64_t tokens : {48, 192, 512}) {
       for (const std::int32_t rows : {1, 2, 4, 8, 16, 32, 64}) kernel.emplace_back(rows, tokens, heads().qk_dim);
@@ -224,6 +225,7 @@ struct HostBench::State {
     cache.round();
     for (KernelPoint& point : kernel) point.round();
     tasks.round();
+    alone.round();
     launches.round();
   }
 
@@ -236,7 +238,7 @@ struct HostBench::State {
   std::int32_t threads, rounds = 0;
   Streams memory, cache;
   std::vector<KernelPoint> kernel;
-  TinyTasks tasks, launches;
+  TinyTasks tasks, alone, launches;  ///< alone: on one thread, as those of a chain are
 };
 
 HostBench::HostBench(const HostBenchOptions& options)
@@ -254,6 +256,7 @@ void HostBench::forget() {
   s.cache.forget();
   for (KernelPoint& point : s.kernel) point.forget();
   s.tasks.forget();
+  s.alone.forget();
   s.launches.forget();
 }
 
@@ -279,7 +282,7 @@ costmodel::HostSamples HostBench::samples() const {
     s.spread = std::max(s.spread, point.spread());
   }
   s.task_us = state.tasks.us() * s.threads;
-  s.launch_us = std::max(0.01, state.launches.us() - s.task_us);
+  s.launch_us = std::max(0.0, state.launches.us() - state.alone.us());
   s.environment = core::join(host_environment(), ", ");
   return s;
 }

@@ -22,7 +22,7 @@ class HostBench {
   HostBench(const HostBench&) = delete;
   HostBench& operator=(const HostBench&) = delete;
 
-  /// Every point once a round, which takes a tenth of a second.
+  /// Every point once a round: some tenths of a second.
   void run(std::int32_t rounds = 1);
   /// The fastest of each point's rounds. Throws Error (bad input) before the first.
   costmodel::HostSamples samples() const;

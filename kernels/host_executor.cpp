@@ -2,6 +2,9 @@
 #include "kernels/host_executor.h"
 
 #include <fmt/core.h>
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 #include <algorithm>
 #include <chrono>
@@ -191,7 +194,13 @@ struct HostExecutor::State {
   std::vector<std::thread> threads;
 };
 
-std::int32_t host_threads() { return static_cast<std::int32_t>(std::max(1U, std::thread::hardware_concurrency())); }
+std::int32_t host_threads() {
+#if defined(__linux__)
+  cpu_set_t cpus;
+  if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0) return std::max(1, CPU_COUNT(&cpus));
+#endif
+  return static_cast<std::int32_t>(std::max(1U, std::thread::hardware_concurrency()));
+}
 
 HostExecutor::HostExecutor(const Plan& plan, const HostTensors& tensors, std::int32_t threads) {
   check_runnable(plan);

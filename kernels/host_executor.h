@@ -14,7 +14,7 @@
 
 namespace espalier::kernels {
 
-/// Threads that the executor uses unless told otherwise: hardware threads.
+/// Threads that the executor uses unless told otherwise: hardware threads that this process may run on.
 std::int32_t host_threads();
 
 struct HostRun {

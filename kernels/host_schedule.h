@@ -25,8 +25,10 @@ class SpinLock {
  public:
   void lock() {
     constexpr int kPatience = 1000;  // then whoever holds it isn't running
-    for (int i = 0; taken_.test_and_set(std::memory_order_acquire); ++i) {
-      if (i >= kPatience) std::this_thread::yield();
+    for (int i = 0; taken_.test_and_set(std::memory_order_acquire);) {
+      while (taken_.test(std::memory_order_relaxed)) {
+        if (++i > kPatience) std::this_thread::yield();
+      }
     }
   }
   void unlock() { taken_.clear(std::memory_order_release); }

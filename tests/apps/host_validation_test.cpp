@@ -116,6 +116,7 @@ TEST(HostLoop, PredictsSignsAndTheOrderOfClearlyDifferentPlans) {
     EXPECT_GE(p.median_us, p.measured_us);
     EXPECT_GE(p.disturbed, 0);
     EXPECT_LE(p.undisturbed_us, p.measured_us);
+    EXPECT_NEAR(p.undisturbed_us * (1 + p.disturbed), p.measured_us, 1e-6 * p.measured_us) << "of the repeat that counts";
     EXPECT_GT(p.undisturbed_us, 0);
     EXPECT_GT(p.tasks, 0U);
   }

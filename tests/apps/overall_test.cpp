@@ -51,6 +51,16 @@ TEST(Overall, SaysWhatIsGainedWhereThereIsSomethingToShare) {
   for (ReportRow& r : rows) r.dedupe = r.input == "x" ? 1.2 : 1.19;
   EXPECT_THAT(render_overall(rows, options()),
               HasSubstr("of snapshots with a dedupe of 1.2 or more (1 input), a against the best of the others on each input: 4.000x"));
+  // A snapshot that shares nothing leaves its input's other one.
+  rows.clear();
+  for (const char* input : {"x", "y"}) {
+    for (const double dedupe : {2, 1}) {
+      rows.push_back(row(input, "a", 100));
+      rows.push_back(row(input, "b", dedupe * 200));
+      rows[rows.size() - 2].dedupe = rows.back().dedupe = dedupe;
+    }
+  }
+  EXPECT_THAT(render_overall(rows, options()), HasSubstr("(2 inputs), a against the best of the others on each input: 4.000x"));
   for (ReportRow& r : rows) r.dedupe = 2;
   EXPECT_THAT(render_overall(rows, options()), ::testing::Not(HasSubstr("of snapshots"))) << "all of them: said already";
 }

@@ -80,6 +80,14 @@ TEST(HostCalibration, DoesNotCallMeasuredWhatTheSamplesDontShow) {
   EXPECT_EQ(full.provenance.at("hbm_latency_ns").origin, Origin::assumed);
 }
 
+TEST(HostCalibration, LaunchesThatCostNoMoreThanTasksAreNotCalledMeasured) {
+  HostSamples s = known_host();
+  s.launch_us = 0;
+  EXPECT_EQ(fit_host(s).device.provenance.at("launch_graph_us").origin, Origin::assumed);
+  s.launch_us = -1;
+  EXPECT_THROW(fit_host(s), core::Error);
+}
+
 TEST(HostCalibration, KernelCostsAreNeverNegative) {
   HostSamples s = known_host();
   // Time that falls with the rows can't be explained by anything but the bytes.

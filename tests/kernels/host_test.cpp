@@ -161,6 +161,12 @@ TEST(HostAttention, MasksRowsAndTailsOfBlocks) {
   }
 }
 
+TEST(HostPlan, WidensValuesThatLieInKeysOnceMore) {
+  const scheduler::Plan host = as_host_plan(plan_of("flash_decoding", traces::parse_tree("1,2|64,16"), "4/1/576:512"));
+  const auto counts = count_task(task_shape(host, host.tasks[scheduler::TaskId(0)]), host.kernels[task_kernels(host)[scheduler::TaskId(0)]], host.heads);
+  EXPECT_EQ(counts.conversions * 576, counts.kv_bytes / 2 * (576 + 512));
+}
+
 TEST(HostPlan, CountsTheSameBytesWithKernelsOfTheHost) {
   const scheduler::Plan plan = plan_of("fasttree", traces::parse_tree("1,4,16|300,64,32"), "8/2/128");
   const scheduler::Plan host = as_host_plan(plan);
