@@ -7,6 +7,7 @@
 #include "scheduler/validate.h"
 #include "small_session.h"
 #include "viz/explore/copied_command.h"
+#include "viz/explore/look_text.h"
 #include "viz/explore/outcome.h"
 
 namespace espalier::viz {
@@ -110,6 +111,23 @@ TEST(Batch, PlayingATraceEndsAtItsLastStep) {
   session.settings.decode_step = 1'000'000;  // of a longer trace
   perform(session, Decode{-1}, outcome);
   EXPECT_EQ(session.settings.decode_step, last - 1);
+}
+
+TEST(Batch, AFamilyInATracesPlaceDecodesNoMoreThanACommandTakes) {
+  Session session = small_session();
+  const Settings family = session.settings;
+  session.given = trace_given();
+  const Outcome none;
+  perform(session, Choose{{Knob::family, SideId::a, "", 0}, false}, none);
+  perform(session, Choose{{Knob::decode_step, SideId::a, {}, 100'000}, false}, none);
+  EXPECT_EQ(session.settings.decode_step, 100'000);
+  perform(session, Choose{{Knob::family, SideId::a, family.family, 0}, false}, none);
+  EXPECT_EQ(session.settings.decode_step, most_of(family, Knob::decode_step, {}));
+  Session back = small_session();
+  EXPECT_NO_THROW(read_look(back, look_text(session), "--look")) << view_command_of(session).text;
+  EXPECT_EQ(back.settings.decode_step, session.settings.decode_step);
+  perform(session, Undo{}, none);
+  EXPECT_EQ(session.settings.decode_step, 100'000) << "the step of the trace again";
 }
 
 TEST(Settings, PlanCommandTakesASnapshotOfOneFileAlone) {

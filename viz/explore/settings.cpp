@@ -155,6 +155,7 @@ void apply(Settings& settings, const Change& change, const Given& given) {
     case Knob::family:
       settings.family = change.name.empty() ? std::string() : std::string(family_of(change.name).name);
       settings.family_options.clear();
+      settings.decode_step = std::min(settings.decode_step, most_of(settings, Knob::decode_step, given));  // a trace may have had more steps
       settings.given_plan = false;
       break;
     case Knob::family_option: {
