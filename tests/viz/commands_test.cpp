@@ -89,6 +89,7 @@ TEST(LookText, ReadsBackWhatItSays) {
     if (!session.settings.compare) {
       look.edited = SideId::a;
       if (look.brush) look.brush->side = SideId::a;
+      session.selected_side = SideId::a;
     }
     session.settings.decode_step = static_cast<std::int32_t>(rng.integer(0, 40));
     if (rng.chance(0.5)) session.settings.b.query_tile = 16;
@@ -106,8 +107,19 @@ TEST(LookText, ReadsBackWhatItSays) {
   }
 }
 
+TEST(LookText, OfOneSideIsReadBackWhicheverWasClicked) {
+  Session session = small_session();
+  perform(session, Select{{ItemKind::node, 3}, SideId::b}, {});
+  EXPECT_EQ(look_text(session), "select=node:3,of=b");
+  perform(session, Choose{{Knob::compare, SideId::a, {}, 0}, false}, {});
+  EXPECT_EQ(look_text(session), "sides=1,select=node:3");
+  Session back = small_session();
+  read_look(back, look_text(session), "--look");
+  EXPECT_EQ(back.selection, session.selection);
+}
+
 TEST(LookText, RefusesWhatMeansNothing) {
-  for (const char* text : {"panel=map", "time=1:0", "time=0:2", "time=a:b", "select=leaf:1", "select=task:-1", "colour", "zoom=2", "brush=a:1:2", "brush=c:1:2:3:4", "brush=a:2:1:3:4", "brush=a:1:2:x:4", "a.tile=x", "a.tile=999", "c.tile=16", "a.cost=magic", "sides=two", "a.edits=fold:3", "a.edits=split:3:1", "a.edits=to-queue:3", "a.edits=split", "sort=2", "sort=x:up", "only=99", "b.strategy=magic", "sides=1,edited=b", "edited=b,sides=1", "sides=1,brush=b:1:2:3:4", "brush=b:1:2:3:4,sides=1", ""}) {
+  for (const char* text : {"panel=map", "time=1:0", "time=0:2", "time=a:b", "select=leaf:1", "select=task:-1", "colour", "zoom=2", "brush=a:1:2", "brush=c:1:2:3:4", "brush=a:2:1:3:4", "brush=a:1:2:x:4", "a.tile=x", "a.tile=999", "c.tile=16", "a.cost=magic", "sides=two", "a.edits=fold:3", "a.edits=split:3:1", "a.edits=to-queue:3", "a.edits=split", "sort=2", "sort=x:up", "only=99", "b.strategy=magic", "sides=1,edited=b", "edited=b,sides=1", "sides=1,brush=b:1:2:3:4", "brush=b:1:2:3:4,sides=1", "sides=1,select=task:3,of=b", "select=task:3,of=b,sides=1", "sides=1,of=b", ""}) {
     Session session = small_session();
     EXPECT_THROW(read_look(session, text, "--look"), core::Error) << text;
   }

@@ -291,6 +291,7 @@ void read_look(Session& session, std::string_view text, const std::string& optio
   const auto hidden = [&](const char* part) { return core::usage_error(fmt::format("{}: {}=b is a side that sides=1 doesn't show", option, part)); };
   if (session.look.edited == SideId::b) throw hidden("edited");
   if (session.look.brush && session.look.brush->side == SideId::b) throw hidden("brush");
+  if (session.selected_side == SideId::b) throw hidden("of");
 }
 
 }  // namespace espalier::viz

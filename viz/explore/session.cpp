@@ -127,7 +127,7 @@ struct Performer {
     session.awaited.reset();
     session.look.brush.reset();
     if (select.item.kind == ItemKind::none) session.look.range.reset();
-    session.selected_side = select.side;
+    session.selected_side = session.settings.compare ? select.side : SideId::a;
   }
   void operator()(const BrushTasks& tasks) const {
     (*this)(Select{});
@@ -241,7 +241,7 @@ struct Performer {
     }
     session.settings = std::move(next);
     if (session.settings.compare) return;
-    session.look.edited = SideId::a;  // A alone is shown
+    session.look.edited = session.selected_side = SideId::a;  // A alone is shown
     if (session.look.brush && session.look.brush->side == SideId::b) session.look.brush.reset();
   }
 };
