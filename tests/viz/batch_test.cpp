@@ -130,6 +130,21 @@ TEST(Batch, AFamilyInATracesPlaceDecodesNoMoreThanACommandTakes) {
   EXPECT_EQ(session.settings.decode_step, 100'000) << "the step of the trace again";
 }
 
+TEST(Batch, AFamilyInASnapshotsPlaceLeavesNoSnapshotInACommand) {
+  Session session = small_session();
+  const std::string family = session.settings.family;
+  for (int i = 0; i < 2; ++i) session.given.forests.push_back(compute(session.settings, {}).forest);
+  const Outcome none;
+  perform(session, Choose{{Knob::family, SideId::a, "", 0}, false}, none);
+  perform(session, Choose{{Knob::snapshot, SideId::a, {}, 1}, false}, none);
+  EXPECT_EQ(session.settings.snapshot, 1);
+  EXPECT_NE(look_text(session).find("snapshot=1"), std::string::npos);
+  perform(session, Choose{{Knob::family, SideId::a, family, 0}, false}, none);
+  EXPECT_EQ(look_text(session).find("snapshot"), std::string::npos);
+  perform(session, Choose{{Knob::family, SideId::a, "", 0}, false}, none);
+  EXPECT_NE(look_text(session).find("snapshot=1"), std::string::npos) << "the same one again";
+}
+
 TEST(Settings, PlanCommandTakesASnapshotOfOneFileAlone) {
   Given given;
   for (int i = 0; i < 2; ++i) {

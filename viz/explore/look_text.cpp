@@ -226,7 +226,7 @@ using Add = std::function<void(const std::string& key, const std::string& value)
 void add_settings(const Session& session, const Add& add) {
   const Settings& settings = session.settings;
   if (!settings.compare) add("sides", "1");
-  if (settings.snapshot > 0) add("snapshot", std::to_string(settings.snapshot));
+  if (settings.snapshot > 0 && settings.family.empty()) add("snapshot", std::to_string(settings.snapshot));
   if (settings.running > 0) add("running", std::to_string(settings.running));
   if (settings.decode_step > 0) add("decoded", std::to_string(settings.decode_step));
   const bool measured = shows_measurement(settings, session.given);
