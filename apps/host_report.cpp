@@ -48,7 +48,7 @@ std::string verdict(const HostSummary& s) {
   return targets_text(s);
 }
 
-constexpr double kSize = 640, kMargin = 60;
+constexpr double kSize = 640, kMargin = 80;
 
 /// Powers of ten that hold all values.
 struct Axis {

@@ -92,6 +92,13 @@ TEST(HostScatter, PlotsEveryPointInsideTheFrame) {
     EXPECT_GE(x, 60);
     EXPECT_LE(x, 580);
   }
+  // Seven pixels a letter at most; the axis' name stands upright at 16, in letters of 12.
+  const std::string_view tick = "\" text-anchor=\"end\">";
+  for (std::size_t at = svg.find(tick); at != std::string::npos; at = svg.find(tick, at + 1)) {
+    const double right = std::stod(svg.substr(svg.rfind("x=\"", at) + 3));
+    const std::size_t begin = at + tick.size();
+    EXPECT_GT(right - 7.0 * static_cast<double>(svg.find('<', begin) - begin), 22) << svg.substr(begin, 10);
+  }
 }
 
 TEST(HostLoop, PredictsSignsAndTheOrderOfClearlyDifferentPlans) {
