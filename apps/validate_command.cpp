@@ -11,6 +11,8 @@
 #include "apps/published.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/text.h"
+#include "kernels/host_executor.h"
 #include "sim/calibration/fit.h"
 
 namespace espalier::apps {
@@ -46,6 +48,11 @@ int run_host_validation(const ValidateCommand& command) {
     }
   } else {
     options.device = costmodel::find_device(device);
+    options.threads = static_cast<std::int32_t>(options.device.sms);
+    if (options.threads > kernels::host_threads()) {
+      throw core::bad_input("--device " + device, fmt::format("host, or a file that calibrate wrote for the {} that may be used here", core::counted(kernels::host_threads(), "core")),
+                            core::counted(options.threads, "core"));
+    }
   }
   const std::vector<HostPoint> points = validate_host(inputs, options, left_out);
   if (points.empty()) throw core::Error(core::ErrorKind::bad_input, left_out.empty() ? "validate: no input" : left_out.front());

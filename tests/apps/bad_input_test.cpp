@@ -250,6 +250,8 @@ TEST_F(BadInput, ValidationNamesWhatItLacks) {
   expect("validate", 2, {"--published", "--device"});
   expect("validate --published no.json", 3, {"no.json"});
   expect("validate --device host", 2, {"no input"});
+  expect("validate --device h100-sxm --tree '1,2|64,16'", 3, {"h100-sxm", "132 cores", "calibrate"});
+  expect("validate --device host --tree '1,2|64,16' --repeats 7", 2, {"--repeats", "7"});
   expect("calibrate --device h100-sxm", 4, {"h100-sxm", "host"});
 }
 
