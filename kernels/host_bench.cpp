@@ -1,6 +1,7 @@
 // Microbenchmarks of this machine. Every point keeps the fastest of its rounds: others may use the machine too.
 #include "kernels/host_bench.h"
 
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 #include "kernels/host_executor.h"
 #include "kernels/host_model.h"
 #include "scheduler/plan_builder.h"
+#include "traces/import.h"
 
 namespace espalier::kernels {
 namespace {
@@ -133,14 +135,7 @@ class KernelPoint {
 
 /// `count` requests of one token each, one task a request; `chain`: a launch each, one after another.
 scheduler::Plan tiny_tasks(std::int32_t count, bool chain) {
-  traces::ForestSource source;
-  source.name = "tiny";
-  for (std::int32_t i = 0; i < count; ++i) {
-    source.parent.push_back(-1);
-    source.tokens.push_back(1);
-    source.leaf.push_back(i);
-  }
-  const traces::PrefixForest forest = traces::make_forest(source);
+  const traces::PrefixForest forest = traces::parse_tree(fmt::format("{}|1", count));
   traces::HeadConfig heads;
   heads.q_heads = heads.kv_heads = 1;
   scheduler::PlanBuilder builder(forest, heads);
