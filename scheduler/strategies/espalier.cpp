@@ -31,10 +31,10 @@ namespace espalier::scheduler {
 namespace planning {
 namespace {
 
-/// Boxes are tried where they could be faster than the best so far by this.
-constexpr double kWorthTrying = 0.99;
-/// Heights are mixed, in plans too short to be long, where that could be faster than the best so far by this.
-constexpr double kWorthMixing = 0.93;
+/// Covers of long plans are tried where they could be faster than the best so far by this; boxes of all plans.
+constexpr double kWorthTrying = 0.99, kWorthBoxes = 0.98;
+/// Heights are mixed where that could be faster than the best so far by this, in short plans and in long ones.
+constexpr double kWorthMixing = 0.93, kWorthMixingLong = 0.98;
 /// Equal shares are tried from this share of computing in the time HBM takes.
 constexpr double kComputeBound = 0.8;
 /// KV tokens whose reading costs about as much as starting one more tile.
@@ -48,7 +48,6 @@ struct Candidate {
   std::vector<Share> shares;               ///< not empty: persistent CTAs with equal shares, instead of pieces
   bool boxes = false;                      ///< of nodes by themselves (node_boxes.h)
   bool even = false;                       ///< its tiles are cut evenly
-  double fill = 1;                         ///< share of its tiles' rows that are there
   Forecast forecast;
 };
 
@@ -121,7 +120,7 @@ class EspalierBuild {
   }
 
   bool worth_trying(double least) {
-    const bool worth = least <= kWorthTrying * best_->forecast.total_us;
+    const bool worth = least + late_us(request_) <= kWorthBoxes * best_->forecast.total_us;
     if (!worth) rule_out(least);
     return worth;
   }
@@ -139,13 +138,13 @@ class EspalierBuild {
     // That height alone has been considered, and can merge in place.
     if (one_height(choice)) return;
     const double least = least_us(set, choice), best = best_->forecast.total_us;
-    if (best < kLongUs && least > kWorthMixing * best) return rule_out(least);
+    if (least > (best < kLongUs ? kWorthMixing : kWorthMixingLong) * best) return rule_out(least);
     consider(set, rank, least, std::move(choice));
   }
 
   /// Keeps the candidate that is forecast to be fastest; of equals the one of lowest rank.
   void consider(const HeightSet& set, std::size_t rank, double least, HeightChoice&& choice, bool boxes = false) {
-    if (best_ && least > best_->forecast.total_us) return rule_out(least);
+    if (best_ && least > best_->forecast.total_us * (best_->forecast.total_us < kLongUs ? 1 : kWorthTrying)) return rule_out(least);
     Candidate candidate = lay_out(set, std::move(choice), boxes);
     const double us = candidate.forecast.total_us;
     if (best_) {
@@ -211,15 +210,12 @@ class EspalierBuild {
   void cut(Candidate& candidate) {
     std::int64_t longest = 0, shortest = std::numeric_limits<std::int64_t>::max();
     double round = 0;  // a full device works off all tiles in this time
-    std::int64_t rows = 0, room = 0;
     for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
       const TileKernel& kernel = *candidate.kernels[h];
       lines_[h] = prices_.line(kernel);
       for (const TileRun& run : candidate.cover.layers[h].runs) {
         if (run.tokens == 0) continue;
         round += prices_.piece_us(kernel, run.tokens) * run.tiles * copies_ / (kernel.residents * request_.device.sms);
-        rows += std::int64_t{run.requests} * run.tiles;
-        room += std::int64_t{kernel.queries} * run.tiles;
         longest = std::max(longest, run.tokens);
         shortest = std::min(shortest, run.tokens);
       }
@@ -228,7 +224,6 @@ class EspalierBuild {
     const double tile_bytes = static_cast<double>(longest) * static_cast<double>(request_.heads.kv_bytes_per_token());
     const bool alike = longest <= shortest + shortest / 4;
     const bool uniform = !candidate.boxes && alike && tile_bytes <= request_.device.l2_knee_mib * 1024 * 1024;
-    candidate.fill = static_cast<double>(rows) / static_cast<double>(room);
     candidate.forecast.total_us = std::numeric_limits<double>::infinity();
     tried_ = {};
     // In few rounds one long piece keeps all waiting; in many, tiles that read the same tokens had better meet.
@@ -239,6 +234,7 @@ class EspalierBuild {
     std::size_t best = tried.size();
     for (std::size_t i = 0; i < tried.size(); ++i) best = try_cut(candidate, round / tried[i]) ? i : best;
     if (round >= kLongUs && !candidate.boxes && best < tried.size()) refine(candidate, round, tried, best);
+    if (round < kShortUs && !candidate.boxes && best < tried.size()) taper(candidate, round, tried, best);
     if (candidate.kernels.size() == 1 && !candidate.boxes) try_shares(candidate);
   }
 
@@ -246,6 +242,12 @@ class EspalierBuild {
   void refine(Candidate& candidate, double round, std::span<const double> tried, std::size_t best) {
     if (best > 0) try_cut(candidate, round / std::sqrt(tried[best] * tried[best - 1]));
     if (best + 1 < tried.size()) try_cut(candidate, round / std::sqrt(tried[best] * tried[best + 1]));
+  }
+
+  /// Memory serves the first requests of all CTAs in turn, so in the shortest plans those that begin last should have less to read.
+  void taper(Candidate& candidate, double round, std::span<const double> tried, std::size_t best) {
+    const std::size_t end = std::min(best + 2, tried.size());
+    for (std::size_t i = best > 0 ? best - 1 : 0; i < end; ++i) try_cut(candidate, round / tried[i], true);
   }
 
   /// Where arithmetic is what takes time, hardware order leaves SMs idle that wait for nobody's memory: equal shares don't.
@@ -264,10 +266,10 @@ class EspalierBuild {
   }
 
   /// Pieces of about `goal` microseconds, kept when they are forecast to be done sooner.
-  bool try_cut(Candidate& candidate, double goal) {
+  bool try_cut(Candidate& candidate, double goal, bool tapered = false) {
     std::array<PieceCut, kMaxHeights> cuts;
     for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
-      cuts[h] = {lines_[h].tokens_within(goal), candidate.even ? lines_[h].kv_tile : 0};
+      cuts[h] = {lines_[h].tokens_within(goal), candidate.even ? lines_[h].kv_tile : 0, tapered};
     }
     if (std::exchange(tried_, cuts) == cuts) return false;
     classes_.clear();
@@ -276,7 +278,7 @@ class EspalierBuild {
       add_classes(candidate.cover.layers[h], *candidate.kernels[h], cuts[h], candidate.boxes, partial_rows);
     }
     const Workload work{classes_, candidate.kernels.size() == 1, static_cast<double>(copies_),
-                        static_cast<double>(forest_.request_count()), partial_rows, candidate.boxes, candidate.fill};
+                        static_cast<double>(forest_.request_count()), partial_rows, candidate.boxes};
     const Forecast trial = forecast(request_, work, limit_us(candidate));
     if (trial.total_us >= candidate.forecast.total_us) return false;
     candidate.forecast = trial;

@@ -13,12 +13,10 @@ namespace {
 /// CTAs of a kernel whose ends differ by less than this share of their bytes go on as one; by any, when there is no room for more.
 constexpr double kAlike = 0.01;
 constexpr std::size_t kMaxCohorts = 128, kMaxArrivals = 128;
-/// Memory serves the first wave's opening requests in turn: CTAs begin apart, in groups of this share of the slots, by half the time that the
-/// requests before take. It matters where others wait for their slots, and where the last to begin may be the last to end. Smaller groups choose no
-/// better plans and take longer.
-constexpr double kTurnShare = 0.5, kGroupShare = 0.26;
-/// Where all have slots, are of one length, and turns are below this share of HBM's time, they begin at once.
-constexpr double kShortTurns = 0.05;
+/// Memory serves the first wave's opening requests in turn: CTAs begin apart, in groups, by half the time that the requests before take.
+/// A group is of equals and at most this share of the SMs, as in the event engine; or of more, up to this share of the slots, where its
+/// turn is below that share of HBM's time for everything, so that long plans have few.
+constexpr double kTurnShare = 0.5, kGroupShare = 0.25, kShortTurn = 0.02;
 /// Bytes a microsecond of a flow for which rounding has left nothing.
 constexpr double kLeastRate = 1e-6;
 
@@ -74,13 +72,7 @@ class Fluid {
       : device_(device), kernels_(kernels), classes_(classes), free_(device.sms), hbm_(device.hbm_achievable_bytes_per_us()),
         l2_(device.l2_bytes_per_us()), waiting_(classes[0].ctas) {
     ESPALIER_CHECK_OP(kernels.size(), <=, kMaxFluidKernels);
-    double sms = 0, opening_us = 0;
-    for (const FluidClass& c : classes) {
-      sms += c.ctas * kernels[c.kernel].sms;
-      misses_ += c.ctas * c.bytes * kernels[c.kernel].missed;
-      opening_us += c.ctas * kernels[c.kernel].opening_us;
-    }
-    in_turn_ = sms > device.sms || classes.size() > 1 || kTurnShare * opening_us > kShortTurns * misses_ / hbm_;
+    for (const FluidClass& c : classes) misses_ += c.ctas * c.bytes * kernels[c.kernel].missed;
     double unloaded = 0;  // of slots full of the kernel that asks for most
     for (const FluidKernel& k : kernels) unloaded = std::max(unloaded, device.sms / k.sms * k.unloaded_hbm);
     most_ = soft_corner(device, unloaded, hbm_);
@@ -110,8 +102,7 @@ class Fluid {
         free_ -= ctas * sms;
         waiting_ -= ctas;
         if (us_ > 0) arrive_at({c.kernel, ctas, c.bytes, us_ + kernels_[c.kernel].fixed_us, c.end_us});
-        else if (in_turn_) open(c, ctas);
-        else add({c.kernel, ctas, c.bytes, 0, c.end_us});
+        else open(c, ctas);
       }
       if (waiting_ > 0) return;
       waiting_ = ++next_ < classes_.size() ? classes_[next_].ctas : 0;
@@ -119,7 +110,9 @@ class Fluid {
   }
 
   void open(const FluidClass& c, double ctas) {
-    const double group = std::max(1.0, std::floor(kGroupShare * device_.sms / kernels_[c.kernel].sms));
+    const FluidKernel& kernel = kernels_[c.kernel];
+    const double least = std::min(kGroupShare * device_.sms, kernel.alike), most = kGroupShare * device_.sms / kernel.sms;
+    const double group = std::max(1.0, std::floor(std::clamp(kShortTurn * misses_ / (hbm_ * kernel.opening_us), least, most)));
     for (double left = ctas; left > 0;) {
       const double some = std::min(left, group);
       arrive_at({c.kernel, some, c.bytes, kTurnShare * queue_us_, c.end_us});
@@ -242,7 +235,6 @@ class Fluid {
   const costmodel::DeviceSpec& device_;
   std::span<const FluidKernel> kernels_;
   std::span<const FluidClass> classes_;
-  bool in_turn_ = true;        ///< CTAs of the first wave begin apart
   double free_;                ///< SMs
   double hbm_, l2_;
   double most_;                ///< bytes a microsecond that CTAs draw from HBM at most

@@ -24,6 +24,7 @@ struct FluidKernel {
   double sms = 1;             ///< SMs a CTA takes: 1 over those resident
   double fixed_us = 0;        ///< of a CTA, before its first byte and after its last
   double opening_us = 0;      ///< HBM's time for the bytes that a CTA asks for at first
+  double alike = std::numeric_limits<double>::infinity();  ///< CTAs in a row that read as much from HBM
 };
 inline constexpr std::size_t kMaxFluidKernels = 4;
 

@@ -54,13 +54,6 @@ double merging_us(const PlanRequest& request, const Merging& m) {
   return merges * (merge_latency_us(request.device, m) + request.device.cta_end_ns * 1e-3);
 }
 
-/// Queries and rows of all CTAs, through their ports. A row is partial, or final and its request's only one.
-double io_bytes(const traces::HeadConfig& heads, const Merging& m) {
-  const double rows = m.partial_rows + m.requests - (m.partial_rows > 0 ? m.merged() : 0), q_bytes = static_cast<double>(traces::dtype_bytes(heads.q_dtype));
-  const double row_bytes = heads.qk_dim * q_bytes, final_bytes = heads.v_dim * q_bytes;
-  return heads.q_heads * (rows * row_bytes + (rows - m.partial_rows) * final_bytes) + m.partial_rows * partial_row_bytes(heads);
-}
-
 bool is_uneven(const CtaClass& c) { return c.longest > kUneven * c.tokens; }
 
 class Forecaster {
@@ -70,22 +63,18 @@ class Forecaster {
         hbm_peak_(device_.hbm_achievable_bytes_per_us()), port_(device_.sm_port_bytes_per_clk * device_.clocks_per_us()),
         fixed_us_((device_.cta_start_ns + device_.cta_end_ns) * 1e-3) {
     for (const CtaClass& c : work.classes) ctas_ += c.ctas;
-    io_us_ = io_bytes(request.heads, {work.requests, work.partial_rows}) / ctas_ / port_;
-    // Alone on its SM a CTA computes nothing before it has its queries, and all those that begin with it ask for theirs.
-    const TileKernel& kernel = *work.classes[0].kernel;
-    if (kernel.residents == 1) io_us_ += first_queries_us(request, kernel, std::min<double>(ctas_, device_.sms) * work.fill);
+    late_us_ = work.unlike ? late_us(request) : 0;
+    rows_us_ = work.partial_rows * partial_row_bytes(request.heads) / ctas_ / port_;
     set_device_times(request);
     set_merge_time(request);
   }
 
   Forecast run(double limit_us) {
-    // Of unlike CTAs somebody is late whose first bytes others hide in part.
-    const double late = work_.unlike ? kLateShare * device_.hbm_latency_ns * 1e-3 : 0;
-    const double around = device_.least_launch_gap_us() + forecast_.merge_us + late;
+    const double around = device_.least_launch_gap_us() + forecast_.merge_us + late_us_;
     double least = std::max(forecast_.compute_us, fixed_us_ + std::max(forecast_.hbm_us, forecast_.l2_us));
-    if (work_.unlike) least = std::max(least, fixed_us_ + io_us_ + longest_us());
+    if (work_.unlike) least = std::max(least, fixed_us_ + rows_us_ + longest_us());
     forecast_.total_us = around + least;
-    if (forecast_.total_us < limit_us) forecast_.total_us = around + std::max(least, fixed_us_ + io_us_ + flow_us(limit_us - around - fixed_us_ - io_us_));
+    if (forecast_.total_us < limit_us) forecast_.total_us = around + std::max(least, fixed_us_ + rows_us_ + flow_us(limit_us - around - fixed_us_ - rows_us_));
     return forecast_;
   }
 
@@ -101,11 +90,13 @@ class Forecaster {
       sms += c.ctas / c.kernel->residents;
       compute_us += c.ctas * std::ceil(c.tokens / c.kernel->config->kv_tile) * c.kernel->tile_us;
     }
+    const double io_from_hbm = work_.requests * io_row_bytes(request.heads);
+    io_share_ = io_from_hbm / bytes;
     partial_bytes_ = work_.partial_rows * partial_row_bytes(request.heads);
     spill_us_ = spill_us_of(device_, partial_bytes_);
     const double from_hbm = cold_bytes + (bytes - cold_bytes) * (1 - device_.l2_merge_fraction);
     const double hbm_rate = soft_corner(device_, in_flight * std::min(1.0, device_.sms / sms), hbm_peak_);
-    forecast_.hbm_us = (from_hbm + work_.requests * io_row_bytes(request.heads)) / hbm_rate + spill_us_;
+    forecast_.hbm_us = (from_hbm + io_from_hbm) / hbm_rate + spill_us_;
     forecast_.l2_us = (bytes + partial_bytes_) / device_.l2_bytes_per_us();
     forecast_.compute_us = compute_us / device_.sms;
   }
@@ -129,15 +120,18 @@ class Forecaster {
     const double merged = 1 - device_.l2_merge_fraction;
     const double from_hbm = c.cold * 1e3 / device_.hbm_latency_ns;
     const double from_both = (1 - c.cold) * 1e3 / (merged * device_.hbm_latency_ns + (1 - merged) * device_.l2_latency_ns);
+    // Queries and results pass beside the KV.
     FluidKernel out;
-    out.missed = c.cold + (1 - c.cold) * merged;
+    out.missed = c.cold + (1 - c.cold) * merged + io_share_;
     out.unloaded = kernel.ring_bytes * (from_hbm + from_both);
-    out.unloaded_hbm = kernel.ring_bytes * (from_hbm + from_both * merged);
+    out.unloaded_hbm = kernel.ring_bytes * (from_hbm + from_both * merged) + out.unloaded * io_share_;
     out.sm_us_per_byte = kernel.tile_us / (kernel.config->kv_tile * kv_bytes_);
     out.cap = std::min({out.unloaded, port_, 1 / out.sm_us_per_byte});
     out.sms = 1.0 / kernel.residents;
-    out.fixed_us = (device_.cta_start_ns + device_.cta_end_ns) * 1e-3 + kernel.tile_us + merging_us_ + io_us_;
+    out.fixed_us = (device_.cta_start_ns + device_.cta_end_ns) * 1e-3 + kernel.tile_us + merging_us_;
     out.opening_us = kernel.ring_bytes * out.missed / hbm_peak_;
+    // Of two tiles that read the same, one finds in L2 what the other has loaded.
+    if (c.cold < 1) out.alike = work_.copies;
     return out;
   }
 
@@ -181,7 +175,9 @@ class Forecaster {
   double ctas_ = 0;
   double partial_bytes_ = 0, spill_us_ = 0;
   double merging_us_ = 0;   ///< of the merges in place, a CTA
-  double io_us_ = 0;        ///< of its queries and rows, a CTA
+  double late_us_ = 0;
+  double rows_us_ = 0;      ///< of its partial rows through its port, a CTA: of the last ones, as those before pass beside KV
+  double io_share_ = 0;     ///< of all queries and results, bytes from and to HBM for each byte of KV that is read
   Forecast forecast_;
 };
 
@@ -198,6 +194,8 @@ Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load, doub
   f.total_us = std::max(f.total_us, device.least_launch_gap_us() + device.cta_start_ns * 1e-3 + load.busy_us + f.merge_us);
   return f;
 }
+
+double late_us(const PlanRequest& request) { return kLateShare * request.device.hbm_latency_ns * 1e-3; }
 
 double least_forecast_us(const PlanRequest& request, const LeastLoad& load) {
   const costmodel::DeviceSpec& device = request.device;

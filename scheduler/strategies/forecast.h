@@ -29,7 +29,6 @@ struct Workload {
   double requests = 0;
   double partial_rows = 0;  ///< of one head, over all requests
   bool unlike = false;      ///< lengths differ much: somebody is late, and the longest takes its own time
-  double fill = 1;          ///< share of the query rows of the CTAs' tiles that are there
 };
 
 struct Forecast {
@@ -49,6 +48,9 @@ struct ShareLoad {
   double partial_rows = 0;  ///< of one head, over all requests
 };
 Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load, double limit_us);
+
+/// What a plan of unlike CTAs takes longer: somebody is late, whose first bytes others hide in part.
+double late_us(const PlanRequest& request);
 
 /// What is known of a cover before its tiles are laid out and cut.
 struct LeastLoad {

@@ -128,6 +128,7 @@ PieceLengths piece_lengths(std::int64_t tokens, const PieceCut& cut) {
     lengths.each = tiles / lengths.count * cut.even_tile;
     lengths.longer = tiles % lengths.count;
     lengths.more = cut.even_tile;
+    if (cut.tapered && lengths.longer + 2 <= lengths.count && lengths.each > cut.even_tile) ++lengths.longer;
   }
   lengths.last = tokens - (lengths.count - 1) * lengths.each - lengths.longer * lengths.more;
   return lengths;

@@ -30,6 +30,7 @@ struct PieceCut {
   /// 0: at multiples of that from the tile's first token, so that tiles that begin with the same nodes are cut alike and meet in the L2; the
   /// last piece takes what is over. Else a number of tokens: pieces differ by so many at most, longer ones first, so that nobody is late.
   std::int64_t even_tile = 0;
+  bool tapered = false;        ///< even, but one more is longer and the last is shorter: it begins last
   friend bool operator==(const PieceCut&, const PieceCut&) = default;
 };
 

@@ -75,24 +75,21 @@ TEST_F(FluidLimits, WhoFindsNoSlotWaits) {
   kernels[0].fixed_us = 3;
   EXPECT_NEAR(us({{0, slots, 1e4, 0}}), 100, 1e-6) << "what comes before the first byte is the caller's";
   EXPECT_NEAR(us({{0, slots + 1, 1e4, 0}}), 203, 1e-6);
-  kernels[0].opening_us = 0.1;  // CTAs on the first quarter of the slots begin at once, and these slots are the first to be free
+  kernels[0].opening_us = 0.1;  // a quarter as many CTAs as SMs begin at once, and their slots are the first to be free
   EXPECT_NEAR(us({{0, slots + 1, 1e4, 0}}), 203, 1e-6);
-  EXPECT_NEAR(us({{0, slots + slots / 4, 1e4, 0}}), 203, 1e-6);
-  EXPECT_GT(us({{0, slots + slots / 3, 1e4, 0}}), 203.5);
+  EXPECT_NEAR(us({{0, slots + 33, 1e4, 0}}), 203, 1e-6);
+  EXPECT_GT(us({{0, slots + 34, 1e4, 0}}), 203.5);
   EXPECT_GT(us({{0, 2 * slots, 1e4, 0}}), 203.5);
 }
 
-TEST_F(FluidLimits, ShortPlansBeginInTurn) {
+TEST_F(FluidLimits, TheFirstWaveBeginsInTurn) {
   kernels[0].cap = 100;
-  const double all = device.sms, quarter = std::floor(0.26 * all);
+  const double all = device.sms;
   kernels[0].opening_us = 0.1;
-  // The fourth group waits for half of what the three before it asked for, in a plan that is short beside that.
-  EXPECT_NEAR(us({{0, all, 1e3, 0}}), 10 + 0.5 * 0.1 * 3 * quarter, 1e-6);
-  // Half the turns are 0.5 % of HBM's time: equal CTAs that all have slots begin at once.
-  kernels[0].missed = 1;
-  kernels[0].opening_us = 0.01 * 1e4 / hbm;
-  EXPECT_NEAR(us({{0, all, 1e4, 0}}), 100, 1e-6);
-  EXPECT_GT(us({{0, all - 1, 1e4, 0}, {0, 1, 1e4 - 1, 0}}), 100 + 1e-6) << "of two lengths";
+  // The fourth group waits for half of what the three before it asked for.
+  EXPECT_NEAR(us({{0, all, 1e3, 0}}), 10 + 0.5 * 0.1 * 99, 1e-6);
+  kernels[0].alike = 8;
+  EXPECT_NEAR(us({{0, all, 1e3, 0}}), 10 + 0.5 * 0.1 * 128, 1e-6) << "132 CTAs, by eights";
 }
 
 TEST_F(FluidLimits, VeryManyLengthsOfOneKernelLeaveRoomForAnother) {

@@ -70,6 +70,20 @@ TEST(Tiling, CutsEvenlyByKvTiles) {
   }
 }
 
+TEST(Tiling, TapersTheLastPiece) {
+  // 37 KV tiles in ten pieces: seven of four, two of three and one of three less 63 tokens. One of four more, and the last is of two.
+  const PieceLengths even = piece_lengths(2305, {230, 64}), tapered = piece_lengths(2305, {230, 64, true});
+  EXPECT_EQ(tapered.longer, even.longer + 1);
+  EXPECT_EQ(tapered.last, even.last - 64);
+  EXPECT_EQ(tapered.each, even.each);
+  for (std::int64_t tokens = 1; tokens < 3000; ++tokens) {
+    const PieceLengths lengths = piece_lengths(tokens, {192, 64, true});
+    EXPECT_GT(lengths.last, 0) << tokens;
+    EXPECT_LE(lengths.longer, lengths.count - 1) << tokens;
+    EXPECT_EQ((lengths.count - 1) * lengths.each + lengths.longer * lengths.more + lengths.last, tokens);
+  }
+}
+
 TEST(CutRows, NeverMoreThanOneOfEveryRequestAPiece) {
   // The last piece takes what is over, so it begins well before the tails of one token do.
   EXPECT_EQ(cut_rows({2305, 4 * 2302, 4, 1}, piece_lengths(2305, {1024})), 2 * 4);
