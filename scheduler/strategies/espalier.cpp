@@ -31,10 +31,11 @@ namespace espalier::scheduler {
 namespace planning {
 namespace {
 
-/// Covers of long plans are tried where they could be faster than the best so far by this; boxes of all plans.
-constexpr double kWorthTrying = 0.99, kWorthBoxes = 0.98;
-/// Heights are mixed where that could be faster than the best so far by this, in short plans and in long ones.
-constexpr double kWorthMixing = 0.93, kWorthMixingLong = 0.98;
+/// Covers of long plans are tried where they could save so many microseconds, mixtures and boxes twice that: a plan serves all layers of
+/// a step, and each cover takes about as long to lay out as all of them would gain.
+constexpr double kWorthUs = 0.7;
+/// In short plans boxes are tried, and heights mixed, where that could be faster than the best so far by this.
+constexpr double kWorthBoxes = 0.98, kWorthMixing = 0.93;
 /// Equal shares are tried from this share of computing in the time HBM takes.
 constexpr double kComputeBound = 0.8;
 /// KV tokens whose reading costs about as much as starting one more tile.
@@ -45,6 +46,7 @@ struct Candidate {
   std::vector<const TileKernel*> kernels;  ///< by height
   Cover cover;
   std::vector<PieceCut> cuts;              ///< by height
+  double goal_us = 0;                      ///< of its pieces
   std::vector<Share> shares;               ///< not empty: persistent CTAs with equal shares, instead of pieces
   bool boxes = false;                      ///< of nodes by themselves (node_boxes.h)
   bool even = false;                       ///< its tiles are cut evenly
@@ -60,6 +62,7 @@ class EspalierBuild {
 
   Plan run() {
     choose();
+    taper();
     PlanBuilder builder(forest_, request_.heads);
     emit(builder);
     Provenance from = provenance(info_, request_);
@@ -108,10 +111,10 @@ class EspalierBuild {
       HeightChoice choice;
       choice.least_tokens[0] = least_tokens_[k];
       choice.partial_rows = least_rows();
-      if (!worth_trying(least_us(set, choice))) continue;
+      if (!boxes_worth_trying(least_us(set, choice))) continue;
       choice.partial_rows = box_rows(groups_);
       const double least = least_us(set, choice);
-      if (worth_trying(least)) {
+      if (boxes_worth_trying(least)) {
         if (runs_.runs.empty()) runs_ = runs_of(forest_);
         consider(set, rank + k, least, std::move(choice), true);
       }
@@ -119,10 +122,10 @@ class EspalierBuild {
     }
   }
 
-  bool worth_trying(double least) {
-    const bool worth = least + late_us(request_) <= kWorthBoxes * best_->forecast.total_us;
-    if (!worth) rule_out(least);
-    return worth;
+  bool boxes_worth_trying(double least) {
+    const double best = best_->forecast.total_us, enough = std::max(kWorthBoxes * best, best - 2 * kWorthUs) - late_us(request_);
+    if (least > enough) rule_out(least);
+    return least <= enough;
   }
 
   /// Under a single root some request has partial rows of two kinds: often that alone is too much.
@@ -138,13 +141,13 @@ class EspalierBuild {
     // That height alone has been considered, and can merge in place.
     if (one_height(choice)) return;
     const double least = least_us(set, choice), best = best_->forecast.total_us;
-    if (least > (best < kLongUs ? kWorthMixing : kWorthMixingLong) * best) return rule_out(least);
+    if (least > (best < kLongUs ? kWorthMixing * best : best - 2 * kWorthUs)) return rule_out(least);
     consider(set, rank, least, std::move(choice));
   }
 
   /// Keeps the candidate that is forecast to be fastest; of equals the one of lowest rank.
   void consider(const HeightSet& set, std::size_t rank, double least, HeightChoice&& choice, bool boxes = false) {
-    if (best_ && least > best_->forecast.total_us * (best_->forecast.total_us < kLongUs ? 1 : kWorthTrying)) return rule_out(least);
+    if (best_ && least > best_->forecast.total_us - (best_->forecast.total_us < kLongUs ? 0 : kWorthUs)) return rule_out(least);
     Candidate candidate = lay_out(set, std::move(choice), boxes);
     const double us = candidate.forecast.total_us;
     if (best_) {
@@ -207,6 +210,13 @@ class EspalierBuild {
     return candidate;
   }
 
+  /// Memory serves the first requests of all CTAs in turn, so in the shortest plans those that begin last should have less to read.
+  void taper() {
+    if (best_->forecast.total_us >= kShortUs || best_->boxes || !best_->shares.empty()) return;
+    for (std::size_t h = 0; h < best_->kernels.size(); ++h) lines_[h] = prices_.line(*best_->kernels[h]);
+    for (const double goal_us : {best_->goal_us, best_->goal_us / 1.2, best_->goal_us * 1.2}) try_cut(*best_, goal_us, true);
+  }
+
   void cut(Candidate& candidate) {
     std::int64_t longest = 0, shortest = std::numeric_limits<std::int64_t>::max();
     double round = 0;  // a full device works off all tiles in this time
@@ -234,7 +244,6 @@ class EspalierBuild {
     std::size_t best = tried.size();
     for (std::size_t i = 0; i < tried.size(); ++i) best = try_cut(candidate, round / tried[i]) ? i : best;
     if (round >= kLongUs && !candidate.boxes && best < tried.size()) refine(candidate, round, tried, best);
-    if (round < kShortUs && !candidate.boxes && best < tried.size()) taper(candidate, round, tried, best);
     if (candidate.kernels.size() == 1 && !candidate.boxes) try_shares(candidate);
   }
 
@@ -242,12 +251,6 @@ class EspalierBuild {
   void refine(Candidate& candidate, double round, std::span<const double> tried, std::size_t best) {
     if (best > 0) try_cut(candidate, round / std::sqrt(tried[best] * tried[best - 1]));
     if (best + 1 < tried.size()) try_cut(candidate, round / std::sqrt(tried[best] * tried[best + 1]));
-  }
-
-  /// Memory serves the first requests of all CTAs in turn, so in the shortest plans those that begin last should have less to read.
-  void taper(Candidate& candidate, double round, std::span<const double> tried, std::size_t best) {
-    const std::size_t end = std::min(best + 2, tried.size());
-    for (std::size_t i = best > 0 ? best - 1 : 0; i < end; ++i) try_cut(candidate, round / tried[i], true);
   }
 
   /// Where arithmetic is what takes time, hardware order leaves SMs idle that wait for nobody's memory: equal shares don't.
@@ -282,6 +285,7 @@ class EspalierBuild {
     const Forecast trial = forecast(request_, work, limit_us(candidate));
     if (trial.total_us >= candidate.forecast.total_us) return false;
     candidate.forecast = trial;
+    candidate.goal_us = goal;
     candidate.cuts.assign(cuts.data(), cuts.data() + candidate.set.count);
     return true;
   }
@@ -366,10 +370,7 @@ class EspalierBuild {
     sentences.push_back(fmt::format("{}, read by {}; {}", tiles, tasks,
                                     plan.slots.empty() ? "every row is final, nothing to merge" : partial));
     if (!prices_.of_device()) return sentences;
-    if (!best_->shares.empty()) {
-      const auto ctas = (best_->shares.back().lane + 1) * copies_;
-      sentences.push_back(fmt::format("arithmetic bound: equal shares for {} persistent CTAs", ctas));
-    }
+    if (!best_->shares.empty()) sentences.push_back(fmt::format("arithmetic bound: equal shares for {} persistent CTAs", (best_->shares.back().lane + 1) * copies_));
     sentences.push_back(fmt::format("forecast {:.1f} us: HBM {:.1f}, L2 {:.1f}, computing {:.1f}, merging {:.1f}",
                                     f.total_us, f.hbm_us, f.l2_us, f.compute_us, f.merge_us));
     if (considered_ > 1) {

@@ -17,6 +17,8 @@ constexpr std::size_t kMaxCohorts = 128, kMaxArrivals = 128;
 /// A group is of equals and at most this share of the SMs, as in the event engine; or of more, up to this share of the slots, where its
 /// turn is below that share of HBM's time for everything, so that long plans have few.
 constexpr double kTurnShare = 0.5, kGroupShare = 0.25, kShortTurn = 0.02;
+/// Groups of the first wave, about: more take time and room.
+constexpr double kMostGroups = 32;
 /// Bytes a microsecond of a flow for which rounding has left nothing.
 constexpr double kLeastRate = 1e-6;
 
@@ -111,12 +113,14 @@ class Fluid {
 
   void open(const FluidClass& c, double ctas) {
     const FluidKernel& kernel = kernels_[c.kernel];
-    const double least = std::min(kGroupShare * device_.sms, kernel.alike), most = kGroupShare * device_.sms / kernel.sms;
-    const double group = std::max(1.0, std::floor(std::clamp(kShortTurn * misses_ / (hbm_ * kernel.opening_us), least, most)));
+    const double slots = device_.sms / kernel.sms, most = kGroupShare * slots;
+    const double least = std::min(std::max(kernel.alike, slots / kMostGroups), kGroupShare * device_.sms);
+    const double opening_us = c.bytes < kernel.ring_bytes ? kernel.opening_us * c.bytes / kernel.ring_bytes : kernel.opening_us;
+    const double group = opening_us > 0 ? std::max(1.0, std::floor(std::clamp(kShortTurn * misses_ / (hbm_ * opening_us), least, most))) : ctas;
     for (double left = ctas; left > 0;) {
       const double some = std::min(left, group);
       arrive_at({c.kernel, some, c.bytes, kTurnShare * queue_us_, c.end_us});
-      queue_us_ += some * kernels_[c.kernel].opening_us;
+      queue_us_ += some * opening_us;
       left -= some;
     }
   }

@@ -16,14 +16,15 @@ namespace espalier::scheduler::planning {
 
 /// CTAs of one kernel, on KV of one reuse.
 struct FluidKernel {
-  double missed = 1;          ///< share of the KV bytes that comes from HBM
+  double missed = 1;          ///< bytes that HBM moves for each byte of KV
   double cap = 0;             ///< bytes a microsecond of a CTA alone
   double unloaded = 0;        ///< bytes a microsecond that its bytes in flight could sustain
-  double unloaded_hbm = 0;    ///< of these, from HBM
+  double unloaded_hbm = 0;    ///< the same of HBM's
   double sm_us_per_byte = 0;  ///< of an SM's pipes
   double sms = 1;             ///< SMs a CTA takes: 1 over those resident
   double fixed_us = 0;        ///< of a CTA, before its first byte and after its last
-  double opening_us = 0;      ///< HBM's time for the bytes that a CTA asks for at first
+  double ring_bytes = 0;      ///< that a CTA asks for at first, if it reads as many
+  double opening_us = 0;      ///< HBM's time for these
   double alike = std::numeric_limits<double>::infinity();  ///< CTAs in a row that read as much from HBM
 };
 inline constexpr std::size_t kMaxFluidKernels = 4;

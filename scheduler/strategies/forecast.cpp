@@ -54,6 +54,13 @@ double merging_us(const PlanRequest& request, const Merging& m) {
   return merges * (merge_latency_us(request.device, m) + request.device.cta_end_ns * 1e-3);
 }
 
+/// Queries and rows of all CTAs, through their ports. A row is partial, or final and its request's only one.
+double io_bytes(const traces::HeadConfig& heads, const Merging& m) {
+  const double rows = m.partial_rows + m.requests - (m.partial_rows > 0 ? m.merged() : 0), q_bytes = static_cast<double>(traces::dtype_bytes(heads.q_dtype));
+  const double row_bytes = heads.qk_dim * q_bytes, final_bytes = heads.v_dim * q_bytes;
+  return heads.q_heads * (rows * row_bytes + (rows - m.partial_rows) * final_bytes) + m.partial_rows * partial_row_bytes(heads);
+}
+
 bool is_uneven(const CtaClass& c) { return c.longest > kUneven * c.tokens; }
 
 class Forecaster {
@@ -64,17 +71,17 @@ class Forecaster {
         fixed_us_((device_.cta_start_ns + device_.cta_end_ns) * 1e-3) {
     for (const CtaClass& c : work.classes) ctas_ += c.ctas;
     late_us_ = work.unlike ? late_us(request) : 0;
-    rows_us_ = work.partial_rows * partial_row_bytes(request.heads) / ctas_ / port_;
     set_device_times(request);
+    set_io_time(request);
     set_merge_time(request);
   }
 
   Forecast run(double limit_us) {
     const double around = device_.least_launch_gap_us() + forecast_.merge_us + late_us_;
     double least = std::max(forecast_.compute_us, fixed_us_ + std::max(forecast_.hbm_us, forecast_.l2_us));
-    if (work_.unlike) least = std::max(least, fixed_us_ + rows_us_ + longest_us());
+    if (work_.unlike) least = std::max(least, fixed_us_ + io_us_ + longest_us());
     forecast_.total_us = around + least;
-    if (forecast_.total_us < limit_us) forecast_.total_us = around + std::max(least, fixed_us_ + rows_us_ + flow_us(limit_us - around - fixed_us_ - rows_us_));
+    if (forecast_.total_us < limit_us) forecast_.total_us = around + std::max(least, fixed_us_ + io_us_ + flow_us(limit_us - around - fixed_us_ - io_us_));
     return forecast_;
   }
 
@@ -101,6 +108,21 @@ class Forecaster {
     forecast_.compute_us = compute_us / device_.sms;
   }
 
+  /// Where HBM is what takes time, queries and results pass beside KV, as a part of what it moves, and only the last CTAs' partial rows take
+  /// their time at the port. Elsewhere nobody but their own CTA waits for them; alone on its SM it computes nothing before it has its
+  /// queries, and all those that begin with it ask for theirs.
+  void set_io_time(const PlanRequest& request) {
+    const TileKernel& kernel = *work_.classes[0].kernel;
+    if (kernel.residents > 1 && forecast_.hbm_us >= forecast_.compute_us) {
+      io_us_ = work_.partial_rows * partial_row_bytes(request.heads) / ctas_ / port_;
+      return;
+    }
+    io_share_ = 0;
+    io_us_ = io_bytes(request.heads, {work_.requests, work_.partial_rows}) / ctas_ / port_;
+    if (kernel.residents == 1) io_us_ += first_queries_us(request, kernel, std::min<double>(ctas_, device_.sms));
+    io_between_us_ = io_us_;
+  }
+
   /// Of the last merges. Those before ran beside the tasks, if they could.
   void set_merge_time(const PlanRequest& request) {
     if (work_.partial_rows <= 0) return;
@@ -121,15 +143,17 @@ class Forecaster {
     const double from_hbm = c.cold * 1e3 / device_.hbm_latency_ns;
     const double from_both = (1 - c.cold) * 1e3 / (merged * device_.hbm_latency_ns + (1 - merged) * device_.l2_latency_ns);
     // Queries and results pass beside the KV.
+    const double kv_missed = c.cold + (1 - c.cold) * merged;
     FluidKernel out;
-    out.missed = c.cold + (1 - c.cold) * merged + io_share_;
+    out.missed = kv_missed + io_share_;
     out.unloaded = kernel.ring_bytes * (from_hbm + from_both);
     out.unloaded_hbm = kernel.ring_bytes * (from_hbm + from_both * merged) + out.unloaded * io_share_;
     out.sm_us_per_byte = kernel.tile_us / (kernel.config->kv_tile * kv_bytes_);
     out.cap = std::min({out.unloaded, port_, 1 / out.sm_us_per_byte});
     out.sms = 1.0 / kernel.residents;
-    out.fixed_us = (device_.cta_start_ns + device_.cta_end_ns) * 1e-3 + kernel.tile_us + merging_us_;
-    out.opening_us = kernel.ring_bytes * out.missed / hbm_peak_;
+    out.fixed_us = (device_.cta_start_ns + device_.cta_end_ns) * 1e-3 + kernel.tile_us + merging_us_ + io_between_us_;
+    out.ring_bytes = kernel.ring_bytes;
+    out.opening_us = kernel.ring_bytes * kv_missed / hbm_peak_;
     // Of two tiles that read the same, one finds in L2 what the other has loaded.
     if (c.cold < 1) out.alike = work_.copies;
     return out;
@@ -175,9 +199,10 @@ class Forecaster {
   double ctas_ = 0;
   double partial_bytes_ = 0, spill_us_ = 0;
   double merging_us_ = 0;   ///< of the merges in place, a CTA
-  double late_us_ = 0;
-  double rows_us_ = 0;      ///< of its partial rows through its port, a CTA: of the last ones, as those before pass beside KV
-  double io_share_ = 0;     ///< of all queries and results, bytes from and to HBM for each byte of KV that is read
+  double late_us_ = 0;      ///< what unlike CTAs take longer
+  double io_us_ = 0;        ///< of the last CTAs' queries and rows, through their ports
+  double io_between_us_ = 0;  ///< of those before, as far as others don't fill it
+  double io_share_ = 0;     ///< bytes of queries and results that HBM moves for each byte of KV that CTAs read
   Forecast forecast_;
 };
 
