@@ -89,8 +89,8 @@ TEST(HostScatter, PlotsEveryPointInsideTheFrame) {
   EXPECT_THAT(svg, HasSubstr("100 ms"));
   for (std::size_t at = svg.find("cx=\""); at != std::string::npos; at = svg.find("cx=\"", at + 1)) {
     const double x = std::stod(svg.substr(at + 4));
-    EXPECT_GE(x, 60);
-    EXPECT_LE(x, 580);
+    EXPECT_GE(x, 80);
+    EXPECT_LE(x, 560);
   }
   // Seven pixels a letter at most; the axis' name stands upright at 16, in letters of 12.
   const std::string_view tick = "\" text-anchor=\"end\">";

@@ -90,6 +90,10 @@ TEST_F(FluidLimits, TheFirstWaveBeginsInTurn) {
   EXPECT_NEAR(us({{0, all, 1e3, 0}}), 10 + 0.5 * 0.1 * 99, 1e-6);
   kernels[0].alike = 8;
   EXPECT_NEAR(us({{0, all, 1e3, 0}}), 10 + 0.5 * 0.1 * 128, 1e-6) << "132 CTAs, by eights";
+  kernels[0].alike = 1;
+  EXPECT_NEAR(us({{0, all - 1, 1e3, 0}}), 10 + 0.5 * 0.1 * 128, 1e-6) << "by fours: no more than about 32 groups";
+  kernels[0].ring_bytes = 2e3;
+  EXPECT_NEAR(us({{0, all - 1, 1e3, 0}}), 10 + 0.5 * 0.05 * 128, 1e-6) << "they ask for no more than they read";
 }
 
 TEST_F(FluidLimits, VeryManyLengthsOfOneKernelLeaveRoomForAnother) {
@@ -134,6 +138,8 @@ TEST(Fluid, NeverBeatsAResourceNorDoesOneThingAtATime) {
       k.sms = 1.0 / static_cast<double>(count(4));
       k.fixed_us = uniform(0.1, 2);
       k.opening_us = uniform(0, 0.05);
+      k.ring_bytes = uniform(0, 2e5);
+      if (rng.chance(0.5)) k.alike = static_cast<double>(count(64));
     }
     std::vector<FluidClass> classes(count(40));
     double misses = 0, bytes = 0, sm_us = 0, one_by_one = 0;

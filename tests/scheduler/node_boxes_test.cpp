@@ -112,6 +112,7 @@ TEST(OurPlanner, CutsBoxesOfEveryForestIntoAValidPlan) {
   const traces::HeadConfig heads = traces::parse_heads("32/8/128");
   int boxes = 0;
   std::vector<traces::PrefixForest> forests = traces::make_suite("ragged40");
+  // Boxes are tried where they could gain 2 %, which is rare: so many forests, to have some.
   for (std::uint64_t seed = 1; seed <= 150; ++seed) forests.push_back(traces::generate_family("random:nodes=12", seed));
   for (const traces::PrefixForest& forest : forests) {
     const Plan plan = std::get<Plan>(make_plan(parse_strategy("espalier"), PlanRequest{forest, heads, device}));
@@ -169,6 +170,21 @@ TEST(Forecast, OfUnlikeCtasOneIsLate) {
   const double together = forecast(request, work).total_us;
   work.unlike = true;
   EXPECT_GT(forecast(request, work).total_us, together + 0.45e-3 * device.hbm_latency_ns);
+}
+
+TEST(Forecast, CtasAloneOnTheirSmsWaitForTheirQueries) {
+  const traces::HeadConfig heads = traces::parse_heads("32/8/128");
+  const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
+  const auto us = [&](const char* suite) {
+    const traces::PrefixForest forest = traces::make_suite(suite).at(0);
+    const PlanRequest request{forest, heads, device};
+    const std::vector<TileKernel> kernels = tile_kernels(request);
+    EXPECT_EQ(kernels.back().residents, 1);
+    const CtaClass one{&kernels.back(), 512, 132};
+    return forecast(request, {std::span(&one, 1), true, 8, 64, 0}).total_us;
+  };
+  // Those of 64 requests come from memory once, however many CTAs ask for them; those of 1024 fill every tile.
+  EXPECT_LT(us("s1"), us("s3") - 0.5);
 }
 
 }  // namespace
