@@ -83,18 +83,27 @@ bool pages_are_distinct(const std::vector<std::int64_t>& page_ids) {
   for (const std::int64_t page : page_ids) any |= static_cast<std::uint64_t>(page);
   if (any >= kMostBits) return false;
   std::vector<std::uint64_t> seen(any / 64 + 1, 0);
-  // Neighbours often follow one another: a word is held until another one's turn comes.
+  // Neighbours often follow one another: a word is held until another one's turn comes, and eight pages in a row are marked at once.
   std::uint64_t repeated = 0, held = 0, at = 0;
-  for (const std::int64_t signed_page : page_ids) {
-    const auto page = static_cast<std::uint64_t>(signed_page);
+  const auto mark = [&](std::uint64_t page, std::uint64_t pages) {
     if (page / 64 != at) {
       seen[at] = held;
       at = page / 64;
       held = seen[at];
     }
-    const std::uint64_t bit = std::uint64_t{1} << (page % 64);
-    repeated |= held & bit;
-    held |= bit;
+    repeated |= held & pages << page % 64;
+    held |= pages << page % 64;
+  };
+  constexpr std::size_t kRow = 8;
+  for (std::size_t i = 0; i < page_ids.size();) {
+    const std::int64_t* const ids = page_ids.data() + i;
+    const std::size_t some = std::min(kRow, page_ids.size() - i);
+    const auto first = static_cast<std::uint64_t>(ids[0]);
+    std::int64_t apart = some < kRow || first % 64 > 64 - kRow ? 1 : 0;
+    for (std::size_t k = 1; k < some; ++k) apart |= ids[k] - ids[0] - static_cast<std::int64_t>(k);
+    if (apart == 0) mark(first, (std::uint64_t{1} << kRow) - 1);
+    else for (std::size_t k = 0; k < some; ++k) mark(static_cast<std::uint64_t>(ids[k]), 1);
+    i += some;
   }
   return repeated == 0;
 }

@@ -19,6 +19,7 @@
 
 #include "core/error.h"
 #include "core/units.h"
+#include "scheduler/strategies/candidate.h"
 #include "scheduler/strategies/forecast.h"
 #include "scheduler/strategies/length_classes.h"
 #include "scheduler/strategies/node_boxes.h"
@@ -34,24 +35,14 @@ namespace {
 /// Covers of long plans are tried where they could save so many microseconds, mixtures and boxes twice that: a plan serves all layers of
 /// a step, and each cover takes about as long to lay out as all of them would gain.
 constexpr double kWorthUs = 0.7;
+/// Covers come as close to their bounds as the best one so far does to its own, or closer, but by no more than half, and 4 % of the plan.
+constexpr double kMissedAgain = 0.5, kMostMissed = 0.04;
 /// In short plans boxes are tried, and heights mixed, where that could be faster than the best so far by this.
 constexpr double kWorthBoxes = 0.98, kWorthMixing = 0.93;
 /// Equal shares are tried from this share of computing in the time HBM takes.
 constexpr double kComputeBound = 0.8;
 /// KV tokens whose reading costs about as much as starting one more tile.
 constexpr double kTileTokens = 64;
-
-struct Candidate {
-  HeightSet set;
-  std::vector<const TileKernel*> kernels;  ///< by height
-  Cover cover;
-  std::vector<PieceCut> cuts;              ///< by height
-  double goal_us = 0;                      ///< of its pieces
-  std::vector<Share> shares;               ///< not empty: persistent CTAs with equal shares, instead of pieces
-  bool boxes = false;                      ///< of nodes by themselves (node_boxes.h)
-  bool even = false;                       ///< its tiles are cut evenly
-  Forecast forecast;
-};
 
 class EspalierBuild {
  public:
@@ -64,7 +55,7 @@ class EspalierBuild {
     choose();
     taper();
     PlanBuilder builder(forest_, request_.heads);
-    emit(builder);
+    write_candidate(builder, *best_, runs_, copies_);
     Provenance from = provenance(info_, request_);
     if (request_.explain) from.why = why(builder.plan());
     return std::move(builder).finish(std::move(from));
@@ -147,7 +138,7 @@ class EspalierBuild {
 
   /// Keeps the candidate that is forecast to be fastest; of equals the one of lowest rank.
   void consider(const HeightSet& set, std::size_t rank, double least, HeightChoice&& choice, bool boxes = false) {
-    if (best_ && least > best_->forecast.total_us - (best_->forecast.total_us < kLongUs ? 0 : kWorthUs)) return rule_out(least);
+    if (best_ && least > best_->forecast.total_us - worth_us()) return rule_out(least);
     Candidate candidate = lay_out(set, std::move(choice), boxes);
     const double us = candidate.forecast.total_us;
     if (best_) {
@@ -157,6 +148,13 @@ class EspalierBuild {
     }
     best_ = std::move(candidate);
     best_rank_ = rank;
+    best_least_us_ = least;
+  }
+
+  /// What a cover must promise to gain: who misses its own bound by less than half of what the best so far does is rare.
+  double worth_us() const {
+    const double best = best_->forecast.total_us;
+    return std::max(best < kLongUs ? 0 : kWorthUs, std::min(kMostMissed * best, kMissedAgain * (best - best_least_us_)));
   }
 
   /// A cover that isn't taken: no plan of it is forecast below `us`.
@@ -196,7 +194,7 @@ class EspalierBuild {
     load.cold_tokens = fresh_copies_ * copies_ * static_cast<double>(all_.unique);
     load.requests = static_cast<double>(forest_.request_count());
     load.merges_in_place = set.count == 1;
-    return least_forecast_us(request_, load);
+    return least_forecast(request_, load).total_us;
   }
 
   Candidate lay_out(const HeightSet& set, HeightChoice&& choice, bool boxes) {
@@ -309,74 +307,18 @@ class EspalierBuild {
     });
   }
 
-  void emit_shares(PlanBuilder& builder) {
-    const TileKernel& tile = *best_->kernels[0];
-    TilePieces cut = cut_shares(forest_, best_->cover, tile.config->kv_tile, best_->shares);
-    require_at_most("tasks", static_cast<std::int64_t>(cut.pieces.size()), kMaxTasks);
-    const KernelId kernel = builder.kernel(*tile.config);
-    const TaskId first = builder.next_task();
-    builder.reserve_tasks(cut.pieces.size(), cut.segments.size());
-    for (const TilePiece& piece : cut.pieces) emit_piece(builder, kernel, cut, piece);
-    builder.launch();
-    builder.task_phase(kernel, first);
-    const StepId merges = builder.finish_rows(traces::Dtype::fp32);
-    const auto reduce = [&] { return builder.kernel(costmodel::our_reduce_kernel()); };
-    if (merges != builder.next_step()) builder.step_phase(reduce(), merges, PhaseStart::on_arrival);
-    queue_lanes(builder, first, best_->shares, copies_);
-  }
-
-  void emit(PlanBuilder& builder) {
-    if (!best_->shares.empty()) return emit_shares(builder);
-    TilePieces cut = best_->boxes ? cut_box_cover(forest_, runs_, best_->kernels[0]->queries, best_->cuts[0])
-                                  : cut_tiles(forest_, best_->cover, best_->cuts);
-    require_at_most("tasks", static_cast<std::int64_t>(cut.pieces.size()), kMaxTasks);
-    const std::vector<std::uint32_t> order = dispatch_order(cut);
-    builder.reserve_tasks(cut.pieces.size(), cut.segments.size());
-    // One launch a kernel, side by side, large tiles first: they compute longest while the others read.
-    std::vector<LaunchId> launches;
-    for (std::size_t h = best_->kernels.size(); h-- > 0;) {
-      if (best_->cover.layers[h].runs.empty()) continue;
-      const TaskId first = builder.next_task();
-      const KernelId kernel = builder.kernel(*best_->kernels[h]->config);
-      for (const std::uint32_t i : order) {
-        if (cut.pieces[i].height == h) emit_piece(builder, kernel, cut, cut.pieces[i]);
-      }
-      launches.push_back(builder.launch(Follow::graph, static_cast<std::int32_t>(launches.size())));
-      builder.task_phase(kernel, first);
-    }
-    const StepId merges = builder.finish_rows(traces::Dtype::fp32);
-    if (merges == builder.next_step()) return;
-    const KernelId reduce = builder.kernel(costmodel::our_reduce_kernel());
-    // In a single launch, whoever writes the last partial row of a merge goes on with it: no second launch.
-    if (launches.size() == 1) builder.step_phase(reduce, merges, PhaseStart::on_arrival);
-    else merge_launch(builder, reduce, merges, Follow::graph, launches);
-  }
-
   std::vector<std::string> why(const Plan& plan) const {
-    const Forecast& f = best_->forecast;
-    std::vector<std::string> sentences;
-    std::string tiles;
-    for (std::size_t h = 0; h < best_->kernels.size(); ++h) {
-      const TileLayer& layer = best_->cover.layers[h];
-      if (layer.runs.empty()) continue;
-      std::int64_t longest = 0, tiles_of_height = 0;
-      for (const TileRun& run : layer.runs) tiles_of_height += run.tiles, longest = std::max(longest, run.tokens);
-      tiles += fmt::format("{}{} of up to {} requests (at most {} tokens{})", tiles.empty() ? "" : ", ",
-                           counted(tiles_of_height, "tile"), best_->kernels[h]->queries, longest,
-                           best_->boxes ? ", of one node" : "");
-    }
-    const std::string tasks = counted(static_cast<std::int64_t>(plan.tasks.size()), "task");
-    const std::string partial = counted(static_cast<std::int64_t>(plan.slots.size()), "task") + " leave partial rows";
-    sentences.push_back(fmt::format("{}, read by {}; {}", tiles, tasks,
-                                    plan.slots.empty() ? "every row is final, nothing to merge" : partial));
+    std::vector<std::string> sentences{said_of_tiles(*best_, plan)};
     if (!prices_.of_device()) return sentences;
-    if (!best_->shares.empty()) sentences.push_back(fmt::format("arithmetic bound: equal shares for {} persistent CTAs", (best_->shares.back().lane + 1) * copies_));
+    const Forecast& f = best_->forecast;
+    if (!best_->shares.empty()) sentences.push_back(said_of_shares(*best_, copies_));
     sentences.push_back(fmt::format("forecast {:.1f} us: HBM {:.1f}, L2 {:.1f}, computing {:.1f}, merging {:.1f}",
                                     f.total_us, f.hbm_us, f.l2_us, f.compute_us, f.merge_us));
     if (considered_ > 1) {
-      sentences.push_back(others_us_ < f.total_us
-                              ? fmt::format("best of those tried of {} covers; no plan of the others can be forecast below {:.1f} us", considered_, others_us_)
-                              : fmt::format("best of {} covers; none of the others is forecast below {:.1f} us", considered_, others_us_));
+      sentences.push_back(
+          others_us_ < f.total_us
+              ? fmt::format("best of those tried of {} covers; no plan of the others can be forecast below {:.1f} us", considered_, others_us_)
+              : fmt::format("best of {} covers; none of the others is forecast below {:.1f} us", considered_, others_us_));
     }
     if (!shares_) sentences.push_back("nothing is shared: requests are cut by their own lengths");
     return sentences;
@@ -391,6 +333,7 @@ class EspalierBuild {
   PiecePrices prices_;
   std::optional<Candidate> best_;
   std::size_t best_rank_ = 0;
+  double best_least_us_ = 0;  ///< what its cover could promise before it was laid out
   double others_us_ = std::numeric_limits<double>::infinity();
   std::size_t considered_ = 0;
   bool shares_ = false;

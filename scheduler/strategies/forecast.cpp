@@ -61,6 +61,13 @@ double io_bytes(const traces::HeadConfig& heads, const Merging& m) {
   return heads.q_heads * (rows * row_bytes + (rows - m.partial_rows) * final_bytes) + m.partial_rows * partial_row_bytes(heads);
 }
 
+/// Of equal shares: what takes about as long as the longest takes part of that beside it and part of it after.
+double corner_us(const Forecast& f) {
+  const double longest = std::max({f.hbm_us, f.l2_us, f.compute_us});
+  const double all = std::pow(f.hbm_us / longest, kShareCorner) + std::pow(f.l2_us / longest, kShareCorner) + std::pow(f.compute_us / longest, kShareCorner);
+  return longest * (std::pow(all, 1 / kShareCorner) - 1);
+}
+
 bool is_uneven(const CtaClass& c) { return c.longest > kUneven * c.tokens; }
 
 class Forecaster {
@@ -212,17 +219,14 @@ Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load, doub
   const costmodel::DeviceSpec& device = request.device;
   const CtaClass one{load.kernel, load.tokens / load.ctas, load.ctas, load.cold};
   Forecast f = Forecaster(request, {std::span(&one, 1), true, 1, load.requests, load.partial_rows}).run(limit_us);
-  // What takes about as long as the longest takes part of that beside it and part of it after.
-  const double longest = std::max({f.hbm_us, f.l2_us, f.compute_us});
-  const double all = std::pow(f.hbm_us / longest, kShareCorner) + std::pow(f.l2_us / longest, kShareCorner) + std::pow(f.compute_us / longest, kShareCorner);
-  f.total_us += longest * (std::pow(all, 1 / kShareCorner) - 1);
+  f.total_us += corner_us(f);
   f.total_us = std::max(f.total_us, device.least_launch_gap_us() + device.cta_start_ns * 1e-3 + load.busy_us + f.merge_us);
   return f;
 }
 
 double late_us(const PlanRequest& request) { return kLateShare * request.device.hbm_latency_ns * 1e-3; }
 
-double least_forecast_us(const PlanRequest& request, const LeastLoad& load) {
+Forecast least_forecast(const PlanRequest& request, const LeastLoad& load) {
   const costmodel::DeviceSpec& device = request.device;
   const traces::HeadConfig& heads = request.heads;
   const double kv_bytes = static_cast<double>(heads.kv_bytes_per_token_head());
@@ -230,16 +234,24 @@ double least_forecast_us(const PlanRequest& request, const LeastLoad& load) {
   const double from_hbm = (load.cold_tokens + (load.tokens - load.cold_tokens) * (1 - device.l2_merge_fraction)) * kv_bytes;
   const double spill_us = spill_us_of(device, partial_bytes);
   const double hbm_rate = soft_corner(device, device.sms * load.bytes_per_us, device.hbm_achievable_bytes_per_us());
-  const double hbm_us = (from_hbm + load.requests * io_row_bytes(heads)) / hbm_rate + spill_us;
-  const double l2_us = (load.tokens * kv_bytes + partial_bytes) / device.l2_bytes_per_us();
   const double start_us = device.cta_start_ns * 1e-3;
-  double us = device.least_launch_gap_us() + std::max(load.compute_us, start_us + std::max(hbm_us, l2_us));
+  Forecast f;
+  f.hbm_us = (from_hbm + load.requests * io_row_bytes(heads)) / hbm_rate + spill_us;
+  f.l2_us = (load.tokens * kv_bytes + partial_bytes) / device.l2_bytes_per_us();
+  f.compute_us = load.compute_us;
   if (load.partial_rows > 0) {
     const double start = load.merges_in_place ? 0 : device.launch_graph_us + start_us + device.cta_end_ns * 1e-3;
-    us += start + merge_latency_us(device, {load.requests, load.partial_rows});
-    us += (load.merges_in_place ? kMergesBeside : 1) * std::max(partial_bytes / device.l2_bytes_per_us(), spill_us);
+    f.merge_us = start + merge_latency_us(device, {load.requests, load.partial_rows});
+    f.merge_us += (load.merges_in_place ? kMergesBeside : 1) * std::max(partial_bytes / device.l2_bytes_per_us(), spill_us);
   }
-  return us * (1 - 1e-9);  // sums are rounded in another order than there
+  f.total_us = device.least_launch_gap_us() + std::max(f.compute_us, start_us + std::max(f.hbm_us, f.l2_us)) + f.merge_us;
+  f.total_us *= 1 - 1e-9;  // sums are rounded in another order than there
+  return f;
+}
+
+double least_shares_us(const PlanRequest& request, const LeastLoad& load) {
+  const Forecast f = least_forecast(request, load);
+  return f.total_us + corner_us(f);
 }
 
 Forecast forecast(const PlanRequest& request, const Workload& work, double limit_us) {

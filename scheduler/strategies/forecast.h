@@ -62,8 +62,10 @@ struct LeastLoad {
   double bytes_per_us = 0;   ///< most that an SM full of CTAs of any of its kernels reads
   bool merges_in_place = true;
 };
-/// Neither forecast() nor forecast_shares() of any plan of such a cover is below this.
-double least_forecast_us(const PlanRequest& request, const LeastLoad& load);
+/// Neither forecast() nor forecast_shares() of any plan of such a cover is below this in total.
+Forecast least_forecast(const PlanRequest& request, const LeastLoad& load);
+/// What forecast_shares() isn't below.
+double least_shares_us(const PlanRequest& request, const LeastLoad& load);
 
 /// Kernels run side by side. A forecast that can't be below `limit_us` may stop at any total from there on that it is not below either.
 Forecast forecast(const PlanRequest& request, const Workload& work, double limit_us = std::numeric_limits<double>::infinity());

@@ -90,6 +90,19 @@ class Sharing {
     cost_ = piece_cost(request, kernel_, slots_, tile_us_);
   }
 
+  /// No trial is forecast below this.
+  double least_us() const {
+    LeastLoad load;
+    load.tokens = static_cast<double>(tokens_ * task_.copies);
+    load.cold_tokens = task_.fresh_copies * task_.copies * static_cast<double>(task_.layer->unique);
+    load.compute_us = load.tokens / kernel_.config->kv_tile * kernel_.tile_us / request_.device.sms;
+    load.requests = static_cast<double>(request_.forest.request_count());
+    // With fewer tiles than lanes each tile is cut.
+    if (tiles_ < lanes_) load.partial_rows = 2 * visible_ * static_cast<double>(tiles_) / static_cast<double>(tokens_);
+    load.bytes_per_us = kernel_.residents * kernel_.bytes_per_us;
+    return least_shares_us(request_, load);
+  }
+
   ShareTrial trial(bool anywhere, double limit_us) const {
     ShareTrial out;
     out.shares = anywhere ? cut_anywhere() : deal_shares(*task_.layer, kernel_.config->kv_tile, lanes_, share(cost_), cost_);
@@ -171,6 +184,7 @@ ShareTrial try_equal_shares(const PlanRequest& request, const ShareTask& task, d
   if (lanes == 0) return best;
   const Sharing sharing(request, task, lanes);
   best.forecast.total_us = limit_us;
+  if (sharing.least_us() >= limit_us) return best;
   // As few cuts as even shares need, or a cut wherever a share is full, so that lanes don't begin their tiles at the same time.
   for (const bool anywhere : {false, true}) {
     ShareTrial trial = sharing.trial(anywhere, best.forecast.total_us);

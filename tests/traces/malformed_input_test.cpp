@@ -1,6 +1,9 @@
 // Random damage to valid files: a reader gives a valid forest or an Error, never another exception, never a crash.
 #include <gtest/gtest.h>
 
+#include <set>
+#include <vector>
+
 #include "core/rng.h"
 #include "forest_samples.h"
 #include "traces/import.h"
@@ -106,6 +109,31 @@ TEST(MalformedInput, TracesGiveBatchesOrAnError) {
 TEST(MalformedInput, TreesGiveAForestOrAnError) {
   EXPECT_GT(survivors("1,2,4|10,200,3", [](const std::string& s) { return std::vector<PrefixForest>{parse_tree(s)}; }),
             100);
+}
+
+TEST(MalformedInput, PagesThatStandTwiceAreFoundHoweverTheyFollowOneAnother) {
+  std::int64_t twice = 0;
+  for (std::uint64_t seed = 0; seed < 400; ++seed) {
+    core::Rng rng(seed);
+    std::vector<std::int32_t> pages;
+    std::set<std::int32_t> once;
+    while (pages.size() < 60) {
+      const auto first = static_cast<std::int32_t>(rng.integer(0, 4000));
+      const std::int64_t run = rng.chance(0.5) ? rng.integer(1, 40) : 1;
+      for (std::int32_t k = 0; k < run; ++k) pages.push_back(first + k);
+    }
+    once.insert(pages.begin(), pages.end());
+    const std::vector<std::int32_t> tokens{static_cast<std::int32_t>(pages.size())}, begin{0, tokens[0]};
+    const auto read = [&] { return make_forest(BlockTableView{1, tokens, begin, pages}, "t"); };
+    if (once.size() == pages.size()) {
+      EXPECT_NO_THROW(read()) << "seed " << seed;
+    } else {
+      EXPECT_THROW(read(), core::Error) << "seed " << seed;
+      ++twice;
+    }
+  }
+  EXPECT_GT(twice, 50);
+  EXPECT_LT(twice, 350);
 }
 
 }  // namespace
