@@ -192,7 +192,9 @@ TEST(ExactSearch, IsNoSlowerThanAnyStrategyOfItsSpaceAndTakesTheIncumbentElse) {
       const scheduler::PlanResult result = scheduler::make_plan({strategy, {}}, {.forest = forest, .heads = kHeads, .device = tiny_gpu()});
       if (const auto* plan = std::get_if<scheduler::Plan>(&result)) fastest = std::min(fastest, simulate(*plan, tiny_gpu()).makespan_us);
     }
-    const ExactResult alone = search_exactly(space, kInfinity), led = search_exactly(space, fastest);
+    ExactOptions options;
+    options.most_plans = std::numeric_limits<std::int64_t>::max();
+    const ExactResult alone = search_exactly(space, kInfinity, options), led = search_exactly(space, fastest, options);
     ASSERT_TRUE(alone.complete && led.complete) << forest.name;
     EXPECT_EQ(led.best_us, std::min(fastest, alone.best_us)) << forest.name;
     EXPECT_LE(led.plans, alone.plans);
