@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "core/units.h"
+#include "sim/reading_order.h"
 
 namespace espalier::sim {
 namespace {
@@ -23,12 +24,6 @@ using scheduler::TaskKind;
 /// a segment is cut on a grid instead, and a read touches every grid piece it overlaps.
 constexpr std::int64_t kRecordsOfNode = 200'000;
 constexpr std::int64_t kPiecesOfSegment = 16;
-
-/// A task's place in the execution order. Two readers overlap in time when the earlier's end lies beyond the later's begin.
-struct Turn {
-  TaskId task;
-  double begin = 0, end = 0;
-};
 
 class Fenwick {
  public:
@@ -45,108 +40,6 @@ class Fenwick {
  private:
   std::vector<double> sums_;
 };
-
-bool reads_kv(const Task& task) {
-  return task.kind == TaskKind::attend || task.kind == TaskKind::scores || task.kind == TaskKind::values;
-}
-
-std::int64_t task_tokens(const Plan& plan, const Task& task) {
-  std::int64_t tokens = 0;
-  for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) {
-    tokens += segment_tokens(plan, plan.segments[static_cast<std::size_t>(s)]);
-  }
-  return tokens;
-}
-
-/// Where a launch stands on the clock: its first CTA, the one after its last, and when all are gone.
-struct Stay {
-  double begin = 0, dispatched = 0, end = 0;
-};
-
-/// Hardware order: the clock is the number of CTAs dispatched, and a CTA stays for as many dispatches as the device holds.
-Stay append_hardware_order(const Plan& plan, const scheduler::Launch& launch, const costmodel::DeviceSpec& device, double base, std::vector<Turn>& turns) {
-  double at = base, end = base;
-  for (std::int32_t p = launch.phases.begin; p < launch.phases.end; ++p) {
-    const scheduler::Phase& phase = plan.phases[static_cast<std::size_t>(p)];
-    if (phase.kind != scheduler::PhaseKind::tasks) continue;
-    const double resident =
-        device.sms * std::max(1, costmodel::ctas_per_sm(plan.kernels[phase.kernel], plan.heads, device));
-    for (TaskId t(phase.range.begin); t.value < phase.range.end; ++t.value) {
-      if (reads_kv(plan.tasks[t])) turns.push_back({t, at, at + resident});
-      at += plan.tasks[t].copies;
-    }
-    end = std::max(end, at + resident);
-  }
-  return {base, at, end};
-}
-
-/// Queues: the clock is the KV tokens a worker has read before; a task stands where its first copy does. `listed_by` tells the
-/// last launch that each task was appended for.
-double append_queue_order(const Plan& plan, scheduler::LaunchId l, double base, std::vector<Turn>& turns,
-                          core::Column<TaskId, scheduler::LaunchId>& listed_by) {
-  const scheduler::Launch& launch = plan.launches[l];
-  std::vector<Turn> items;
-  double end = base;
-  for (std::int32_t w = 0; w < launch.workers; ++w) {
-    const scheduler::Interval queue = plan.queues[static_cast<std::size_t>(launch.queue_begin + w)];
-    double at = base;
-    for (std::int32_t i = queue.begin; i < queue.end; ++i) {
-      const TaskId t = plan.queue_items[static_cast<std::size_t>(i)].task;
-      const double tokens = static_cast<double>(task_tokens(plan, plan.tasks[t]));
-      if (reads_kv(plan.tasks[t])) items.push_back({t, at, at + tokens});
-      at += tokens;
-    }
-    end = std::max(end, at);
-  }
-  std::stable_sort(items.begin(), items.end(), [](const Turn& a, const Turn& b) {
-    return a.begin != b.begin ? a.begin < b.begin : a.task < b.task;
-  });
-  for (const Turn& turn : items) {
-    if (listed_by[turn.task] == l) continue;
-    listed_by[turn.task] = l;
-    turns.push_back(turn);
-  }
-  return end;
-}
-
-/// A launch begins when those it waits for are gone, on its stream and by dependency. Launches that may begin together are dispatched in
-/// order, one behind the other's last CTA, so their readers meet.
-double first_dispatch(const Plan& plan, scheduler::LaunchId l, const core::Column<scheduler::LaunchId, Stay>& stays) {
-  const scheduler::Launch& launch = plan.launches[l];
-  double open = 0;
-  for (std::int32_t d = launch.dependencies.begin; d < launch.dependencies.end; ++d) {
-    open = std::max(open, stays[plan.dependencies[static_cast<std::size_t>(d)]].end);
-  }
-  for (scheduler::LaunchId e(0); e < l; ++e.value) {
-    if (plan.launches[e].stream == launch.stream) open = std::max(open, stays[e].end);
-  }
-  double at = open;
-  for (scheduler::LaunchId e(0); e < l; ++e.value) {
-    if (stays[e].begin <= open) at = std::max(at, stays[e].dispatched);
-  }
-  return at;
-}
-
-std::vector<Turn> execution_order(const Plan& plan, const costmodel::DeviceSpec& device) {
-  std::vector<Turn> turns;
-  turns.reserve(plan.tasks.size());
-  core::Column<TaskId, scheduler::LaunchId> listed_by(plan.tasks.size());
-  core::Column<scheduler::LaunchId, Stay> stays(plan.launches.size());
-  // The clocks of queues and of dispatches can't be compared: with queues, one launch after the other.
-  const bool queued = std::any_of(plan.launches.begin(), plan.launches.end(), [](const scheduler::Launch& l) { return l.workers > 0; });
-  double base = 0;
-  for (const scheduler::LaunchId l : core::ids<scheduler::LaunchId>(plan.launches.size())) {
-    if (plan.launches[l].workers > 0) {
-      base = append_queue_order(plan, l, base, turns, listed_by);
-    } else {
-      stays[l] = append_hardware_order(plan, plan.launches[l], device, queued ? base : first_dispatch(plan, l, stays), turns);
-      base = stays[l].end;
-    }
-  }
-  const auto earlier = [](const Turn& a, const Turn& b) { return a.begin < b.begin; };
-  if (!queued && !std::is_sorted(turns.begin(), turns.end(), earlier)) std::stable_sort(turns.begin(), turns.end(), earlier);
-  return turns;
-}
 
 /// Nodes cut into pieces: borders of node n are tokens[first[n]] … tokens[first[n + 1] - 1], and piece k of it, numbered
 /// first[n] + k, lies between borders k and k + 1 (the number of the last border is unused).
@@ -361,7 +254,7 @@ double soft_capacity_hit(double footprint_bytes, const costmodel::DeviceSpec& de
 
 core::Column<TaskId, double> kv_hit_fractions(const Plan& plan, const costmodel::DeviceSpec& device, bool warm_l2) {
   core::Column<TaskId, double> hits(plan.tasks.size(), 0.0);
-  const std::vector<Turn> turns = execution_order(plan, device);
+  const std::vector<Turn> turns = reading_order(plan, device);
   if (turns.empty()) return hits;
   Walk walk(plan, device, turns);
   const double first_hit = warm_l2 ? soft_capacity_hit(walk.unique_bytes(), device) : 0.0;

@@ -139,6 +139,82 @@ TEST(Reuse, LetsReadersOnTwoStreamsMeet) {
   EXPECT_DOUBLE_EQ(second(two_readers(0, false)), 1) << "one stream";
 }
 
+/// Tasks of one row each over tokens [begin, end) of a node, in the order of their launch.
+struct Reads {
+  NodeId node;
+  std::int64_t begin, end;
+  int request;
+};
+
+TaskId add_reads(PlanBuilder& builder, const KernelConfig& kernel, const std::vector<Reads>& reads, std::int32_t stream = 0) {
+  const TaskId first = builder.next_task();
+  const auto k = builder.kernel(kernel);
+  builder.launch(scheduler::Follow::graph, stream);
+  for (const Reads& r : reads) {
+    const Segment segment = builder.segment(r.node, r.begin, r.end, 1);
+    builder.attend(k, std::span(&segment, 1), builder.queries(RequestId(r.request), RequestId(r.request + 1)));
+  }
+  builder.task_phase(k, first);
+  return first;
+}
+
+/// Two requests that end with the root.
+PrefixForest twins(std::int64_t tokens) {
+  traces::ForestSource source;
+  source.parent = {-1};
+  source.tokens = {tokens};
+  source.leaf = {0, 0};
+  return traces::make_forest(source);
+}
+
+TEST(Reuse, TellsWavesApart) {
+  // Three pieces for each of two requests, one request after the other, four at a time: only the first piece's readers meet.
+  DeviceSpec device = device_with(4);
+  device.l2_knee_mib = 1;
+  const PrefixForest forest = twins(12000);
+  PlanBuilder builder(forest, one_head());
+  std::vector<Reads> reads;
+  for (int request = 0; request < 2; ++request) {
+    for (std::int64_t at = 0; at < 12000; at += 4000) reads.push_back({NodeId(0), at, at + 4000, request});
+  }
+  add_reads(builder, with_occupancy(streaming_kernel(), device, 1), reads);
+  const auto hits = kv_hit_fractions(std::move(builder).finish({}), device, false);
+  EXPECT_DOUBLE_EQ(hits[TaskId(3)], device.l2_merge_fraction);
+  const double others = soft_capacity_hit(8000.0 * static_cast<double>(one_head().kv_bytes_per_token()), device);
+  EXPECT_LT(others, 0.01);
+  EXPECT_DOUBLE_EQ(hits[TaskId(4)], others);
+  EXPECT_DOUBLE_EQ(hits[TaskId(5)], others);
+}
+
+TEST(Reuse, LetsALongReaderMeetWhoComesLater) {
+  // Two at a time. The root's first reader is still there when the short ones are done.
+  DeviceSpec device = device_with(2);
+  device.l2_knee_mib = 1;
+  const PrefixForest forest = shared_root(9000, 2, 3000);
+  const NodeId first_leaf = forest.leaf[RequestId(0)], second_leaf = forest.leaf[RequestId(1)];
+  PlanBuilder builder(forest, one_head());
+  add_reads(builder, with_occupancy(streaming_kernel(), device, 1),
+            {{NodeId(0), 0, 9000, 0}, {first_leaf, 0, 3000, 0}, {second_leaf, 0, 3000, 1}, {NodeId(0), 0, 9000, 1}});
+  const auto hits = kv_hit_fractions(std::move(builder).finish({}), device, false);
+  EXPECT_DOUBLE_EQ(hits[TaskId(3)], device.l2_merge_fraction);
+}
+
+TEST(Reuse, LetsSmallCtasTakeTheRoomThatLargeOnesLeave) {
+  // Three large CTAs on two SMs: when the third begins, half a device is left, and two small ones of the other stream begin with it.
+  DeviceSpec device = device_with(2);
+  device.l2_knee_mib = 1;
+  const PrefixForest forest = twins(12000);
+  PlanBuilder builder(forest, one_head());
+  add_reads(builder, with_occupancy(streaming_kernel(), device, 1), {{NodeId(0), 0, 4000, 0}, {NodeId(0), 4000, 8000, 0}, {NodeId(0), 8000, 12000, 0}});
+  KernelConfig small = with_occupancy(streaming_kernel(), device, 2);
+  small.name = "small";
+  add_reads(builder, small, {{NodeId(0), 8000, 12000, 1}, {NodeId(0), 0, 4000, 1}, {NodeId(0), 4000, 8000, 1}}, 1);
+  const auto hits = kv_hit_fractions(std::move(builder).finish({}), device, false);
+  EXPECT_DOUBLE_EQ(hits[TaskId(3)], device.l2_merge_fraction);
+  EXPECT_LT(hits[TaskId(4)], 0.01);
+  EXPECT_LT(hits[TaskId(5)], 0.01) << "in the third wave";
+}
+
 TEST(Reuse, DispatchesLaunchesSideBySideInOrder) {
   // The first launch leaves no room: 4 CTAs on an SM for one. The other stream's reader comes after all of them.
   DeviceSpec device = device_with(1);
