@@ -5,6 +5,7 @@
 // few have gone, the next day's are put in order. Push and pop take O(1) at the mean, unless very many events of one time come with falling orders.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -33,22 +34,17 @@ class EventQueue {
   }
 
   void pop() {
-    if (++begin_ == end_) {
-      begin_ = end_ = 0;
-      if (far_count_ > 0) {
-        next_day();
-      } else {
-        next_at_ = kNever;
-        return;
-      }
-    }
+    ++begin_;
+    if (begin_ == end_ && far_count_ > 0) next_day();
     next_at_ = near_[begin_].at;
   }
 
  private:
   /// More than these in order, and the later half goes to the calendar.
   static constexpr std::size_t kMostNear = 64;
-  static constexpr std::int32_t kDays = 128;
+  /// So many that hardly two events share one: whom the next day brings needs no order then.
+  static constexpr std::int32_t kDays = 1024;
+  static constexpr std::size_t kDaysAWord = 64, kWords = kDays / kDaysAWord;
   static constexpr double kNever = std::numeric_limits<double>::infinity();
 
   struct Entry {
@@ -60,21 +56,29 @@ class EventQueue {
   /// Rises with time, so that days never disagree with the order; kDays or more for what is later than the calendar.
   double day_of(const Event& event) const { return (event.at - first_at_) * days_per_us_; }
   void put_near(const Event& event) {
-    if (end_ == near_.size()) [[unlikely]] make_room();
+    if (end_ + 1 >= near_.size()) [[unlikely]] make_room();
     Event* at = near_.data() + end_++;
+    at[1].at = kNever;
     for (const Event* first = near_.data() + begin_; at > first && before(event, at[-1]); --at) *at = at[-1];
     *at = event;
   }
   void put_far(const Event& event, double day);
-  void link(std::int32_t entry, double day);
+  void link(std::int32_t entry, double day) {
+    const auto index = static_cast<std::size_t>(std::min(day, static_cast<double>(kDays)));
+    far_[static_cast<std::size_t>(entry)].next = lists_[index];
+    lists_[index] = entry;
+    taken_[index / kDaysAWord] |= std::uint64_t{1} << index % kDaysAWord;
+  }
   template <class Day>
-  void relink(std::int32_t list, Day day);
+  void relink(std::size_t list, Day day);
+  std::int32_t take_list(std::size_t list);
+  std::size_t first_list(std::size_t word) const;
   void make_room();
   void spill();
   void next_day();
   void make_calendar();
 
-  std::vector<Event> near_;            ///< in order from begin_ to end_; nobody there only if nothing is queued
+  std::vector<Event> near_;            ///< in order from begin_ to end_, where one stands who never comes; else nobody only if nothing is queued
   std::size_t begin_ = 0, end_ = 0;
   std::size_t most_near_ = kMostNear;
   double next_at_ = kNever;
@@ -82,6 +86,7 @@ class EventQueue {
   std::int32_t today_ = 0;             ///< days before it are in order already
   double first_at_ = 0, days_per_us_ = 0;
   std::vector<Entry> far_;
+  std::vector<std::uint64_t> taken_;   ///< a bit a list that isn't empty: the next day is found by its bit, however many are empty before it
   std::vector<std::int32_t> lists_;    ///< by day, then of those after the last day, then of free entries: into far_, -1: nobody
 };
 
