@@ -331,6 +331,7 @@ class Engine {
 
   bool dispatch_launch(LaunchId launch) {
     for (;;) {
+      if (free_units_ == 0) return false;  // full, whoever waits
       const std::int64_t need = launches_.next_need(launch);
       if (need == 0) return true;
       if (free_units_ < need) return false;

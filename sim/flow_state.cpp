@@ -5,7 +5,13 @@ namespace espalier::sim {
 
 FlowState::FlowState(const std::vector<FlowClass>& classes, const costmodel::DeviceSpec& device, SmTime& sm_time)
     : classes_(classes), device_(device), sm_time_(sm_time), flows_(classes.size()), known_(std::size_t{1} << kPlaceBits) {
-  for (std::size_t i = 0; i < flows_.size(); ++i) flows_[i].key = std::uint64_t{i} << 32;
+  constexpr std::uint64_t kSpread = 0x9e3779b97f4a7c15ULL;  // odd, its bits spread: 2^64 / golden ratio
+  std::uint64_t spread = kSpread;
+  for (std::size_t i = 0; i < flows_.size(); ++i) {
+    flows_[i].key = std::uint64_t{i} << 32;
+    flows_[i].spread = spread;
+    spread = (spread ^ spread >> 32) * kSpread;
+  }
 }
 
 /// Order is kept, so that sums over classes don't depend on who left first.

@@ -24,6 +24,7 @@ struct alignas(64) Flow {
   double count = 0;                  ///< CTAs
   bool listed = false;               ///< among the active
   std::uint64_t key = 0;             ///< class and count
+  std::uint64_t spread = 0;          ///< the class, its bits spread: what each of its CTAs adds to FlowState::mixed_
   EventQueue queue;                  ///< by virtual time at which a cohort is through
   BoundTimes times;                  ///< that a CTA which is always there has spent, by bound
 
@@ -45,6 +46,7 @@ class FlowState {
     }
     flow.count += count;
     flow.key += static_cast<std::uint32_t>(count);
+    mixed_ += flow.spread * static_cast<std::uint32_t>(count);
     flow.queue.push({flow.clock + bytes, static_cast<std::uint32_t>(cohort), count});
     stale_ = true;
     return flow.times;
@@ -60,7 +62,7 @@ class FlowState {
       us = shared_left();
     } else {
       Flow* const* const first = active_.data();
-      Known& known = place_of(flows);
+      Known& known = known_[static_cast<std::size_t>(mixed_ >> (64 - kPlaceBits))];
       if (!known.is(first, flows)) remember(known);
       for (std::size_t i = 0; i < flows; ++i) {
         Flow& flow = *first[i];
@@ -100,6 +102,7 @@ class FlowState {
         flow.queue.pop();
         flow.count -= head.count;
         flow.key -= static_cast<std::uint32_t>(head.count);
+        mixed_ -= flow.spread * static_cast<std::uint32_t>(head.count);
         stale_ = true;
         emptied_ |= flow.count == 0;
         visit(static_cast<std::int32_t>(head.order), flow.times);
@@ -130,12 +133,6 @@ class FlowState {
   /// Places for remembered rates; a power of two, 52 KiB in all.
   static constexpr int kPlaceBits = 9;
 
-  Known& place_of(std::size_t flows) {
-    constexpr std::uint64_t kSpread = 0x9e3779b97f4a7c15ULL;  // odd, its bits spread: 2^64 / golden ratio
-    std::uint64_t mixed = 0;
-    for (std::size_t i = 0; i < flows; ++i) mixed = (mixed ^ active_[i]->key) * kSpread;
-    return known_[static_cast<std::size_t>(mixed >> (64 - kPlaceBits))];
-  }
   /// Time until the next cohort is through, of more flows than are remembered.
   double shared_left();
   void drop_empty();
@@ -153,6 +150,7 @@ class FlowState {
   bool stale_ = false, emptied_ = false;
   double now_us_ = 0, share_us_ = 0;  ///< of the last advance()
   double next_at_ = kNever;
+  std::uint64_t mixed_ = 0;         ///< a sum over all CTAs: its first bits are the place where the rates of their classes are remembered
   std::vector<Known> known_;
 };
 
