@@ -78,7 +78,7 @@ class EventQueue {
   void next_day();
   void make_calendar();
 
-  std::vector<Event> near_;            ///< in order from begin_ to end_, where one stands who never comes; else nobody only if nothing is queued
+  std::vector<Event> near_;            ///< in order from begin_ to end_, where one stands who never comes
   std::size_t begin_ = 0, end_ = 0;
   std::size_t most_near_ = kMostNear;
   double next_at_ = kNever;
@@ -86,7 +86,7 @@ class EventQueue {
   std::int32_t today_ = 0;             ///< days before it are in order already
   double first_at_ = 0, days_per_us_ = 0;
   std::vector<Entry> far_;
-  std::vector<std::uint64_t> taken_;   ///< a bit a list that isn't empty: the next day is found by its bit, however many are empty before it
+  std::vector<std::uint64_t> taken_;   ///< a bit for each list that isn't empty, so that empty days cost nothing
   std::vector<std::int32_t> lists_;    ///< by day, then of those after the last day, then of free entries: into far_, -1: nobody
 };
 

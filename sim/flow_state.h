@@ -150,7 +150,7 @@ class FlowState {
   bool stale_ = false, emptied_ = false;
   double now_us_ = 0, share_us_ = 0;  ///< of the last advance()
   double next_at_ = kNever;
-  std::uint64_t mixed_ = 0;         ///< a sum over all CTAs: its first bits are the place where the rates of their classes are remembered
+  std::uint64_t mixed_ = 0;         ///< a sum over all CTAs: its first bits are the place of their rates in known_
   std::vector<Known> known_;
 };
 
