@@ -44,7 +44,9 @@ ESPALIER_WORD T load_global(const T* from) {
 }
 template <class T>
 ESPALIER_WORD T load_fresh(const T* from) {
-  return load_global(from);
+  T value;
+  emulator::load_fresh_bytes(&value, from, {sizeof(T), sizeof(T)});
+  return value;
 }
 template <class T>
 ESPALIER_WORD void store_global(T* to, const T& value) {

@@ -10,7 +10,8 @@ namespace espalier::kernels::emulator {
 namespace {
 
 constexpr std::size_t kAlignment = 256;  // as device allocations have
-constexpr std::size_t kWord = 4;
+constexpr std::size_t kWord = 2;  // neighbouring rows of 16-bit numbers meet within four bytes
+constexpr std::uint32_t kHost = 1;  ///< as a writer
 
 }  // namespace
 
@@ -43,7 +44,7 @@ void* GlobalMemory::allocate(std::string name, MemoryKind kind, std::size_t byte
 void* GlobalMemory::allocate_zeroed(std::string name, MemoryKind kind, std::size_t bytes) {
   Piece& piece = add(std::move(name), kind, bytes);
   piece.writable = true;
-  piece.written.assign((bytes + kWord - 1) / kWord, 1);
+  piece.written.assign((bytes + kWord - 1) / kWord, kHost);
   std::memset(piece.begin, 0, bytes);
   return piece.begin;
 }
@@ -57,8 +58,8 @@ Piece* GlobalMemory::find(const std::byte* address) {
   return &*found;
 }
 
-GlobalMemory::Verdict GlobalMemory::check(Access access, const void* address, std::size_t bytes) {
-  const char* verb = access == Access::read ? "read" : "write";
+GlobalMemory::Verdict GlobalMemory::check(Access access, const void* address, std::size_t bytes, std::uint32_t block) {
+  const char* verb = access == Access::write ? "write" : "read";
   const auto* at = static_cast<const std::byte*>(address);
   Piece* piece = find(at);
   if (piece == nullptr) return {nullptr, fmt::format("{} of {} bytes outside all global memory", verb, bytes)};
@@ -68,9 +69,14 @@ GlobalMemory::Verdict GlobalMemory::check(Access access, const void* address, st
   if (access == Access::write && !piece->writable) return {piece, place() + ", which kernels may only read"};
   if (piece->writable) {
     const std::size_t first = offset / kWord, last = (offset + bytes - 1) / kWord;
+    const std::uint32_t self = first_writer_ + block;
     for (std::size_t word = first; word <= last; ++word) {
-      if (access == Access::write) piece->written[word] = 1;
-      else if (piece->written[word] == 0) return {piece, place() + ", where nothing has been written"};
+      std::uint32_t& writer = piece->written[word];
+      if (access == Access::write) writer = self;
+      else if (writer == 0) return {piece, place() + ", where nothing has been written"};
+      else if (access == Access::read && writer >= first_writer_ && writer != self) {
+        return {piece, fmt::format("{}, which block {} wrote in this launch: the first-level cache may hold what was there before", place(), writer - first_writer_)};
+      }
     }
   }
   return {piece, {}};

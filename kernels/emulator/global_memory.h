@@ -11,7 +11,8 @@
 
 namespace espalier::kernels::emulator {
 
-enum class Access : std::uint8_t { read, write };
+/// A fresh read passes by the first-level cache, which keeps what other multiprocessors have overwritten since.
+enum class Access : std::uint8_t { read, fresh_read, write };
 
 /// One allocation. Bytes begin as 0xFF: NaN in every number format.
 struct Piece {
@@ -21,7 +22,7 @@ struct Piece {
   std::size_t bytes = 0;
   std::unique_ptr<std::byte[]> storage;
   std::byte* begin = nullptr;          ///< 256-byte aligned
-  std::vector<std::uint8_t> written;   ///< one a 4-byte word of writable pieces: has anything been stored here?
+  std::vector<std::uint32_t> written;  ///< one a 2-byte word of writable pieces: by whom last, of all blocks ever launched; 0: nothing was stored here
 };
 
 class GlobalMemory {
@@ -41,7 +42,12 @@ class GlobalMemory {
     const Piece* piece = nullptr;
     std::string complaint;  ///< empty: the access is right
   };
-  Verdict check(Access access, const void* address, std::size_t bytes);
+  /// By a block of the launch under way.
+  Verdict check(Access access, const void* address, std::size_t bytes, std::uint32_t block);
+  void begin_launch(std::uint32_t blocks) {
+    first_writer_ += blocks_;
+    blocks_ = blocks;
+  }
   const std::vector<Piece>& pieces() const { return pieces_; }
 
  private:
@@ -49,6 +55,7 @@ class GlobalMemory {
   Piece* find(const std::byte* address);
 
   std::vector<Piece> pieces_;
+  std::uint32_t first_writer_ = 2, blocks_ = 0;  ///< of the launch under way
   std::size_t last_ = 0;  ///< piece of the access before
 };
 

@@ -29,9 +29,9 @@ void require_aligned(std::uintptr_t address, std::uint32_t alignment, const char
 void access_global(Access access, const void* site, const void* address, Extent extent) {
   Scheduler& s = active();
   require_aligned(reinterpret_cast<std::uintptr_t>(address), extent.alignment, "global");
-  const GlobalMemory::Verdict verdict = s.memory().check(access, address, extent.bytes);
+  const GlobalMemory::Verdict verdict = s.memory().check(access, address, extent.bytes, self().warp->block->index);
   require(verdict.complaint);
-  auto& directions = access == Access::read ? s.counters().reads : s.counters().writes;
+  auto& directions = access == Access::write ? s.counters().writes : s.counters().reads;
   GlobalTraffic& traffic = directions[static_cast<std::size_t>(verdict.piece->kind)];
   traffic.bytes += extent.bytes;
   if (s.options().count_accesses) {
@@ -115,6 +115,11 @@ Place place() {
 
 void load_global_bytes(void* into, const void* from, Extent extent) {
   access_global(Access::read, __builtin_return_address(0), from, extent);
+  std::memcpy(into, from, extent.bytes);
+}
+
+void load_fresh_bytes(void* into, const void* from, Extent extent) {
+  access_global(Access::fresh_read, __builtin_return_address(0), from, extent);
   std::memcpy(into, from, extent.bytes);
 }
 
@@ -238,8 +243,9 @@ std::uint32_t atomic_add_bits(std::uint32_t* at, std::uint32_t value) {
   Scheduler& s = active();
   s.maybe_interleave();
   require_aligned(reinterpret_cast<std::uintptr_t>(at), sizeof *at, "global");
-  require(s.memory().check(Access::read, at, sizeof *at).complaint);
-  require(s.memory().check(Access::write, at, sizeof *at).complaint);
+  const std::uint32_t block = self().warp->block->index;
+  require(s.memory().check(Access::fresh_read, at, sizeof *at, block).complaint);
+  require(s.memory().check(Access::write, at, sizeof *at, block).complaint);
   ++s.counters().atomics;
   s.progress();
   const std::uint32_t before = *at;
@@ -250,7 +256,7 @@ std::uint32_t atomic_add_bits(std::uint32_t* at, std::uint32_t value) {
 std::uint32_t poll_word(const std::uint32_t* at) {
   Scheduler& s = active();
   s.poll();
-  require(s.memory().check(Access::read, at, sizeof *at).complaint);
+  require(s.memory().check(Access::fresh_read, at, sizeof *at, self().warp->block->index).complaint);
   return *at;
 }
 

@@ -19,8 +19,10 @@ struct Extent {
   std::uint32_t bytes;
   std::uint32_t alignment;
 };
-// The return address of these four, and of copy_async, names the instruction that lanes share: never inline them.
+// The return address of these five, and of copy_async, names the instruction that lanes share: never inline them.
 [[gnu::noinline]] void load_global_bytes(void* into, const void* from, Extent extent);
+/// Of what other blocks may have written in this launch; a plain load of that is an error.
+[[gnu::noinline]] void load_fresh_bytes(void* into, const void* from, Extent extent);
 [[gnu::noinline]] void store_global_bytes(void* into, const void* from, Extent extent);
 [[gnu::noinline]] void load_shared_bytes(void* into, std::uint32_t at, Extent extent);
 [[gnu::noinline]] void store_shared_bytes(std::uint32_t at, const void* from, Extent extent);

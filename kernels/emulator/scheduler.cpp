@@ -190,6 +190,7 @@ void Scheduler::run(const LaunchShape& shape, const std::function<void()>& body)
   polls_ = 0;
   rng_ = core::Rng(options().seed);
   ++counters().launches;
+  memory().begin_launch(shape.blocks);
   for (std::uint32_t b = shape.blocks / shape.cluster; b-- > 0;) to_start_.push_back(b);
   if (options().order == Order::backward) std::reverse(to_start_.begin(), to_start_.end());
   if (options().order == Order::shuffled) {

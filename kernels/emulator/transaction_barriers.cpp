@@ -159,7 +159,7 @@ void copy_bulk_to_blocks(std::uint32_t at, const BulkSource& source, std::uint32
     active().fail(fmt::format("bulk copy of {} bytes to shared address {}: its size and both addresses must be multiples of {}", source.bytes, at, kBulkUnit));
   }
   if (blocks == 0) active().fail("bulk copy to no block of the cluster");
-  const GlobalMemory::Verdict verdict = active().memory().check(Access::read, source.from, source.bytes);
+  const GlobalMemory::Verdict verdict = active().memory().check(Access::read, source.from, source.bytes, home().index);
   require(verdict.complaint);
   count_bulk(source, *verdict.piece, std::popcount(blocks));
   const BulkCopy copy{at, source.bytes, source.from};

@@ -158,6 +158,32 @@ TEST(Emulator, FindsABlockThatWaitsForOneThatNeverComes) {
   }
 }
 
+TEST(Emulator, FindsAPlainReadOfWhatAnotherBlockWroteInTheSameLaunch) {
+  GlobalMemory memory;
+  auto* flag = static_cast<std::uint32_t*>(memory.allocate_zeroed("flag", MemoryKind::counters, 4));
+  auto* rows = static_cast<int*>(memory.allocate("rows", MemoryKind::partials, kThreads * sizeof(int)));
+  const auto kernel = [&](bool fresh) {
+    if (block_index() == 0) {
+      store_global(rows + me(), me());
+      (void)load_global(rows + me());  // its own
+      fence();
+      block_sync<kThreads>();
+      if (me() == 0) atomic_add(flag, 1U);
+    } else {
+      while (poll(flag) == 0) {
+      }
+      (void)(fresh ? load_fresh(rows + me()) : load_global(rows + me()));
+    }
+  };
+  for (const Order order : {Order::forward, Order::backward, Order::shuffled}) {
+    *flag = 0;
+    EXPECT_EQ(complaint(memory, [&] { kernel(true); }, {.order = order}, 2), "");
+    *flag = 0;
+    EXPECT_THAT(complaint(memory, [&] { kernel(false); }, {.order = order}, 2), HasSubstr("block 0 wrote in this launch"));
+  }
+  EXPECT_EQ(complaint(memory, [&] { (void)load_global(rows + me()); }, {}, 2), "") << "launches before are over";
+}
+
 /// Writes an 8 x 256-byte tile in rows and reads it as matrices, swizzled by the kernels' rule or not.
 emulator::SharedTraffic matrix_reads(bool swizzle_writes, bool swizzle_reads, std::vector<std::uint32_t>& first) {
   GlobalMemory memory;
