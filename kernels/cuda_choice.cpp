@@ -46,8 +46,7 @@ Grid grid_of(const DeviceLaunch& l) {
 }
 
 void allow_shared_memory(const AttendInstance& instance) {
-  check(cudaFuncSetAttribute(reinterpret_cast<const void*>(instance.kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(instance.shared_bytes)),
-        "asking for shared memory");
+  allow_shared_memory(reinterpret_cast<const void*>(instance.kernel), instance.shared_bytes);
 }
 
 DeviceKernels kernels_on(const cudaDeviceProp& device, KernelPath path) {

@@ -160,9 +160,7 @@ class CudaProbes::State {
 
   bool fits(const Grid& grid, bool resident) {
     if (grid.shared_bytes > device_.sharedMemPerBlockOptin) return false;
-    if (grid.shared_bytes > 48 * 1024) {
-      check(cudaFuncSetAttribute(grid.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.shared_bytes)), "asking for shared memory");
-    }
+    if (grid.shared_bytes > 0) cuda::allow_shared_memory(grid.kernel, grid.shared_bytes);
     if (!resident && !grid.cooperative) return true;
     int blocks = 0;
     check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, grid.kernel, static_cast<int>(grid.threads), grid.shared_bytes), "asking for the occupancy");
