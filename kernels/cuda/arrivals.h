@@ -35,11 +35,11 @@ class Arrivals {
   // A chore leaves the list before it adds the one step that reads its result (lower_plan sees to that), so the list never grows.
   static constexpr SharedAddress kCountAt = C::kChoresAt, kListAt = C::kChoresAt + 16;
 
-  /// One thread counts for the block, after all have made their rows visible.
+  /// One thread counts for the block, once all have written their rows: its fence hands on what they handed it at the barrier.
   ESPALIER_DEVICE void arrive(scheduler::Interval to, std::int32_t head, std::int32_t waiting) {
-    fence();
     team_sync<C>();
     if (thread_index() == 0) {
+      fence();
       for (std::int32_t a = to.begin; a < to.end; ++a) {
         const Arrival arrival = load_global(params_.plan.arrivals + a);
         const scheduler::ReductionStep step = load_global(params_.plan.steps + arrival.step);
@@ -51,7 +51,7 @@ class Arrivals {
         const Chore chore = {arrival.step, step.head_begin + unit * arrival.unit_heads, arrival.unit_heads, arrival.first_counter + unit};
         store_shared(kListAt + static_cast<SharedAddress>(waiting++) * 16, chore);
       }
-      fence();
+      if (waiting > 0) fence();  // the merge reads what others handed over
       store_shared(kCountAt, waiting);
     }
     team_sync<C>();
@@ -76,9 +76,9 @@ class Arrivals {
 /// Every block of the grid arrives before any goes on. The second word counts the launches' barriers, so the first can go back to zero.
 template <class C>
 ESPALIER_DEVICE void grid_barrier(std::uint32_t* words) {
-  fence();
   team_sync<C>();
   if (thread_index() == 0) {
+    fence();
     const std::uint32_t generation = poll(words + 1);
     if (atomic_add(words, 1U) + 1U == grid_blocks()) {
       atomic_add(words, 0U - grid_blocks());

@@ -28,10 +28,7 @@ struct Ring {
     fence_engine();
   }
   /// Until nobody needs the stage's tile of the round before; at once in the first.
-  ESPALIER_DEVICE void wait_free() const {
-    if constexpr (C::kClusters) wait_cluster_barrier(freed(stage), parity ^ 1U);
-    else wait_barrier(freed(stage), parity ^ 1U);
-  }
+  ESPALIER_DEVICE void wait_free() const { wait_barrier(freed(stage), parity ^ 1U); }
 
   int stage = 0;
   std::uint32_t parity = 0;  ///< of the stage's phase

@@ -38,8 +38,8 @@
 //   cluster_rank()                          of this block in its cluster
 //   publish_barriers()                      to the cluster: those that this thread has just initialised, before cluster_sync()
 //   cluster_sync()                          all threads of the cluster that have not ended
-//   arrive_in_block(barrier, rank)          as arrive(), at the barrier in this place of a block of the cluster, which must not have ended
-//   wait_cluster_barrier(barrier, parity)   as wait_barrier(), where threads of other blocks arrive
+//   arrive_in_block(barrier, rank)          as arrive(), at the barrier in this place of a block of the cluster, which must not have ended; what this
+//                                           thread read may be overwritten behind it, what it wrote is not handed over
 //   copy_bulk_to_blocks(at, p, n, b, mask)  as copy_bulk(), once for all blocks of the cluster whose bit is set: same places, same barrier
 //
 // Only where ESPALIER_WARPGROUPS is defined (sm_90a, the emulator). A warpgroup is four warps, the first a multiple of four; all must come:

@@ -127,30 +127,17 @@ ESPALIER_WORD void cluster_sync() {
       "barrier.cluster.arrive.release;\n"
       "barrier.cluster.wait.acquire;" ::: "memory");
 }
+/// At no wider scope than the block's: what was read of a stage has been read by now, and what comes there next comes by the engine. A release to the
+/// cluster would be a fence of the device's memory, hundreds of cycles a warp and tile.
 ESPALIER_WORD void arrive_in_block(SharedAddress barrier, std::uint32_t rank) {
   asm volatile(
       "{\n"
       ".reg .b32 there;\n"
       "mapa.shared::cluster.u32 there, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
       "}" ::"r"(window(barrier)),
       "r"(rank)
       : "memory");
-}
-/// As wait_barrier(), for what other blocks of the cluster did before they arrived.
-ESPALIER_WORD void wait_cluster_barrier(SharedAddress barrier, std::uint32_t parity) {
-  std::uint32_t over = 0;
-  while (over == 0) {
-    asm volatile(
-        "{\n"
-        ".reg .pred over;\n"
-        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 over, [%1], %2;\n"
-        "selp.u32 %0, 1, 0, over;\n"
-        "}"
-        : "=r"(over)
-        : "r"(window(barrier)), "r"(parity)
-        : "memory");
-  }
 }
 ESPALIER_WORD void copy_bulk_to_blocks(SharedAddress at, const void* from, std::uint32_t bytes, SharedAddress barrier, std::uint32_t blocks) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;" ::"r"(window(at)), "l"(from),
@@ -260,7 +247,8 @@ ESPALIER_WORD void widen_fp8(std::uint32_t four, std::uint32_t& low, std::uint32
 }
 
 ESPALIER_WORD std::uint32_t atomic_add(std::uint32_t* at, std::uint32_t value) { return atomicAdd(at, value); }
-ESPALIER_WORD void fence() { __threadfence(); }
+/// Words are handed over here, never agreed on in one order for all: that would be a fence.sc, as __threadfence() is, which takes longer.
+ESPALIER_WORD void fence() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 ESPALIER_WORD std::uint32_t poll(const std::uint32_t* at) {
   std::uint32_t value;
   asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(at) : "memory");

@@ -81,7 +81,6 @@ ESPALIER_WORD std::uint32_t cluster_rank() { return emulator::place().rank; }
 ESPALIER_WORD void publish_barriers() { emulator::publish_barriers(); }
 ESPALIER_WORD void cluster_sync() { emulator::cluster_barrier(); }
 ESPALIER_WORD void arrive_in_block(SharedAddress barrier, std::uint32_t rank) { emulator::arrive_in_block(barrier, rank); }
-ESPALIER_WORD void wait_cluster_barrier(SharedAddress barrier, std::uint32_t parity) { emulator::wait_barrier(barrier, parity); }
 ESPALIER_WORD void copy_bulk_to_blocks(SharedAddress at, const void* from, std::uint32_t bytes, SharedAddress barrier, std::uint32_t blocks) {
   emulator::copy_bulk_to_blocks(at, {from, bytes}, barrier, blocks);
 }

@@ -89,7 +89,7 @@ void shared_ring(const int* from, Fault fault) {
   for (std::uint32_t run = 0; run < kRuns; ++run) {
     if (loads) {
       if (lane != 0) continue;
-      wait_cluster_barrier(kFreed, run % 2 ^ 1U);
+      wait_barrier(kFreed, run % 2 ^ 1U);
       arrive_expecting(kLanded, kBytes);
       const std::uint32_t half = rank * kBytes / 2;
       copy_bulk_to_blocks(half, from + run * kWords + rank * kWords / 2, kBytes / 2, kLanded, blocks_of(fault));
@@ -102,7 +102,7 @@ void shared_ring(const int* from, Fault fault) {
       if (alone ? lane == rank : lane < 2) arrive_in_block(kFreed, lane);
     }
   }
-  if (loads && lane == 0 && fault != Fault::ends_at_once) wait_cluster_barrier(kFreed, kRuns % 2 ^ 1U);
+  if (loads && lane == 0 && fault != Fault::ends_at_once) wait_barrier(kFreed, kRuns % 2 ^ 1U);
 }
 
 TEST(Clusters, LoadForEachOtherInEveryOrder) {
