@@ -14,38 +14,73 @@ struct MergedRow {
   float values[kPairs][2];
 };
 
-template <int kVDim>
-ESPALIER_DEVICE void merge_input(MergedRow<kVDim>& merged, const RowPlace& from, float weight) {
+/// One input of a merge, as the lane that looked it up knows it.
+struct MergeInput {
+  RowPlace row;
+  float weight;
+};
+
+/// What lane `lane` looked up, in all lanes.
+ESPALIER_DEVICE MergeInput input_of_lane(const MergeInput& own, int lane) {
+  const auto address = reinterpret_cast<std::uintptr_t>(own.row.values);
+  const std::uint64_t low = shuffle(static_cast<std::uint32_t>(address), lane), high = shuffle(static_cast<std::uint32_t>(address >> 32), lane);
+  const auto dtype = static_cast<Dtype>(shuffle(static_cast<std::int32_t>(own.row.dtype), lane));
+  return {{reinterpret_cast<char*>(static_cast<std::uintptr_t>(low | high << 32)), nullptr, dtype}, shuffle(own.weight, lane)};
+}
+
+/// Adds inputs first, first + 1, … of those that the lanes looked up. All their numbers are asked for before any is used: one after the other, each
+/// would take as long as memory does.
+template <int kVDim, int kCount>
+ESPALIER_DEVICE void add_inputs(MergedRow<kVDim>& merged, const MergeInput& own, int first) {
+  constexpr int kPairs = MergedRow<kVDim>::kPairs;
   const int lane = static_cast<int>(thread_index()) % 32;
+  StoredPair stored[kCount][kPairs];
+  Dtype dtypes[kCount];
+  float weights[kCount];
   ESPALIER_UNROLL
-  for (int i = 0; i < MergedRow<kVDim>::kPairs; ++i) {
-    if (i * 32 + lane >= kVDim / 2) continue;
-    const Pair two = load_pair(from, 2 * (i * 32 + lane));
-    merged.values[i][0] += two.low * weight;
-    merged.values[i][1] += two.high * weight;
+  for (int u = 0; u < kCount; ++u) {
+    const MergeInput input = input_of_lane(own, first + u);
+    dtypes[u] = input.row.dtype;
+    weights[u] = input.weight;
+    ESPALIER_UNROLL
+    for (int i = 0; i < kPairs; ++i) {
+      stored[u][i] = {};
+      if (input.weight > 0.0F && i * 32 + lane < kVDim / 2) stored[u][i] = load_stored(input.row, 2 * (i * 32 + lane));
+    }
+  }
+  ESPALIER_UNROLL
+  for (int u = 0; u < kCount; ++u) {
+    ESPALIER_UNROLL
+    for (int i = 0; i < kPairs; ++i) {
+      const Pair two = pair_of(dtypes[u], stored[u][i]);
+      merged.values[i][0] += two.low * weights[u];
+      merged.values[i][1] += two.high * weights[u];
+    }
   }
 }
 
-/// Inputs are taken 32 at a time, a lane an input: each log-sum-exp is read and exponentiated once.
+/// Inputs are taken 32 at a time, a lane an input: each is looked up, and its log-sum-exp read and exponentiated, once.
 template <int kVDim>
 ESPALIER_DEVICE void merge_batch(MergedRow<kVDim>& merged, const PlanColumns& plan, const Tensors& tensors, const scheduler::ReductionStep& step,
                                  std::int32_t first, std::int32_t row, std::int32_t head) {
   const int lane = static_cast<int>(thread_index()) % 32;
   const int count = step.inputs.end - first < 32 ? step.inputs.end - first : 32;
   const bool sums = step.op == scheduler::ReductionOp::sum;
+  MergeInput own = {};
   float score = minus_infinity();
-  if (lane < count && !sums) {
+  if (lane < count) {
     const scheduler::RowRef ref = load_global(plan.reduction_inputs + first + lane);
-    const scheduler::Slot slot = load_global(plan.slots + ref.slot.value);
-    score = load_fresh(partial_row(tensors, slot, ref.row + row, head).lse) * kLog2E;
+    own.row = partial_row(tensors, load_global(plan.slots + ref.slot.value), ref.row + row, head);
+    if (!sums) score = load_fresh(own.row.lse) * kLog2E;
   }
   float most = score;
   ESPALIER_UNROLL
   for (int mask = 16; mask > 0; mask /= 2) most = fmaxf(most, shuffle_xor(most, mask));
   const float top = fmaxf(merged.top, most);
   const float shrink = merged.top == minus_infinity() ? 0.0F : exp2_fast(merged.top - top);
-  const float weight = sums ? 1.0F : score == minus_infinity() ? 0.0F : exp2_fast(score - top);
-  float total = weight;
+  if (sums) own.weight = lane < count ? 1.0F : 0.0F;
+  else own.weight = score == minus_infinity() ? 0.0F : exp2_fast(score - top);
+  float total = own.weight;
   ESPALIER_UNROLL
   for (int mask = 16; mask > 0; mask /= 2) total += shuffle_xor(total, mask);
   if (!sums) {
@@ -57,12 +92,9 @@ ESPALIER_DEVICE void merge_batch(MergedRow<kVDim>& merged, const PlanColumns& pl
       merged.values[i][1] *= shrink;
     }
   }
-  for (int i = 0; i < count; ++i) {
-    const float of_input = shuffle(weight, i);
-    const scheduler::RowRef ref = load_global(plan.reduction_inputs + first + i);
-    const scheduler::Slot slot = load_global(plan.slots + ref.slot.value);
-    if (of_input > 0.0F) merge_input(merged, partial_row(tensors, slot, ref.row + row, head), of_input);
-  }
+  constexpr int kAtOnce = MergedRow<kVDim>::kPairs < 8 ? 8 / MergedRow<kVDim>::kPairs : 1;
+  ESPALIER_KEEP_LOOP
+  for (int i = 0; i < count; i += kAtOnce) add_inputs<kVDim, kAtOnce>(merged, own, i);
 }
 
 /// Row `row` of a step, for one head.

@@ -46,11 +46,23 @@ ESPALIER_DEVICE std::int32_t find_row(const PlanColumns& plan, const scheduler::
   return -1;
 }
 
-ESPALIER_DEVICE Pair load_pair(const RowPlace& row, int column) {
-  if (row.dtype == Dtype::fp32) return load_fresh(reinterpret_cast<const Pair*>(row.values) + column / 2);
-  const std::uint32_t bits = load_fresh(reinterpret_cast<const std::uint32_t*>(row.values) + column / 2);
-  return row.dtype == Dtype::bf16 ? unpack<Dtype::bf16>(bits) : unpack<Dtype::fp16>(bits);
+/// Two neighbouring numbers of a row as they are stored: 16-bit ones in the first word.
+struct alignas(8) StoredPair {
+  std::uint32_t words[2];
+};
+
+/// Apart from pair_of(), so that several can be on their way.
+ESPALIER_DEVICE StoredPair load_stored(const RowPlace& row, int column) {
+  if (row.dtype == Dtype::fp32) return load_fresh(reinterpret_cast<const StoredPair*>(row.values) + column / 2);
+  return {{load_fresh(reinterpret_cast<const std::uint32_t*>(row.values) + column / 2), 0}};
 }
+
+ESPALIER_DEVICE Pair pair_of(Dtype dtype, const StoredPair& stored) {
+  if (dtype == Dtype::fp32) return {__builtin_bit_cast(float, stored.words[0]), __builtin_bit_cast(float, stored.words[1])};
+  return dtype == Dtype::bf16 ? unpack<Dtype::bf16>(stored.words[0]) : unpack<Dtype::fp16>(stored.words[0]);
+}
+
+ESPALIER_DEVICE Pair load_pair(const RowPlace& row, int column) { return pair_of(row.dtype, load_stored(row, column)); }
 
 ESPALIER_DEVICE void store_pair(const RowPlace& row, int column, Pair pair) {
   if (row.dtype == Dtype::fp32) {
