@@ -1,9 +1,9 @@
-// The attend kernel for devices with bulk copies (sm_90 and up): one warp loads, the others compute as everywhere.
+// The attend kernel for devices with bulk copies (sm_90 and up): four warps load, the others compute as everywhere.
 //
 // Predicted over attend.h: no barrier of the block a tile, no addresses in the computing warps' registers, copies of a row rather than of
 // 16 bytes. A fifth warp alone would cost the second block of an SM: warps lie in four partitions, and three of 184 registers don't fit one.
-// So the loading warps hand what they don't need to those that compute. Not yet measured. Known weak spots: a copy a row of K or V (256 bytes for 128 columns), where tensor maps would take many rows
-// at once; products are still of one warp each.
+// So the loading warps hand what they don't need to those that compute. Not yet measured. Known weak spots: a copy a row of K or V (256 bytes for
+// 128 columns), where tensor maps would take many rows at once; products are still of one warp each.
 #pragma once
 
 #include "kernels/cuda/attend.h"

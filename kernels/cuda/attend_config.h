@@ -30,7 +30,6 @@ struct AttendConfig : Heads, Grid {
   static constexpr int kStages = kStages_;
   static constexpr int kRowPad = kRowPad_;  ///< bytes behind each shared row of queries, keys, values; 0: chunks are swizzled instead
   static constexpr int kWarpgroups = 0;    ///< that multiply as one; 0: each warp by itself
-  static constexpr int kLandedArrivals = 32;     ///< at a stage's barrier, where one warp loads
   static constexpr bool kClusters = false;       ///< blocks of a cluster load for each other
   static constexpr bool kTakesQueries = true;    ///< loads them with a task's first tile
   static constexpr bool kTilesOfValues = false;  ///< tiles are rows of values alone
@@ -72,12 +71,14 @@ struct AttendConfig : Heads, Grid {
   static constexpr int kChores = 8;
   static constexpr int kSharedBytes = kChoresAt + 16 + kChores * 16;
 
-  // With rows that are padded a warp of its own loads them: a barrier a stage for what has landed, one for what is free, one for the queries.
+  // With rows that are padded a group of four warps of its own loads them, as one may take longer to ask for a tile's rows than they take to come: a
+  // barrier a stage for what has landed, one for what is free, one for the queries.
   static constexpr bool kProducer = kRowPad > 0;
-  // A group of four computing warps gets three idle ones beside the loading warp: only whole groups of four hand registers over.
+  static constexpr int kLoadWarps = kProducer ? 4 : 0;
+  static constexpr int kLandedArrivals = kLoadWarps * 32;  ///< at a stage's barrier
+  /// The loading group hands registers to a computing one of its size.
   static constexpr bool kHandsRegisters = kProducer && kWarps == 4;
-  static constexpr int kBlockThreads = kThreads + (kHandsRegisters ? 128 : kProducer ? 32 : 0);
-  static constexpr int kLoadWarps = kProducer ? 1 : 0;  ///< the warps behind them are idle
+  static constexpr int kBlockThreads = kThreads + kLoadWarps * 32;
   /// Blocks that an SM shall hold. Two of 256 threads leave 128 registers to each thread of a launch, of which the loading ones keep fewer.
   static constexpr int kBlocks = kHandsRegisters ? 2 : 1;
   static constexpr int kLoadingRegisters = 40, kComputingRegisters = 2 * 128 - kLoadingRegisters;

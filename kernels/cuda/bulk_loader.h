@@ -1,8 +1,9 @@
-// The loading half of the attend kernel for devices with bulk copies: a warp of its own that copies whole rows ahead of the warps that compute.
+// The loading half of the attend kernel for devices with bulk copies: four warps of their own that copy whole rows ahead of the warps that compute.
 //
 // A barrier a stage says what has landed, another what is free again; one more says that a task's queries are no longer needed. Nobody but
-// the loading warp holds addresses, and nobody waits for the others of the block to issue copies. Blocks of a cluster whose tasks read the same
-// tokens load together: a part each, to all.
+// the loading warps holds addresses, and nobody waits for the others of the block to issue copies. A warp issues the copies of its lanes one after the
+// other, we guess 30 to 45 cycles each: one warp alone may be slower at it than memory. Blocks of a cluster whose tasks read the same tokens load
+// together: a part each, to all.
 #pragma once
 
 #include "kernels/cuda/loader.h"
@@ -66,13 +67,18 @@ ESPALIER_DEVICE void fill_ring(const AttendParams& params, scheduler::Interval i
 }
 
 /// Copies all rows of a tile, or, with others of its cluster, its part of them to all: each block still looks up and expects the whole tile.
+/// A lane has a token's keys or its values, in every tile the same token, and at most one row of the queries.
 template <class C>
 class BulkLoader {
  public:
-  ESPALIER_DEVICE explicit BulkLoader(const AttendParams& params, Mates mates = {}) : params_(params), lane_(static_cast<int>(thread_index()) % 32) {
+  ESPALIER_DEVICE explicit BulkLoader(const AttendParams& params, Mates mates = {}) : params_(params) {
+    const int warp = (static_cast<int>(thread_index()) - C::kThreads) / 32, lane = static_cast<int>(thread_index()) % 32;
+    token_ = warp * kTokens + lane % kTokens;
+    part_ = lane / kTokens;
+    row_ = lane * C::kLoadWarps + warp;  // few rows are spread over the warps
     if constexpr (C::kClusters) {
       blocks_ = ((1U << mates.count) - 1U) << mates.first;
-      copies_ = lane_ % mates.count == static_cast<int>(cluster_rank()) - mates.first;
+      copies_ = token_ % mates.count == static_cast<int>(cluster_rank()) - mates.first;
     }
   }
 
@@ -84,73 +90,40 @@ class BulkLoader {
     look_up(0);
   }
   ESPALIER_DEVICE void step(int tile) {
-    ESPALIER_UNROLL
-    for (int i = 0; i < kTokens; ++i) places_[i] = next_[i];
+    place_ = next_;
     look_up(tile + 1);  // a tile before it is needed: page ids come from far away
   }
   ESPALIER_DEVICE void load_tile(const Work& work, const Ring<C>& ring, bool first) {
     const SharedAddress landed = Ring<C>::landed(ring.stage);
     const auto keys = static_cast<SharedAddress>(C::kRingAt + ring.stage * C::kStageBytes);
-    std::uint32_t bytes = 0;
-    bool cleared = false;
-    ESPALIER_UNROLL
-    for (int i = 0; i < kTokens; ++i) {
-      const int token = i * 32 + lane_;
-      store_shared(static_cast<SharedAddress>(C::kMasksAt + (ring.stage * C::kTokens + token) * 4), places_[i].mask);
-      if (places_[i].page >= 0) {
-        bytes += C::kKeyRowBytes + (C::kVInK ? 0 : C::kValueRowBytes);
-      } else {
-        clear(keys + static_cast<SharedAddress>(token * (C::kKeyRowBytes + C::kRowPad)), C::kKeyRowBytes);
-        if constexpr (!C::kVInK) clear(values_of(keys, token), C::kValueRowBytes);
-        cleared = true;
-      }
-    }
-    const char* queries[kRows];
-    if (first) {
-      ESPALIER_UNROLL
-      for (int i = 0; i < kRows; ++i) {
-        const int row = i * 32 + lane_;
-        queries[i] = query_row(work, row);
-        if (queries[i] != nullptr) {
-          bytes += C::kQueryRowBytes;
-        } else if (row < C::kRows) {
-          clear(query_place(row), C::kQueryRowBytes);
-          cleared = true;
-        }
-      }
-    }
-    if (cleared) fence_engine();
+    if (part_ == 0) store_shared(static_cast<SharedAddress>(C::kMasksAt + (ring.stage * C::kTokens + token_) * 4), place_.mask);
+    const SharedAddress at = part_ == 0 ? keys + static_cast<SharedAddress>(token_ * (C::kKeyRowBytes + C::kRowPad)) : values_of(keys, token_);
+    const std::uint32_t size = part_ == 0 ? C::kKeyRowBytes : C::kValueRowBytes;
+    const bool present = place_.page >= 0;
+    std::uint32_t bytes = part_ < kParts && present ? size : 0;
+    const bool clears_token = part_ < kParts && !present, clears_query = first && row_ < C::kRows && row_ >= work.rows;
+    if (clears_token) clear(at, size);
+    const char* query = first ? query_row(work, row_) : nullptr;
+    if (query != nullptr) bytes += C::kQueryRowBytes;
+    if (clears_query) clear(query_place(row_), C::kQueryRowBytes);
+    if (clears_token || clears_query) fence_engine();
     arrive_expecting(landed, bytes);
-    if (first) {
-      ESPALIER_UNROLL
-      for (int i = 0; i < kRows; ++i) {
-        if (queries[i] != nullptr) copy_bulk(query_place(i * 32 + lane_), queries[i], C::kQueryRowBytes, landed);
-      }
-    }
-    ESPALIER_UNROLL
-    for (int i = 0; i < kTokens; ++i) {
-      if (places_[i].page < 0) continue;
-      if (C::kClusters && !copies_) continue;
-      const int token = i * 32 + lane_;
-      copy_row(keys + static_cast<SharedAddress>(token * (C::kKeyRowBytes + C::kRowPad)), row_of(params_.tensors.keys, places_[i], work.kv_head),
-               C::kKeyRowBytes, landed);
-      if constexpr (!C::kVInK) copy_row(values_of(keys, token), row_of(params_.tensors.values, places_[i], work.kv_head), C::kValueRowBytes, landed);
+    if (query != nullptr) copy_bulk(query_place(row_), query, C::kQueryRowBytes, landed);
+    if (part_ < kParts && present && (!C::kClusters || copies_)) {
+      copy_row(at, row_of(part_ == 0 ? params_.tensors.keys : params_.tensors.values, place_, work.kv_head), size, landed);
     }
   }
 
  private:
-  static constexpr int kTokens = C::kTokens / 32;  ///< of a tile, a lane
-  static constexpr int kRows = (C::kRows + 31) / 32;
-  static_assert(C::kTokens % 32 == 0);
+  static constexpr int kTokens = C::kTokens / C::kLoadWarps;  ///< of a tile, a warp
+  static constexpr int kParts = C::kVInK ? 1 : 2;             ///< of a token: keys, values
+  static_assert(C::kTokens % C::kLoadWarps == 0 && kTokens * kParts <= 32 && C::kRows <= C::kLoadWarps * 32);
 
   struct alignas(16) Chunk {
     std::uint32_t words[4];
   };
 
-  ESPALIER_DEVICE void look_up(int tile) {
-    ESPALIER_UNROLL
-    for (int i = 0; i < kTokens; ++i) next_[i] = cursor_.place(params_.plan, tile * C::kTokens + i * 32 + lane_);
-  }
+  ESPALIER_DEVICE void look_up(int tile) { next_ = cursor_.place(params_.plan, tile * C::kTokens + token_); }
 
   ESPALIER_DEVICE void copy_row(SharedAddress at, const char* from, std::uint32_t bytes, SharedAddress landed) const {
     if constexpr (C::kClusters) copy_bulk_to_blocks(at, from, bytes, landed, blocks_);
@@ -158,9 +131,9 @@ class BulkLoader {
   }
 
   /// What no token, and no query, fills must still be numbers: whatever weight 0 multiplies must not be NaN.
-  ESPALIER_DEVICE void clear(SharedAddress row, int bytes) {
+  ESPALIER_DEVICE void clear(SharedAddress row, std::uint32_t bytes) {
     ESPALIER_KEEP_LOOP
-    for (int at = 0; at < bytes; at += 16) store_shared(row + static_cast<SharedAddress>(at), Chunk{});
+    for (std::uint32_t at = 0; at < bytes; at += 16) store_shared(row + at, Chunk{});
   }
 
   ESPALIER_DEVICE static SharedAddress values_of(SharedAddress keys, int token) {
@@ -179,11 +152,11 @@ class BulkLoader {
   }
 
   const AttendParams& params_;
-  int lane_;
+  int token_, part_, row_;    ///< of a tile; of the token: 0 keys, 1 values; of the queries
   std::uint32_t blocks_ = 0;  ///< of the cluster, that take what is copied
-  bool copies_ = true;        ///< this lane's tokens are the block's to copy
+  bool copies_ = true;        ///< this lane's token is the block's to copy
   TokenCursor cursor_;
-  TokenPlace places_[kTokens], next_[kTokens];
+  TokenPlace place_, next_;
 };
 
 }  // namespace espalier::kernels::ESPALIER_TARGET

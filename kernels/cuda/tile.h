@@ -41,7 +41,7 @@ ESPALIER_DEVICE SharedAddress tile_along(SharedAddress at, int chunks) {
   else return at + static_cast<SharedAddress>(chunks * 16);
 }
 
-/// The warps that compute meet: all of the block's, but for one that only loads.
+/// The warps that compute meet: all of the block's, but for those that only load.
 template <class C>
 ESPALIER_DEVICE void team_sync() {
   if constexpr (C::kProducer) team_barrier<1, C::kThreads>();
