@@ -149,13 +149,13 @@ bool stores_scores(const Plan& plan) {
 }
 
 /// A run of tokens of one node.
-struct TokenRun {
+struct NodeRun {
   traces::NodeId node;
   std::int64_t begin, end;
-  friend bool operator==(const TokenRun&, const TokenRun&) = default;
+  friend bool operator==(const NodeRun&, const NodeRun&) = default;
 };
 
-void add_runs(const Plan& plan, Interval segments, std::vector<TokenRun>& runs) {
+void add_runs(const Plan& plan, Interval segments, std::vector<NodeRun>& runs) {
   for (std::int32_t s = segments.begin; s < segments.end; ++s) {
     const scheduler::Segment& segment = plan.segments[static_cast<std::size_t>(s)];
     const std::int64_t end = scheduler::segment_end(plan, segment);
@@ -177,7 +177,7 @@ void require_readable_scores(const Plan& plan) {
       refuse(fmt::format("{} task {}, whose rows see different tokens", scheduler::kind_name(task.kind), t.value));
     }
     if (task.kind != TaskKind::values) continue;
-    std::vector<TokenRun> read, stored;
+    std::vector<NodeRun> read, stored;
     add_runs(plan, task.segments, read);
     std::int64_t columns = 0;
     for (std::int32_t f = task.folds.begin; f < task.folds.end; ++f) {
@@ -354,6 +354,19 @@ std::optional<KernelPath> kernel_path_of(const std::string& name) {
   throw core::usage_error(core::unknown_name("kernel path", name, {"auto", "plain", "bulk", "wgmma"}));
 }
 
+namespace {
+
+TokenRun first_run(const Plan& plan, const Task& task) {
+  if (task.segments.size() == 0) return {};
+  const scheduler::Segment& s = plan.segments[static_cast<std::size_t>(task.segments.begin)];
+  const traces::PageTable& pages = plan.forest.pages;
+  return {static_cast<std::int32_t>(scheduler::segment_tokens(plan, s)), static_cast<std::uint32_t>(pages.first_page[s.node]),
+          static_cast<std::uint32_t>(pages.first_offset[s.node] + s.token_begin),
+          static_cast<std::uint32_t>(s.row_begin * task.head_count) | static_cast<std::uint32_t>(s.row_end * task.head_count) << 16};
+}
+
+}  // namespace
+
 std::vector<TaskFacts> task_facts(const Plan& plan) {
   std::vector<TaskFacts> facts;
   facts.reserve(plan.tasks.size());
@@ -366,7 +379,7 @@ std::vector<TaskFacts> task_facts(const Plan& plan) {
       unmasked = unmasked && segment.row_begin == 0 && segment.row_end == task.queries.size();
     }
     if (tokens > std::numeric_limits<std::int32_t>::max() - 1024) refuse(fmt::format("a task of {} tokens", tokens));
-    facts.push_back({static_cast<std::int32_t>(tokens), unmasked ? 1 : 0});
+    facts.push_back({static_cast<std::int32_t>(tokens), unmasked ? 1 : 0, first_run(plan, task)});
   }
   return facts;
 }

@@ -86,7 +86,7 @@ class BulkLoader {
 
   // For fill_ring().
   ESPALIER_DEVICE void begin(const Work& work) {
-    cursor_.begin(params_.plan, work);
+    cursor_.begin(work);
     look_up(0);
   }
   ESPALIER_DEVICE void step(int tile) {

@@ -16,43 +16,44 @@ struct TokenPlace {
 /// This lane's token in the task's segments, tile after tile.
 class TokenCursor {
  public:
-  ESPALIER_DEVICE void begin(const PlanColumns& plan, const Work& work) {
+  ESPALIER_DEVICE void begin(const Work& work) {
     segment_ = work.segments.begin;
     heads_ = work.head_count;
     tokens_ = work.tokens;
-    first_ = end_ = 0;
-    if (tokens_ > 0) read_segment(plan);
+    first_ = 0;
+    run_ = work.first;
   }
   ESPALIER_DEVICE std::int32_t tokens() const { return tokens_; }
   /// Tokens are asked for in rising order.
   ESPALIER_DEVICE TokenPlace place(const PlanColumns& plan, std::int32_t token) {
     if (token >= tokens_) return {-1, 0, 0};
-    while (token >= end_) {
+    while (token >= first_ + run_.tokens) {
       ++segment_;
       read_segment(plan);
     }
-    const std::uint32_t in_node = offset_ + static_cast<std::uint32_t>(token - first_);
+    const std::uint32_t in_node = run_.offset + static_cast<std::uint32_t>(token - first_);
     const auto size = static_cast<std::uint32_t>(plan.page_size);
     const std::uint32_t page = in_node / size;
-    const std::uint32_t logical = first_page_ + page;
+    const std::uint32_t logical = run_.first_page + page;
     const std::uint32_t physical = plan.page_ids == nullptr ? logical : static_cast<std::uint32_t>(load_global(plan.page_ids + logical));
-    return {static_cast<std::int32_t>(physical), static_cast<std::int32_t>(in_node - page * size), mask_};
+    return {static_cast<std::int32_t>(physical), static_cast<std::int32_t>(in_node - page * size), run_.mask};
   }
 
  private:
   ESPALIER_DEVICE void read_segment(const PlanColumns& plan) {
     const scheduler::Segment s = load_global(plan.segments + segment_);
     const auto stop = s.token_end == scheduler::kToNodeEnd ? static_cast<std::int32_t>(load_global(plan.node_tokens + s.node.value)) : s.token_end;
-    first_ = end_;
-    end_ = first_ + (stop - s.token_begin);
-    first_page_ = static_cast<std::uint32_t>(load_global(plan.node_first_page + s.node.value));
-    offset_ = static_cast<std::uint32_t>(load_global(plan.node_first_offset + s.node.value)) + static_cast<std::uint32_t>(s.token_begin);
-    mask_ = static_cast<std::uint32_t>(s.row_begin * heads_) | static_cast<std::uint32_t>(s.row_end * heads_) << 16;
+    first_ += run_.tokens;
+    run_.tokens = stop - s.token_begin;
+    run_.first_page = static_cast<std::uint32_t>(load_global(plan.node_first_page + s.node.value));
+    run_.offset = static_cast<std::uint32_t>(load_global(plan.node_first_offset + s.node.value)) + static_cast<std::uint32_t>(s.token_begin);
+    run_.mask = static_cast<std::uint32_t>(s.row_begin * heads_) | static_cast<std::uint32_t>(s.row_end * heads_) << 16;
   }
 
-  std::int32_t segment_, first_, end_;  ///< tokens of the task that lie in the segment
-  std::int32_t heads_, tokens_;         ///< of the task
-  std::uint32_t first_page_, offset_, mask_;
+  std::int32_t segment_;         ///< the one at hand
+  std::int32_t first_;           ///< of the task's tokens, the segment's first
+  std::int32_t heads_, tokens_;  ///< of the task
+  TokenRun run_;                 ///< the segment
 };
 
 template <class C>
@@ -76,7 +77,7 @@ class Loader {
   ESPALIER_DEVICE void begin_task() {
     for (; item_ < end_; ++item_, ++tasks_begun_) {
       const Work work = read_work(params_.plan, params_.tensors, load_global(params_.items + item_));
-      cursor_.begin(params_.plan, work);
+      cursor_.begin(work);
       kv_head_ = work.kv_head;
       if (work.tokens > 0) break;
     }

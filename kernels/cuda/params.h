@@ -10,10 +10,19 @@
 
 namespace espalier::kernels {
 
+/// A segment's tokens, looked up: a block would ask memory twice more before it could ask for its first page.
+struct TokenRun {
+  std::int32_t tokens = 0;
+  std::uint32_t first_page = 0;  ///< logical, of its node
+  std::uint32_t offset = 0;      ///< of its first token from that page's beginning, in tokens
+  std::uint32_t mask = 0;        ///< rows of a copy's tile [low 16 bits, high 16 bits) see it
+};
+
 /// Of one task, for any of its copies.
-struct TaskFacts {
+struct alignas(8) TaskFacts {
   std::int32_t tokens = 0;        ///< of all its segments
   std::int32_t unmasked = 0;      ///< 1: every row sees every token
+  TokenRun first;                 ///< of its first segment
 };
 
 /// Writing a slot brings its readers closer to their turn: one counter a step and unit of heads.

@@ -65,6 +65,7 @@ struct Work {
   std::int32_t rows;    ///< queries x heads
   std::int32_t tokens;
   bool unmasked;
+  TokenRun first;       ///< its first segment
 };
 
 ESPALIER_DEVICE Work read_work(const PlanColumns& plan, const Tensors& tensors, const scheduler::QueueItem& item) {
@@ -81,6 +82,7 @@ ESPALIER_DEVICE Work read_work(const PlanColumns& plan, const Tensors& tensors, 
   w.rows = (task.queries.end - task.queries.begin) * task.head_count;
   w.tokens = facts.tokens;
   w.unmasked = facts.unmasked != 0;
+  w.first = facts.first;
   return w;
 }
 
