@@ -49,7 +49,7 @@ TEST_F(GpuScript, DryRunsOutOfTimeForChecksTimeNothing) {
 /// A device on which all is well but what the test says: lines of shell with the command's words in $all, which may set a row's status, path and us.
 class PlayedDevice : public GpuScript {
  protected:
-  Result on(const std::string& behaviour) const {
+  Result on(const std::string& behaviour, const std::string& environment = "") const {
     write_program("played", R"sh(#!/bin/bash
 all=" $* "
 echo "$all" >>calls.txt
@@ -78,7 +78,7 @@ case $all in
   *) exit 1 ;;
 esac
 )sh");
-    return script("PATH=\"$PWD:$PATH\"", "./played");
+    return script("PATH=\"$PWD:$PATH\" " + environment, "./played");
   }
   void write_program(const char* name, const std::string& text) const {
     write(name, text);
@@ -115,6 +115,16 @@ TEST_F(PlayedDevice, IsWithoutAPathOnlyWhereTheCommandSaysSo) {
   EXPECT_FALSE(exists("out/check-8-2-128-bulk"));
   EXPECT_THAT(read("out/summary.md"), HasSubstr("* --backend cuda: no bulk copies on it"));
   expect_untimed("case $all in *\" run \"*bulk*) echo 'espalier: an illegal address' >&2; exit 1 ;; esac", "first plan on the path bulk: ended with 1");
+}
+
+TEST_F(PlayedDevice, IsTimedWithoutPathsThatAreLeftOut) {
+  const std::string wrong = "case $all in *wgmma* | *-clusters*) exit 139 ;; esac";
+  EXPECT_EQ(on(wrong, "ESPALIER_GPU_PATHS=bulk").code, 0);
+  EXPECT_THAT(read("out/summary.md"), HasSubstr("* check-8-2-128-bulk: 1 ok\n"));
+  EXPECT_THAT(read("out/summary.md"), HasSubstr("* path wgmma: not asked for\n"));
+  EXPECT_TRUE(exists("out/time-32-8-shapes/results.csv"));
+  EXPECT_THAT(read("calls.txt"), Not(HasSubstr("clusters")));
+  expect_untimed(wrong, "first plan on the path wgmma: ended with 139");
 }
 
 TEST_F(PlayedDevice, IsNotTimedWhereNoRowOfACheckRanOnItsPath) {
