@@ -90,6 +90,8 @@ class Sharing {
     cost_ = piece_cost(request, kernel_, slots_, tile_us_);
   }
 
+  std::int64_t tokens() const { return tokens_; }
+
   /// No trial is forecast below this.
   double least_us() const {
     LeastLoad load;
@@ -97,8 +99,6 @@ class Sharing {
     load.cold_tokens = task_.fresh_copies * task_.copies * static_cast<double>(task_.layer->unique);
     load.compute_us = load.tokens / kernel_.config->kv_tile * kernel_.tile_us / request_.device.sms;
     load.requests = static_cast<double>(request_.forest.request_count());
-    // With fewer tiles than lanes each tile is cut.
-    if (tiles_ < lanes_) load.partial_rows = 2 * visible_ * static_cast<double>(tiles_) / static_cast<double>(tokens_);
     load.bytes_per_us = kernel_.residents * kernel_.bytes_per_us;
     return least_shares_us(request_, load);
   }
@@ -183,6 +183,7 @@ ShareTrial try_equal_shares(const PlanRequest& request, const ShareTask& task, d
   const std::int64_t lanes = static_cast<std::int64_t>(request.device.sms) * task.kernel->residents / task.copies;
   if (lanes == 0) return best;
   const Sharing sharing(request, task, lanes);
+  if (sharing.tokens() == 0) return best;
   best.forecast.total_us = limit_us;
   if (sharing.least_us() >= limit_us) return best;
   // As few cuts as even shares need, or a cut wherever a share is full, so that lanes don't begin their tiles at the same time.
