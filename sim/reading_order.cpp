@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <functional>
 #include <limits>
+#include <map>
 #include <queue>
+#include <utility>
 
 namespace espalier::sim {
 namespace {
@@ -36,7 +40,7 @@ class Room {
 
   /// `copies` CTAs of `tokens` each, that take `share` of an SM, not before `open`.
   Turn take(TaskId task, double copies, double share, double tokens, double open) {
-    Turn turn{task, std::numeric_limits<double>::infinity(), 0};
+    Turn turn{task, copies > 0 ? std::numeric_limits<double>::infinity() : open, open};
     while (copies > 0) {
       Free room = free_.top();
       free_.pop();
@@ -69,36 +73,56 @@ class Room {
 class ReadingOrder {
  public:
   ReadingOrder(const Plan& plan, const costmodel::DeviceSpec& device)
-      : plan_(plan), device_(device), room_(device.sms), ends_(plan.launches.size(), 0.0), listed_by_(plan.tasks.size()) {
+      : plan_(plan), device_(device), room_(device.sms), listed_by_(plan.tasks.size()) {
     turns_.reserve(plan.tasks.size());
   }
 
   std::vector<Turn> run() && {
     // Workers of queues hold their slots from the beginning to the end: with queues, one launch after the other.
     const bool queued = std::any_of(plan_.launches.begin(), plan_.launches.end(), [](const scheduler::Launch& l) { return l.workers > 0; });
-    double base = 0;
-    for (const LaunchId l : core::ids<LaunchId>(plan_.launches.size())) {
-      const double open = queued ? base : open_at(l);
-      ends_[l] = plan_.launches[l].workers > 0 ? append_queues(l, open) : append_grid(l, open);
-      base = std::max(base, ends_[l]);
-    }
+    if (queued) run_in_turn();
+    else run_side_by_side();
     const auto earlier = [](const Turn& a, const Turn& b) { return a.begin < b.begin; };
     if (!std::is_sorted(turns_.begin(), turns_.end(), earlier)) std::stable_sort(turns_.begin(), turns_.end(), earlier);
     return std::move(turns_);
   }
 
  private:
-  /// When those that a launch waits for, on its stream and by dependency, are gone. Others run beside it, dispatched before.
-  double open_at(LaunchId l) const {
-    const scheduler::Launch& launch = plan_.launches[l];
-    double open = 0;
-    for (std::int32_t d = launch.dependencies.begin; d < launch.dependencies.end; ++d) {
-      open = std::max(open, ends_[plan_.dependencies[static_cast<std::size_t>(d)]]);
+  void run_in_turn() {
+    double base = 0;
+    for (const LaunchId l : core::ids<LaunchId>(plan_.launches.size())) {
+      base = std::max(base, plan_.launches[l].workers > 0 ? append_queues(l, base) : append_grid(l, base));
     }
-    for (LaunchId e(0); e < l; ++e.value) {
-      if (plan_.launches[e].stream == launch.stream) open = std::max(open, ends_[e]);
+  }
+
+  /// A launch may begin when those that it waits for, on its stream and by dependency, are gone. Who may begin first is dispatched first.
+  void run_side_by_side() {
+    using Opening = std::pair<double, LaunchId>;
+    std::priority_queue<Opening, std::vector<Opening>, std::greater<>> ready;
+    core::Column<LaunchId, double> open(plan_.launches.size(), 0.0);
+    core::Column<LaunchId, std::int32_t> waits(plan_.launches.size(), 0);
+    core::Column<LaunchId, std::vector<LaunchId>> followers(plan_.launches.size());
+    std::map<std::int32_t, LaunchId> last_of_stream;
+    for (const LaunchId l : core::ids<LaunchId>(plan_.launches.size())) {
+      const scheduler::Launch& launch = plan_.launches[l];
+      const auto follow = [&](LaunchId before) {
+        followers[before].push_back(l);
+        ++waits[l];
+      };
+      for (std::int32_t d = launch.dependencies.begin; d < launch.dependencies.end; ++d) follow(plan_.dependencies[static_cast<std::size_t>(d)]);
+      const auto [last, first_there] = last_of_stream.try_emplace(launch.stream, l);
+      if (!first_there) follow(std::exchange(last->second, l));
+      if (waits[l] == 0) ready.push({0, l});
     }
-    return open;
+    for (; !ready.empty();) {
+      const LaunchId l = ready.top().second;
+      ready.pop();
+      const double end = append_grid(l, open[l]);
+      for (const LaunchId next : followers[l]) {
+        open[next] = std::max(open[next], end);
+        if (--waits[next] == 0) ready.push({open[next], next});
+      }
+    }
   }
 
   /// Hardware order. Returns when the last CTA is gone.
@@ -107,6 +131,7 @@ class ReadingOrder {
     double end = open;
     for (std::int32_t p = launch.phases.begin; p < launch.phases.end; ++p) {
       const scheduler::Phase& phase = plan_.phases[static_cast<std::size_t>(p)];
+      if (phase.start == scheduler::PhaseStart::barrier) open = end;
       if (phase.kind != scheduler::PhaseKind::tasks) continue;
       const double share = 1.0 / std::max(1, costmodel::ctas_per_sm(plan_.kernels[phase.kernel], plan_.heads, device_));
       for (TaskId t(phase.range.begin); t.value < phase.range.end; ++t.value) {
@@ -149,7 +174,6 @@ class ReadingOrder {
   const Plan& plan_;
   const costmodel::DeviceSpec& device_;
   Room room_;
-  core::Column<LaunchId, double> ends_;  ///< when all CTAs of a launch are gone
   core::Column<TaskId, LaunchId> listed_by_;  ///< last launch that each task was appended for
   std::vector<Turn> turns_;
 };

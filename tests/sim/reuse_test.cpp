@@ -199,6 +199,41 @@ TEST(Reuse, LetsALongReaderMeetWhoComesLater) {
   EXPECT_DOUBLE_EQ(hits[TaskId(3)], device.l2_merge_fraction);
 }
 
+TEST(Reuse, AsksWhenALaunchMayBeginNotWhereItIsListed) {
+  // Launch 0 reads the root, launch 1 something else after it, launch 2 the root again on another stream: it runs beside launch 0, however they are listed.
+  DeviceSpec device = device_with(4);
+  device.l2_knee_mib = 1;
+  const PrefixForest forest = shared_root(8000, 2, 8000);
+  const KernelConfig kernel = with_occupancy(streaming_kernel(), device, 1);
+  PlanBuilder builder(forest, one_head());
+  add_reads(builder, kernel, {{NodeId(0), 0, 8000, 0}});
+  add_reads(builder, kernel, {{forest.leaf[RequestId(0)], 0, 8000, 0}, {forest.leaf[RequestId(1)], 0, 8000, 1}});
+  add_reads(builder, kernel, {{NodeId(0), 0, 8000, 1}}, 1);
+  const auto hits = kv_hit_fractions(std::move(builder).finish({}), device, false);
+  EXPECT_DOUBLE_EQ(hits[TaskId(3)], device.l2_merge_fraction);
+}
+
+TEST(Reuse, LetsAPhaseBehindABarrierBeginWhenAllAreGone) {
+  DeviceSpec device = device_with(4);
+  device.l2_knee_mib = 1;
+  const PrefixForest forest = twins(8000);
+  for (const bool barrier : {false, true}) {
+    PlanBuilder builder(forest, one_head());
+    const auto k = builder.kernel(with_occupancy(streaming_kernel(), device, 1));
+    builder.launch();
+    for (int request = 0; request < 2; ++request) {
+      const TaskId first = builder.next_task();
+      const Segment segment = builder.segment(NodeId(0), 0, 8000, 1);
+      builder.attend(k, std::span(&segment, 1), builder.queries(RequestId(request), RequestId(request + 1)));
+      builder.task_phase(k, first);
+    }
+    Plan plan = std::move(builder).finish({});
+    ASSERT_EQ(plan.phases.size(), 2u);
+    if (barrier) plan.phases[1].start = scheduler::PhaseStart::barrier;
+    EXPECT_DOUBLE_EQ(kv_hit_fractions(plan, device, false)[TaskId(1)], barrier ? 1 : device.l2_merge_fraction);
+  }
+}
+
 TEST(Reuse, LetsSmallCtasTakeTheRoomThatLargeOnesLeave) {
   // Three large CTAs on two SMs: when the third begins, half a device is left, and two small ones of the other stream begin with it.
   DeviceSpec device = device_with(2);
