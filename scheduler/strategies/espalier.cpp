@@ -238,7 +238,7 @@ class EspalierBuild {
     candidate.even = round < kLongUs;
     // Tiles of one length need no cuts where they fill the rounds well.
     if (uniform || candidate.boxes) try_cut(candidate, round * kUncutRounds);
-    const std::span<const double> tried = rounds_to_try(round, candidate.boxes);
+    const std::span<const double> tried = rounds_to_try(round, candidate.boxes, candidate.kernels.size() > 1);
     std::size_t best = tried.size();
     for (std::size_t i = 0; i < tried.size(); ++i) best = try_cut(candidate, round / tried[i]) ? i : best;
     if (round >= kLongUs && !candidate.boxes && best < tried.size()) refine(candidate, round, tried, best);
