@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <queue>
+#include <tuple>
 #include <utility>
 
 namespace espalier::sim {
@@ -91,13 +92,18 @@ class ReadingOrder {
   void run_in_turn() {
     double base = 0;
     for (const LaunchId l : core::ids<LaunchId>(plan_.launches.size())) {
-      base = std::max(base, plan_.launches[l].workers > 0 ? append_queues(l, base) : append_grid(l, base));
+      const scheduler::Launch& launch = plan_.launches[l];
+      if (launch.workers > 0) {
+        base = append_queues(l, base);
+        continue;
+      }
+      for (Part part{base, launch.phases.begin}; part.next < launch.phases.end; base = part.end) part = append_grid(l, part.next, part.end);
     }
   }
 
   /// A launch may begin when those that it waits for, on its stream and by dependency, are gone. Who may begin first is dispatched first.
   void run_side_by_side() {
-    using Opening = std::pair<double, LaunchId>;
+    using Opening = std::tuple<double, LaunchId, std::int32_t>;  // when, and from which phase on
     std::priority_queue<Opening, std::vector<Opening>, std::greater<>> ready;
     core::Column<LaunchId, double> open(plan_.launches.size(), 0.0);
     core::Column<LaunchId, std::int32_t> waits(plan_.launches.size(), 0);
@@ -112,26 +118,37 @@ class ReadingOrder {
       for (std::int32_t d = launch.dependencies.begin; d < launch.dependencies.end; ++d) follow(plan_.dependencies[static_cast<std::size_t>(d)]);
       const auto [last, first_there] = last_of_stream.try_emplace(launch.stream, l);
       if (!first_there) follow(std::exchange(last->second, l));
-      if (waits[l] == 0) ready.push({0, l});
+      if (waits[l] == 0) ready.push({0, l, launch.phases.begin});
     }
-    for (; !ready.empty();) {
-      const LaunchId l = ready.top().second;
+    while (!ready.empty()) {
+      const auto [at, l, phase] = ready.top();
       ready.pop();
-      const double end = append_grid(l, open[l]);
+      const Part part = append_grid(l, phase, at);
+      if (part.next < plan_.launches[l].phases.end) {
+        ready.push({part.end, l, part.next});
+        continue;
+      }
       for (const LaunchId next : followers[l]) {
-        open[next] = std::max(open[next], end);
-        if (--waits[next] == 0) ready.push({open[next], next});
+        open[next] = std::max(open[next], part.end);
+        if (--waits[next] == 0) ready.push({open[next], next, plan_.launches[next].phases.begin});
       }
     }
   }
 
-  /// Hardware order. Returns when the last CTA is gone.
-  double append_grid(LaunchId l, double open) {
+  /// Phases of a launch up to a grid barrier: when the last CTA is gone, and the phase behind.
+  struct Part {
+    double end;
+    std::int32_t next;
+  };
+
+  /// Hardware order, from phase `first` on.
+  Part append_grid(LaunchId l, std::int32_t first, double open) {
     const scheduler::Launch& launch = plan_.launches[l];
     double end = open;
-    for (std::int32_t p = launch.phases.begin; p < launch.phases.end; ++p) {
+    std::int32_t p = first;
+    for (; p < launch.phases.end; ++p) {
       const scheduler::Phase& phase = plan_.phases[static_cast<std::size_t>(p)];
-      if (phase.start == scheduler::PhaseStart::barrier) open = end;
+      if (p > first && phase.start == scheduler::PhaseStart::barrier) break;
       if (phase.kind != scheduler::PhaseKind::tasks) continue;
       const double share = 1.0 / std::max(1, costmodel::ctas_per_sm(plan_.kernels[phase.kernel], plan_.heads, device_));
       for (TaskId t(phase.range.begin); t.value < phase.range.end; ++t.value) {
@@ -141,7 +158,7 @@ class ReadingOrder {
         end = std::max(end, turn.end);
       }
     }
-    return end;
+    return {end, p};
   }
 
   /// Queues: a task begins when its worker has read the tokens of those before.

@@ -234,6 +234,27 @@ TEST(Reuse, LetsAPhaseBehindABarrierBeginWhenAllAreGone) {
   }
 }
 
+TEST(Reuse, LetsOthersBeginWhileAPhaseWaitsAtABarrier) {
+  // Behind its barrier launch 0 goes on with a leaf; launch 1, on another stream, reads the root beside its first phase.
+  DeviceSpec device = device_with(4);
+  device.l2_knee_mib = 1;
+  const PrefixForest forest = shared_root(8000, 2, 8000);
+  PlanBuilder builder(forest, one_head());
+  const KernelConfig kernel = with_occupancy(streaming_kernel(), device, 1);
+  const auto k = builder.kernel(kernel);
+  builder.launch();
+  for (const NodeId node : {NodeId(0), forest.leaf[RequestId(0)]}) {
+    const TaskId first = builder.next_task();
+    const Segment segment = builder.segment(node, 0, 8000, 1);
+    builder.attend(k, std::span(&segment, 1), builder.queries(RequestId(0), RequestId(1)));
+    builder.task_phase(k, first);
+  }
+  add_reads(builder, kernel, {{NodeId(0), 0, 8000, 1}}, 1);
+  Plan plan = std::move(builder).finish({});
+  plan.phases[1].start = scheduler::PhaseStart::barrier;
+  EXPECT_DOUBLE_EQ(kv_hit_fractions(plan, device, false)[TaskId(2)], device.l2_merge_fraction);
+}
+
 TEST(Reuse, LetsSmallCtasTakeTheRoomThatLargeOnesLeave) {
   // Three large CTAs on two SMs: when the third begins, half a device is left, and two small ones of the other stream begin with it.
   DeviceSpec device = device_with(2);
