@@ -58,7 +58,8 @@ double relative_error(std::span<const double> estimates, std::span<const double>
 
 double best_scale(std::span<const double> estimates, std::span<const double> truths) {
   ESPALIER_CHECK_OP(estimates.size(), ==, truths.size());
-  // The error is piecewise linear in the scale, with a corner at every truth / estimate: its minimum is a weighted median.
+  // The error is piecewise linear in the scale, with a corner at every truth / estimate: its minimum is a weighted
+  // median.
   Pairs corners;
   double total = 0;
   for (std::size_t i = 0; i < estimates.size(); ++i) {

@@ -22,7 +22,8 @@ using costmodel::MeasurementFile;
 
 int run_host_calibration(const CalibrateCommand& command) {
   if (command.device != "host") {
-    throw core::Error(core::ErrorKind::no_device, fmt::format("--device {}: calibrate measures the host or cuda, the first GPU", command.device));
+    throw core::Error(core::ErrorKind::no_device,
+                      fmt::format("--device {}: calibrate measures the host or cuda, the first GPU", command.device));
   }
   kernels::HostBench bench({});
   const costmodel::HostFit fit = calibrate_host(bench, command.repeats);
@@ -31,8 +32,8 @@ int run_host_calibration(const CalibrateCommand& command) {
   for (const std::string& line : fit.residuals) fmt::print("{}\n", line);
   std::size_t measured = 0;
   for (const auto& [name, from] : fit.device.provenance) measured += from.origin == costmodel::Origin::measured ? 1 : 0;
-  fmt::print("{}: {} of {} parameters measured; `espalier list devices {}` says where each comes from\n", command.output, measured,
-             fit.device.provenance.size(), command.output);
+  fmt::print("{}: {} of {} parameters measured; `espalier list devices {}` says where each comes from\n",
+             command.output, measured, fit.device.provenance.size(), command.output);
   return 0;
 }
 
@@ -45,17 +46,20 @@ std::string render(const sim::DeviceCalibration& calibration) {
                   {Align::left, Align::right, Align::right, Align::right, Align::right, Align::right, Align::left});
   for (const sim::FamilyResidual& r : calibration.residuals) {
     const bool scored = r.used > 0;
-    residuals.row({r.id, fmt::format("{}", r.points), fmt::format("{}", r.used), scored ? percent(r.median) : "", scored ? percent(r.worst) : "",
-                   scored ? percent(r.spread) : "", std::string(costmodel::find_family(r.id)->pattern)});
+    residuals.row({r.id, fmt::format("{}", r.points), fmt::format("{}", r.used), scored ? percent(r.median) : "",
+                   scored ? percent(r.worst) : "", scored ? percent(r.spread) : "",
+                   std::string(costmodel::find_family(r.id)->pattern)});
   }
   text += residuals.finish() + "\n";
   Table numbers({"number", "unit", "base", "fitted", "95 %", "says", "from, or why not"},
                 {Align::left, Align::left, Align::right, Align::right, Align::right, Align::left, Align::left});
   for (const sim::CalibratedNumber& n : calibration.numbers) {
-    const std::string origin = !n.in_device ? (n.measured() ? "beside" : "unknown")
-                                            : std::string(costmodel::origin_name(calibration.device.provenance.at(n.name).origin));
+    const std::string origin =
+        !n.in_device ? (n.measured() ? "beside" : "unknown")
+                     : std::string(costmodel::origin_name(calibration.device.provenance.at(n.name).origin));
     numbers.row({n.name, n.unit, significant(n.base), n.measured() ? significant(n.fitted) : "-",
-                 n.measured() ? significant(n.low) + " … " + significant(n.high) : "-", origin, n.measured() ? n.family : n.why_not});
+                 n.measured() ? significant(n.low) + " … " + significant(n.high) : "-", origin,
+                 n.measured() ? n.family : n.why_not});
   }
   return text + numbers.finish();
 }
@@ -74,14 +78,18 @@ int fit(const CalibrateCommand& command, const std::vector<MeasurementFile>& fil
     all += n.in_device ? 1 : 0;
     measured += n.in_device && n.measured() ? 1 : 0;
   }
-  fmt::print("\n{}: {} of {} rates and costs measured, the rest as in {}; `espalier list devices {}` says where each comes from\n", command.output, measured, all,
-             base.name, command.output);
+  fmt::print(
+      "\n{}: {} of {} rates and costs measured, the rest as in {}; `espalier list devices {}` says where each comes "
+      "from\n",
+      command.output, measured, all, base.name, command.output);
   return 0;
 }
 
 int run_fit(const CalibrateCommand& command) {
   std::vector<MeasurementFile> files;
-  for (const std::string& name : command.from) files.push_back(costmodel::read_measurement(core::read_file(name), name));
+  for (const std::string& name : command.from) {
+    files.push_back(costmodel::read_measurement(core::read_file(name), name));
+  }
   if (!command.force) sim::check_environments(files, command.from);
   return fit(command, files);
 }
@@ -92,7 +100,8 @@ int run_cuda_calibration(const CalibrateCommand& command) {
   kernels::CudaProbes probes;
   const auto run = [&](std::string_view, const kernels::ProbePoint& point) { return probes.microseconds(point); };
   fmt::print(stderr, "measuring {}, driver {}\n", probes.target().device, probes.target().driver);
-  const CudaCalibration measured = measure_device(probes.target(), run, {.quick = command.quick, .seconds = command.seconds});
+  const CudaCalibration measured =
+      measure_device(probes.target(), run, {.quick = command.quick, .seconds = command.seconds});
   core::write_file(command.json, costmodel::write_measurement(measured.file));
   for (const std::string& line : measured.left_out) fmt::print(stderr, "left out {}\n", line);
   return command.output == "-" ? 0 : fit(command, {measured.file});
@@ -100,7 +109,8 @@ int run_cuda_calibration(const CalibrateCommand& command) {
 
 int run_synthesis(const CalibrateCommand& command) {
   const DeviceSpec truth = costmodel::find_device(command.synthesize);
-  const MeasurementFile file = sim::synthesize_measurement(sim::usual_subject(truth), {.noise = command.noise, .seed = command.seed});
+  const MeasurementFile file =
+      sim::synthesize_measurement(sim::usual_subject(truth), {.noise = command.noise, .seed = command.seed});
   core::write_file(command.output, costmodel::write_measurement(file));
   return 0;
 }
@@ -109,10 +119,15 @@ int run_synthesis(const CalibrateCommand& command) {
 
 int run_calibrate(const CalibrateCommand& command) {
   const int ways = !command.from.empty() + !command.synthesize.empty() + !command.device.empty();
-  if (ways > 1) throw core::usage_error("calibrate takes one of --device host, --device cuda, --from FILE… and --synthesize DEVICE");
+  if (ways > 1) {
+    throw core::usage_error(
+        "calibrate takes one of --device host, --device cuda, --from FILE… and --synthesize DEVICE");
+  }
   if (!command.base.empty() && command.from.empty()) throw core::usage_error("calibrate: --base goes with --from");
   const bool cuda = command.device == "cuda";
-  if (!cuda && (!command.json.empty() || command.quick || command.seconds > 0)) throw core::usage_error("calibrate: --json, --quick and --seconds go with --device cuda");
+  if (!cuda && (!command.json.empty() || command.quick || command.seconds > 0)) {
+    throw core::usage_error("calibrate: --json, --quick and --seconds go with --device cuda");
+  }
   if (cuda) return run_cuda_calibration(command);
   if (!command.from.empty()) return run_fit(command);
   if (!command.synthesize.empty()) return run_synthesis(command);

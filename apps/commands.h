@@ -47,8 +47,8 @@ struct PlanFileCommand {
   std::string json;
   std::string perfetto;
   std::uint64_t seed = 1;
-  std::int32_t repeats = 5;  ///< host and cuda backends: timed runs
-  bool no_check = false;     ///< cuda backend
+  std::int32_t repeats = 5;          ///< host and cuda backends: timed runs
+  bool no_check = false;             ///< cuda backend
   std::string kernel_path = "auto";  ///< cuda and emulate backends: plain, bulk, wgmma
   bool force = false;
   bool explain = false;  ///< sim
@@ -62,7 +62,7 @@ struct ExportCommand {
   std::string format;    ///< of export_formats()
   HeadOptions heads;     ///< of a forest; a plan has its own
   std::optional<std::int64_t> snapshot;
-  std::string table;     ///< csv: tasks, nodes, requests; empty: tasks of a plan, nodes of a forest
+  std::string table;           ///< csv: tasks, nodes, requests; empty: tasks of a plan, nodes of a forest
   std::string theme = "auto";  ///< svg, png: light, dark, auto (the reader's preference; png: light)
   double scale = 2;            ///< png
   std::string font = "best";   ///< png: or builtin
@@ -72,8 +72,8 @@ struct ExportCommand {
 int run_export(const ExportCommand& command);
 
 struct ViewCommand {
-  std::string file;            ///< a plan or forests; empty: the inputs below, or the bundled example
-  std::string measured;        ///< run/1 of that plan: side B
+  std::string file;      ///< a plan or forests; empty: the inputs below, or the bundled example
+  std::string measured;  ///< run/1 of that plan: side B
   InputOptions inputs;
   HeadOptions heads;
   std::vector<std::string> devices;  ///< of side A, of side B
@@ -97,7 +97,7 @@ struct CompareCommand {
   std::string strategy = "all";
   std::string kernels = "ours";
   std::string cost_model;  ///< empty: each strategy's own, and all of them in a study
-  std::string study;  ///< "cost-models", or empty
+  std::string study;       ///< "cost-models", or empty
   std::string json, html, baseline, perfetto, perfetto_row;
   bool timing = true;
   bool rows = false;
@@ -134,13 +134,13 @@ struct MeasureCommand {
   InputOptions inputs;
   HeadOptions heads;
   std::vector<std::string> devices;
-  std::string strategy = "all";  ///< most important first
-  std::string folder;            ///< results.csv, results.md, measurement.json, plans
-  bool check = false;            ///< rows against the oracle, times aside
-  bool dry_run = false;          ///< plans and predictions only; needs no GPU
+  std::string strategy = "all";      ///< most important first
+  std::string folder;                ///< results.csv, results.md, measurement.json, plans
+  bool check = false;                ///< rows against the oracle, times aside
+  bool dry_run = false;              ///< plans and predictions only; needs no GPU
   std::string kernel_path = "auto";  ///< plain, bulk, wgmma
-  bool fp32_rows = false;        ///< final rows in fp32; else as queries
-  std::size_t begin = 0;         ///< plans before this one are left out
+  bool fp32_rows = false;            ///< final rows in fp32; else as queries
+  std::size_t begin = 0;             ///< plans before this one are left out
   double seconds = 0;
   std::int32_t repeats = 20;
   std::int32_t jobs = 0;
@@ -156,21 +156,21 @@ struct ValidateCommand {
   HeadOptions heads;
   std::string strategy;  ///< empty: six that differ
   std::string json, svg;
-  std::string output;    ///< from: the device with the intervals of these plans
+  std::string output;  ///< from: the device with the intervals of these plans
   std::int32_t jobs = 0;
   std::int32_t repeats = 9;
 };
 int run_validate(const ValidateCommand& command);
 
 struct CalibrateCommand {
-  std::string device;               ///< "host": measure this machine; "cuda": its GPU; or
-  std::vector<std::string> from;    ///< measurement/1 files to fit, with
-  std::string base;                 ///< the device whose data-sheet numbers go with them; empty: the catalog's that fits
-  bool force = false;               ///< also of other devices, drivers, kernel builds
-  std::string synthesize;           ///< or a device to make measurements of, with
+  std::string device;             ///< "host": measure this machine; "cuda": its GPU; or
+  std::vector<std::string> from;  ///< measurement/1 files to fit, with
+  std::string base;               ///< the device whose data-sheet numbers go with them; empty: the catalog's that fits
+  bool force = false;             ///< also of other devices, drivers, kernel builds
+  std::string synthesize;         ///< or a device to make measurements of, with
   double noise = 0.02;
   std::uint64_t seed = 1;
-  std::string json;                 ///< cuda: measurement/1 file; the fit, too, where there is an output
+  std::string json;  ///< cuda: measurement/1 file; the fit, too, where there is an output
   bool quick = false;
   double seconds = 0;
   std::string output = "-";

@@ -94,7 +94,7 @@ scheduler::PlanResult timed_plan(const scheduler::StrategyChoice& choice, const 
   constexpr int kRuns = 3;
   for (int run = 0;; ++run) {
     const double begin_us = thread_us();
-      scheduler::PlanResult result = scheduler::make_plan(choice, request);
+    scheduler::PlanResult result = scheduler::make_plan(choice, request);
     const double us = thread_us() - begin_us;
     plan_us = plan_us ? std::min(*plan_us, us) : us;
     if (run + 1 == kRuns || us > kQuickUs) return result;
@@ -103,7 +103,8 @@ scheduler::PlanResult timed_plan(const scheduler::StrategyChoice& choice, const 
 
 scheduler::PlanRequest request_of(const Input& input, const Contender& contender, const CompareOptions& options,
                                   const costmodel::DeviceSpec& device, const ModelsBySpec& models) {
-  scheduler::PlanRequest request{input.forest, options.heads.heads, device, options.kernels, contender.cost_model, {}, options.seed};
+  scheduler::PlanRequest request{input.forest, options.heads.heads, device, options.kernels, contender.cost_model,
+                                 {},           options.seed};
   if (!contender.cost_model.empty()) request.model = models.at(contender.cost_model);
   request.only_kernels = contender.only_kernels;
   return request;
@@ -122,10 +123,11 @@ Candidate run_row(const Case& c, const Contender& contender, const CompareOption
   row.requests = static_cast<std::int64_t>(c.input.forest.request_count());
   row.dedupe = c.dedupe;
   row.lower_bound_us = c.bound.us;
-  row.unique_kv_bytes = core::checked_mul(traces::unique_tokens(c.input.forest), options.heads.heads.kv_bytes_per_token());
+  row.unique_kv_bytes =
+      core::checked_mul(traces::unique_tokens(c.input.forest), options.heads.heads.kv_bytes_per_token());
   const scheduler::PlanRequest request = request_of(c.input, contender, options, c.device, c.models);
-  scheduler::PlanResult result =
-      options.timing ? timed_plan(*contender.choice, request, row.plan_us) : scheduler::make_plan(*contender.choice, request);
+  scheduler::PlanResult result = options.timing ? timed_plan(*contender.choice, request, row.plan_us)
+                                                : scheduler::make_plan(*contender.choice, request);
   if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
     row.status = RowStatus::refused;
     row.why = fmt::format("{}: {}", scheduler::refusal_name(refusal->refusal), refusal->sentence);
@@ -151,7 +153,8 @@ void add_intervals(std::vector<Candidate>& candidates, const Case& c, const Comp
   for (Candidate& candidate : candidates) {
     if (candidate.row.time_us) ranked.push_back(&candidate);
   }
-  std::stable_sort(ranked.begin(), ranked.end(), [](const Candidate* a, const Candidate* b) { return *a->row.time_us < *b->row.time_us; });
+  std::stable_sort(ranked.begin(), ranked.end(),
+                   [](const Candidate* a, const Candidate* b) { return *a->row.time_us < *b->row.time_us; });
   ranked.resize(std::min(ranked.size(), static_cast<std::size_t>(std::max(0, options.intervals))));
   for (Candidate* candidate : ranked) {
     ReportRow& row = candidate->row;
@@ -194,9 +197,12 @@ std::vector<ReportRow> run_case(const Input& input, const costmodel::DeviceSpec&
 
 std::string status_name(RowStatus status) {
   switch (status) {
-    case RowStatus::ok: return "ok";
-    case RowStatus::refused: return "refused";
-    case RowStatus::invalid: return "invalid";
+    case RowStatus::ok:
+      return "ok";
+    case RowStatus::refused:
+      return "refused";
+    case RowStatus::invalid:
+      return "invalid";
   }
   return "";
 }
@@ -216,7 +222,9 @@ std::vector<Contender> contenders(const CompareOptions& options) {
 
 void require_consumers(const CompareOptions& options) {
   const auto consumes = [](const scheduler::StrategyChoice& choice) { return choice.strategy->info().uses_cost_model; };
-  if (options.cost_models.empty() || std::any_of(options.strategies.begin(), options.strategies.end(), consumes)) return;
+  if (options.cost_models.empty() || std::any_of(options.strategies.begin(), options.strategies.end(), consumes)) {
+    return;
+  }
   std::vector<std::string> names;
   for (const scheduler::Strategy* strategy : scheduler::strategies()) {
     if (strategy->info().uses_cost_model) names.emplace_back(strategy->info().name);
@@ -235,10 +243,11 @@ std::string contender_name(const Contender& contender, const CompareOptions& opt
   }
   if (contender.cost_model.empty() || options.cost_models.empty()) return name;
   const auto model_name = [](std::string_view spec) { return costmodel::cost_model_info(spec).name; };
-  const auto namesakes = std::count_if(options.cost_models.begin(), options.cost_models.end(), [&](const std::string& spec) {
-    return model_name(spec) == model_name(contender.cost_model);
-  });
-  return fmt::format("{}[{}]", name, namesakes > 1 ? std::string_view(contender.cost_model) : model_name(contender.cost_model));
+  const auto namesakes =
+      std::count_if(options.cost_models.begin(), options.cost_models.end(),
+                    [&](const std::string& spec) { return model_name(spec) == model_name(contender.cost_model); });
+  return fmt::format("{}[{}]", name,
+                     namesakes > 1 ? std::string_view(contender.cost_model) : model_name(contender.cost_model));
 }
 
 ModelsBySpec make_models(const CompareOptions& options, const costmodel::DeviceSpec& device) {
@@ -254,7 +263,8 @@ ModelsBySpec make_models(const CompareOptions& options, const costmodel::DeviceS
 
 scheduler::PlanResult plan_checked(const Input& input, const Contender& contender, const CompareOptions& options,
                                    const costmodel::DeviceSpec& device, const ModelsBySpec& models) {
-  scheduler::PlanResult result = scheduler::make_plan(*contender.choice, request_of(input, contender, options, device, models));
+  scheduler::PlanResult result =
+      scheduler::make_plan(*contender.choice, request_of(input, contender, options, device, models));
   const auto* plan = std::get_if<scheduler::Plan>(&result);
   if (plan == nullptr) return result;
   const auto violations = scheduler::validate(*plan, device);
@@ -269,14 +279,14 @@ scheduler::PlanResult plan_checked(const Input& input, const Contender& contende
 
 scheduler::Plan plan_again(const ReportRow& row, const std::vector<Input>& inputs, const CompareOptions& options) {
   ESPALIER_CHECK(row.status == RowStatus::ok);
-  const auto input = std::find_if(inputs.begin(), inputs.end(), [&](const Input& i) {
-    return i.source == row.input && i.snapshot == row.snapshot;
-  });
+  const auto input = std::find_if(inputs.begin(), inputs.end(),
+                                  [&](const Input& i) { return i.source == row.input && i.snapshot == row.snapshot; });
   const auto device = std::find_if(options.devices.begin(), options.devices.end(),
                                    [&](const costmodel::DeviceSpec& d) { return d.name == row.device; });
   ESPALIER_CHECK(input != inputs.end() && device != options.devices.end());
   const scheduler::StrategyChoice choice = scheduler::parse_strategy(row.strategy.substr(0, row.strategy.find('[')));
-  return std::get<scheduler::Plan>(plan_checked(*input, {&choice, row.cost_model}, options, *device, make_models(options, *device)));
+  return std::get<scheduler::Plan>(
+      plan_checked(*input, {&choice, row.cost_model}, options, *device, make_models(options, *device)));
 }
 
 std::vector<ReportRow> compare(const std::vector<Input>& inputs, const CompareOptions& options) {

@@ -34,15 +34,16 @@ struct ReportRow {
   std::int64_t requests = 0;
   double dedupe = 1.0;
   std::optional<double> time_us;
-  std::optional<double> time_low_us, time_high_us;  ///< what the origins of the device's numbers allow; the fastest rows of a case have it
-  std::vector<double> effects;                      ///< of these numbers on log time, see sim/interval.h
+  std::optional<double> time_low_us,
+      time_high_us;             ///< what the origins of the device's numbers allow; the fastest rows of a case have it
+  std::vector<double> effects;  ///< of these numbers on log time, see sim/interval.h
   std::optional<double> speedup_vs_flash_decoding;
   double lower_bound_us = 0;
   std::optional<double> share_of_bound;            ///< lower bound / time, at the achievable bandwidth
   std::optional<double> share_of_datasheet_bound;  ///< the same at the data-sheet peak
   std::int64_t unique_kv_bytes = 0;
   std::int64_t hbm_bytes = 0, l2_bytes = 0, tasks = 0, partial_rows = 0, workspace_bytes = 0, launches = 0;
-  std::optional<double> plan_us;  ///< host CPU time of planning; none with --no-timing
+  std::optional<double> plan_us;       ///< host CPU time of planning; none with --no-timing
   std::optional<double> ms_per_token;  ///< attention over all layers of the model; none without --model
   bool graph_safe = true;
   std::string bound_by;
@@ -61,36 +62,38 @@ struct CompareOptions {
   std::uint64_t seed = 1;
   bool timing = true;
   std::int32_t intervals = 3;  ///< fastest rows of each case that get an interval
-  std::int32_t jobs = 0;  ///< threads; 0: one a core
+  std::int32_t jobs = 0;       ///< threads; 0: one a core
 };
 
 /// A strategy and, where it consumes one, the cost model it plans by.
 struct Contender {
   const scheduler::StrategyChoice* choice;
-  std::string cost_model;  ///< spec; empty: none consulted
+  std::string cost_model;                      ///< spec; empty: none consulted
   std::vector<std::string> only_kernels = {};  ///< see PlanRequest
 };
 /// Every strategy of the options, those that consume a cost model once a model.
 std::vector<Contender> contenders(const CompareOptions& options);
 /// Throws a usage error when cost models are named and none of the strategies takes one.
 void require_consumers(const CompareOptions& options);
-/// "codec", with options that differ from the defaults "codec:rounds=1"; where cost models were named "codec[linear]"; the file of a table shows only where several are compared.
+/// "codec", with options that differ from the defaults "codec:rounds=1"; where cost models were named "codec[linear]";
+/// the file of a table shows only where several are compared.
 std::string contender_name(const Contender& contender, const CompareOptions& options);
 
 /// The cost models of the options by spec, made for a device; none when no strategy consumes one.
 using ModelsBySpec = std::map<std::string, std::shared_ptr<const costmodel::CostModel>>;
 ModelsBySpec make_models(const CompareOptions& options, const costmodel::DeviceSpec& device);
 
-/// Plans, validates and simulates everything. Rows in the order inputs, devices, strategies, cost models. flash_decoding is always run (for the
-/// speed-up column) and has a row only when it was asked for.
+/// Plans, validates and simulates everything. Rows in the order inputs, devices, strategies, cost models.
+/// flash_decoding is always run (for the speed-up column) and has a row only when it was asked for.
 std::vector<ReportRow> compare(const std::vector<Input>& inputs, const CompareOptions& options);
 
-/// Plan of one strategy, validated: a Refusal for refusals and for plans that don't fit the device's memory. An invalid plan of ours
-/// throws Error (check failed).
+/// Plan of one strategy, validated: a Refusal for refusals and for plans that don't fit the device's memory. An invalid
+/// plan of ours throws Error (check failed).
 scheduler::PlanResult plan_checked(const Input& input, const Contender& contender, const CompareOptions& options,
                                    const costmodel::DeviceSpec& device, const ModelsBySpec& models);
 
-/// Rows of one (source, device, strategy), their snapshots summed up: geometric means of ratios, arithmetic means of times.
+/// Rows of one (source, device, strategy), their snapshots summed up: geometric means of ratios, arithmetic means of
+/// times.
 struct Summary {
   std::string input, device, strategy;
   std::size_t snapshots = 0, refused = 0, invalid = 0;
@@ -121,8 +124,8 @@ std::vector<std::string> verdict(const std::vector<Summary>& ranked, const Compa
 /// Tables and verdicts, one block per (source, device).
 std::string render(const std::vector<ReportRow>& rows, const CompareOptions& options, bool all_rows);
 
-/// Over all inputs of each device: how far each strategy is behind the best of each input, what the first gains on the best of the
-/// others, its share of the bound. Empty for one input or one strategy.
+/// Over all inputs of each device: how far each strategy is behind the best of each input, what the first gains on the
+/// best of the others, its share of the bound. Empty for one input or one strategy.
 std::string render_overall(const std::vector<ReportRow>& rows, const CompareOptions& options);
 
 /// How a strategy stands over all inputs of a device.
@@ -137,8 +140,8 @@ struct Standing {
 struct Overall {
   std::string device;
   std::size_t inputs = 0;
-  std::vector<Standing> ranked;         ///< best first
-  std::vector<std::string> sentences;   ///< what the first gains on the others, its share of the bound
+  std::vector<Standing> ranked;        ///< best first
+  std::vector<std::string> sentences;  ///< what the first gains on the others, its share of the bound
 };
 /// One a device that has at least two inputs and strategies.
 std::vector<Overall> overall(const std::vector<ReportRow>& rows, const CompareOptions& options);

@@ -11,7 +11,8 @@
 
 namespace espalier::apps {
 
-/// Specs of a list; "all" is every model. Throws Error (usage) for an unknown name, a model named twice or an empty list.
+/// Specs of a list; "all" is every model. Throws Error (usage) for an unknown name, a model named twice or an empty
+/// list.
 std::vector<std::string> choose_cost_models(std::string_view list);
 
 /// make_cost_model(), and "table" without a file is a table that the simulator makes now, of the kernel set's kernels.

@@ -39,7 +39,8 @@ void add_samples(const scheduler::Plan& plan, const scheduler::Timeline& timelin
     ++sum.count;
   }
   for (const auto& [key, sum] : sums) {
-    samples.push_back({key.second, plan.kernels[scheduler::KernelId(key.first)], sum.us / static_cast<double>(sum.count)});
+    samples.push_back(
+        {key.second, plan.kernels[scheduler::KernelId(key.first)], sum.us / static_cast<double>(sum.count)});
   }
 }
 
@@ -66,12 +67,14 @@ std::string strategy_name(const Contender& contender, const CompareOptions& opti
   return name.substr(0, name.find('['));
 }
 
-CostStudy study_case(const Input& input, const costmodel::DeviceSpec& device, const CompareOptions& options, const ModelsBySpec& models) {
+CostStudy study_case(const Input& input, const costmodel::DeviceSpec& device, const CompareOptions& options,
+                     const ModelsBySpec& models) {
   CostStudy study;
   std::vector<Sample> samples;
   double best_us = 0;
   for (const Contender& contender : contenders(options)) {
-    StudyPlan row{input.source, input.snapshot, device.name, strategy_name(contender, options), contender.cost_model, {}, 0, ""};
+    StudyPlan row{
+        input.source, input.snapshot, device.name, strategy_name(contender, options), contender.cost_model, {}, 0, ""};
     const scheduler::PlanResult result = plan_checked(input, contender, options, device, models);
     if (const auto* plan = std::get_if<scheduler::Plan>(&result)) {
       sim::SimOptions sim_options;
@@ -159,7 +162,8 @@ std::string render_device(const CostStudy& study, const CompareOptions& options,
     const auto found = models.find(spec);
     const ModelSummary model = found == models.end() ? ModelSummary{} : found->second;
     const bool relative = costmodel::cost_model_info(spec).relative, fitted = model.error.count > 0;
-    std::vector<std::string> cells = {spec, relative ? "own" : "us", relative || !fitted ? "-" : percent(model.error.mean()),
+    std::vector<std::string> cells = {spec, relative ? "own" : "us",
+                                      relative || !fitted ? "-" : percent(model.error.mean()),
                                       fitted ? percent(model.scaled_error.mean()) : "-",
                                       model.tau.count == 0 ? "-" : fmt::format("{:.3f}", model.tau.mean())};
     for (const std::string& strategy : strategies) {
@@ -173,22 +177,32 @@ std::string render_device(const CostStudy& study, const CompareOptions& options,
   }
   std::string text = fmt::format("{}, {}\n{}", device, options.heads.text, table.finish());
   std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  if (!order.empty()) text += fmt::format("  least regret: {} ({} on average)\n", order.front().second, percent(order.front().first));
+  if (!order.empty()) {
+    text += fmt::format("  least regret: {} ({} on average)\n", order.front().second, percent(order.front().first));
+  }
   for (const auto& [name, model] : models) {
-    if (model.extrapolated > 0) text += fmt::format("  {}: {} of its estimates are extrapolated\n", name, model.extrapolated);
+    if (model.extrapolated > 0) {
+      text += fmt::format("  {}: {} of its estimates are extrapolated\n", name, model.extrapolated);
+    }
   }
   return text;
 }
 
 constexpr std::string_view kLegend =
-    "error: mean |estimate - simulated time| / simulated time of the tasks of all plans made here; equal tasks of a plan count once.\n"
-    "Models in units of their own have none as they stand; \"best scale\" is after the one factor a model and input that suits it best.\n"
-    "rank tau: Kendall's tau-b between estimates and times. regret: slow-down of the plan made with the model against the best plan\n"
+    "error: mean |estimate - simulated time| / simulated time of the tasks of all plans made here; equal tasks of a "
+    "plan count once.\n"
+    "Models in units of their own have none as they stand; \"best scale\" is after the one factor a model and input "
+    "that suits it best.\n"
+    "rank tau: Kendall's tau-b between estimates and times. regret: slow-down of the plan made with the model against "
+    "the best plan\n"
     "of the input over all models and strategies compared. Means over inputs.\n";
 
 void optional_field(core::JsonWriter& w, std::string_view key, const std::optional<double>& value) {
-  if (value) w.field(key, *value);
-  else w.key(key).null();
+  if (value) {
+    w.field(key, *value);
+  } else {
+    w.key(key).null();
+  }
 }
 
 }  // namespace
@@ -229,7 +243,8 @@ std::string write_study(const CostStudy& study, const std::string& command) {
     const bool relative = costmodel::cost_model_info(fit.cost_model).relative;
     w.begin_object().field("input", fit.input).field("snapshot", fit.snapshot).field("device", fit.device);
     w.field("cost_model", fit.cost_model).field("relative", relative);
-    w.field("samples", static_cast<std::int64_t>(fit.samples)).field("extrapolated", static_cast<std::int64_t>(fit.extrapolated));
+    w.field("samples", static_cast<std::int64_t>(fit.samples))
+        .field("extrapolated", static_cast<std::int64_t>(fit.extrapolated));
     optional_field(w, "error", relative ? std::nullopt : std::optional(fit.error));
     w.field("scaled_error", fit.scaled_error).field("scale", fit.scale);
     optional_field(w, "kendall_tau", fit.tau);
@@ -238,7 +253,9 @@ std::string write_study(const CostStudy& study, const std::string& command) {
   w.end_array().key("plans").begin_array();
   for (const StudyPlan& plan : study.plans) {
     w.begin_object().field("input", plan.input).field("snapshot", plan.snapshot).field("device", plan.device);
-    w.field("strategy", plan.strategy).field("cost_model", plan.cost_model).field("status", plan.time_us ? "ok" : "refused");
+    w.field("strategy", plan.strategy)
+        .field("cost_model", plan.cost_model)
+        .field("status", plan.time_us ? "ok" : "refused");
     optional_field(w, "time_us", plan.time_us);
     optional_field(w, "best_us", plan.best_us > 0 ? std::optional(plan.best_us) : std::nullopt);
     optional_field(w, "regret", plan.regret());

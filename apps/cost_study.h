@@ -1,8 +1,10 @@
-// `compare --study cost-models`: how well each cost model knows the simulator's task times, and what its ignorance costs.
+// `compare --study cost-models`: how well each cost model knows the simulator's task times, and what its ignorance
+// costs.
 //
-// Every strategy that consumes a cost model plans every input with every model. Truth is how long the tasks of those plans take in the
-// simulator, in place, with whatever else runs then; equal tasks of a plan are one sample, with their mean time. Regret is a
-// plan's slow-down against the best plan of that input over all models and all strategies compared.
+// Every strategy that consumes a cost model plans every input with every model. Truth is how long the tasks of those
+// plans take in the simulator, in place, with whatever else runs then; equal tasks of a plan are one sample, with their
+// mean time. Regret is a plan's slow-down against the best plan of that input over all models and all strategies
+// compared.
 #pragma once
 
 #include <optional>
@@ -34,7 +36,7 @@ struct StudyFit {
   double error = 0;              ///< mean relative error as it stands
   double scaled_error = 0;       ///< after the scale that suits this input best
   double scale = 1;
-  std::optional<double> tau;     ///< none: the model calls all tasks equal, or they are
+  std::optional<double> tau;  ///< none: the model calls all tasks equal, or they are
 };
 
 struct CostStudy {

@@ -20,8 +20,8 @@ int run_cost_table(const CostTableCommand& command) {
   for (const costmodel::CostGrid& grid : table.tasks) points += grid.us.size();
   core::write_file(command.output, costmodel::write_cost_table(table));
   if (command.output != "-") {
-    fmt::print("{}: {} points of {} kernels and {} merge kernels, simulated on {} at {}\n", command.output, points, table.tasks.size(),
-               table.reductions.size(), devices.front().name, choice.text);
+    fmt::print("{}: {} points of {} kernels and {} merge kernels, simulated on {} at {}\n", command.output, points,
+               table.tasks.size(), table.reductions.size(), devices.front().name, choice.text);
   }
   return 0;
 }

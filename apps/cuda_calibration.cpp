@@ -22,7 +22,8 @@ using costmodel::DeviceSpec;
 using costmodel::MeasuredFamily;
 
 /// Most telling first, for runs that are cut off; quick ones end before C6.
-constexpr std::array<std::string_view, 22> kOrder = {"C0", "C12", "C3", "C5", "C21", "C13", "C7", "C15", "C1", "C9", "C8", "C10", "C11", "C19", "C2", "C4",
+constexpr std::array<std::string_view, 22> kOrder = {"C0", "C12", "C3",  "C5",  "C21", "C13", "C7", "C15",
+                                                     "C1", "C9",  "C8",  "C10", "C11", "C19", "C2", "C4",
                                                      "C6", "C20", "C18", "C14", "C16", "C17"};
 constexpr std::string_view kFirstNotQuick = "C6";
 constexpr double kQuickMostCycles = 1e9;
@@ -44,7 +45,8 @@ kernels::ProbeTimes answer(const ProbeRunner& run, std::string_view id, const ke
 
 std::size_t number_of(std::string_view id) {
   const auto& all = costmodel::microbenchmark_families();
-  return static_cast<std::size_t>(std::find_if(all.begin(), all.end(), [&](const auto& f) { return f.id == id; }) - all.begin());
+  return static_cast<std::size_t>(std::find_if(all.begin(), all.end(), [&](const auto& f) { return f.id == id; }) -
+                                  all.begin());
 }
 
 }  // namespace
@@ -57,7 +59,9 @@ DeviceSpec nearest_device(const kernels::ProbeTarget& target) {
   } catch (const core::Error&) {
     DeviceSpec device = costmodel::find_device("h100-sxm");
     for (const costmodel::DeviceField& field : costmodel::device_fields()) {
-      if (const auto found = target.query.find(field.name); found != target.query.end()) device.*field.member = found->second;
+      if (const auto found = target.query.find(field.name); found != target.query.end()) {
+        device.*field.member = found->second;
+      }
     }
     return device;
   }
@@ -73,14 +77,18 @@ void add_point(MeasuredFamily& family, const std::vector<double>& parameters, co
   family.spread.push_back((costmodel::quantile(repeats_us, 0.75) - costmodel::quantile(repeats_us, 0.25)) / median);
 }
 
-CudaCalibration measure_device(const kernels::ProbeTarget& target, const ProbeRunner& run, const CudaCalibrationOptions& options) {
+CudaCalibration measure_device(const kernels::ProbeTarget& target, const ProbeRunner& run,
+                               const CudaCalibrationOptions& options) {
   CudaCalibration out;
   out.file.environment = {target.device, target.driver, costmodel::kernel_build_hash()};
   out.file.query = target.query;
   out.file.method = target.method;
   const DeviceSpec device = nearest_device(target);
   const auto begin = std::chrono::steady_clock::now();
-  const auto late = [&] { return options.seconds > 0 && std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > options.seconds; };
+  const auto late = [&] {
+    return options.seconds > 0 &&
+           std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > options.seconds;
+  };
   std::string lost;
   for (const std::string_view id : kOrder) {
     if (options.quick && id == kFirstNotQuick) break;
@@ -98,19 +106,28 @@ CudaCalibration measure_device(const kernels::ProbeTarget& target, const ProbeRu
         const kernels::ProbeTimes times = answer(run, id, point);
         if (times.us.empty() && times.why_not.empty()) continue;
         --unfit;
-        if (times.us.empty()) ++reasons[times.why_not];
-        else add_point(family, point.parameters, times.us);
+        if (times.us.empty()) {
+          ++reasons[times.why_not];
+        } else {
+          add_point(family, point.parameters, times.us);
+        }
       }
     } catch (const core::Error& error) {
       lost = error.what();
       out.left_out.push_back(fmt::format("{}: {}", id, lost));
       lost = fmt::format("the device was lost in {}", id);
     }
-    for (const auto& [why, points] : reasons) out.left_out.push_back(fmt::format("{}: {} of {} points, n/a: {}", id, points, wanted.size(), why));
-    if (lost.empty() && unfit > 0) out.left_out.push_back(fmt::format("{}: {} of {} points, which the device can't run or which repeat another", id, unfit, wanted.size()));
+    for (const auto& [why, points] : reasons) {
+      out.left_out.push_back(fmt::format("{}: {} of {} points, n/a: {}", id, points, wanted.size(), why));
+    }
+    if (lost.empty() && unfit > 0) {
+      out.left_out.push_back(fmt::format("{}: {} of {} points, which the device can't run or which repeat another", id,
+                                         unfit, wanted.size()));
+    }
     if (family.points() > 0) out.file.families.push_back(std::move(family));
   }
-  std::sort(out.file.families.begin(), out.file.families.end(), [](const MeasuredFamily& a, const MeasuredFamily& b) { return number_of(a.id) < number_of(b.id); });
+  std::sort(out.file.families.begin(), out.file.families.end(),
+            [](const MeasuredFamily& a, const MeasuredFamily& b) { return number_of(a.id) < number_of(b.id); });
   return out;
 }
 

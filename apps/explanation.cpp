@@ -24,13 +24,14 @@ std::string heading(const sim::Explanation& e, const scheduler::Plan& plan, cons
   const scheduler::LowerBound bound = scheduler::lower_bound(plan.forest, plan.heads, device);
   const double us = std::max(r.makespan_us, 1e-300);
   const double hbm = static_cast<double>(r.hbm_bytes) / us, l2 = static_cast<double>(r.l2_bytes) / us;
-  const std::string interval = r.high_us > 0 ? fmt::format(" ({}-{})", core::time_text(r.low_us), core::time_text(r.high_us)) : "";
+  const std::string interval =
+      r.high_us > 0 ? fmt::format(" ({}-{})", core::time_text(r.low_us), core::time_text(r.high_us)) : "";
   return fmt::format("{} on {}: {}{}, {:.0f} % of its bound {}, {} bound\n", plan.provenance.strategy, device.name,
-                     core::time_text(r.makespan_us), interval, r.makespan_us > 0 ? 100.0 * bound.us / us : 100.0, core::time_text(bound.us),
-                     sim::bound_name(r.bound_by)) +
+                     core::time_text(r.makespan_us), interval, r.makespan_us > 0 ? 100.0 * bound.us / us : 100.0,
+                     core::time_text(bound.us), sim::bound_name(r.bound_by)) +
          fmt::format("  HBM {} ({:.0f} % of its rate), L2 {} ({:.0f} % of its rate), {:.0f} % of KV reads hit L2\n",
-                     core::bytes_text(r.hbm_bytes), 100.0 * hbm / device.hbm_achievable_bytes_per_us(), core::bytes_text(r.l2_bytes),
-                     100.0 * l2 / device.l2_bytes_per_us(), 100.0 * r.l2_hit_fraction);
+                     core::bytes_text(r.hbm_bytes), 100.0 * hbm / device.hbm_achievable_bytes_per_us(),
+                     core::bytes_text(r.l2_bytes), 100.0 * l2 / device.l2_bytes_per_us(), 100.0 * r.l2_hit_fraction);
 }
 
 std::string sm_time(const sim::Explanation& e, const costmodel::DeviceSpec& device) {
@@ -42,8 +43,10 @@ std::string sm_time(const sim::Explanation& e, const costmodel::DeviceSpec& devi
     std::string note;
   };
   const std::vector<Line> lines = {
-      {"working", t.working(), fmt::format("compute {}, dispatch and epilogues {}", percent(t.compute / all), percent(t.fixed / all))},
-      {"bandwidth", t.hbm + t.l2, fmt::format("waits for HBM {}, for L2 {}", percent(t.hbm / all), percent(t.l2 / all))},
+      {"working", t.working(),
+       fmt::format("compute {}, dispatch and epilogues {}", percent(t.compute / all), percent(t.fixed / all))},
+      {"bandwidth", t.hbm + t.l2,
+       fmt::format("waits for HBM {}, for L2 {}", percent(t.hbm / all), percent(t.l2 / all))},
       {"latency ramp", t.latency, "waits: too few bytes in flight"},
       {"launch", t.launch, "empty: between launches, at barriers"},
       {"too few CTAs", t.few, "empty: never a CTA for these SMs"},
@@ -54,7 +57,8 @@ std::string sm_time(const sim::Explanation& e, const costmodel::DeviceSpec& devi
   std::string text = fmt::format("\nSM time, {:.0f} SMs x {}\n", device.sms, core::time_text(e.result.makespan_us));
   for (const Line& line : lines) {
     const auto columns = static_cast<std::size_t>(kBarColumns * line.us / all + 0.5);
-    text += fmt::format("  {:<12} {:>7}  {:<{}}  {}\n", line.name, percent(line.us / all), std::string(columns, '#'), kBarColumns, line.note);
+    text += fmt::format("  {:<12} {:>7}  {:<{}}  {}\n", line.name, percent(line.us / all), std::string(columns, '#'),
+                        kBarColumns, line.note);
   }
   return text;
 }
@@ -80,12 +84,14 @@ std::string path_text(const sim::PathPart& part) {
   std::vector<std::string> shares;
   for (int b = 0; b < sim::kBounds; ++b) {
     const double share = part.spent.us[b] / all;
-    if (share >= 0.05) shares.push_back(fmt::format("{} {:.0f} %", sim::bound_name(static_cast<sim::Bound>(b)), 100.0 * share));
+    if (share >= 0.05) {
+      shares.push_back(fmt::format("{} {:.0f} %", sim::bound_name(static_cast<sim::Bound>(b)), 100.0 * share));
+    }
   }
   const char* what = part.kind == Kind::steps ? "merge" : "task";
   const std::string chain = part.ctas == 1 ? fmt::format("{} {}", what, part.longest)
-                                           : fmt::format("{} {}s in turn, longest {} ({})", part.ctas, what, part.longest,
-                                                         core::time_text(part.longest_us));
+                                           : fmt::format("{} {}s in turn, longest {} ({})", part.ctas, what,
+                                                         part.longest, core::time_text(part.longest_us));
   return fmt::format("launch {}: {}; {}", part.launch.value, chain, core::join(shares, ", "));
 }
 
@@ -104,7 +110,9 @@ std::string critical_path(const std::vector<sim::PathPart>& path) {
     const std::string line = fmt::format("  {:>8.2f}  {:>+9.2f}  {}", path[i].begin_us, us(i), path_text(path[i]));
     text += line.substr(0, kLineColumns) + "\n";
   }
-  if (shown < path.size()) text += fmt::format("            {:>+9.2f}  in {} shorter parts\n", rest_us, path.size() - shown);
+  if (shown < path.size()) {
+    text += fmt::format("            {:>+9.2f}  in {} shorter parts\n", rest_us, path.size() - shown);
+  }
   return text;
 }
 
@@ -115,8 +123,9 @@ std::string what_ifs(std::vector<sim::Sensitivity> all) {
   std::string text = "\nWhat else would buy, this plan as it is\n";
   for (const sim::Sensitivity& s : all) {
     const std::string gain = std::abs(s.gain) < 0.0005 ? "the same" : fmt::format("{:+.1f} %", -100.0 * s.gain);
-    const std::string line = s.why_not.empty() ? fmt::format("  {:<30} {:>9}  {:>8}", s.change, core::time_text(s.makespan_us), gain)
-                                               : fmt::format("  {:<30} can't be: {}", s.change, s.why_not);
+    const std::string line = s.why_not.empty()
+                                 ? fmt::format("  {:<30} {:>9}  {:>8}", s.change, core::time_text(s.makespan_us), gain)
+                                 : fmt::format("  {:<30} can't be: {}", s.change, s.why_not);
     text += line.substr(0, kLineColumns) + "\n";
   }
   return text;
@@ -124,7 +133,8 @@ std::string what_ifs(std::vector<sim::Sensitivity> all) {
 
 }  // namespace
 
-std::string render_explanation(const sim::Explanation& explanation, const scheduler::Plan& plan, const costmodel::DeviceSpec& device) {
+std::string render_explanation(const sim::Explanation& explanation, const scheduler::Plan& plan,
+                               const costmodel::DeviceSpec& device) {
   return heading(explanation, plan, device) + sm_time(explanation, device) + task_bounds(explanation.result) +
          critical_path(explanation.path) + what_ifs(explanation.sensitivities);
 }

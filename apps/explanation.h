@@ -7,6 +7,7 @@
 
 namespace espalier::apps {
 
-std::string render_explanation(const sim::Explanation& explanation, const scheduler::Plan& plan, const costmodel::DeviceSpec& device);
+std::string render_explanation(const sim::Explanation& explanation, const scheduler::Plan& plan,
+                               const costmodel::DeviceSpec& device);
 
 }  // namespace espalier::apps

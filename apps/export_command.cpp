@@ -23,7 +23,8 @@ bool is_plan(std::string_view text) {
 traces::PrefixForest read_one_forest(std::string_view text, const ExportCommand& command) {
   std::vector<traces::PrefixForest> forests = traces::read_forests(text, command.file.plan, command.snapshot);
   if (forests.size() != 1) {
-    throw core::usage_error(fmt::format("export takes one forest, {} holds {}: pick one with --snapshot", command.file.plan, forests.size()));
+    throw core::usage_error(fmt::format("export takes one forest, {} holds {}: pick one with --snapshot",
+                                        command.file.plan, forests.size()));
   }
   if (forests.front().request_count() == 0) throw core::bad_input(command.file.plan, "at least one request", "none");
   return std::move(forests.front());
@@ -35,7 +36,8 @@ std::string written_pair(const std::string& text, const ExportCommand& command) 
   const std::vector<std::string>& devices = command.file.devices;
   if (devices.size() > 2) throw core::usage_error("--device: expected one, or one for each plan");
   const auto device_of = [&](const scheduler::Plan& plan, const std::string& file, const std::string* given) {
-    return given != nullptr ? costmodel::find_device(*given) : costmodel::find_named_device(plan.provenance.device, file);
+    return given != nullptr ? costmodel::find_device(*given)
+                            : costmodel::find_named_device(plan.provenance.device, file);
   };
   const costmodel::DeviceSpec on_a = device_of(a, command.file.plan, devices.empty() ? nullptr : &devices.front());
   const costmodel::DeviceSpec on_b = device_of(b, command.beside, devices.empty() ? nullptr : &devices.back());
@@ -54,7 +56,8 @@ std::string written(const std::string& text, const ExportCommand& command) {
     return export_plan(plan, device, options);
   }
   if (command.format != "svg" && command.format != "png" && command.format != "csv") {
-    throw core::bad_input(command.file.plan, fmt::format("a plan/1 document, as {} draws plans", command.format), "another file");
+    throw core::bad_input(command.file.plan, fmt::format("a plan/1 document, as {} draws plans", command.format),
+                          "another file");
   }
   const traces::PrefixForest forest = read_one_forest(text, command);
   return export_forest(forest, choose_heads(command.heads).heads, options);

@@ -1,4 +1,5 @@
-// A plan in every format it can be written in: for `espalier export` and for the explorer's menu, which thus write the same bytes.
+// A plan in every format it can be written in: for `espalier export` and for the explorer's menu, which thus write the
+// same bytes.
 #pragma once
 
 #include <string>
@@ -28,7 +29,8 @@ struct PlanOnDevice {
 std::string export_pair(const PlanOnDevice& a, const PlanOnDevice& b, const std::string& format);
 
 /// A forest alone: svg, png; csv of nodes or requests.
-std::string export_forest(const traces::PrefixForest& forest, const traces::HeadConfig& heads, const ExportOptions& options);
+std::string export_forest(const traces::PrefixForest& forest, const traces::HeadConfig& heads,
+                          const ExportOptions& options);
 
 /// Throws Error (usage) for an unknown theme.
 void check_theme(const std::string& name);

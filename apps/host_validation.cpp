@@ -44,14 +44,16 @@ struct Contestant {
     double makespan_us = 0, busy_us = 0;  ///< busy: tasks and merges, over all threads
   };
   std::vector<Repeat> repeats;
-  std::map<std::tuple<scheduler::SpanKind, std::int32_t, std::int32_t>, double> least_us;  ///< of all repeats, by kind, item and copy
+  std::map<std::tuple<scheduler::SpanKind, std::int32_t, std::int32_t>, double>
+      least_us;  ///< of all repeats, by kind, item and copy
 };
 
-std::unique_ptr<Contestant> make_contestant(const Input& input, const scheduler::StrategyChoice& choice, const HostValidationOptions& o,
-                                            std::vector<std::string>& left_out) {
+std::unique_ptr<Contestant> make_contestant(const Input& input, const scheduler::StrategyChoice& choice,
+                                            const HostValidationOptions& o, std::vector<std::string>& left_out) {
   const std::string name(choice.strategy->info().name);
   const std::string what = fmt::format("{} by {}", input.source, name);
-  scheduler::PlanResult made = scheduler::make_plan(choice, {.forest = input.forest, .heads = o.heads.heads, .device = o.device});
+  scheduler::PlanResult made =
+      scheduler::make_plan(choice, {.forest = input.forest, .heads = o.heads.heads, .device = o.device});
   if (const auto* refusal = std::get_if<scheduler::Refusal>(&made)) {
     left_out.push_back(fmt::format("{}: {}", what, refusal->sentence));
     return nullptr;
@@ -112,8 +114,8 @@ void sum_up_repeats(Contestant& c) {
   HostPoint& p = c.point;
   double least_busy_us = 0;
   for (const auto& [name, us] : c.least_us) least_busy_us += us;
-  // The fastest even and the fastest odd repeat. Only they are freed of what disturbed them: of all, the one to gain most would be one whose
-  // tasks were held up where nobody waited for them.
+  // The fastest even and the fastest odd repeat. Only they are freed of what disturbed them: of all, the one to gain
+  // most would be one whose tasks were held up where nobody waited for them.
   std::vector<double> all;
   const Contestant::Repeat* halves[2] = {nullptr, nullptr};
   for (const Contestant::Repeat& repeat : c.repeats) {
@@ -136,8 +138,8 @@ void sum_up_repeats(Contestant& c) {
   p.undisturbed_noise = other == nullptr ? 1 : std::abs(freed_us(*other) / p.undisturbed_us - 1);
 }
 
-std::vector<HostPoint> validate_input(const Input& input, const HostValidationOptions& o, kernels::CacheFlusher& flusher,
-                                      std::vector<std::string>& left_out) {
+std::vector<HostPoint> validate_input(const Input& input, const HostValidationOptions& o,
+                                      kernels::CacheFlusher& flusher, std::vector<std::string>& left_out) {
   std::vector<HostPoint> points;
   std::optional<kernels::HostTensors> tensors;
   try {
@@ -151,7 +153,8 @@ std::vector<HostPoint> validate_input(const Input& input, const HostValidationOp
     auto c = make_contestant(input, choice, o, left_out);
     if (c == nullptr) continue;
     try {
-      c->executor = std::make_unique<kernels::HostExecutor>(c->plan, *tensors, o.threads > 0 ? o.threads : kernels::host_threads());
+      c->executor = std::make_unique<kernels::HostExecutor>(c->plan, *tensors,
+                                                            o.threads > 0 ? o.threads : kernels::host_threads());
     } catch (const core::Error& e) {
       left_out.push_back(fmt::format("{} by {}: {}", input.source, c->point.strategy, e.what()));
       continue;
@@ -201,7 +204,8 @@ std::optional<double> order_agreement(const std::vector<const HostPoint*>& point
 
 }  // namespace
 
-std::vector<HostPoint> validate_host(const std::vector<Input>& inputs, const HostValidationOptions& options, std::vector<std::string>& left_out) {
+std::vector<HostPoint> validate_host(const std::vector<Input>& inputs, const HostValidationOptions& options,
+                                     std::vector<std::string>& left_out) {
   kernels::CacheFlusher flusher(static_cast<std::int64_t>(2 * options.device.l2_mib * 1024 * 1024));
   std::vector<HostPoint> points;
   Progress progress("running", inputs.size());
@@ -238,7 +242,9 @@ HostSummary summarise(const std::vector<HostPoint>& points) {
   std::size_t place = 0, covered = 0, others = 0;
   for (const auto& [name, some] : inputs) {
     if (const auto tau = order_agreement(some, apart, s.pairs)) taus.push_back(*tau);
-    const auto less = [](auto member) { return [member](const HostPoint* a, const HostPoint* b) { return a->*member < b->*member; }; };
+    const auto less = [](auto member) {
+      return [member](const HostPoint* a, const HostPoint* b) { return a->*member < b->*member; };
+    };
     const HostPoint* chosen = *std::min_element(some.begin(), some.end(), less(&HostPoint::predicted_us));
     const HostPoint* best = *std::min_element(some.begin(), some.end(), less(&HostPoint::measured_us));
     regrets.push_back(chosen->measured_us / best->measured_us - 1);
@@ -255,7 +261,9 @@ HostSummary summarise(const std::vector<HostPoint>& points) {
   place = 0;
   for (const auto& [name, some] : inputs) {
     if (place++ % 2 == 0) continue;
-    for (const HostPoint* p : some) covered += std::abs(std::log(p->predicted_us / p->measured_us)) <= s.interval ? 1 : 0;
+    for (const HostPoint* p : some) {
+      covered += std::abs(std::log(p->predicted_us / p->measured_us)) <= s.interval ? 1 : 0;
+    }
     others += some.size();
   }
   if (others > 0) s.coverage = static_cast<double>(covered) / static_cast<double>(others);

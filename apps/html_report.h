@@ -18,7 +18,8 @@ struct ExplainedRow {
   sim::Explanation explanation;
 };
 
-/// One (input, device): its ranking, and the best plan beside the one to compare it with, on the snapshot that takes the best longest.
+/// One (input, device): its ranking, and the best plan beside the one to compare it with, on the snapshot that takes
+/// the best longest.
 struct ReportSection {
   RankedBlock block;
   std::size_t device = 0;  ///< of the options
@@ -32,12 +33,13 @@ struct SectionDetail {
 };
 
 /// Plans and simulates what the sections show, on several threads. `rows` must outlive the result.
-std::vector<ReportSection> make_sections(const std::vector<Input>& inputs, const std::vector<ReportRow>& rows, const CompareOptions& options);
+std::vector<ReportSection> make_sections(const std::vector<Input>& inputs, const std::vector<ReportRow>& rows,
+                                         const CompareOptions& options);
 
 std::string render_section(const ReportSection& section, const CompareOptions& options, const SectionDetail& detail);
 
 /// The page, at most about four MiB: with many inputs its pictures become coarser.
-std::string write_html(const std::vector<Input>& inputs, const std::vector<ReportRow>& rows, const CompareOptions& options,
-                       const std::string& command);
+std::string write_html(const std::vector<Input>& inputs, const std::vector<ReportRow>& rows,
+                       const CompareOptions& options, const std::string& command);
 
 }  // namespace espalier::apps

@@ -95,7 +95,8 @@ std::vector<Input> load_inputs(const InputOptions& options) {
   }
   for (Input& input : inputs) {
     if (input.forest.request_count() == 0) {
-      throw core::bad_input(fmt::format("{} snapshot {}", input.source, input.snapshot), "at least one request", "none");
+      throw core::bad_input(fmt::format("{} snapshot {}", input.source, input.snapshot), "at least one request",
+                            "none");
     }
     if (options.page_size > 1) input.forest = traces::floor_to_pages(input.forest, options.page_size);
   }
@@ -149,7 +150,8 @@ std::vector<costmodel::DeviceSpec> choose_devices(const std::vector<std::string>
       };
       if (std::any_of(devices.begin(), devices.end(), same)) continue;
       device.name = unique_name(device.name, [&](const std::string& candidate) {
-        return std::any_of(devices.begin(), devices.end(), [&](const costmodel::DeviceSpec& d) { return d.name == candidate; });
+        return std::any_of(devices.begin(), devices.end(),
+                           [&](const costmodel::DeviceSpec& d) { return d.name == candidate; });
       });
       devices.push_back(std::move(device));
     }

@@ -27,13 +27,13 @@ struct InputOptions {
 
 /// A forest and where it came from. Inputs of one source (the snapshots of a file) share `source`.
 struct Input {
-  std::string source;    ///< file name without folder and extension, tree notation, family, item of a suite, …
+  std::string source;  ///< file name without folder and extension, tree notation, family, item of a suite, …
   std::int64_t snapshot = 0;
   traces::PrefixForest forest;
 };
 
-/// Reads and generates all inputs, in the order of the option kinds; page size applied. Throws Error (usage) when none is named,
-/// Error (bad input) for a forest without requests.
+/// Reads and generates all inputs, in the order of the option kinds; page size applied. Throws Error (usage) when none
+/// is named, Error (bad input) for a forest without requests.
 std::vector<Input> load_inputs(const InputOptions& options);
 
 /// How traces are replayed. Throws Error (usage) for unknown names.

@@ -16,7 +16,9 @@ namespace {
 
 void show_strategy(const scheduler::StrategyInfo& info) {
   fmt::print("{}\n    {}\n    source: {}\n    limits: {}\n", info.name, info.summary, info.source, info.needs);
-  if (info.uses_cost_model) fmt::print("    cost model: {}, or any other\n", info.own_cost_model.empty() ? "none" : info.own_cost_model);
+  if (info.uses_cost_model) {
+    fmt::print("    cost model: {}, or any other\n", info.own_cost_model.empty() ? "none" : info.own_cost_model);
+  }
   for (const scheduler::StrategyOption& o : scheduler::all_options(info)) {
     fmt::print("    option {} = {} ({} to {}): {}\n", o.name, o.fallback, o.low, o.high, o.meaning);
   }
@@ -32,16 +34,20 @@ void list_cost_models() {
   for (const costmodel::CostModelInfo& m : costmodel::cost_models()) {
     table.row({std::string(m.name), m.relative ? "own" : "us", std::string(m.formula), std::string(m.source)});
   }
-  fmt::print("{}Units of their own are scaled to us by one calibration point; `--cost-model table` makes its table with the simulator.\n",
-             table.finish());
+  fmt::print(
+      "{}Units of their own are scaled to us by one calibration point; `--cost-model table` makes its table with the "
+      "simulator.\n",
+      table.finish());
 }
 
 void list_devices() {
   Table table({"device", "SMs", "clock GHz", "HBM GB/s", "read share", "HBM GiB", "L2 MiB", "L2 TB/s", "label"},
-              {Align::left, Align::right, Align::right, Align::right, Align::right, Align::right, Align::right, Align::right, Align::left});
+              {Align::left, Align::right, Align::right, Align::right, Align::right, Align::right, Align::right,
+               Align::right, Align::left});
   for (const costmodel::DeviceSpec& d : costmodel::device_catalog()) {
-    table.row({d.name, fmt::format("{:.0f}", d.sms), fmt::format("{:.2f}", d.clock_ghz), fmt::format("{:.0f}", d.hbm_gbps),
-               fmt::format("{:.2f}", d.hbm_read_fraction), fmt::format("{:.0f}", d.hbm_gib), fmt::format("{:.0f}", d.l2_mib),
+    table.row({d.name, fmt::format("{:.0f}", d.sms), fmt::format("{:.2f}", d.clock_ghz),
+               fmt::format("{:.0f}", d.hbm_gbps), fmt::format("{:.2f}", d.hbm_read_fraction),
+               fmt::format("{:.0f}", d.hbm_gib), fmt::format("{:.0f}", d.l2_mib),
                fmt::format("{:.1f}", d.l2_bytes_per_us() / 1e6), d.label});
   }
   fmt::print("{}`espalier list devices NAME` prints every number with its source.\n", table.finish());
@@ -62,14 +68,15 @@ void show_device(const std::string& name) {
 }
 
 void list_kernels() {
-  Table table({"kernel", "role", "engine", "rows", "tokens", "heads", "stages", "warps", "registers", "built", "origin"},
-              {Align::left, Align::left, Align::left, Align::right, Align::right, Align::left, Align::right, Align::right, Align::right,
-               Align::left, Align::left});
+  Table table(
+      {"kernel", "role", "engine", "rows", "tokens", "heads", "stages", "warps", "registers", "built", "origin"},
+      {Align::left, Align::left, Align::left, Align::right, Align::right, Align::left, Align::right, Align::right,
+       Align::right, Align::left, Align::left});
   for (const costmodel::KernelConfig& k : costmodel::kernel_catalog()) {
     table.row({k.name, std::string(costmodel::role_name(k.role)), std::string(costmodel::engine_name(k.engine)),
                std::to_string(k.query_tile), std::to_string(k.kv_tile), k.packs_heads ? "packed" : "single",
-               std::to_string(k.stages), std::to_string(k.warps), std::to_string(k.registers), k.implemented ? "yes" : "no",
-               k.origin});
+               std::to_string(k.stages), std::to_string(k.warps), std::to_string(k.registers),
+               k.implemented ? "yes" : "no", k.origin});
   }
   fmt::print("{}", table.finish());
 }
@@ -92,8 +99,10 @@ void list_suite(const traces::Suite& suite) {
   for (const traces::SuiteItem& item : suite.items) {
     const traces::PrefixForest forest = traces::make_item(suite, item);
     const std::int64_t unique = traces::unique_tokens(forest);
-    table.row({forest.name, std::to_string(forest.node_count()), std::to_string(forest.request_count()), std::to_string(unique),
-               fmt::format("{:.2f}", static_cast<double>(traces::logical_tokens(forest)) / static_cast<double>(unique)), item.spec});
+    table.row({forest.name, std::to_string(forest.node_count()), std::to_string(forest.request_count()),
+               std::to_string(unique),
+               fmt::format("{:.2f}", static_cast<double>(traces::logical_tokens(forest)) / static_cast<double>(unique)),
+               item.spec});
   }
   fmt::print("{}", table.finish());
 }
@@ -115,7 +124,8 @@ void list_heads() {
               {Align::left, Align::right, Align::left, Align::right, Align::left});
   for (const traces::Model& m : traces::models()) {
     const std::int64_t bytes = traces::parse_heads(m.heads).kv_bytes_per_token() * m.layers;
-    table.row({std::string(m.name), std::to_string(m.layers), std::string(m.heads), core::bytes_text(bytes), std::string(m.note)});
+    table.row({std::string(m.name), std::to_string(m.layers), std::string(m.heads), core::bytes_text(bytes),
+               std::string(m.note)});
   }
   fmt::print("{}Layers are those with full attention; any heads can be given as --heads q/kv/dim.\n", table.finish());
 }
@@ -124,7 +134,9 @@ void list_heads() {
 
 int run_list(const ListCommand& command) {
   const bool takes_name = command.what == "strategies" || command.what == "devices" || command.what == "suites";
-  if (!takes_name && !command.name.empty()) throw core::usage_error(fmt::format("list {}: takes no name, got '{}'", command.what, command.name));
+  if (!takes_name && !command.name.empty()) {
+    throw core::usage_error(fmt::format("list {}: takes no name, got '{}'", command.what, command.name));
+  }
   if (command.what == "strategies") {
     list_strategies(command.name);
   } else if (command.what == "cost-models") {
@@ -144,8 +156,8 @@ int run_list(const ListCommand& command) {
   } else if (command.what == "heads") {
     list_heads();
   } else {
-    throw core::usage_error(
-        core::unknown_name("list", command.what, {"strategies", "cost-models", "devices", "kernels", "families", "suites", "heads"}));
+    throw core::usage_error(core::unknown_name(
+        "list", command.what, {"strategies", "cost-models", "devices", "kernels", "families", "suites", "heads"}));
   }
   return 0;
 }

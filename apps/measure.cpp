@@ -110,7 +110,8 @@ void run_job(Job& job, const MeasureOptions& options, const PlanRunner& run, Row
     row.path = times.path;
     row.repeats = static_cast<std::int32_t>(times.repeats_us.size());
     row.median_us = costmodel::quantile(times.repeats_us, 0.5);
-    row.spread = (costmodel::quantile(times.repeats_us, 0.75) - costmodel::quantile(times.repeats_us, 0.25)) / row.median_us;
+    row.spread =
+        (costmodel::quantile(times.repeats_us, 0.75) - costmodel::quantile(times.repeats_us, 0.25)) / row.median_us;
     row.error = times.error;
     row.status = row.error.value_or(0) <= 1 ? MeasureStatus::ok : MeasureStatus::wrong;  // NaN is wrong, too
     if (options.plan_folder.empty() || row.status != MeasureStatus::ok) return;
@@ -155,7 +156,9 @@ std::string cell(const MeasureRow& row) {
   if (row.status == MeasureStatus::planned) return fmt::format("({:.1f})", row.predicted_us);
   return row.status == MeasureStatus::memory ? "n/a: memory" : std::string(measure_status_name(row.status));
 }
-double time_of(const MeasureRow& row) { return row.status == MeasureStatus::ok ? row.median_us : row.status == MeasureStatus::planned ? row.predicted_us : 0; }
+double time_of(const MeasureRow& row) {
+  return row.status == MeasureStatus::ok ? row.median_us : row.status == MeasureStatus::planned ? row.predicted_us : 0;
+}
 
 std::string quoted(std::string text) {
   std::replace(text.begin(), text.end(), '"', '\'');
@@ -166,25 +169,34 @@ std::string quoted(std::string text) {
 }  // namespace
 
 std::string_view measure_status_name(MeasureStatus status) {
-  constexpr std::string_view kNames[] = {"ok", "planned", "refused", "n/a: memory", "wrong", "failed", "lost", "skipped"};
+  constexpr std::string_view kNames[] = {"ok",    "planned", "refused", "n/a: memory",
+                                         "wrong", "failed",  "lost",    "skipped"};
   return kNames[static_cast<std::size_t>(status)];
 }
 
-std::vector<MeasureRow> measure_plans(const std::vector<Input>& inputs, const MeasureOptions& options, const PlanRunner& run) {
+std::vector<MeasureRow> measure_plans(const std::vector<Input>& inputs, const MeasureOptions& options,
+                                      const PlanRunner& run) {
   ESPALIER_CHECK_OP(options.plans.devices.size(), ==, 1U);
   const ModelsBySpec models = make_models(options.plans, options.plans.devices.front());
   std::vector<Job> jobs = make_jobs(inputs, options.plans, options.begin);
   RowsByInput first_rows;
   bool lost = false;
   const auto begin = std::chrono::steady_clock::now();
-  const auto late = [&] { return options.seconds > 0 && std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > options.seconds; };
+  const auto late = [&] {
+    return options.seconds > 0 &&
+           std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > options.seconds;
+  };
   for (std::size_t first = 0; first < jobs.size() && !late() && !lost; first += kBatch) {
     const std::size_t count = std::min(kBatch, jobs.size() - first);
-    for_each_case("planning", count, options.plans.jobs, [&](std::size_t i) { plan_job(jobs[first + i], options, models); });
+    for_each_case("planning", count, options.plans.jobs,
+                  [&](std::size_t i) { plan_job(jobs[first + i], options, models); });
     for (std::size_t i = first; i < first + count; ++i) {
       if (!jobs[i].plan) continue;
-      if (late() || lost) jobs[i].row.status = MeasureStatus::skipped;
-      else if (run) run_job(jobs[i], options, run, first_rows);
+      if (late() || lost) {
+        jobs[i].row.status = MeasureStatus::skipped;
+      } else if (run) {
+        run_job(jobs[i], options, run, first_rows);
+      }
       lost = lost || jobs[i].row.status == MeasureStatus::lost;
       jobs[i].plan.reset();
     }
@@ -194,7 +206,11 @@ std::vector<MeasureRow> measure_plans(const std::vector<Input>& inputs, const Me
 }
 
 kernels::AttentionOutput some_rows(const kernels::AttentionOutput& all, std::int32_t most_requests) {
-  kernels::AttentionOutput some{.requests = std::min(all.requests, most_requests), .q_heads = all.q_heads, .v_dim = all.v_dim, .rows = {}, .lse = {}};
+  kernels::AttentionOutput some{.requests = std::min(all.requests, most_requests),
+                                .q_heads = all.q_heads,
+                                .v_dim = all.v_dim,
+                                .rows = {},
+                                .lse = {}};
   for (std::int32_t i = 0; i < some.requests; ++i) {
     const auto request = std::int64_t{i} * all.requests / some.requests;
     const auto copy = [&](const std::vector<double>& from, std::vector<double>& to, std::int64_t each) {
@@ -210,19 +226,24 @@ std::vector<costmodel::MeasuredPlan> measured_plans(const std::vector<MeasureRow
   std::vector<costmodel::MeasuredPlan> plans;
   for (const MeasureRow& row : rows) {
     if (row.status != MeasureStatus::ok || row.plan_file.empty()) continue;
-    plans.push_back({row.plan_file, row.plan_hash, row.input + " " + row.heads, row.strategy, row.repeats, row.median_us, row.spread});
+    plans.push_back({row.plan_file, row.plan_hash, row.input + " " + row.heads, row.strategy, row.repeats,
+                     row.median_us, row.spread});
   }
   return plans;
 }
 
 std::string measure_csv(const std::vector<MeasureRow>& rows) {
-  std::string text = "input,heads,strategy,status,median_us,spread,repeats,predicted_us,unique_gb_per_s,launches,device_bytes,error_over_limit,kernel_path,note\n";
+  std::string text =
+      "input,heads,strategy,status,median_us,spread,repeats,predicted_us,unique_gb_per_s,launches,device_bytes,error_"
+      "over_limit,kernel_path,note\n";
   for (const MeasureRow& r : rows) {
     const bool timed = r.median_us > 0;
-    text += fmt::format("{},{},{},{},{},{},{},{:.3f},{},{},{},{},{},{}\n", quoted(r.input), r.heads, quoted(r.strategy), measure_status_name(r.status),
-                        timed ? fmt::format("{:.3f}", r.median_us) : "", timed ? fmt::format("{:.4f}", r.spread) : "", r.repeats, r.predicted_us,
-                        timed ? fmt::format("{:.1f}", static_cast<double>(r.unique_kv_bytes) / (r.median_us * 1e3)) : "", r.launches, r.device_bytes,
-                        r.error ? fmt::format("{:.3g}", *r.error) : "", r.path, quoted(r.note));
+    text +=
+        fmt::format("{},{},{},{},{},{},{},{:.3f},{},{},{},{},{},{}\n", quoted(r.input), r.heads, quoted(r.strategy),
+                    measure_status_name(r.status), timed ? fmt::format("{:.3f}", r.median_us) : "",
+                    timed ? fmt::format("{:.4f}", r.spread) : "", r.repeats, r.predicted_us,
+                    timed ? fmt::format("{:.1f}", static_cast<double>(r.unique_kv_bytes) / (r.median_us * 1e3)) : "",
+                    r.launches, r.device_bytes, r.error ? fmt::format("{:.3g}", *r.error) : "", r.path, quoted(r.note));
   }
   return text;
 }
@@ -263,7 +284,10 @@ std::string measure_markdown(const std::vector<MeasureRow>& rows) {
       sum += std::log(time_of(*base->second) / time_of(*mine->second));
       ++count;
     }
-    if (count > 0) text += fmt::format("* {}: {:.2f}x, {}\n", strategy, std::exp(sum / static_cast<double>(count)), core::counted(count, "input"));
+    if (count > 0) {
+      text += fmt::format("* {}: {:.2f}x, {}\n", strategy, std::exp(sum / static_cast<double>(count)),
+                          core::counted(count, "input"));
+    }
   }
   return text;
 }

@@ -54,7 +54,9 @@ PlanTimes run_plan_on_cuda(Bench& bench, const scheduler::Plan& plan, const Meas
   options.repeats = command.check ? 3 : std::max(command.repeats, 20);
   options.source = command.check ? &source : nullptr;
   options.path = kernels::kernel_path_of(command.kernel_path);
-  if (command.check && kernels::interpret_cost(plan) > kMostChecked) throw core::Error(core::ErrorKind::check_failed, "too large for the oracle");
+  if (command.check && kernels::interpret_cost(plan) > kMostChecked) {
+    throw core::Error(core::ErrorKind::check_failed, "too large for the oracle");
+  }
   const kernels::CudaRun run = bench.runner.run(plan, options);
   PlanTimes times{.repeats_us = run.measurement.repeats_us, .path = run.path};
   const double limit = kernels::row_tolerance(plan, options.row_dtype);
@@ -68,7 +70,8 @@ PlanTimes run_plan_on_cuda(Bench& bench, const scheduler::Plan& plan, const Meas
 }
 
 /// The folder's files, of as many rows as there are.
-void write_folder(const MeasureCommand& command, const kernels::ProbeTarget& target, const std::vector<MeasureRow>& rows) {
+void write_folder(const MeasureCommand& command, const kernels::ProbeTarget& target,
+                  const std::vector<MeasureRow>& rows) {
   core::write_file(command.folder + "/results.csv", measure_csv(rows));
   core::write_file(command.folder + "/results.md", measure_markdown(rows));
   if (command.dry_run || command.check) return;
@@ -81,7 +84,8 @@ void write_folder(const MeasureCommand& command, const kernels::ProbeTarget& tar
 }
 
 int count(const std::vector<MeasureRow>& rows, MeasureStatus status) {
-  return static_cast<int>(std::count_if(rows.begin(), rows.end(), [&](const MeasureRow& r) { return r.status == status; }));
+  return static_cast<int>(
+      std::count_if(rows.begin(), rows.end(), [&](const MeasureRow& r) { return r.status == status; }));
 }
 
 }  // namespace
@@ -94,7 +98,9 @@ int run_measure(const MeasureCommand& command) {
   options.plans.devices = choose_devices(command.devices);
   options.plans.jobs = command.jobs;
   options.seconds = command.seconds;
-  if (options.plans.devices.size() != 1) throw core::usage_error("measure takes one device: the one that plans are made for");
+  if (options.plans.devices.size() != 1) {
+    throw core::usage_error("measure takes one device: the one that plans are made for");
+  }
   options.memory_bytes = static_cast<std::int64_t>(options.plans.devices.front().hbm_gib * 1073741824.0 * kMemoryShare);
   (void)kernels::kernel_path_of(command.kernel_path);
   options.begin = command.begin;
@@ -112,20 +118,24 @@ int run_measure(const MeasureCommand& command) {
   if (!command.dry_run) run = [&](const scheduler::Plan& plan) { return run_plan_on_cuda(*bench, plan, command); };
   const std::vector<MeasureRow> rows = measure_plans(inputs, options, run);
   write_folder(command, target, rows);
-  fmt::print("{}: {} timed, {} planned only, {} refused, {} n/a: memory, {} wrong, {} failed, {} out of time\n", command.folder, count(rows, MeasureStatus::ok),
-             count(rows, MeasureStatus::planned), count(rows, MeasureStatus::refused), count(rows, MeasureStatus::memory), count(rows, MeasureStatus::wrong),
+  fmt::print("{}: {} timed, {} planned only, {} refused, {} n/a: memory, {} wrong, {} failed, {} out of time\n",
+             command.folder, count(rows, MeasureStatus::ok), count(rows, MeasureStatus::planned),
+             count(rows, MeasureStatus::refused), count(rows, MeasureStatus::memory), count(rows, MeasureStatus::wrong),
              count(rows, MeasureStatus::failed), count(rows, MeasureStatus::skipped));
   for (const MeasureRow& row : rows) {
     if (row.status == MeasureStatus::wrong) {
-      fmt::print("  wrong: {} {} {}: error {:.2g} times what rounding explains{}\n", row.input, row.heads, row.strategy, row.error.value_or(NAN),
-                 row.note.empty() ? "" : "; " + row.note);
+      fmt::print("  wrong: {} {} {}: error {:.2g} times what rounding explains{}\n", row.input, row.heads, row.strategy,
+                 row.error.value_or(NAN), row.note.empty() ? "" : "; " + row.note);
     }
-    if (row.status == MeasureStatus::failed) fmt::print("  failed: {} {} {}: {}\n", row.input, row.heads, row.strategy, row.note);
+    if (row.status == MeasureStatus::failed) {
+      fmt::print("  failed: {} {} {}: {}\n", row.input, row.heads, row.strategy, row.note);
+    }
   }
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].status != MeasureStatus::lost) continue;
-    throw core::Error(core::ErrorKind::check_failed, fmt::format("measure: {} {} {}: {}; the rest can be run with --begin {}", rows[i].input, rows[i].heads,
-                                                                 rows[i].strategy, rows[i].note, command.begin + i + 1));
+    throw core::Error(core::ErrorKind::check_failed,
+                      fmt::format("measure: {} {} {}: {}; the rest can be run with --begin {}", rows[i].input,
+                                  rows[i].heads, rows[i].strategy, rows[i].note, command.begin + i + 1));
   }
   return count(rows, MeasureStatus::wrong) + count(rows, MeasureStatus::failed) > 0 ? 1 : 0;
 }

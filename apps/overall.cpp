@@ -1,5 +1,5 @@
-// All inputs of a comparison together: how far each strategy is from the best of each input, and what the winner gains on the best of
-// the others. Every input counts once, whatever its number of snapshots or its time.
+// All inputs of a comparison together: how far each strategy is from the best of each input, and what the winner gains
+// on the best of the others. Every input counts once, whatever its number of snapshots or its time.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -16,7 +16,8 @@ namespace {
 
 constexpr double kNone = std::numeric_limits<double>::infinity();
 
-/// Geometric mean times of one (input, device) over its snapshots; infinite for a strategy that didn't serve all of them.
+/// Geometric mean times of one (input, device) over its snapshots; infinite for a strategy that didn't serve all of
+/// them.
 using Times = std::map<std::string, double>;
 
 double best_of(const Times& times, const std::string& except) {
@@ -29,10 +30,12 @@ double best_of(const Times& times, const std::string& except) {
 constexpr double kShares = 1.2;
 
 bool some_share_nothing(const std::vector<ReportRow>& rows, const std::string& device) {
-  return std::any_of(rows.begin(), rows.end(), [&](const ReportRow& row) { return row.device == device && row.dedupe < kShares; });
+  return std::any_of(rows.begin(), rows.end(),
+                     [&](const ReportRow& row) { return row.device == device && row.dedupe < kShares; });
 }
 
-std::map<std::string, Times> times_by_input(const std::vector<ReportRow>& rows, const std::string& device, double least_dedupe = 0) {
+std::map<std::string, Times> times_by_input(const std::vector<ReportRow>& rows, const std::string& device,
+                                            double least_dedupe = 0) {
   std::map<std::string, std::map<std::string, std::pair<double, int>>> sums;
   for (const ReportRow& row : rows) {
     if (row.device != device || row.dedupe < least_dedupe) continue;
@@ -87,8 +90,9 @@ std::string winners_gain(const std::map<std::string, Times>& inputs, const std::
     least_input = input;
   }
   if (count == 0) return "";
-  return fmt::format("{} against the best of the others on each input: {:.3f}x in the geometric mean, at least {:.3f}x ({})", winner,
-                     std::exp(log_sum / count), least, least_input);
+  return fmt::format(
+      "{} against the best of the others on each input: {:.3f}x in the geometric mean, at least {:.3f}x ({})", winner,
+      std::exp(log_sum / count), least, least_input);
 }
 
 /// Medians over snapshots, by how long the bound is: fixed costs weigh on short ones.
@@ -101,7 +105,8 @@ std::string winners_share(const std::vector<ReportRow>& rows, const std::string&
   std::vector<Range> ranges = {{100, "where it is 100 us or more"}, {20, "at 20-100 us"}, {0, "below 20 us"}};
   for (const ReportRow& row : rows) {
     if (row.device != device || row.strategy != winner || !row.share_of_bound) continue;
-    const auto range = std::find_if(ranges.begin(), ranges.end(), [&](const Range& r) { return row.lower_bound_us >= r.low_us; });
+    const auto range =
+        std::find_if(ranges.begin(), ranges.end(), [&](const Range& r) { return row.lower_bound_us >= r.low_us; });
     range->shares.push_back(*row.share_of_bound);
   }
   std::vector<std::string> parts;
@@ -126,10 +131,14 @@ std::vector<Overall> overall(const std::vector<ReportRow>& rows, const CompareOp
     Overall one{device.name, inputs.size(), standings(inputs), {}};
     if (one.ranked.size() < 2) continue;
     if (const Standing& first = one.ranked.front(); first.served > 0) {
-      if (std::string gain = winners_gain(inputs, first.strategy); !gain.empty()) one.sentences.push_back(std::move(gain));
+      if (std::string gain = winners_gain(inputs, first.strategy); !gain.empty()) {
+        one.sentences.push_back(std::move(gain));
+      }
       const std::map<std::string, Times> sharing = times_by_input(rows, device.name, kShares);
-      if (std::string gain = winners_gain(sharing, first.strategy); !gain.empty() && some_share_nothing(rows, device.name)) {
-        one.sentences.push_back(fmt::format("of snapshots with a dedupe of {} or more ({}), {}", kShares, core::counted(sharing.size(), "input"), gain));
+      if (std::string gain = winners_gain(sharing, first.strategy);
+          !gain.empty() && some_share_nothing(rows, device.name)) {
+        one.sentences.push_back(fmt::format("of snapshots with a dedupe of {} or more ({}), {}", kShares,
+                                            core::counted(sharing.size(), "input"), gain));
       }
       one.sentences.push_back(winners_share(rows, device.name, first.strategy));
     }
@@ -148,8 +157,8 @@ std::string render_overall(const std::vector<ReportRow>& rows, const CompareOpti
         table.row({s.strategy, "-", "-", "", "0", "0"});
         continue;
       }
-      table.row({s.strategy, fmt::format("{:.3f}x", s.mean()), fmt::format("{:.2f}x", s.worst), s.worst_input, std::to_string(s.wins),
-                 std::to_string(s.served)});
+      table.row({s.strategy, fmt::format("{:.3f}x", s.mean()), fmt::format("{:.2f}x", s.worst), s.worst_input,
+                 std::to_string(s.wins), std::to_string(s.served)});
     }
     text += fmt::format("all {} inputs on {} (geometric means, each input counts once)\n{}", one.inputs, one.device,
                         one.ranked.front().served > 0 ? table.finish({0}) : table.finish());

@@ -24,7 +24,9 @@ constexpr std::int64_t kMostBoxes = 4000;
 /// Both, in order.
 using Sides = std::array<const PageSide*, 2>;
 
-std::string name_of(const PageSide& side) { return fmt::format("{} on {}", side.plan.provenance.strategy, side.device.name); }
+std::string name_of(const PageSide& side) {
+  return fmt::format("{} on {}", side.plan.provenance.strategy, side.device.name);
+}
 double us_of(const PageSide& side) { return side.explanation.result.makespan_us; }
 
 std::string verdict_html(const PageSide& a, const PageSide& b) {
@@ -32,8 +34,9 @@ std::string verdict_html(const PageSide& a, const PageSide& b) {
   const double ratio = us_of(fast) > 0 ? us_of(slow) / us_of(fast) : 1;
   const std::string fast_name = html_text(name_of(fast)), slow_name = html_text(name_of(slow));
   const std::string times = fmt::format("{} and {}", html_time(us_of(fast)), html_time(us_of(slow)));
-  const std::string sentence = ratio < 1.03 ? fmt::format("{} and {} are as good: {}.", fast_name, slow_name, times)
-                                            : fmt::format("{} is {:.2f}× as fast as {}: {}.", fast_name, ratio, slow_name, times);
+  const std::string sentence =
+      ratio < 1.03 ? fmt::format("{} and {} are as good: {}.", fast_name, slow_name, times)
+                   : fmt::format("{} is {:.2f}× as fast as {}: {}.", fast_name, ratio, slow_name, times);
   return "<p class=\"verdict\">" + sentence + "</p>\n";
 }
 
@@ -53,23 +56,31 @@ std::string figures_html(const Sides& sides) {
   });
   row("HBM traffic", [](const PageSide& s) { return core::bytes_text(s.explanation.result.hbm_bytes); });
   row("task copies", [](const PageSide& s) { return core::count_text(scheduler::statistics(s.plan).tasks); });
-  row("partial rows a head", [](const PageSide& s) { return core::count_text(scheduler::statistics(s.plan).partial_rows); });
+  row("partial rows a head",
+      [](const PageSide& s) { return core::count_text(scheduler::statistics(s.plan).partial_rows); });
   return out + "</table>\n";
 }
 
 /// One forest where both plans are of one, else each its own.
 std::string forests_html(const Sides& sides) {
   std::string out;
-  const bool same = sides[0]->plan.forest.name == sides[1]->plan.forest.name && sides[0]->plan.forest.tokens == sides[1]->plan.forest.tokens;
+  const bool same = sides[0]->plan.forest.name == sides[1]->plan.forest.name &&
+                    sides[0]->plan.forest.tokens == sides[1]->plan.forest.tokens;
   for (std::size_t i = 0; i < (same ? 1U : 2U); ++i) {
     const scheduler::Plan& plan = sides[i]->plan;
     const std::int64_t bytes = plan.heads.kv_bytes_per_token();
-    out += "<h3>Forest" + (same ? std::string() : " of " + html_text(name_of(*sides[i]))) + "</h3><p class=\"remark\">across: requests; down: tokens</p>\n";
+    out += "<h3>Forest" + (same ? std::string() : " of " + html_text(name_of(*sides[i]))) +
+           "</h3><p class=\"remark\">across: requests; down: tokens</p>\n";
     out += viz::html_fragment(viz::forest_picture(plan.forest, bytes, {kWidth, 200, false, true, kMostBoxes}));
     out += html_legend("KV bytes that reading once saves:", viz::saving_scale(plan.forest, bytes).legend());
   }
-  out += "<h3>Who reads what</h3><p class=\"remark\">each box a task's share of the forest; strong colour: one read serves many queries</p><div class=\"pair\">\n";
-  for (const PageSide* s : sides) out += "<div><h4>" + html_text(name_of(*s)) + "</h4>" + viz::html_fragment(viz::cover_picture(s->plan, {kHalf, 170, false, true, kMostBoxes})) + "</div>\n";
+  out +=
+      "<h3>Who reads what</h3><p class=\"remark\">each box a task's share of the forest; strong colour: one read "
+      "serves many queries</p><div class=\"pair\">\n";
+  for (const PageSide* s : sides) {
+    out += "<div><h4>" + html_text(name_of(*s)) + "</h4>" +
+           viz::html_fragment(viz::cover_picture(s->plan, {kHalf, 170, false, true, kMostBoxes})) + "</div>\n";
+  }
   return out + "</div>\n";
 }
 
@@ -79,10 +90,12 @@ std::string timelines_html(const Sides& sides) {
   std::vector<viz::LegendEntry> legend;
   for (const PageSide* s : sides) {
     const sim::SimResult& result = s->explanation.result;
-    out += "<h4>" + html_text(name_of(*s)) + ", " + html_time(us_of(*s)) + "</h4>" + viz::html_fragment(viz::timeline_picture(s->plan, result, end_us, {kWidth, 186, false, true, kMostBoxes}));
+    out += "<h4>" + html_text(name_of(*s)) + ", " + html_time(us_of(*s)) + "</h4>" +
+           viz::html_fragment(viz::timeline_picture(s->plan, result, end_us, {kWidth, 186, false, true, kMostBoxes}));
     out += viz::html_fragment(viz::bandwidth_picture(result, end_us, s->device, {kWidth, 56, false, false}));
     for (const viz::LegendEntry& entry : viz::timeline_legend(s->plan, result)) {
-      const bool known = std::any_of(legend.begin(), legend.end(), [&](const auto& l) { return l.paint == entry.paint; });
+      const bool known =
+          std::any_of(legend.begin(), legend.end(), [&](const auto& l) { return l.paint == entry.paint; });
       if (!known) legend.push_back(entry);
     }
   }
@@ -93,15 +106,19 @@ std::string timelines_html(const Sides& sides) {
 std::string split_html(const Sides& sides) {
   std::string out = "<h3>Where SM time goes</h3>\n", head = "<tr><th></th>";
   for (const PageSide* s : sides) {
-    out += "<h4>" + html_text(name_of(*s)) + "</h4>" + viz::html_fragment(viz::split_picture(s->explanation.sm_time, {kWidth, 0, false, true}));
+    out += "<h4>" + html_text(name_of(*s)) + "</h4>" +
+           viz::html_fragment(viz::split_picture(s->explanation.sm_time, {kWidth, 0, false, true}));
     head += "<th class=\"n\">" + html_name(name_of(*s)) + "</th>";
   }
-  const std::vector<viz::SplitPart> a = viz::time_split(sides[0]->explanation.sm_time), b = viz::time_split(sides[1]->explanation.sm_time);
+  const std::vector<viz::SplitPart> a = viz::time_split(sides[0]->explanation.sm_time),
+                                    b = viz::time_split(sides[1]->explanation.sm_time);
   out += "<table class=\"list\">" + head + "</tr>\n";
   for (std::size_t p = 0; p < a.size(); ++p) {
     if (std::max(a[p].share, b[p].share) < 0.0005) continue;
-    out += fmt::format("<tr><td>{} <span class=\"wide p{}\">{}</span></td><td class=\"n\">{:.1f} %</td><td class=\"n\">{:.1f} %</td></tr>\n", a[p].name,
-                       static_cast<int>(viz::Paint::muted), a[p].note, 100 * a[p].share, 100 * b[p].share);
+    out += fmt::format(
+        "<tr><td>{} <span class=\"wide p{}\">{}</span></td><td class=\"n\">{:.1f} %</td><td class=\"n\">{:.1f} "
+        "%</td></tr>\n",
+        a[p].name, static_cast<int>(viz::Paint::muted), a[p].note, 100 * a[p].share, 100 * b[p].share);
   }
   return out + "</table>\n";
 }
@@ -124,12 +141,18 @@ std::string reproduce_html(const Sides& sides) {
 
 std::string pair_page(const PageSide& a, const PageSide& b) {
   const Sides sides = {&a, &b};
-  const std::string title = a.plan.provenance.strategy == b.plan.provenance.strategy ? name_of(a) + " and " + b.device.name : a.plan.provenance.strategy + " and " + b.plan.provenance.strategy;
-  std::string out = page_head(title) + verdict_html(a, b) + figures_html(sides) + forests_html(sides) + timelines_html(sides) + split_html(sides);
+  const std::string title = a.plan.provenance.strategy == b.plan.provenance.strategy
+                                ? name_of(a) + " and " + b.device.name
+                                : a.plan.provenance.strategy + " and " + b.plan.provenance.strategy;
+  std::string out = page_head(title) + verdict_html(a, b) + figures_html(sides) + forests_html(sides) +
+                    timelines_html(sides) + split_html(sides);
   const PageSide& winner = us_of(a) <= us_of(b) ? a : b;
   out += helps_html(winner.explanation, name_of(winner)) + reproduce_html(sides);
-  return out + fmt::format("</section>\n<footer><p class=\"remark\">{}; heads {}; plans {} and {}. All times are simulated, none is measured.</p></footer>\n</body></html>\n",
-                           html_text(a.plan.forest.name), html_text(traces::heads_text(a.plan.heads)), core::hash_text(a.plan.hash), core::hash_text(b.plan.hash));
+  return out + fmt::format(
+                   "</section>\n<footer><p class=\"remark\">{}; heads {}; plans {} and {}. All times are simulated, "
+                   "none is measured.</p></footer>\n</body></html>\n",
+                   html_text(a.plan.forest.name), html_text(traces::heads_text(a.plan.heads)),
+                   core::hash_text(a.plan.hash), core::hash_text(b.plan.hash));
 }
 
 }  // namespace espalier::apps

@@ -10,7 +10,8 @@
 
 namespace espalier::apps {
 
-void for_each_case(const std::string& label, std::size_t count, std::int32_t jobs, const std::function<void(std::size_t)>& body) {
+void for_each_case(const std::string& label, std::size_t count, std::int32_t jobs,
+                   const std::function<void(std::size_t)>& body) {
   std::vector<std::exception_ptr> failures(count);
   Progress progress(label, count);
   std::atomic<std::size_t> next = 0;

@@ -21,8 +21,8 @@
 namespace espalier::apps {
 namespace {
 
-scheduler::PlanResult plan_one(const Input& input, const std::string& strategy, std::span<const std::string> kernels, CompareOptions options,
-                               const costmodel::DeviceSpec& device) {
+scheduler::PlanResult plan_one(const Input& input, const std::string& strategy, std::span<const std::string> kernels,
+                               CompareOptions options, const costmodel::DeviceSpec& device) {
   options.strategies = choose_strategies(strategy);
   if (options.strategies.size() != 1) throw core::usage_error("plan takes one strategy");
   require_consumers(options);
@@ -32,8 +32,9 @@ scheduler::PlanResult plan_one(const Input& input, const std::string& strategy, 
 }
 
 [[noreturn]] void throw_refusal(const std::string& strategy, const scheduler::Refusal& refusal) {
-  throw core::Error(core::ErrorKind::check_failed,
-                    fmt::format("{} refuses ({}): {}", strategy, scheduler::refusal_name(refusal.refusal), refusal.sentence));
+  throw core::Error(
+      core::ErrorKind::check_failed,
+      fmt::format("{} refuses ({}): {}", strategy, scheduler::refusal_name(refusal.refusal), refusal.sentence));
 }
 
 int write(const scheduler::Plan& plan, const std::string& output) {
@@ -43,9 +44,14 @@ int write(const scheduler::Plan& plan, const std::string& output) {
 }
 
 /// By the nearest row of a policy whose strategy serves the forest; by our planner where none does, or none is near.
-scheduler::Plan plan_by_policy(const PlanCommand& command, const Input& input, const CompareOptions& options, const costmodel::DeviceSpec& device) {
-  if (options.kernels != scheduler::KernelSet::ours) throw core::usage_error("--policy chooses among plans in our kernels: leave --kernels away");
-  if (!options.cost_models.empty()) throw core::usage_error("--policy: each strategy plans by its own cost model, leave --cost-model away");
+scheduler::Plan plan_by_policy(const PlanCommand& command, const Input& input, const CompareOptions& options,
+                               const costmodel::DeviceSpec& device) {
+  if (options.kernels != scheduler::KernelSet::ours) {
+    throw core::usage_error("--policy chooses among plans in our kernels: leave --kernels away");
+  }
+  if (!options.cost_models.empty()) {
+    throw core::usage_error("--policy: each strategy plans by its own cost model, leave --cost-model away");
+  }
   const scheduler::Policy policy = scheduler::read_policy(core::read_file(command.policy), command.policy);
   scheduler::require_made_for(policy, device, options.heads.heads, command.policy);
   const scheduler::WorkloadFeatures features = scheduler::features_of(input.forest);
@@ -60,16 +66,19 @@ scheduler::Plan plan_by_policy(const PlanCommand& command, const Input& input, c
   for (const scheduler::PolicyRow& row : scheduler::by_distance(policy, features)) {
     const double away = scheduler::distance(row.features, features);
     if (away > scheduler::kFarAway) {
-      why.push_back(fmt::format("of the policy's {} {} is near: the next is {} (distance {:.2f}); planned anew by espalier", count,
-                                why.empty() ? "none" : "no other", row.input, away));
+      why.push_back(
+          fmt::format("of the policy's {} {} is near: the next is {} (distance {:.2f}); planned anew by espalier",
+                      count, why.empty() ? "none" : "no other", row.input, away));
       break;
     }
     scheduler::PlanResult result = plan_one(input, row.strategy, row.kernels, options, device);
     if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
-      why.push_back(fmt::format("the policy's row {} asks for {}, which refuses ({})", row.input, row.strategy, scheduler::refusal_name(refusal->refusal)));
+      why.push_back(fmt::format("the policy's row {} asks for {}, which refuses ({})", row.input, row.strategy,
+                                scheduler::refusal_name(refusal->refusal)));
       continue;
     }
-    why.push_back(fmt::format("the policy's nearest of {} is {} (distance {:.2f}), where {} was fastest", count, row.input, away, row.strategy));
+    why.push_back(fmt::format("the policy's nearest of {} is {} (distance {:.2f}), where {} was fastest", count,
+                              row.input, away, row.strategy));
     return keep(std::move(result));
   }
   scheduler::PlanResult result = plan_one(input, "espalier", {}, options, device);
@@ -89,7 +98,9 @@ int run_plan(const PlanCommand& command) {
   options.heads = choose_heads(command.heads);
   options.kernels = choose_kernels(command.kernels);
   if (!command.cost_model.empty()) options.cost_models = choose_cost_models(command.cost_model);
-  if (options.cost_models.size() > 1) throw core::usage_error(fmt::format("plan takes one cost model, got {}", options.cost_models.size()));
+  if (options.cost_models.size() > 1) {
+    throw core::usage_error(fmt::format("plan takes one cost model, got {}", options.cost_models.size()));
+  }
   options.seed = command.inputs.seed;
   const auto devices = choose_devices(command.devices);
   if (devices.size() != 1) throw core::usage_error("plan takes one device");
@@ -109,14 +120,16 @@ int run_check(const PlanFileCommand& command) {
   const auto violations = scheduler::validate(plan, device);
   if (violations.empty()) {
     print_statistics(plan);
-    fmt::print("valid on {}: every token of every request is read once per head, every partial row merged once\n", device.name);
+    fmt::print("valid on {}: every token of every request is read once per head, every partial row merged once\n",
+               device.name);
     return 0;
   }
   for (const scheduler::Violation& v : violations) {
     fmt::print("  {}: {}\n", scheduler::violation_name(v.violation), v.sentence);
   }
-  throw core::Error(core::ErrorKind::check_failed, fmt::format("{} is not valid on {}: {} violation{}", command.plan, device.name,
-                                                               violations.size(), violations.size() == 1 ? "" : "s"));
+  throw core::Error(core::ErrorKind::check_failed,
+                    fmt::format("{} is not valid on {}: {} violation{}", command.plan, device.name, violations.size(),
+                                violations.size() == 1 ? "" : "s"));
 }
 
 namespace {
@@ -140,27 +153,34 @@ int run_sim(const PlanFileCommand& command) {
     sim::Explanation explanation = sim::explain(plan, device, options);
     add_interval(explanation.result, plan, device);
     if (!command.json.empty()) core::write_file(command.json, sim::write_sim(explanation.result, plan, &explanation));
-    if (!command.perfetto.empty()) core::write_file(command.perfetto, scheduler::write_trace_events(explanation.result.timeline, plan));
+    if (!command.perfetto.empty()) {
+      core::write_file(command.perfetto, scheduler::write_trace_events(explanation.result.timeline, plan));
+    }
     if (command.json != "-" && command.perfetto != "-") fmt::print("{}", render_explanation(explanation, plan, device));
     return 0;
   }
   sim::SimResult result = sim::simulate(plan, device, options);
   add_interval(result, plan, device);
   if (!command.json.empty()) core::write_file(command.json, sim::write_sim(result, plan));
-  if (!command.perfetto.empty()) core::write_file(command.perfetto, scheduler::write_trace_events(result.timeline, plan));
+  if (!command.perfetto.empty()) {
+    core::write_file(command.perfetto, scheduler::write_trace_events(result.timeline, plan));
+  }
   if (command.json == "-" || command.perfetto == "-") return 0;
   print_statistics(plan);
-  fmt::print("simulated on {}: {} ({:.0f} % of the lower bound {}, {} bound)\n", device.name, core::time_text(result.makespan_us),
+  fmt::print("simulated on {}: {} ({:.0f} % of the lower bound {}, {} bound)\n", device.name,
+             core::time_text(result.makespan_us),
              result.makespan_us > 0 ? 100.0 * bound.us / result.makespan_us : 100.0, core::time_text(bound.us),
              sim::bound_name(result.bound_by));
   fmt::print("  {} to {}, as far as {}\n", core::time_text(result.low_us), core::time_text(result.high_us),
-             device.intervals.empty() ? "the device's numbers may be off" : "90 % of the plans that ran on the device were off");
-  fmt::print("  HBM {}, L2 {}, {:.0f} % of KV reads hit L2\n", core::bytes_text(result.hbm_bytes), core::bytes_text(result.l2_bytes),
-             result.l2_hit_fraction * 100.0);
+             device.intervals.empty() ? "the device's numbers may be off"
+                                      : "90 % of the plans that ran on the device were off");
+  fmt::print("  HBM {}, L2 {}, {:.0f} % of KV reads hit L2\n", core::bytes_text(result.hbm_bytes),
+             core::bytes_text(result.l2_bytes), result.l2_hit_fraction * 100.0);
   const double all = std::max(result.split.total(), 1e-300);
   std::string split;
   for (int b = 0; b < sim::kBounds; ++b) {
-    split += fmt::format("{:.1f} % {}, ", 100.0 * result.split.busy[b] / all, sim::bound_name(static_cast<sim::Bound>(b)));
+    split +=
+        fmt::format("{:.1f} % {}, ", 100.0 * result.split.busy[b] / all, sim::bound_name(static_cast<sim::Bound>(b)));
   }
   fmt::print("  SM time: busy {}idle {:.1f} % launch, {:.1f} % too few CTAs, {:.1f} % tail, {:.1f} % merge\n", split,
              100.0 * result.split.launch / all, 100.0 * result.split.underfill / all, 100.0 * result.split.tail / all,

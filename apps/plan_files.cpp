@@ -15,7 +15,8 @@ scheduler::Plan load_plan(const std::string& path) { return scheduler::read_plan
 
 costmodel::DeviceSpec device_for(const PlanFileCommand& command, const scheduler::Plan& plan) {
   if (command.devices.size() > 1) throw core::usage_error("--device: expected one device");
-  return command.devices.empty() ? costmodel::find_named_device(plan.provenance.device, command.plan) : costmodel::find_device(command.devices.front());
+  return command.devices.empty() ? costmodel::find_named_device(plan.provenance.device, command.plan)
+                                 : costmodel::find_device(command.devices.front());
 }
 
 void require_valid(const scheduler::Plan& plan, const costmodel::DeviceSpec& device) {
@@ -28,8 +29,8 @@ void print_statistics(const scheduler::Plan& plan) {
   fmt::print("plan {} by {} for {}: {}, {}\n", core::hash_text(plan.hash), plan.provenance.strategy,
              plan.provenance.device, core::counted(static_cast<std::int64_t>(plan.forest.request_count()), "request"),
              core::counted(static_cast<std::int64_t>(plan.forest.node_count()), "node"));
-  fmt::print("  {} tasks (longest {} tokens), {}, {} launch{}, {}\n", core::count_text(s.tasks),
-             s.longest_task_tokens, core::counted(s.padding, "padding CTA"), s.launches, s.launches == 1 ? "" : "es",
+  fmt::print("  {} tasks (longest {} tokens), {}, {} launch{}, {}\n", core::count_text(s.tasks), s.longest_task_tokens,
+             core::counted(s.padding, "padding CTA"), s.launches, s.launches == 1 ? "" : "es",
              core::counted(s.steps, "merge step"));
   fmt::print("  KV tokens read {:.2f}x the unique ones, {} partial rows a head (at most {} a request), workspace {}\n",
              s.requested_over_unique, core::count_text(s.partial_rows), s.max_partials_per_request,

@@ -1,4 +1,5 @@
-// Simulation of published methods as shipped, one efficiency an implementation, and the scores of the trees that weren't fitted on.
+// Simulation of published methods as shipped, one efficiency an implementation, and the scores of the trees that
+// weren't fitted on.
 
 #include "apps/published.h"
 
@@ -25,7 +26,8 @@ struct BenchmarkFacts {
   std::string_view source_begins;
   std::vector<std::string_view> private_kv;  ///< strategies it ran over a copy of the whole context for each request
   bool dirty_l2;  ///< a buffer larger than L2 is overwritten before each run, so that reads first push its lines out
-  std::vector<std::pair<std::string_view, std::string_view>> options;  ///< strategy, and options that stand for the version it ran
+  std::vector<std::pair<std::string_view, std::string_view>>
+      options;  ///< strategy, and options that stand for the version it ran
   std::vector<std::string_view> sentences;
 };
 
@@ -35,9 +37,11 @@ const std::vector<BenchmarkFacts>& benchmarks() {
        {"flash_decoding", "sglang_triton", "flashinfer_decode", "flashinfer_prefill"},
        true,
        {{"sglang_triton", "cap=1"}, {"deft_flatten", "rewrite=1"}},
-       {"flash_decoding, sglang_triton and flashinfer_* read a private copy of each request's whole context (FastTree's kernel benchmark)",
+       {"flash_decoding, sglang_triton and flashinfer_* read a private copy of each request's whole context "
+        "(FastTree's kernel benchmark)",
         "sglang_triton runs without splits, as SGLang 0.2.13 reads the values; its stored scores aren't modelled",
-        "a buffer is zeroed before each run (Triton's do_bench): reads push its dirty lines out of L2 first, at the achievable bandwidth",
+        "a buffer is zeroed before each run (Triton's do_bench): reads push its dirty lines out of L2 first, at the "
+        "achievable bandwidth",
         "deft_flatten runs as the re-write in FastTree's artifact: heads packed, tiles of 64 rows and 32 tokens"}}};
   return kFacts;
 }
@@ -64,7 +68,8 @@ traces::PrefixForest private_copies(const traces::PrefixForest& forest) {
   return traces::make_forest(source);
 }
 
-/// "flashinfer_prefill_m64" and "flashinfer_prefill_m16" are one implementation: what follows the family's name is tile sizes.
+/// "flashinfer_prefill_m64" and "flashinfer_prefill_m16" are one implementation: what follows the family's name is tile
+/// sizes.
 std::string family_of(std::string name) {
   for (;;) {
     const std::size_t cut = name.rfind('_');
@@ -108,12 +113,15 @@ Run make_run(const PublishedFile& file, std::size_t row_index, std::size_t metho
   run.row = row_index;
   run.method = method_index;
   run.throughput = *row.throughput[method_index];
-  const scheduler::StrategyChoice choice = scheduler::parse_strategy(spec_of(file.methods[method_index], row.heads, facts));
+  const scheduler::StrategyChoice choice =
+      scheduler::parse_strategy(spec_of(file.methods[method_index], row.heads, facts));
   const std::string_view strategy = choice.strategy->info().name;
-  const bool copies = facts != nullptr && std::find(facts->private_kv.begin(), facts->private_kv.end(), strategy) != facts->private_kv.end();
+  const bool copies = facts != nullptr && std::find(facts->private_kv.begin(), facts->private_kv.end(), strategy) !=
+                                              facts->private_kv.end();
   const traces::PrefixForest forest = copies ? private_copies(row.forest) : row.forest;
-  scheduler::PlanResult result = scheduler::make_plan(choice, {.forest = forest, .heads = row.heads, .device = file.device,
-                                                               .kernels = scheduler::KernelSet::published});
+  scheduler::PlanResult result = scheduler::make_plan(
+      choice,
+      {.forest = forest, .heads = row.heads, .device = file.device, .kernels = scheduler::KernelSet::published});
   if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
     run.refused = refusal->sentence;
     return run;
@@ -131,16 +139,17 @@ double simulated_us(scheduler::Plan plan, const PublishedFile& file, double effi
   const sim::SimResult result = sim::simulate(plan, file.device);
   const BenchmarkFacts* facts = facts_of(file);
   if (facts == nullptr || !facts->dirty_l2) return result.makespan_us;
-  const double written_back = std::min(static_cast<double>(result.hbm_bytes), file.device.l2_mib * static_cast<double>(core::kMiB));
+  const double written_back =
+      std::min(static_cast<double>(result.hbm_bytes), file.device.l2_mib * static_cast<double>(core::kMiB));
   return result.makespan_us + written_back / file.device.hbm_achievable_bytes_per_us();
 }
 
 /// Efficiencies at which fitted methods are simulated: 1 down to 0.03, times between them interpolated in logarithms.
 constexpr std::size_t kGrid = 15;
 constexpr double kGridStep = 0.25;
-constexpr double kFine = 0.05;     ///< of a grid step
-constexpr double kHuber = 0.1;     ///< errors beyond this in log time count linearly
-constexpr double kPull = 0.002;    ///< a squared grid step costs this: where data don't say, the model's own rates stand
+constexpr double kFine = 0.05;   ///< of a grid step
+constexpr double kHuber = 0.1;   ///< errors beyond this in log time count linearly
+constexpr double kPull = 0.002;  ///< a squared grid step costs this: where data don't say, the model's own rates stand
 constexpr int kRounds = 60;
 
 double efficiency_at(double x) { return std::exp(-kGridStep * x); }
@@ -167,7 +176,8 @@ double huber(double error) {
   return size < kHuber ? size * size / 2 : kHuber * (size - kHuber / 2);
 }
 
-/// Times and throughputs of a row multiply to one number that nobody published: it and the efficiencies are found in turns.
+/// Times and throughputs of a row multiply to one number that nobody published: it and the efficiencies are found in
+/// turns.
 std::map<std::string, double> fit(const std::vector<FitPoint>& points) {
   std::map<std::string, double> x;
   std::set<std::size_t> rows;
@@ -200,7 +210,8 @@ std::map<std::string, double> fit(const std::vector<FitPoint>& points) {
   return x;
 }
 
-std::vector<Implementation> fit_efficiencies(const PublishedFile& file, const std::vector<Run>& runs, std::int32_t jobs) {
+std::vector<Implementation> fit_efficiencies(const PublishedFile& file, const std::vector<Run>& runs,
+                                             std::int32_t jobs) {
   std::vector<FitPoint> points;
   std::map<std::string, Implementation> all;
   for (const Run& run : runs) {
@@ -213,7 +224,8 @@ std::vector<Implementation> fit_efficiencies(const PublishedFile& file, const st
   }
   for_each_case("fitting", points.size() * kGrid, jobs, [&](std::size_t i) {
     FitPoint& point = points[i / kGrid];
-    point.log_us[i % kGrid] = std::log(simulated_us(point.run->plan, file, efficiency_at(static_cast<double>(i % kGrid))));
+    point.log_us[i % kGrid] =
+        std::log(simulated_us(point.run->plan, file, efficiency_at(static_cast<double>(i % kGrid))));
   });
   for (const auto& [name, x] : fit(points)) all[name].efficiency = efficiency_at(x);
   std::vector<Implementation> list;
@@ -221,7 +233,8 @@ std::vector<Implementation> fit_efficiencies(const PublishedFile& file, const st
   return list;
 }
 
-PublishedScore score_row(const PublishedFile& file, std::size_t row, const std::vector<Run>& runs, const std::vector<double>& us) {
+PublishedScore score_row(const PublishedFile& file, std::size_t row, const std::vector<Run>& runs,
+                         const std::vector<double>& us) {
   PublishedScore score;
   score.row = &file.rows[row];
   std::optional<std::size_t> reference;
@@ -238,7 +251,8 @@ PublishedScore score_row(const PublishedFile& file, std::size_t row, const std::
   for (std::size_t i = 0; i < runs.size(); ++i) {
     if (runs[i].row != row || !runs[i].refused.empty()) continue;
     const double measured = runs[i].throughput / runs[*reference].throughput, predicted = us[*reference] / us[i];
-    score.points.push_back({runs[i].method, runs[i].implementation, measured, predicted, us[i], std::log(predicted / measured)});
+    score.points.push_back(
+        {runs[i].method, runs[i].implementation, measured, predicted, us[i], std::log(predicted / measured)});
   }
   score.tau = tau_of_distinct(score.points, file.reading_error / runs[*reference].throughput, score.pairs);
   return score;
@@ -256,9 +270,13 @@ std::optional<double> tau_of_distinct(const std::vector<PublishedPoint>& points,
       if (std::abs(measured) <= least * (1 + kSame)) continue;
       ++pairs;
       const double predicted = points[i].predicted - points[j].predicted;
-      if (std::abs(predicted) <= kSame * points[i].predicted) ++tied;
-      else if ((predicted > 0) == (measured > 0)) ++agree;
-      else ++disagree;
+      if (std::abs(predicted) <= kSame * points[i].predicted) {
+        ++tied;
+      } else if ((predicted > 0) == (measured > 0)) {
+        ++agree;
+      } else {
+        ++disagree;
+      }
     }
   }
   if (pairs == 0) return std::nullopt;
@@ -275,7 +293,9 @@ PublishedSummary summarise(const std::vector<PublishedScore>& scores) {
       if (point.method != score.reference) errors.push_back(std::abs(point.log_error));
     }
   }
-  if (!taus.empty()) summary.tau_mean = std::accumulate(taus.begin(), taus.end(), 0.0) / static_cast<double>(taus.size());
+  if (!taus.empty()) {
+    summary.tau_mean = std::accumulate(taus.begin(), taus.end(), 0.0) / static_cast<double>(taus.size());
+  }
   if (errors.empty()) return summary;
   summary.worst_abs_log_error = *std::max_element(errors.begin(), errors.end());
   summary.median_abs_log_error = median(std::move(errors));
@@ -292,7 +312,8 @@ PublishedResult validate_published(const PublishedFile& file, std::int32_t jobs)
       if (file.methods[m].unmapped.empty() && file.rows[row].throughput[m]) runs.push_back({row, m, {}, "", "", 0});
     }
   }
-  for_each_case("planning", runs.size(), jobs, [&](std::size_t i) { runs[i] = make_run(file, runs[i].row, runs[i].method, facts); });
+  for_each_case("planning", runs.size(), jobs,
+                [&](std::size_t i) { runs[i] = make_run(file, runs[i].row, runs[i].method, facts); });
   result.implementations = fit_efficiencies(file, runs, jobs);
   std::map<std::string, double> efficiency;
   for (const Implementation& i : result.implementations) efficiency[i.name] = i.efficiency;

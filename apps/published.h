@@ -1,7 +1,7 @@
 // Validation against published measurements: throughput of several methods relative to the fastest, row by row.
 //
-// Each method is simulated as shipped. Half of the file's trees fit one efficiency an implementation (the share of the modelled
-// SM rates it reaches); the other half is predicted and scored. Files: published/1.
+// Each method is simulated as shipped. Half of the file's trees fit one efficiency an implementation (the share of the
+// modelled SM rates it reaches); the other half is predicted and scored. Files: published/1.
 #pragma once
 
 #include <map>
@@ -86,7 +86,8 @@ struct PublishedResult {
 /// Plans, simulates, fits and scores. `jobs` threads, 0 is one a core.
 PublishedResult validate_published(const PublishedFile& file, std::int32_t jobs);
 
-/// tau-b of predicted against measured over the pairs whose measured values lie further apart than `least`; `pairs` counts them.
+/// tau-b of predicted against measured over the pairs whose measured values lie further apart than `least`; `pairs`
+/// counts them.
 std::optional<double> tau_of_distinct(const std::vector<PublishedPoint>& points, double least, std::size_t& pairs);
 
 std::string render_published(const PublishedFile& file, const PublishedResult& result);

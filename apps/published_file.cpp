@@ -51,8 +51,12 @@ PublishedMethod read_method(PublishedFile& out, const std::string& name, const J
     method.strategy = view.string();
   } else if (view.is_object()) {
     remark_unknown(out, view, {"strategy", "options", "grouped", "note"});
-    if (const auto strategy = view.find("strategy"); strategy && strategy->is_string()) method.strategy = strategy->string();
-    if (const auto options = view.find("options"); options && options->is_object()) method.strategy += options_text(*options);
+    if (const auto strategy = view.find("strategy"); strategy && strategy->is_string()) {
+      method.strategy = strategy->string();
+    }
+    if (const auto options = view.find("options"); options && options->is_object()) {
+      method.strategy += options_text(*options);
+    }
     if (const auto grouped = view.find("grouped"); grouped && grouped->is_string()) method.grouped = grouped->string();
   }
   if (method.strategy.empty() || method.strategy.starts_with(":")) {
@@ -94,13 +98,19 @@ struct Shape {
 
 Shape read_shape(const JsonView& root) {
   Shape shape{"128", traces::Dtype::fp16, 1};
-  if (const auto dim = root.find("head_dim")) shape.dims = dim->is_string() ? dim->string() : fmt::format("{}", dim->integer(1, 1024));
+  if (const auto dim = root.find("head_dim")) {
+    shape.dims = dim->is_string() ? dim->string() : fmt::format("{}", dim->integer(1, 1024));
+  }
   if (const auto dtype = root.find("dtype")) {
     const auto known = traces::dtype_of(dtype->string());
-    if (!known) throw core::bad_input(dtype->where(), "a number type such as fp16 or bf16", "\"" + dtype->string() + "\"");
+    if (!known) {
+      throw core::bad_input(dtype->where(), "a number type such as fp16 or bf16", "\"" + dtype->string() + "\"");
+    }
     shape.dtype = *known;
   }
-  if (const auto page = root.find("page_size")) shape.page_size = static_cast<std::int32_t>(page->integer(1, traces::kMaxPageSize));
+  if (const auto page = root.find("page_size")) {
+    shape.page_size = static_cast<std::int32_t>(page->integer(1, traces::kMaxPageSize));
+  }
   return shape;
 }
 
@@ -117,7 +127,8 @@ PublishedRow read_row(PublishedFile& out, const JsonView& view, const Shape& sha
     const JsonView reading = readings.at(name);
     if (reading.is_null()) continue;  // not run, or not readable
     const double value = reading.number(0, 1e12);
-    auto method = std::find_if(out.methods.begin(), out.methods.end(), [&](const PublishedMethod& m) { return m.name == name; });
+    auto method =
+        std::find_if(out.methods.begin(), out.methods.end(), [&](const PublishedMethod& m) { return m.name == name; });
     if (method == out.methods.end()) {
       out.methods.push_back({name, "", "", "the file's methods don't name it"});
       method = out.methods.end() - 1;
@@ -137,7 +148,9 @@ void hold_out_trees(PublishedFile& file) {
     const auto place = std::find(trees.begin(), trees.end(), row.tree) - trees.begin();
     row.held_out = trees.size() == 1 || place % 2 == 1;
   }
-  if (trees.size() == 1) file.remarks.emplace_back("one tree only: nothing is fitted, the model's own rates are scored");
+  if (trees.size() == 1) {
+    file.remarks.emplace_back("one tree only: nothing is fitted, the model's own rates are scored");
+  }
 }
 
 }  // namespace
@@ -148,8 +161,9 @@ PublishedFile read_published(std::string_view text, const std::string& file) {
   root.require_schema("published/1");
   PublishedFile out;
   out.file = file;
-  remark_unknown(out, root, {"schema", "source", "device", "device_label", "head_dim", "dtype", "page_size", "reading_error", "methods",
-                             "rows", "note", "license"});
+  remark_unknown(out, root,
+                 {"schema", "source", "device", "device_label", "head_dim", "dtype", "page_size", "reading_error",
+                  "methods", "rows", "note", "license"});
   if (const auto source = root.find("source")) out.source = source->string();
   if (const auto label = root.find("device_label")) out.device_label = label->string();
   const JsonView device = root.at("device");

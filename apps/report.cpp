@@ -49,19 +49,22 @@ void write_row(core::JsonWriter& w, const ReportRow& row) {
   w.end_object();
 }
 
-std::string row_key(const std::string& input, std::int64_t snapshot, const std::string& device, const std::string& heads,
-                    const std::string& strategy_and_kernels) {
+std::string row_key(const std::string& input, std::int64_t snapshot, const std::string& device,
+                    const std::string& heads, const std::string& strategy_and_kernels) {
   return fmt::format("{}#{} on {} at {}: {}", input, snapshot, device, heads, strategy_and_kernels);
 }
 
 }  // namespace
 
-std::string write_report(const std::vector<ReportRow>& rows, const CompareOptions& options, const std::string& command) {
+std::string write_report(const std::vector<ReportRow>& rows, const CompareOptions& options,
+                         const std::string& command) {
   core::JsonWriter w;
   w.begin_object().field("schema", "report/1");
   w.key("environment").begin_object();
   w.field("program", "espalier " ESPALIER_VERSION).field("command", command).field("times", "simulated");
-  w.field("model", options.heads.model).field("layers", options.heads.layers).field("seed", static_cast<std::int64_t>(options.seed));
+  w.field("model", options.heads.model)
+      .field("layers", options.heads.layers)
+      .field("seed", static_cast<std::int64_t>(options.seed));
   w.end_object();
   w.key("rows").begin_array();
   for (const ReportRow& row : rows) write_row(w, row);
@@ -82,8 +85,8 @@ std::string describe_changes(const std::vector<ReportRow>& rows, std::string_vie
   for (std::size_t i = 0; i < old_rows.size(); ++i) {
     const core::JsonView row = old_rows.at(i);
     const auto time = row.at("time_us");
-    before[row_key(row.at("input").string(), row.at("snapshot").integer(), row.at("device").string(), row.at("heads").string(),
-                   row.at("strategy").string() + " " + row.at("kernels").string())] = {
+    before[row_key(row.at("input").string(), row.at("snapshot").integer(), row.at("device").string(),
+                   row.at("heads").string(), row.at("strategy").string() + " " + row.at("kernels").string())] = {
         row.at("status").string(), row.find("plan_hash") ? row.at("plan_hash").string() : "",
         time.is_null() ? std::nullopt : std::optional(time.number())};
   }

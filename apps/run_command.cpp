@@ -28,10 +28,11 @@ constexpr double kEmulateLimit = 2e8;
 constexpr double kTolerance = 1e-10;
 
 [[noreturn]] void fail_difference(const kernels::Difference& difference) {
-  throw core::Error(core::ErrorKind::check_failed,
-                    fmt::format("the plan's result differs from the oracle by {:.3e} at request {}, head {}, column {}{}",
-                                difference.worst, difference.request, difference.head, difference.column,
-                                difference.same_specials ? "" : " (NaN or infinity in other places)"));
+  throw core::Error(
+      core::ErrorKind::check_failed,
+      fmt::format("the plan's result differs from the oracle by {:.3e} at request {}, head {}, column {}{}",
+                  difference.worst, difference.request, difference.head, difference.column,
+                  difference.same_specials ? "" : " (NaN or infinity in other places)"));
 }
 
 /// bf16 inputs are exact in fp32; sums of fp32 products differ by their order.
@@ -49,18 +50,23 @@ int run_on_host(const PlanFileCommand& command, const scheduler::Plan& plan) {
   std::vector<double> us = measured.measurement.repeats_us;
   std::sort(us.begin(), us.end());
   fmt::print("ran on {} ({}), cold caches, {} repeats: fastest {}, median {}\n", measured.measurement.environment[0],
-             measured.measurement.environment[1], us.size(), core::time_text(us.front()), core::time_text(us[us.size() / 2]));
-  if (!command.perfetto.empty()) core::write_file(command.perfetto, scheduler::write_trace_events(measured.measurement.timeline, plan));
+             measured.measurement.environment[1], us.size(), core::time_text(us.front()),
+             core::time_text(us[us.size() / 2]));
+  if (!command.perfetto.empty()) {
+    core::write_file(command.perfetto, scheduler::write_trace_events(measured.measurement.timeline, plan));
+  }
   measured.measurement.max_error = -1;
   const auto write_json = [&] {
     if (!command.json.empty()) core::write_file(command.json, scheduler::write_measurement(measured.measurement, plan));
   };
   if (cost > kInterpretLimit && !command.force) {
     write_json();
-    fmt::print("not checked against the oracle: it would need {:.1g} multiply-adds (limit {:.1g}); --force checks\n", cost, kInterpretLimit);
+    fmt::print("not checked against the oracle: it would need {:.1g} multiply-adds (limit {:.1g}); --force checks\n",
+               cost, kInterpretLimit);
     return 0;
   }
-  const kernels::Difference difference = kernels::compare(executor.output(), kernels::naive_attention(plan.forest, plan.heads, source));
+  const kernels::Difference difference =
+      kernels::compare(executor.output(), kernels::naive_attention(plan.forest, plan.heads, source));
   measured.measurement.max_error = difference.worst;
   write_json();
   if (!difference.within(kHostTolerance)) fail_difference(difference);
@@ -73,8 +79,8 @@ int run_interpreter(const PlanFileCommand& command, const scheduler::Plan& plan)
   const double cost = kernels::interpret_cost(plan);
   if (cost > kInterpretLimit && !command.force) {
     throw core::usage_error(fmt::format(
-        "{}: the exact interpreter would need {:.1g} multiply-adds (limit {:.1g}); use a smaller forest or --force", command.plan,
-        cost, kInterpretLimit));
+        "{}: the exact interpreter would need {:.1g} multiply-adds (limit {:.1g}); use a smaller forest or --force",
+        command.plan, cost, kInterpretLimit));
   }
   const kernels::TensorSource source{command.seed};
   const kernels::AttentionOutput want = kernels::naive_attention(plan.forest, plan.heads, source);
@@ -89,36 +95,41 @@ int run_interpreter(const PlanFileCommand& command, const scheduler::Plan& plan)
 
 void print_traffic(const char* what, const kernels::emulator::GlobalTraffic& traffic) {
   if (traffic.requests == 0) return;
-  fmt::print("  {} {}: {} in {} warp requests, {} sectors, {} lines\n", what, core::bytes_text(traffic.bytes), core::bytes_text(32 * traffic.sectors),
-             core::count_text(traffic.requests), core::count_text(traffic.sectors), core::count_text(traffic.lines));
+  fmt::print("  {} {}: {} in {} warp requests, {} sectors, {} lines\n", what, core::bytes_text(traffic.bytes),
+             core::bytes_text(32 * traffic.sectors), core::count_text(traffic.requests),
+             core::count_text(traffic.sectors), core::count_text(traffic.lines));
 }
 
 void print_counters(const kernels::emulator::Counters& c) {
   using kernels::emulator::MemoryKind;
-  fmt::print("  {} launch{}, {}, {} m16n8k16 products, {} exponentials\n", c.launches, c.launches == 1 ? "" : "es", core::counted(c.blocks, "block"),
-             core::count_text(c.mmas), core::count_text(c.exps));
+  fmt::print("  {} launch{}, {}, {} m16n8k16 products, {} exponentials\n", c.launches, c.launches == 1 ? "" : "es",
+             core::counted(c.blocks, "block"), core::count_text(c.mmas), core::count_text(c.exps));
   print_traffic("KV read", c.read(MemoryKind::kv));
   print_traffic("queries read", c.read(MemoryKind::query));
   print_traffic("partial rows written", c.written(MemoryKind::partials));
   print_traffic("partial rows read", c.read(MemoryKind::partials));
   print_traffic("final rows written", c.written(MemoryKind::output));
   fmt::print("  shared memory: {} wavefronts to read, {} of them bank conflicts; {} to write, {} of them conflicts\n",
-             core::count_text(c.shared_reads.wavefronts), core::count_text(c.shared_reads.conflicts()), core::count_text(c.shared_writes.wavefronts),
-             core::count_text(c.shared_writes.conflicts()));
+             core::count_text(c.shared_reads.wavefronts), core::count_text(c.shared_reads.conflicts()),
+             core::count_text(c.shared_writes.wavefronts), core::count_text(c.shared_writes.conflicts()));
 }
 
 void require_close(const kernels::RowError& error, double tolerance) {
   if (error.worst <= tolerance) return;
-  throw core::Error(core::ErrorKind::check_failed, fmt::format("the kernels' result differs from the oracle by {:.3e} of the row's size at request {}, head {}",
-                                                               error.worst, error.request, error.head));
+  throw core::Error(
+      core::ErrorKind::check_failed,
+      fmt::format("the kernels' result differs from the oracle by {:.3e} of the row's size at request {}, head {}",
+                  error.worst, error.request, error.head));
 }
 
 /// Compares what the GPU kernels' source makes of the plan, run by the host emulator.
 int run_emulator(const PlanFileCommand& command, const scheduler::Plan& plan) {
   const double cost = kernels::emulation_cost(plan);
   if (cost > kEmulateLimit && !command.force) {
-    throw core::usage_error(fmt::format("{}: the emulator would need {:.1g} matrix products (limit {:.1g}, about ten minutes); use a smaller forest or --force",
-                                        command.plan, cost, kEmulateLimit));
+    throw core::usage_error(
+        fmt::format("{}: the emulator would need {:.1g} matrix products (limit {:.1g}, about ten minutes); use a "
+                    "smaller forest or --force",
+                    command.plan, cost, kEmulateLimit));
   }
   const kernels::TensorSource source{command.seed};
   kernels::EmulateOptions options;
@@ -131,7 +142,8 @@ int run_emulator(const PlanFileCommand& command, const scheduler::Plan& plan) {
   const double tolerance = kernels::row_tolerance(plan, options.row_dtype);
   print_statistics(plan);
   fmt::print("emulated: {} final rows of {} in {} against the oracle, worst error of a row {:.2e} (limit {:.0e})\n",
-             static_cast<std::int64_t>(want.requests) * want.q_heads, want.v_dim, traces::dtype_name(options.row_dtype), error.worst, tolerance);
+             static_cast<std::int64_t>(want.requests) * want.q_heads, want.v_dim, traces::dtype_name(options.row_dtype),
+             error.worst, tolerance);
   print_counters(emulation.counters);
   if (options.timeline) core::write_file(command.perfetto, scheduler::write_trace_events(emulation.timeline, plan));
   require_close(error, tolerance);
@@ -142,7 +154,8 @@ int run_emulator(const PlanFileCommand& command, const scheduler::Plan& plan) {
 double unique_gbps(const scheduler::Plan& plan, double us) {
   std::int64_t tokens = 0;
   for (const std::int64_t n : plan.forest.tokens) tokens += n;
-  return static_cast<double>(tokens) * static_cast<double>(plan.heads.kv_bytes_per_token_head()) * plan.heads.kv_heads / (us * 1e3);
+  return static_cast<double>(tokens) * static_cast<double>(plan.heads.kv_bytes_per_token_head()) * plan.heads.kv_heads /
+         (us * 1e3);
 }
 
 int run_on_cuda(const PlanFileCommand& command, const scheduler::Plan& plan) {
@@ -160,14 +173,20 @@ int run_on_cuda(const PlanFileCommand& command, const scheduler::Plan& plan) {
   if (checked) error = kernels::row_error(run.output, kernels::naive_attention(plan.forest, plan.heads, source));
   run.measurement.max_error = checked ? error.worst : -1;
   if (!command.json.empty()) core::write_file(command.json, scheduler::write_measurement(run.measurement, plan));
-  if (options.timeline) core::write_file(command.perfetto, scheduler::write_trace_events(run.measurement.timeline, plan));
+  if (options.timeline) {
+    core::write_file(command.perfetto, scheduler::write_trace_events(run.measurement.timeline, plan));
+  }
   if (command.json != "-") {
     const double us = scheduler::median_us(run.measurement);
     print_statistics(plan);
-    fmt::print("ran on {}: median {} of {} ({:.0f} GB/s of unique KV), {} of device memory\n", run.measurement.environment.front(), core::time_text(us),
-               run.measurement.repeats_us.size(), unique_gbps(plan, us), core::bytes_text(run.device_bytes));
-    if (checked) fmt::print("  all final rows against the oracle: worst error of a row {:.2e}\n", error.worst);
-    else fmt::print("  not checked against the oracle\n");
+    fmt::print("ran on {}: median {} of {} ({:.0f} GB/s of unique KV), {} of device memory\n",
+               run.measurement.environment.front(), core::time_text(us), run.measurement.repeats_us.size(),
+               unique_gbps(plan, us), core::bytes_text(run.device_bytes));
+    if (checked) {
+      fmt::print("  all final rows against the oracle: worst error of a row {:.2e}\n", error.worst);
+    } else {
+      fmt::print("  not checked against the oracle\n");
+    }
   }
   if (checked) require_close(error, kernels::row_tolerance(plan, options.row_dtype));
   return 0;
@@ -177,7 +196,8 @@ int run_on_cuda(const PlanFileCommand& command, const scheduler::Plan& plan) {
 
 int run_execute(const PlanFileCommand& command) {
   const scheduler::Plan plan = load_plan(command.plan);
-  if (command.backend != "interpret" && command.backend != "emulate" && command.backend != "host" && command.backend != "cuda") {
+  if (command.backend != "interpret" && command.backend != "emulate" && command.backend != "host" &&
+      command.backend != "cuda") {
     throw core::usage_error(core::unknown_name("backend", command.backend, {"interpret", "emulate", "host", "cuda"}));
   }
   require_valid(plan, device_for(command, plan));

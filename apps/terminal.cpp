@@ -60,7 +60,8 @@ void Progress::step() {
   if (!shown_) return;
   constexpr std::size_t kWidth = 30;
   const std::size_t full = total_ == 0 ? kWidth : kWidth * done_ / total_;
-  fmt::print(stderr, "\r\x1b[K{} [{}{}] {}/{}", label_, std::string(full, '#'), std::string(kWidth - full, '.'), done_, total_);
+  fmt::print(stderr, "\r\x1b[K{} [{}{}] {}/{}", label_, std::string(full, '#'), std::string(kWidth - full, '.'), done_,
+             total_);
   std::fflush(stderr);
 }
 

@@ -23,7 +23,8 @@ class Table {
   std::vector<std::vector<std::string>> rows_;  ///< [0] are the headings
 };
 
-/// "  12/264 planning …" redrawn in place on stderr; silent unless stderr is a terminal and `total` is worth it. Thread-safe.
+/// "  12/264 planning …" redrawn in place on stderr; silent unless stderr is a terminal and `total` is worth it.
+/// Thread-safe.
 class Progress {
  public:
   Progress(std::string label, std::size_t total);

@@ -38,8 +38,9 @@ void print_info(const Input& input, const HeadChoice& heads, const std::vector<c
   fmt::print("\n");
   for (const costmodel::DeviceSpec& device : devices) {
     const double share = static_cast<double>(s.kv_bytes_per_layer) * layers / static_cast<double>(device.hbm_bytes());
-    fmt::print("  {:<15} {} ({:.0f} % of {:.0f} GiB{})\n", device.name, share <= 1.0 ? "fits" : "does not fit", share * 100.0,
-               device.hbm_gib, heads.layers > 0 ? ", weights not counted" : ", one layer; give --model for all");
+    fmt::print("  {:<15} {} ({:.0f} % of {:.0f} GiB{})\n", device.name, share <= 1.0 ? "fits" : "does not fit",
+               share * 100.0, device.hbm_gib,
+               heads.layers > 0 ? ", weights not counted" : ", one layer; give --model for all");
   }
 }
 
@@ -48,7 +49,10 @@ void print_info(const Input& input, const HeadChoice& heads, const std::vector<c
 int run_trace_write(const TraceCommand& command) {
   const std::vector<Input> inputs = load_inputs(command.inputs);
   if (inputs.size() != 1) {
-    throw core::usage_error(fmt::format("expected one forest, got {}: pick one with --snapshot (--forest), --samples 1 (--trace) or SUITE/INPUT (--suite)", inputs.size()));
+    throw core::usage_error(
+        fmt::format("expected one forest, got {}: pick one with --snapshot (--forest), --samples 1 (--trace) or "
+                    "SUITE/INPUT (--suite)",
+                    inputs.size()));
   }
   if (command.format == "forest") {
     core::write_file(command.output, traces::write_forest(inputs.front().forest));

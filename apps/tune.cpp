@@ -24,7 +24,8 @@ using Clock = std::chrono::steady_clock;
 
 /// Seconds between two writings of the state, and between two lines of progress on a terminal and elsewhere.
 constexpr double kSaveSeconds = 5, kTellSeconds = 0.25, kTellElsewhereSeconds = 10;
-/// A part of the kernel catalog, or an option, must gain this much before a policy names it: models aren't better than that.
+/// A part of the kernel catalog, or an option, must gain this much before a policy names it: models aren't better than
+/// that.
 constexpr double kPolicyGain = 0.005;
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
@@ -38,15 +39,18 @@ class Board {
     std::vector<sim::TuneKey> keys;
     for (const Input& input : inputs) {
       spaces_.push_back(sim::make_draft_space(input.forest, c.heads.heads, c.devices.front()));
-      keys.push_back({input.source, input.snapshot, c.seed, traces::forest_hash(input.forest), costmodel::device_hash(c.devices.front()),
-                      c.devices.front().name,
-                      fmt::format("{} {}/{}", c.heads.text, traces::dtype_name(c.heads.heads.q_dtype), traces::dtype_name(c.heads.heads.kv_dtype))});
+      keys.push_back({input.source, input.snapshot, c.seed, traces::forest_hash(input.forest),
+                      costmodel::device_hash(c.devices.front()), c.devices.front().name,
+                      fmt::format("{} {}/{}", c.heads.text, traces::dtype_name(c.heads.heads.q_dtype),
+                                  traces::dtype_name(c.heads.heads.kv_dtype))});
     }
     for (const sim::DraftSpace& space : spaces_) space_of_.push_back(&space);
     if (!options.state.empty() && std::filesystem::exists(options.state)) {
       resumed_ = sim::read_tune_state(core::read_file(options.state), options.state, keys, space_of_);
     }
-    for (std::size_t i = 0; i < keys.size(); ++i) entries_.push_back({keys[i], i < resumed_.size() ? resumed_[i] : sim::TuneState{}});
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      entries_.push_back({keys[i], i < resumed_.size() ? resumed_[i] : sim::TuneState{}});
+    }
   }
 
   /// The state to go on from, if there is a search to go on with.
@@ -89,11 +93,14 @@ std::vector<std::vector<std::string>> kernel_parts(const sim::DraftSpace& space)
     for (const sim::DraftKernel& k : space.kernels) {
       if (belongs(k.config)) names.push_back(k.config.name);
     }
-    const bool new_part = !names.empty() && names.size() < space.kernels.size() && std::find(parts.begin(), parts.end(), names) == parts.end();
+    const bool new_part = !names.empty() && names.size() < space.kernels.size() &&
+                          std::find(parts.begin(), parts.end(), names) == parts.end();
     if (new_part) parts.push_back(std::move(names));
   };
   for (const std::string_view variant : {"", "_s2", "_n32"}) {
-    add([&](const costmodel::KernelConfig& k) { return k.name.ends_with(variant) && (!variant.empty() || k.name.rfind('_') == k.name.rfind("_m")); });
+    add([&](const costmodel::KernelConfig& k) {
+      return k.name.ends_with(variant) && (!variant.empty() || k.name.rfind('_') == k.name.rfind("_m"));
+    });
   }
   for (const sim::DraftKernel& k : space.kernels) {
     add([&](const costmodel::KernelConfig& other) { return other.query_tile <= k.config.query_tile; });
@@ -108,10 +115,10 @@ struct CaseInput {
   const costmodel::DeviceSpec& device() const { return options.compare.devices.front(); }
 };
 
-/// The fastest of all contenders on all parts of the catalog; plain ones stand unless another gains kPolicyGain. A plan faster than
-/// `known_us` becomes the best one known.
-scheduler::PolicyRow policy_row(const CaseInput& c, const sim::Tuner& tuner, const std::vector<TuneRow>& rows, double& known_us,
-                                std::optional<scheduler::Plan>& known) {
+/// The fastest of all contenders on all parts of the catalog; plain ones stand unless another gains kPolicyGain. A plan
+/// faster than `known_us` becomes the best one known.
+scheduler::PolicyRow policy_row(const CaseInput& c, const sim::Tuner& tuner, const std::vector<TuneRow>& rows,
+                                double& known_us, std::optional<scheduler::Plan>& known) {
   scheduler::PolicyRow best;
   best.input = fmt::format("{}#{}", c.input.source, c.input.snapshot);
   best.features = scheduler::features_of(c.input.forest);
@@ -182,7 +189,10 @@ TuneResult run_case(const CaseInput& c, std::size_t index, double seconds, Board
   }
   result.iterations = tuner.state().iteration;
   result.best_us = tuner.best_us();
-  if (result.best_us == 0) throw core::Error(core::ErrorKind::check_failed, fmt::format("no plan for {} fits {}", result.input, c.device().name));
+  if (result.best_us == 0) {
+    throw core::Error(core::ErrorKind::check_failed,
+                      fmt::format("no plan for {} fits {}", result.input, c.device().name));
+  }
   double fastest = 0;
   for (std::size_t p = 0; p < row_of.size(); ++p) {
     const double us = tuner.plan_times_us()[p];
@@ -205,7 +215,8 @@ std::vector<TuneResult> tune(const std::vector<Input>& inputs, const TuneOptions
   const ModelsBySpec models = make_models(options.compare, options.compare.devices.front());
   std::vector<TuneResult> results(inputs.size());
   const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
-  const std::size_t jobs = std::min(options.compare.jobs > 0 ? static_cast<std::size_t>(options.compare.jobs) : cores, inputs.size());
+  const std::size_t jobs =
+      std::min(options.compare.jobs > 0 ? static_cast<std::size_t>(options.compare.jobs) : cores, inputs.size());
   const double seconds = options.seconds * static_cast<double>(jobs) / static_cast<double>(inputs.size());
   for_each_case("tuning", inputs.size(), options.compare.jobs, [&](std::size_t i) {
     results[i] = run_case({inputs[i], options, models}, i, seconds, board, best);

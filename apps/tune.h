@@ -14,12 +14,12 @@
 namespace espalier::apps {
 
 struct TuneOptions {
-  CompareOptions compare;           ///< one device
-  std::int64_t iterations = 0;      ///< in all, resumed ones counted; 0: no limit
-  double seconds = 0;               ///< of this run, shared by the inputs; 0: no limit
-  std::string state;                ///< file; empty: none kept
-  bool exact = false;               ///< then prove it by exhaustion: small inputs and devices only
-  bool policy = false;              ///< also try every strategy on parts of the kernel catalog
+  CompareOptions compare;       ///< one device
+  std::int64_t iterations = 0;  ///< in all, resumed ones counted; 0: no limit
+  double seconds = 0;           ///< of this run, shared by the inputs; 0: no limit
+  std::string state;            ///< file; empty: none kept
+  bool exact = false;           ///< then prove it by exhaustion: small inputs and devices only
+  bool policy = false;          ///< also try every strategy on parts of the kernel catalog
 };
 
 struct TuneRow {
@@ -41,13 +41,15 @@ struct TuneResult {
 };
 
 /// Searches all inputs, several at a time. `best`, where given, is for one input and takes its best plan.
-std::vector<TuneResult> tune(const std::vector<Input>& inputs, const TuneOptions& options, scheduler::Plan* best = nullptr);
+std::vector<TuneResult> tune(const std::vector<Input>& inputs, const TuneOptions& options,
+                             scheduler::Plan* best = nullptr);
 
 /// Forty random forests, small and medium ones by halves: any sharing from none to dozens, any raggedness.
 std::vector<Input> regret_instances(std::uint64_t seed);
 
 std::string render_tuning(const std::vector<TuneResult>& results, const TuneOptions& options, bool each);
 /// tune/1
-std::string write_tuning(const std::vector<TuneResult>& results, const TuneOptions& options, const std::string& command);
+std::string write_tuning(const std::vector<TuneResult>& results, const TuneOptions& options,
+                         const std::string& command);
 
 }  // namespace espalier::apps

@@ -14,13 +14,16 @@ namespace {
 constexpr std::int64_t kUsualIterations = 2000;
 
 bool names_input(const InputOptions& o) {
-  return !(o.forests.empty() && o.trees.empty() && o.families.empty() && o.suites.empty() && o.block_tables.empty() && o.traces.empty());
+  return !(o.forests.empty() && o.trees.empty() && o.families.empty() && o.suites.empty() && o.block_tables.empty() &&
+           o.traces.empty());
 }
 
 std::vector<Input> choose_inputs(const TuneCommand& command) {
   if (command.study.empty()) return load_inputs(command.inputs);
   if (command.study != "regret") throw core::usage_error(core::unknown_name("study", command.study, {"regret"}));
-  if (names_input(command.inputs)) throw core::usage_error("--study regret brings its own forests: leave the inputs away");
+  if (names_input(command.inputs)) {
+    throw core::usage_error("--study regret brings its own forests: leave the inputs away");
+  }
   return regret_instances(command.inputs.seed);
 }
 
@@ -44,7 +47,8 @@ int run_tune(const TuneCommand& command) {
     for (const Input& input : inputs) sim::require_small(input.forest, options.compare.devices.front());
   }
   if (!command.output.empty() && inputs.size() != 1) {
-    throw core::usage_error(fmt::format("--output takes one forest's plan, got {} forests: pick one with --snapshot", inputs.size()));
+    throw core::usage_error(
+        fmt::format("--output takes one forest's plan, got {} forests: pick one with --snapshot", inputs.size()));
   }
   scheduler::Plan best;
   const std::vector<TuneResult> results = tune(inputs, options, command.output.empty() ? nullptr : &best);

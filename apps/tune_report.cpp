@@ -18,8 +18,9 @@ std::string exact_text(const TuneResult& result) {
   if (!result.exact) return "";
   const sim::ExactResult& exact = *result.exact;
   return fmt::format("  exact search: {} ({} into boxes, {} ruled out whole, {} plans simulated)\n",
-                     !exact.complete ? "cut short, nothing is proven" : exact.best ? "the best known is the best of its space"
-                                                                                  : "no plan of its space is faster than the best known",
+                     !exact.complete ? "cut short, nothing is proven"
+                     : exact.best    ? "the best known is the best of its space"
+                                     : "no plan of its space is faster than the best known",
                      core::counted(exact.covers, "partition"), exact.covers_pruned, exact.plans);
 }
 
@@ -28,20 +29,23 @@ std::string render_one(const TuneResult& result, const TuneOptions& options) {
   std::stable_sort(rows.begin(), rows.end(), [](const TuneRow& a, const TuneRow& b) {
     return a.time_us && (!b.time_us || *a.time_us < *b.time_us);
   });
-  Table table({"strategy", "time", "regret", "of bound", ""}, {Align::left, Align::right, Align::right, Align::right, Align::left});
-  table.row({"(best known)", core::time_text(result.best_us), "0.0 %", fmt::format("{:.0f} %", 100 * result.lower_bound_us / result.best_us),
+  Table table({"strategy", "time", "regret", "of bound", ""},
+              {Align::left, Align::right, Align::right, Align::right, Align::left});
+  table.row({"(best known)", core::time_text(result.best_us), "0.0 %",
+             fmt::format("{:.0f} %", 100 * result.lower_bound_us / result.best_us),
              result.best_found ? fmt::format("found in {} iterations", result.iterations)
                                : fmt::format("{} iterations found none faster", result.iterations)});
   for (const TuneRow& row : rows) {
     if (row.time_us) {
-      table.row({row.strategy, core::time_text(*row.time_us), percent(row.regret), fmt::format("{:.0f} %", 100 * result.lower_bound_us / *row.time_us), ""});
+      table.row({row.strategy, core::time_text(*row.time_us), percent(row.regret),
+                 fmt::format("{:.0f} %", 100 * result.lower_bound_us / *row.time_us), ""});
     } else {
       table.row({row.strategy, "refused", "", "", row.why});
     }
   }
   return fmt::format("{} snapshot {} on {}, heads {}, {}, dedupe {:.2f}\n{}{}\n", result.input, result.snapshot,
-                     options.compare.devices.front().name, options.compare.heads.text, core::counted(result.requests, "request"), result.dedupe,
-                     table.finish({0}), exact_text(result));
+                     options.compare.devices.front().name, options.compare.heads.text,
+                     core::counted(result.requests, "request"), result.dedupe, table.finish({0}), exact_text(result));
 }
 
 struct RegretSum {
@@ -85,7 +89,8 @@ std::string render_all(const std::vector<TuneResult>& results, const TuneOptions
     table.row({name, s.count == 0 ? "-" : percent(s.mean()), s.count == 0 ? "-" : percent(s.worst), s.worst_input,
                fmt::format("{}", s.wins), s.refused == 0 ? "" : fmt::format("{}", s.refused)});
   }
-  return fmt::format("{} on {}, heads {}: regret against the best plan known\n{}", core::counted(static_cast<std::int64_t>(results.size()), "input"),
+  return fmt::format("{} on {}, heads {}: regret against the best plan known\n{}",
+                     core::counted(static_cast<std::int64_t>(results.size()), "input"),
                      options.compare.devices.front().name, options.compare.heads.text, table.finish());
 }
 
@@ -100,7 +105,8 @@ std::string render_tuning(const std::vector<TuneResult>& results, const TuneOpti
   return text;
 }
 
-std::string write_tuning(const std::vector<TuneResult>& results, const TuneOptions& options, const std::string& command) {
+std::string write_tuning(const std::vector<TuneResult>& results, const TuneOptions& options,
+                         const std::string& command) {
   core::JsonWriter w;
   w.begin_object().field("schema", "tune/1").key("environment").begin_object();
   w.field("program", "espalier " ESPALIER_VERSION).field("command", command).field("times", "simulated").end_object();
@@ -108,11 +114,19 @@ std::string write_tuning(const std::vector<TuneResult>& results, const TuneOptio
   w.key("inputs").begin_array();
   for (const TuneResult& result : results) {
     w.begin_object().field("input", result.input).field("snapshot", result.snapshot).field("requests", result.requests);
-    w.field("dedupe", result.dedupe).field("lower_bound_us", result.lower_bound_us).field("iterations", result.iterations);
+    w.field("dedupe", result.dedupe)
+        .field("lower_bound_us", result.lower_bound_us)
+        .field("iterations", result.iterations);
     w.field("best_us", result.best_us).field("best_found", result.best_found);
     if (result.exact) {
-      w.key("exact").begin_object().field("complete", result.exact->complete).field("improved", result.exact->best.has_value());
-      w.field("covers", result.exact->covers).field("covers_pruned", result.exact->covers_pruned).field("plans", result.exact->plans).end_object();
+      w.key("exact")
+          .begin_object()
+          .field("complete", result.exact->complete)
+          .field("improved", result.exact->best.has_value());
+      w.field("covers", result.exact->covers)
+          .field("covers_pruned", result.exact->covers_pruned)
+          .field("plans", result.exact->plans)
+          .end_object();
     }
     w.key("strategies").begin_array();
     for (const TuneRow& row : result.rows) {

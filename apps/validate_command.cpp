@@ -44,18 +44,24 @@ int run_host_validation(const ValidateCommand& command) {
     options.bench = &*bench;
     if (command.json != "-") {
       for (const std::string& line : fit.residuals) fmt::print("calibrated {}\n", line);
-      fmt::print("plans are made for that; each input is predicted for the machine as rounds in turns with its plans find it\n");
+      fmt::print(
+          "plans are made for that; each input is predicted for the machine as rounds in turns with its plans find "
+          "it\n");
     }
   } else {
     options.device = costmodel::find_device(device);
     options.threads = static_cast<std::int32_t>(options.device.sms);
     if (options.threads > kernels::host_threads()) {
-      throw core::bad_input("--device " + device, fmt::format("host, or a file that calibrate wrote for the {} that may be used here", core::counted(kernels::host_threads(), "core")),
+      throw core::bad_input("--device " + device,
+                            fmt::format("host, or a file that calibrate wrote for the {} that may be used here",
+                                        core::counted(kernels::host_threads(), "core")),
                             core::counted(options.threads, "core"));
     }
   }
   const std::vector<HostPoint> points = validate_host(inputs, options, left_out);
-  if (points.empty()) throw core::Error(core::ErrorKind::bad_input, left_out.empty() ? "validate: no input" : left_out.front());
+  if (points.empty()) {
+    throw core::Error(core::ErrorKind::bad_input, left_out.empty() ? "validate: no input" : left_out.front());
+  }
   const HostSummary summary = summarise(points);
   if (!command.json.empty()) core::write_file(command.json, write_host(points, summary, options.device));
   if (!command.svg.empty()) core::write_file(command.svg, scatter_svg(points));
@@ -66,10 +72,14 @@ int run_host_validation(const ValidateCommand& command) {
 }
 
 int run_measured(const ValidateCommand& command) {
-  if (command.devices.size() != 1) throw core::usage_error("validate --from takes one --device: the calibrated one of these measurements");
+  if (command.devices.size() != 1) {
+    throw core::usage_error("validate --from takes one --device: the calibrated one of these measurements");
+  }
   const costmodel::DeviceSpec device = costmodel::find_device(command.devices.front());
   std::vector<costmodel::MeasurementFile> files;
-  for (const std::string& name : command.from) files.push_back(costmodel::read_measurement(core::read_file(name), name));
+  for (const std::string& name : command.from) {
+    files.push_back(costmodel::read_measurement(core::read_file(name), name));
+  }
   if (!command.force) sim::check_environments(files, command.from);
   std::vector<MeasuredPoint> points;
   for (std::size_t i = 0; i < files.size(); ++i) {
@@ -81,8 +91,12 @@ int run_measured(const ValidateCommand& command) {
   for (const MeasuredPoint& p : points) times.push_back(p.times);
   if (!command.json.empty()) core::write_file(command.json, write_measured(points, device.name));
   if (!command.svg.empty()) core::write_file(command.svg, scatter_svg(times));
-  if (!command.output.empty()) core::write_file(command.output, costmodel::write_device(with_intervals(device, points)));
-  if (command.json != "-" && command.svg != "-" && command.output != "-") fmt::print("{}", render_measured(points, device.name));
+  if (!command.output.empty()) {
+    core::write_file(command.output, costmodel::write_device(with_intervals(device, points)));
+  }
+  if (command.json != "-" && command.svg != "-" && command.output != "-") {
+    fmt::print("{}", render_measured(points, device.name));
+  }
   return 0;
 }
 
@@ -101,7 +115,9 @@ int run_validate(const ValidateCommand& command) {
     return run_measured(command);
   }
   if (command.published.empty() == command.devices.empty()) {
-    throw core::usage_error("validate takes --published FILE, --from FILE… with --device, or --device host (or a device file that calibrate wrote) with inputs");
+    throw core::usage_error(
+        "validate takes --published FILE, --from FILE… with --device, or --device host (or a device file that "
+        "calibrate wrote) with inputs");
   }
   if (command.devices.size() > 1) throw core::usage_error("validate takes one device");
   return command.published.empty() ? run_host_validation(command) : run_published(command);

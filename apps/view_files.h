@@ -20,7 +20,8 @@ struct MeasuredRun {
 };
 /// Throws Error with a sentence; the session stays as it is.
 MeasuredRun read_run(const viz::Session& session, const std::string& text, const std::string& file);
-/// Side B becomes that run. Waits for nothing. Throws Error (usage) where its plan is no longer open, or simulated for another machine.
+/// Side B becomes that run. Waits for nothing. Throws Error (usage) where its plan is no longer open, or simulated for
+/// another machine.
 void join_run(viz::Session& session, const MeasuredRun& run);
 bool is_measurement(std::string_view text);
 

@@ -19,7 +19,8 @@ namespace {
 using viz::Session;
 
 bool names_inputs(const InputOptions& o) {
-  return !(o.forests.empty() && o.traces.empty() && o.trees.empty() && o.families.empty() && o.suites.empty() && o.block_tables.empty());
+  return !(o.forests.empty() && o.traces.empty() && o.trees.empty() && o.families.empty() && o.suites.empty() &&
+           o.block_tables.empty());
 }
 
 /// Nothing but one family: its options stay changeable.
@@ -37,11 +38,15 @@ void choose_family(viz::Settings& settings, const std::string& spec, std::uint64
   for (const std::string& option : core::split(spec.substr(colon + 1), ',')) {
     const std::size_t equals = option.find('=');
     const auto& families = traces::families();
-    const auto family = std::find_if(families.begin(), families.end(), [&](const auto& f) { return f.name == settings.family; });
+    const auto family =
+        std::find_if(families.begin(), families.end(), [&](const auto& f) { return f.name == settings.family; });
     const std::string name = option.substr(0, equals), text = option.substr(equals + 1);
-    const auto known = std::find_if(family->options.begin(), family->options.end(), [&](const auto& o) { return o.name == name; });
+    const auto known =
+        std::find_if(family->options.begin(), family->options.end(), [&](const auto& o) { return o.name == name; });
     const auto choice = std::find(known->choices.begin(), known->choices.end(), text);
-    const double value = choice != known->choices.end() ? known->low + static_cast<double>(choice - known->choices.begin()) : core::parse_number(text).value_or(0);
+    const double value = choice != known->choices.end()
+                             ? known->low + static_cast<double>(choice - known->choices.begin())
+                             : core::parse_number(text).value_or(0);
     viz::apply(settings, {viz::Knob::family_option, viz::SideId::a, name, value}, {});
   }
 }
@@ -60,7 +65,9 @@ std::string source_of(const InputOptions& o) {
   }
   std::string source;
   const auto add = [&](const char* option, const std::vector<std::string>& names) {
-    for (const std::string& name : names) source += fmt::format("{}--{} {}", source.empty() ? "" : " ", option, core::shell_quoted(name));
+    for (const std::string& name : names) {
+      source += fmt::format("{}--{} {}", source.empty() ? "" : " ", option, core::shell_quoted(name));
+    }
   };
   add("forest", o.forests);
   add("tree", o.trees);
@@ -71,7 +78,9 @@ std::string source_of(const InputOptions& o) {
   if (!o.traces.empty()) {
     source += fmt::format(" --running {} --order {}", o.replay.running, o.order);
     if (o.replay.instances != 1) source += fmt::format(" --instances {} --routing {}", o.replay.instances, o.routing);
-    if (o.replay.sort_window != traces::ReplayOptions{}.sort_window) source += fmt::format(" --sort-window {}", o.replay.sort_window);
+    if (o.replay.sort_window != traces::ReplayOptions{}.sort_window) {
+      source += fmt::format(" --sort-window {}", o.replay.sort_window);
+    }
   }
   if (o.snapshot) source += fmt::format(" --snapshot {}", *o.snapshot);
   if (o.page_size != 1) source += fmt::format(" --page-size {}", o.page_size);
@@ -81,7 +90,9 @@ std::string source_of(const InputOptions& o) {
 /// Files that are read again when they change; none where one of the inputs can't be.
 std::vector<std::string> files_of(const InputOptions& o) {
   std::vector<std::string> files;
-  for (const std::vector<std::string>* named : {&o.forests, &o.block_tables, &o.traces}) files.insert(files.end(), named->begin(), named->end());
+  for (const std::vector<std::string>* named : {&o.forests, &o.block_tables, &o.traces}) {
+    files.insert(files.end(), named->begin(), named->end());
+  }
   if (std::find(files.begin(), files.end(), "-") != files.end()) files.clear();
   return files;
 }
@@ -92,10 +103,13 @@ costmodel::DeviceSpec measured_host() {
   return calibrate_host(bench, kRounds).device;
 }
 
-/// A device of the catalog, of a file, or "host", which is measured now unless it was before; and what was changed of it.
+/// A device of the catalog, of a file, or "host", which is measured now unless it was before; and what was changed of
+/// it.
 void choose_device(viz::Side& side, viz::Given& given, const std::string& spec) {
   const std::string base = spec.substr(0, spec.find(':'));
-  const auto measured = std::find_if(given.devices.begin(), given.devices.end(), [&](const auto& d) { return spec == "host" && given.device_specs[d.name] == spec; });
+  const auto measured = std::find_if(given.devices.begin(), given.devices.end(), [&](const auto& d) {
+    return spec == "host" && given.device_specs[d.name] == spec;
+  });
   side.device_fields.clear();
   if (measured != given.devices.end()) {
     side.device = measured->name;
@@ -117,12 +131,20 @@ void choose_device(viz::Side& side, viz::Given& given, const std::string& spec) 
 
 void choose_batch(Session& session, const ViewCommand& command) {
   if (!command.file.empty()) {
-    if (names_inputs(command.inputs)) throw core::usage_error(fmt::format("view shows {} or the inputs that options name, not both: leave one of them out", command.file));
-    if (command.inputs.page_size != 1) throw core::usage_error("--page-size goes with inputs that options name: give the file as --forest, --block-table or --trace");
+    if (names_inputs(command.inputs)) {
+      throw core::usage_error(
+          fmt::format("view shows {} or the inputs that options name, not both: leave one of them out", command.file));
+    }
+    if (command.inputs.page_size != 1) {
+      throw core::usage_error(
+          "--page-size goes with inputs that options name: give the file as --forest, --block-table or --trace");
+    }
     return open_in_view(session, command.file);
   }
   if (!names_inputs(command.inputs)) return;
-  if (names_one_family(command.inputs)) return choose_family(session.settings, command.inputs.families.front(), command.inputs.seed);
+  if (names_one_family(command.inputs)) {
+    return choose_family(session.settings, command.inputs.families.front(), command.inputs.seed);
+  }
   session.settings.family.clear();
   session.given.source = session.given.plan_source = source_of(command.inputs);
   session.given.named_files = files_of(command.inputs);
@@ -142,14 +164,19 @@ void choose_batch(Session& session, const ViewCommand& command) {
 
 void choose_sides(Session& session, const ViewCommand& command) {
   viz::Settings& settings = session.settings;
-  const std::vector<std::string> strategies = command.strategy.empty() ? std::vector<std::string>() : split_specs(command.strategy);
-  if (strategies.size() > 2 || command.devices.size() > 2) throw core::usage_error("view shows two sides: give at most two strategies and two devices");
+  const std::vector<std::string> strategies =
+      command.strategy.empty() ? std::vector<std::string>() : split_specs(command.strategy);
+  if (strategies.size() > 2 || command.devices.size() > 2) {
+    throw core::usage_error("view shows two sides: give at most two strategies and two devices");
+  }
   for (std::size_t i = 0; i < strategies.size(); ++i) {
     const scheduler::StrategyChoice choice = scheduler::parse_strategy(strategies[i]);
     viz::Side& side = i == 0 ? settings.a : settings.b;
     side.strategy = choice.strategy->info().name;
     for (const scheduler::StrategyOption& option : scheduler::all_options(choice.strategy->info())) {
-      if (const double value = choice.options.find(option.name)->second; value != option.fallback) side.options[std::string(option.name)] = value;
+      if (const double value = choice.options.find(option.name)->second; value != option.fallback) {
+        side.options[std::string(option.name)] = value;
+      }
     }
     if (i == 0) settings.given_plan = false;
   }
@@ -180,19 +207,32 @@ void check_selection(const Session& session, const std::string& option) {
   const scheduler::Plan* plan = side.shown() ? side.plan.get() : side.faulty.get();
   const bool of_plan = session.selection.kind == viz::ItemKind::task || session.selection.kind == viz::ItemKind::merge;
   const std::string text = fmt::format("{}:{}", viz::item_kind_name(session.selection.kind), session.selection.index);
-  if (of_plan && plan == nullptr) throw core::usage_error(fmt::format("{}: {} isn't there: {}", option, text, side.refusal.empty() ? "side B isn't shown" : side.refusal));
+  if (of_plan && plan == nullptr) {
+    throw core::usage_error(fmt::format("{}: {} isn't there: {}", option, text,
+                                        side.refusal.empty() ? "side B isn't shown" : side.refusal));
+  }
   std::size_t count = 0;
   switch (session.selection.kind) {
-    case viz::ItemKind::none: return;
-    case viz::ItemKind::node: count = outcome.forest->node_count(); break;
-    case viz::ItemKind::request: count = outcome.forest->request_count(); break;
-    case viz::ItemKind::task: count = plan->tasks.size(); break;
-    case viz::ItemKind::merge: count = plan->steps.size(); break;
+    case viz::ItemKind::none:
+      return;
+    case viz::ItemKind::node:
+      count = outcome.forest->node_count();
+      break;
+    case viz::ItemKind::request:
+      count = outcome.forest->request_count();
+      break;
+    case viz::ItemKind::task:
+      count = plan->tasks.size();
+      break;
+    case viz::ItemKind::merge:
+      count = plan->steps.size();
+      break;
   }
   if (static_cast<std::size_t>(session.selection.index) < count) return;
   const std::string whose = of_plan ? fmt::format("the plan of {}", side.title) : "the batch";
-  throw core::usage_error(fmt::format("{}: {} has {}, counted from 0, so there is no {}", option, whose,
-                                      core::counted(static_cast<std::int64_t>(count), std::string(viz::item_kind_name(session.selection.kind))), text));
+  throw core::usage_error(fmt::format(
+      "{}: {} has {}, counted from 0, so there is no {}", option, whose,
+      core::counted(static_cast<std::int64_t>(count), std::string(viz::item_kind_name(session.selection.kind))), text));
 }
 
 }  // namespace
@@ -205,7 +245,11 @@ Session session_of(const ViewCommand& command, const viz::Given* known) {
   }
   choose_batch(session, command);
   if (!command.heads.heads.empty() || !command.heads.model.empty() || !command.heads.dtype.empty()) {
-    if (session.settings.given_plan && command.strategy.empty()) throw core::usage_error("a plan has its own heads: leave out --heads, --model and --dtype, or give --strategy to plan its batch anew");
+    if (session.settings.given_plan && command.strategy.empty()) {
+      throw core::usage_error(
+          "a plan has its own heads: leave out --heads, --model and --dtype, or give --strategy to plan its batch "
+          "anew");
+    }
     HeadOptions heads = command.heads;
     if (heads.heads.empty() && heads.model.empty()) heads.heads = traces::heads_text(session.settings.heads);
     const HeadChoice choice = choose_heads(heads);
@@ -215,13 +259,23 @@ Session session_of(const ViewCommand& command, const viz::Given* known) {
   session.settings.seed = command.inputs.seed;
   choose_sides(session, command);
   if (!command.measured.empty()) {
-    if (!session.settings.given_plan) throw core::usage_error("--measured goes with the plan that was measured: espalier view plan.json --measured FILE");
+    if (!session.settings.given_plan) {
+      throw core::usage_error(
+          "--measured goes with the plan that was measured: espalier view plan.json --measured FILE");
+    }
     join_run(session, read_run(session, core::read_file(command.measured), command.measured));
     session.look.insight = viz::Insight::fit;
   }
   session.look.theme = static_cast<viz::Theme>(place_among("theme", command.theme, {"light", "dark"}));
-  if (!command.panel.empty()) viz::show_panel(session.look, static_cast<viz::Panel>(place_among("panel", command.panel, {"timeline", "tasks", "nodes", "requests", "strategies"})));
-  if (!command.insight.empty()) session.look.insight = static_cast<viz::Insight>(place_among("insight", command.insight, {"why", "helps", "roofline", "fit"}));
+  if (!command.panel.empty()) {
+    viz::show_panel(session.look,
+                    static_cast<viz::Panel>(
+                        place_among("panel", command.panel, {"timeline", "tasks", "nodes", "requests", "strategies"})));
+  }
+  if (!command.insight.empty()) {
+    session.look.insight =
+        static_cast<viz::Insight>(place_among("insight", command.insight, {"why", "helps", "roofline", "fit"}));
+  }
   if (!command.select.empty()) session.selection = viz::read_item(command.select, "--select");
   if (!command.look.empty()) viz::read_look(session, command.look, "--look");
   check_selection(session, command.select.empty() ? "--look" : "--select");

@@ -13,8 +13,8 @@ namespace espalier::apps {
 /// Reads a dropped file: measurements join their plan, all else begins anew. Throws Error with a sentence.
 viz::Opening dropped(const viz::Session& session, const std::string& path);
 
-/// What the session opened, or the command that began it names, read again, with the devices it has: nothing is measured again. Throws
-/// Error with a sentence.
+/// What the session opened, or the command that began it names, read again, with the devices it has: nothing is
+/// measured again. Throws Error with a sentence.
 viz::Session reopened(const viz::Session& session, const ViewCommand& command);
 
 /// Whether a file that is open has been written since the last call that spoke of it.

@@ -11,8 +11,8 @@ Error bad_input(std::string_view where, std::string_view expected, std::string_v
 Error usage_error(std::string sentence) { return {ErrorKind::usage, sentence}; }
 
 void fail_check(const char* file, int line, const char* condition, const std::string& operands) {
-  throw InvariantError(fmt::format("{}:{}: invariant broken: {}{}{}", file, line, condition,
-                                   operands.empty() ? "" : ": ", operands));
+  throw InvariantError(
+      fmt::format("{}:{}: invariant broken: {}{}{}", file, line, condition, operands.empty() ? "" : ": ", operands));
 }
 
 std::int64_t checked_mul(std::int64_t a, std::int64_t b) {

@@ -1,8 +1,8 @@
 // Errors and invariants.
 //
-// Bad input (a file, a flag, a value) throws `Error` with what, where, expected and got in one sentence; the kind decides
-// the command's exit code. A broken invariant of our own stops through CHECK, which is always on and prints its operands.
-// Nothing in a library folder exits or prints.
+// Bad input (a file, a flag, a value) throws `Error` with what, where, expected and got in one sentence; the kind
+// decides the command's exit code. A broken invariant of our own stops through CHECK, which is always on and prints its
+// operands. Nothing in a library folder exits or prints.
 #pragma once
 
 #include <fmt/core.h>
@@ -43,9 +43,8 @@ class InvariantError : public std::logic_error {
 
 }  // namespace espalier::core
 
-#define ESPALIER_CHECK(cond) \
-  ((cond) ? void(0) : ::espalier::core::fail_check(__FILE__, __LINE__, #cond, std::string()))
-#define ESPALIER_CHECK_OP(a, op, b)                                                          \
-  (((a)op(b)) ? void(0)                                                                      \
-              : ::espalier::core::fail_check(__FILE__, __LINE__, #a " " #op " " #b,          \
+#define ESPALIER_CHECK(cond) ((cond) ? void(0) : ::espalier::core::fail_check(__FILE__, __LINE__, #cond, std::string()))
+#define ESPALIER_CHECK_OP(a, op, b)                                                 \
+  (((a)op(b)) ? void(0)                                                             \
+              : ::espalier::core::fail_check(__FILE__, __LINE__, #a " " #op " " #b, \
                                              ::fmt::format("left {}, right {}", (a), (b))))

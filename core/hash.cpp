@@ -14,8 +14,11 @@ void Hasher::pass_on(const void* data, std::size_t size) {
   auto* const state = static_cast<XXH3_state_t*>(state_);
   if (filled_ != 0) XXH3_64bits_update(state, buffer_, filled_);
   filled_ = 0;
-  if (size > sizeof buffer_ / 2) XXH3_64bits_update(state, data, size);
-  else bytes(data, size);
+  if (size > sizeof buffer_ / 2) {
+    XXH3_64bits_update(state, data, size);
+  } else {
+    bytes(data, size);
+  }
 }
 
 std::uint64_t Hasher::digest() {

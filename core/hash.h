@@ -12,8 +12,8 @@
 
 namespace espalier::core {
 
-/// Streaming hash over typed columns. Every column is prefixed by its length, so that moving a value from the end of one
-/// column to the start of the next changes the hash.
+/// Streaming hash over typed columns. Every column is prefixed by its length, so that moving a value from the end of
+/// one column to the start of the next changes the hash.
 class Hasher {
  public:
   Hasher();

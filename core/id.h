@@ -1,7 +1,7 @@
 // Strong ids and the columns they index.
 //
-// Every entity of the data model (node, request, task, slot, …) is a row of a column-wise table. An id is the row number
-// with the table's name in its type, so that a node can't be looked up in a column of tasks.
+// Every entity of the data model (node, request, task, slot, …) is a row of a column-wise table. An id is the row
+// number with the table's name in its type, so that a node can't be looked up in a column of tasks.
 #pragma once
 
 #include <compare>

@@ -20,15 +20,21 @@ const Json& node(const void* p) { return *static_cast<const Json*>(p); }
 
 std::string describe(const Json& j) {
   switch (j.type()) {
-    case Json::value_t::object: return "an object";
-    case Json::value_t::array: return fmt::format("an array of {}", j.size());
+    case Json::value_t::object:
+      return "an object";
+    case Json::value_t::array:
+      return fmt::format("an array of {}", j.size());
     case Json::value_t::string: {
       const auto& s = j.get_ref<const std::string&>();
-      return s.size() <= 40 ? j.dump() : fmt::format("a string of {} characters", s.size());  // dump escapes line breaks
+      return s.size() <= 40 ? j.dump()
+                            : fmt::format("a string of {} characters", s.size());  // dump escapes line breaks
     }
-    case Json::value_t::null: return "null";
-    case Json::value_t::discarded: return "nothing";
-    default: return j.dump();
+    case Json::value_t::null:
+      return "null";
+    case Json::value_t::discarded:
+      return "nothing";
+    default:
+      return j.dump();
   }
 }
 
@@ -170,8 +176,9 @@ double JsonView::number(double low, double high) const {
   const Json& j = node(node_);
   const double value = j.is_number() ? j.get<double>() : std::nan("");
   if (!std::isfinite(value) || value < low || value > high) {
-    throw bad_input(where(), std::isfinite(low) || std::isfinite(high) ? fmt::format("a number from {} to {}", low, high)
-                                                                       : std::string("a finite number"),
+    throw bad_input(where(),
+                    std::isfinite(low) || std::isfinite(high) ? fmt::format("a number from {} to {}", low, high)
+                                                              : std::string("a finite number"),
                     describe(j));
   }
   return value;
@@ -305,7 +312,8 @@ JsonWriter& JsonWriter::key(std::string_view key) {
 
 JsonWriter& JsonWriter::value(std::string_view text) {
   separate();
-  // The library's serialiser does the escaping; invalid UTF-8 (a file name, say) becomes U+FFFD instead of an exception.
+  // The library's serialiser does the escaping; invalid UTF-8 (a file name, say) becomes U+FFFD instead of an
+  // exception.
   text_ += Json(std::string(text)).dump(-1, ' ', false, Json::error_handler_t::replace);
   return *this;
 }

@@ -1,8 +1,9 @@
 // JSON documents: a strict reader that names the path of whatever is wrong, and a streaming writer.
 //
-// The project's files are one object whose first key is `schema` = "<name>/<major>"; big arrays are columns; an unknown key
-// is an error unless it begins with "x_". The parsing library stays out of this header (it costs seconds a translation
-// unit); numbers are written in the shortest form that reads back to the same value, so equal data give equal bytes.
+// The project's files are one object whose first key is `schema` = "<name>/<major>"; big arrays are columns; an unknown
+// key is an error unless it begins with "x_". The parsing library stays out of this header (it costs seconds a
+// translation unit); numbers are written in the shortest form that reads back to the same value, so equal data give
+// equal bytes.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +18,8 @@
 
 namespace espalier::core {
 
-/// One value inside a parsed document. Cheap to copy; valid while its JsonDocument lives. Every accessor throws Error (bad
-/// input) "`file`: `path`: expected …, got …".
+/// One value inside a parsed document. Cheap to copy; valid while its JsonDocument lives. Every accessor throws Error
+/// (bad input) "`file`: `path`: expected …, got …".
 class JsonView {
  public:
   bool is_null() const;
@@ -67,7 +68,8 @@ class JsonView {
 
 class JsonDocument {
  public:
-  /// Parses one JSON text. `file` (and `line`, for JSON lines) appear in errors. Duplicate keys and text after the value are errors.
+  /// Parses one JSON text. `file` (and `line`, for JSON lines) appear in errors. Duplicate keys and text after the
+  /// value are errors.
   static JsonDocument parse(std::string_view text, std::string file, std::int64_t line = 0);
   JsonDocument(JsonDocument&&) noexcept;
   JsonDocument& operator=(JsonDocument&&) noexcept;

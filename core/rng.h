@@ -1,7 +1,8 @@
 // Random numbers that are the same on every machine.
 //
-// The standard library's distributions differ between implementations, so the few that the generators need are here. The
-// counter-based form (`random_bits(seed, counter)`) needs no state: tensors of any size are a function of their index.
+// The standard library's distributions differ between implementations, so the few that the generators need are here.
+// The counter-based form (`random_bits(seed, counter)`) needs no state: tensors of any size are a function of their
+// index.
 #pragma once
 
 #include <cstdint>

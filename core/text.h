@@ -14,7 +14,8 @@ std::vector<std::string> split(std::string_view text, char separator);
 std::string shell_quoted(std::string_view text);
 std::string join(const std::vector<std::string>& parts, std::string_view separator);
 
-/// Whole-string integer or number; nothing on trailing rubbish, overflow, nan or inf. A number may begin with a plus sign.
+/// Whole-string integer or number; nothing on trailing rubbish, overflow, nan or inf. A number may begin with a plus
+/// sign.
 std::optional<std::int64_t> parse_integer(std::string_view text);
 std::optional<double> parse_number(std::string_view text);
 

@@ -1,5 +1,5 @@
-// Units. Quantities carry their unit in their name (`_tokens`, `_bytes`, `_us`); this header holds the conversions and the
-// checked arithmetic that keeps byte counts of absurd inputs (10^9 tokens) from wrapping.
+// Units. Quantities carry their unit in their name (`_tokens`, `_bytes`, `_us`); this header holds the conversions and
+// the checked arithmetic that keeps byte counts of absurd inputs (10^9 tokens) from wrapping.
 #pragma once
 
 #include <cstdint>

@@ -35,7 +35,8 @@ std::int32_t small(const JsonView& view) { return static_cast<std::int32_t>(view
 /// "sm_90a" -> 9.0
 double capability_of(const std::string& arch) {
   int number = 0;
-  const auto read = std::from_chars(arch.data() + std::min<std::size_t>(arch.size(), 3), arch.data() + arch.size(), number);
+  const auto read =
+      std::from_chars(arch.data() + std::min<std::size_t>(arch.size(), 3), arch.data() + arch.size(), number);
   ESPALIER_CHECK(read.ec == std::errc());
   return number / 10.0;
 }
@@ -53,7 +54,9 @@ Compiled read_compiled() {
     const JsonView row = rows.at(i);
     if (!row.find("v_dim")) continue;  // kernels that no catalog entry stands for
     CompiledKernel kernel;
-    kernel.block = {.registers = small(row.at("registers")), .warps = small(row.at("warps")), .smem_bytes = row.at("smem_bytes").integer(0)};
+    kernel.block = {.registers = small(row.at("registers")),
+                    .warps = small(row.at("warps")),
+                    .smem_bytes = row.at("smem_bytes").integer(0)};
     kernel.heads.v_dim = small(row.at("v_dim"));
     if (!row.find("query_tile")) {
       kernel.role = KernelRole::reduce;
@@ -74,13 +77,15 @@ Compiled read_compiled() {
 bool is_for(const CompiledKernel& compiled, const KernelConfig& kernel, const traces::HeadConfig& heads) {
   if (compiled.role != kernel.role || compiled.heads.v_dim != heads.v_dim) return false;
   if (kernel.role == KernelRole::reduce) return true;
-  return compiled.heads.qk_dim == heads.qk_dim && compiled.heads.q_dtype == heads.q_dtype && compiled.heads.kv_dtype == heads.kv_dtype &&
-         compiled.query_tile == kernel.query_tile && compiled.kv_tile == kernel.kv_tile && compiled.stages == kernel.stages;
+  return compiled.heads.qk_dim == heads.qk_dim && compiled.heads.q_dtype == heads.q_dtype &&
+         compiled.heads.kv_dtype == heads.kv_dtype && compiled.query_tile == kernel.query_tile &&
+         compiled.kv_tile == kernel.kv_tile && compiled.stages == kernel.stages;
 }
 
 }  // namespace
 
-std::optional<CompiledBlock> compiled_block(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
+std::optional<CompiledBlock> compiled_block(const KernelConfig& kernel, const traces::HeadConfig& heads,
+                                            const DeviceSpec& device) {
   static const Compiled compiled = read_compiled();
   if (!kernel.name.starts_with("espalier_")) return {};
   auto newest = compiled.upper_bound(device.compute_capability);

@@ -14,17 +14,19 @@ namespace espalier::costmodel {
 const std::vector<CostModelInfo>& cost_models() {
   static const std::vector<CostModelInfo> models = {
       {"unit", "1 a task, 1 a merge", "what leaving all balance to the hardware scheduler assumes", true},
-      {"padding", "live pairs + 0.66 x pairs of unused rows + 0.33 x pairs of unused tokens; a merged row 0.1", "FastTree's cost, with the live work added",
-       true},
+      {"padding", "live pairs + 0.66 x pairs of unused rows + 0.33 x pairs of unused tokens; a merged row 0.1",
+       "FastTree's cost, with the live work added", true},
       {"linear", "2 x query tile + KV tokens", "FlashInfer's persistent scheduler", true},
-      {"wave", "KV tiles, rounded up", "FlashAttention's split rule: a wave lasts as many blocks as its longest CTA reads", true},
+      {"wave", "KV tiles, rounded up",
+       "FlashAttention's split rule: a wave lasts as many blocks as its longest CTA reads", true},
       {"payload", "64-token blocks + 5", "FlashMLA's tile scheduler", true},
       {"memory_profit", "KV tokens read + 2 a partial row written, 2 a partial row read back", "PAT's pack rule", true},
       {"roofline", "max(bytes / share of the achievable bandwidth, padded FLOPs / share of the engine's rate)",
        "Roofline (Williams et al. 2009)", false},
-      {"table", "interpolated between profiled points, query rows x KV tokens", "CoDec's C_est; table:FILE is cost_table/1", false},
-      {"analytic", "start + latency + max(bytes / share, tiles x cycles) + results / port + end", "ours; the form CoDec's estimator takes",
-       false},
+      {"table", "interpolated between profiled points, query rows x KV tokens",
+       "CoDec's C_est; table:FILE is cost_table/1", false},
+      {"analytic", "start + latency + max(bytes / share, tiles x cycles) + results / port + end",
+       "ours; the form CoDec's estimator takes", false},
   };
   return models;
 }
@@ -51,7 +53,8 @@ const CostModelInfo& cost_model_info(std::string_view spec) {
   throw core::usage_error(core::unknown_name("cost model", name, cost_model_names()));
 }
 
-std::unique_ptr<CostModel> make_cost_model(std::string_view spec, const DeviceSpec& device, const traces::HeadConfig& heads) {
+std::unique_ptr<CostModel> make_cost_model(std::string_view spec, const DeviceSpec& device,
+                                           const traces::HeadConfig& heads) {
   const std::string_view name = cost_model_info(spec).name;
   if (name == "analytic") return make_analytic_model(device, heads);
   if (name == "roofline") return make_roofline_model(device, heads);

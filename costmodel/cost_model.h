@@ -11,11 +11,12 @@
 namespace espalier::costmodel {
 
 struct Cost {
-  double us = 0;  ///< time of one CTA at a fair share of the device
+  double us = 0;              ///< time of one CTA at a fair share of the device
   bool extrapolated = false;  ///< beyond what the model was profiled on; whoever uses it says so
 };
 
-/// Pure, total, monotone in tokens: more KV tokens never cost less. Made for one device and one set of heads. Thread-safe.
+/// Pure, total, monotone in tokens: more KV tokens never cost less. Made for one device and one set of heads.
+/// Thread-safe.
 class CostModel {
  public:
   virtual ~CostModel() = default;
@@ -35,9 +36,10 @@ struct CostModelInfo {
 const std::vector<CostModelInfo>& cost_models();
 const std::vector<std::string>& cost_model_names();
 
-/// A name, or "table:FILE" (cost_table/1). Throws Error (usage) for an unknown name and for "table" without a file, Error (bad
-/// input) for a bad table or one of another device or other heads.
-std::unique_ptr<CostModel> make_cost_model(std::string_view spec, const DeviceSpec& device, const traces::HeadConfig& heads);
+/// A name, or "table:FILE" (cost_table/1). Throws Error (usage) for an unknown name and for "table" without a file,
+/// Error (bad input) for a bad table or one of another device or other heads.
+std::unique_ptr<CostModel> make_cost_model(std::string_view spec, const DeviceSpec& device,
+                                           const traces::HeadConfig& heads);
 
 /// The name in a spec: "table" of "table:FILE". Throws Error (usage) for an unknown one, nearest name suggested.
 const CostModelInfo& cost_model_info(std::string_view spec);

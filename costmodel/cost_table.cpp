@@ -44,15 +44,22 @@ std::vector<CostGrid> read_grids(const core::JsonView& list, const AxisNames& na
   for (std::size_t i = 0; i < list.size(); ++i) {
     const core::JsonView view = list.at(i);
     view.allow_only({"kernel", names.rows, names.columns, "us"});
-    CostGrid grid{view.at("kernel").string(), read_axis(view, names.rows, kMostRows), read_axis(view, names.columns, kMostColumns), {}};
-    const bool known = std::any_of(grids.begin(), grids.end(), [&](const CostGrid& g) { return g.kernel == grid.kernel; });
+    CostGrid grid{view.at("kernel").string(),
+                  read_axis(view, names.rows, kMostRows),
+                  read_axis(view, names.columns, kMostColumns),
+                  {}};
+    const bool known =
+        std::any_of(grids.begin(), grids.end(), [&](const CostGrid& g) { return g.kernel == grid.kernel; });
     if (known) throw core::bad_input(view.where(), "each kernel once", fmt::format("a second grid of {}", grid.kernel));
     const core::JsonView us = view.at("us");
     const std::size_t points = grid.rows.size() * grid.columns.size();
     if (us.size() != points) {
-      throw core::bad_input(us.where(), fmt::format("{} x {} times", grid.rows.size(), grid.columns.size()), std::to_string(us.size()));
+      throw core::bad_input(us.where(), fmt::format("{} x {} times", grid.rows.size(), grid.columns.size()),
+                            std::to_string(us.size()));
     }
-    for (std::size_t p = 0; p < points; ++p) grid.us.push_back(us.at(p).number(std::numeric_limits<double>::min(), kMostUs));
+    for (std::size_t p = 0; p < points; ++p) {
+      grid.us.push_back(us.at(p).number(std::numeric_limits<double>::min(), kMostUs));
+    }
     grids.push_back(std::move(grid));
   }
   return grids;
@@ -87,10 +94,12 @@ void write_grids(core::JsonWriter& out, const std::vector<CostGrid>& grids, cons
 }
 
 std::string shape_text(const traces::HeadConfig& heads) {
-  return fmt::format("{} {} over {}", traces::heads_text(heads), traces::dtype_name(heads.q_dtype), traces::dtype_name(heads.kv_dtype));
+  return fmt::format("{} {} over {}", traces::heads_text(heads), traces::dtype_name(heads.q_dtype),
+                     traces::dtype_name(heads.kv_dtype));
 }
 
-/// Place of a value on an axis: between points `below` and `below + 1`, `part` of the way (above 1: beyond the last point).
+/// Place of a value on an axis: between points `below` and `below + 1`, `part` of the way (above 1: beyond the last
+/// point).
 struct Place {
   std::size_t below = 0;
   double part = 0;
@@ -144,7 +153,9 @@ class TableModel final : public CostModel {
     const CostGrid& grid = find(tasks_, kernel, "tasks");
     const std::int64_t fullest = fullest_rows(kernel, heads_);
     if (grid.rows.back() < fullest) {
-      throw core::bad_input(origin_, fmt::format("times of kernel {} up to {} query rows (its tile is {})", kernel.name, fullest, kernel.query_tile),
+      throw core::bad_input(origin_,
+                            fmt::format("times of kernel {} up to {} query rows (its tile is {})", kernel.name, fullest,
+                                        kernel.query_tile),
                             fmt::format("up to {}", grid.rows.back()));
     }
     const std::int64_t rows = std::max<std::int64_t>(1, std::int64_t{shape.queries} * shape.heads);
@@ -181,7 +192,8 @@ class TableModel final : public CostModel {
     if (grid != grids.end()) return grid->second;
     std::vector<std::string> names;
     for (const auto& [name, unused] : grids) names.push_back(name);
-    throw core::bad_input(origin_, fmt::format("times of {} on kernel {} (query tile {})", what, kernel.name, kernel.query_tile),
+    throw core::bad_input(origin_,
+                          fmt::format("times of {} on kernel {} (query tile {})", what, kernel.name, kernel.query_tile),
                           names.empty() ? "none" : "only those on " + core::join(names, ", "));
   }
 
@@ -225,13 +237,18 @@ std::string write_cost_table(const CostTable& table) {
 
 std::unique_ptr<CostModel> make_table_model(CostTable table, const std::string& origin, const DeviceSpec& device,
                                             const traces::HeadConfig& heads) {
-  if (table.device != device.name) throw core::bad_input(origin, "a cost table of " + device.name, "one of " + table.device);
+  if (table.device != device.name) {
+    throw core::bad_input(origin, "a cost table of " + device.name, "one of " + table.device);
+  }
   if (table.device_hash && *table.device_hash != device_hash(device)) {
-    throw core::bad_input(origin, fmt::format("a cost table made with today's numbers of {}", device.name), "one made with others");
+    throw core::bad_input(origin, fmt::format("a cost table made with today's numbers of {}", device.name),
+                          "one made with others");
   }
   traces::HeadConfig asked = heads;
   asked.scale = table.heads.scale = 0;
-  if (asked != table.heads) throw core::bad_input(origin, "a cost table for " + shape_text(asked), "one for " + shape_text(table.heads));
+  if (asked != table.heads) {
+    throw core::bad_input(origin, "a cost table for " + shape_text(asked), "one for " + shape_text(table.heads));
+  }
   return std::make_unique<TableModel>(table, origin);
 }
 

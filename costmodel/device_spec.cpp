@@ -40,8 +40,9 @@ std::vector<std::string> field_names() {
 void check_range(const DeviceField& field, double value, std::string_view where) {
   const bool in_range = value >= field.low && value <= field.high;
   if (in_range && (!field.whole || value == std::floor(value))) return;
-  throw bad_input(where, fmt::format("a {} from {} to {}{}{}", field.whole ? "whole number" : "number", field.low, field.high,
-                                     field.unit.empty() ? "" : " ", field.unit),
+  throw bad_input(where,
+                  fmt::format("a {} from {} to {}{}{}", field.whole ? "whole number" : "number", field.low, field.high,
+                              field.unit.empty() ? "" : " ", field.unit),
                   fmt::format("{}", value));
 }
 
@@ -55,8 +56,8 @@ void check_device(const DeviceSpec& device, std::string_view where) {
   };
   const Rule rules[] = {
       {"smem_kib_per_cta", device.smem_kib_per_cta, "smem_kib_per_sm", device.smem_kib_per_sm},
-      {"hbm_gbps x hbm_read_fraction", device.hbm_achievable_bytes_per_us() * 1e-3, "l2_bytes_per_clk x clock_ghz (GB/s: L2 can't be slower than HBM)",
-       device.l2_bytes_per_us() * 1e-3},
+      {"hbm_gbps x hbm_read_fraction", device.hbm_achievable_bytes_per_us() * 1e-3,
+       "l2_bytes_per_clk x clock_ghz (GB/s: L2 can't be slower than HBM)", device.l2_bytes_per_us() * 1e-3},
       {"l2_latency_ns", device.l2_latency_ns, "hbm_latency_ns (a miss passes L2)", device.hbm_latency_ns},
       {"l2_mib", device.l2_mib, "hbm_gib (in MiB)", device.hbm_gib * 1024},
       {"l2_knee_mib", device.l2_knee_mib, "twice l2_mib (reads beyond its capacity miss)", 2 * device.l2_mib},
@@ -64,7 +65,8 @@ void check_device(const DeviceSpec& device, std::string_view where) {
   };
   for (const Rule& rule : rules) {
     if (rule.less_value <= rule.more_value * (1 + 1e-9)) continue;
-    throw bad_input(where, fmt::format("{} at most {}: {}", rule.less, rule.more, rule.more_value), fmt::format("{}", rule.less_value));
+    throw bad_input(where, fmt::format("{} at most {}: {}", rule.less, rule.more, rule.more_value),
+                    fmt::format("{}", rule.less_value));
   }
 }
 
@@ -97,9 +99,12 @@ void read_intervals(const JsonView& view, DeviceSpec& device) {
   for (const std::string& regime : view.keys()) {
     const JsonView entry = view.at(regime);
     entry.allow_only({"log_half_width", "plans"});
-    const MeasuredInterval interval{entry.at("log_half_width").number(), entry.at("plans").integer(1, std::int64_t{1} << 40)};
+    const MeasuredInterval interval{entry.at("log_half_width").number(),
+                                    entry.at("plans").integer(1, std::int64_t{1} << 40)};
     if (!(interval.log_half_width > 0 && interval.log_half_width <= kWidestInterval)) {
-      throw bad_input(entry.at("log_half_width").where(), fmt::format("a number above 0 and at most {}", kWidestInterval), fmt::format("{}", interval.log_half_width));
+      throw bad_input(entry.at("log_half_width").where(),
+                      fmt::format("a number above 0 and at most {}", kWidestInterval),
+                      fmt::format("{}", interval.log_half_width));
     }
     device.intervals.emplace(regime, interval);
   }
@@ -112,8 +117,11 @@ DeviceSpec read_object(const JsonView& view, bool is_file) {
     if (const auto base = view.find("base")) {
       const auto& catalog = device_catalog();
       const std::string name = base->string();
-      const auto found = std::find_if(catalog.begin(), catalog.end(), [&](const DeviceSpec& d) { return d.name == name; });
-      if (found == catalog.end()) throw bad_input(base->where(), "the name of a built-in device", fmt::format("\"{}\"", name));
+      const auto found =
+          std::find_if(catalog.begin(), catalog.end(), [&](const DeviceSpec& d) { return d.name == name; });
+      if (found == catalog.end()) {
+        throw bad_input(base->where(), "the name of a built-in device", fmt::format("\"{}\"", name));
+      }
       device = *found;
     }
   }
@@ -140,7 +148,8 @@ DeviceSpec read_object(const JsonView& view, bool is_file) {
     if (!device.provenance.contains(field.name)) missing.emplace_back(field.name);
   }
   if (!missing.empty()) {
-    throw bad_input(view.where(), is_file ? "every device field, or a \"base\" to take the rest from" : "every device field",
+    throw bad_input(view.where(),
+                    is_file ? "every device field, or a \"base\" to take the rest from" : "every device field",
                     "none of " + core::join(missing, ", "));
   }
   check_device(device, view.where());
@@ -219,10 +228,14 @@ void apply_overrides(const std::string& text, DeviceSpec& device) {
 
 std::string_view origin_name(Origin origin) {
   switch (origin) {
-    case Origin::datasheet: return "datasheet";
-    case Origin::measured: return "measured";
-    case Origin::assumed: return "assumed";
-    case Origin::overridden: return "overridden";
+    case Origin::datasheet:
+      return "datasheet";
+    case Origin::measured:
+      return "measured";
+    case Origin::assumed:
+      return "assumed";
+    case Origin::overridden:
+      return "overridden";
   }
   ESPALIER_CHECK(false);
 }
@@ -293,7 +306,9 @@ DeviceSpec find_device(std::string_view spec) {
 
 DeviceSpec find_named_device(std::string_view spec, const std::string& where) {
   const SpecParts parts = split_spec(spec);
-  if (parts.is_file) throw core::bad_input(where, "a device of the catalog, or --device", fmt::format("the file {}", parts.base));
+  if (parts.is_file) {
+    throw core::bad_input(where, "a device of the catalog, or --device", fmt::format("the file {}", parts.base));
+  }
   return find_device(spec);
 }
 
@@ -308,7 +323,8 @@ std::string write_device(const DeviceSpec& device) {
   writer.begin_object().field("schema", "device/1").field("name", device.name).field("label", device.label);
   for (const DeviceField& field : device_fields()) {
     const auto found = device.provenance.find(field.name);
-    const Provenance provenance = found != device.provenance.end() ? found->second : Provenance{Origin::assumed, "set in code"};
+    const Provenance provenance =
+        found != device.provenance.end() ? found->second : Provenance{Origin::assumed, "set in code"};
     writer.key(field.name).begin_object();
     writer.field("value", device.*field.member);
     writer.field("origin", origin_name(provenance.origin)).field("source", provenance.source);
@@ -317,7 +333,11 @@ std::string write_device(const DeviceSpec& device) {
   if (!device.intervals.empty()) {
     writer.key("intervals").begin_object();
     for (const auto& [regime, interval] : device.intervals) {
-      writer.key(regime).begin_object().field("log_half_width", interval.log_half_width).field("plans", interval.plans).end_object();
+      writer.key(regime)
+          .begin_object()
+          .field("log_half_width", interval.log_half_width)
+          .field("plans", interval.plans)
+          .end_object();
     }
     writer.end_object();
   }

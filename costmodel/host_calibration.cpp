@@ -16,7 +16,8 @@ namespace {
 constexpr double kRamp = 4;
 /// A second core that brings more than this share of its own bandwidth says nothing about the limit of all.
 constexpr double kScales = 0.97;
-/// When all together bring at most this much more than one, one core alone reaches the limit, and what it asks for isn't seen.
+/// When all together bring at most this much more than one, one core alone reaches the limit, and what it asks for
+/// isn't seen.
 constexpr double kAlone = 1.03;
 constexpr std::size_t kLeastKernelPoints = 6;
 
@@ -24,7 +25,9 @@ void require(bool good, std::string_view what, std::string_view expected, double
   if (!good) throw core::bad_input(fmt::format("host samples: {}", what), expected, fmt::format("{}", got));
 }
 
-void check_positive(std::string_view what, double value) { require(std::isfinite(value) && value > 0, what, "a finite number above 0", value); }
+void check_positive(std::string_view what, double value) {
+  require(std::isfinite(value) && value > 0, what, "a finite number above 0", value);
+}
 
 void check_samples(const HostSamples& s) {
   require(s.threads >= 1, "threads", "1 or more", s.threads);
@@ -33,14 +36,18 @@ void check_samples(const HostSamples& s) {
   check_positive("task_us", s.task_us);
   require(std::isfinite(s.launch_us) && s.launch_us >= 0, "launch_us", "a finite number, not negative", s.launch_us);
   for (const auto* rates : {&s.memory_bytes_per_us, &s.cache_bytes_per_us}) {
-    require(rates->size() == static_cast<std::size_t>(s.threads), "bandwidths", "one for each number of threads", static_cast<double>(rates->size()));
+    require(rates->size() == static_cast<std::size_t>(s.threads), "bandwidths", "one for each number of threads",
+            static_cast<double>(rates->size()));
     for (const double rate : *rates) check_positive("bandwidth", rate);
   }
-  require(s.kernel.size() >= kLeastKernelPoints, "kernel points", fmt::format("at least {}", kLeastKernelPoints), static_cast<double>(s.kernel.size()));
+  require(s.kernel.size() >= kLeastKernelPoints, "kernel points", fmt::format("at least {}", kLeastKernelPoints),
+          static_cast<double>(s.kernel.size()));
   for (const HostSamples::KernelPoint& p : s.kernel) check_positive("kernel time", p.us);
 }
 
-double law(double unloaded, double limit) { return unloaded / std::pow(1 + std::pow(unloaded / limit, kRamp), 1 / kRamp); }
+double law(double unloaded, double limit) {
+  return unloaded / std::pow(1 + std::pow(unloaded / limit, kRamp), 1 / kRamp);
+}
 /// The unloaded rate that the limit bends to `rate`.
 double unbent(double rate, double limit) { return rate / std::pow(1 - std::pow(rate / limit, kRamp), 1 / kRamp); }
 
@@ -64,7 +71,8 @@ Memory fit_memory(const std::vector<double>& rates) {
   return {unbent(one, high), high, true, true};
 }
 
-/// What the kernel's time goes with: FLOPs, KV elements widened once a task, bytes of the widened tile read by each pair of rows.
+/// What the kernel's time goes with: FLOPs, KV elements widened once a task, bytes of the widened tile read by each
+/// pair of rows.
 std::vector<double> kernel_terms(const HostSamples& s, const HostSamples::KernelPoint& p) {
   const WorkCounts counts = count_task(p.shape, s.config, s.heads);
   return {static_cast<double>(counts.fma_flops), static_cast<double>(counts.conversions),
@@ -104,7 +112,9 @@ class Builder {
 
 void set_shape(Builder& b, const HostSamples& s) {
   using D = DeviceSpec;
-  const auto none = [&](double D::*member, double value, const char* why) { b.set(member, value, Origin::assumed, why); };
+  const auto none = [&](double D::*member, double value, const char* why) {
+    b.set(member, value, Origin::assumed, why);
+  };
   b.set(&D::sms, s.threads, Origin::measured, "threads that run tasks");
   b.set(&D::clock_ghz, s.clock_ghz, Origin::datasheet, "as the system reports it; only what cycles are counted in");
   b.set(&D::hbm_gib, s.memory_gib, Origin::datasheet, "as the system reports it");
@@ -128,25 +138,34 @@ void set_memory(Builder& b, const HostSamples& s, double in_flight, std::vector<
   const Memory memory = fit_memory(s.memory_bytes_per_us), cache = fit_memory(s.cache_bytes_per_us);
   const auto origin = [](const Memory& m) { return m.limit_known ? Origin::measured : Origin::assumed; };
   const auto source = [](const Memory& m, const char* what) {
-    return m.limit_known ? fmt::format("streaming reads {}, by threads", what)
-                         : fmt::format("not reached: bandwidth {} grows with every core, four times the most that was seen", what);
+    return m.limit_known
+               ? fmt::format("streaming reads {}, by threads", what)
+               : fmt::format("not reached: bandwidth {} grows with every core, four times the most that was seen",
+                             what);
   };
   // Noise may have measured the cache slower than what lies behind it.
-  const double cache_limit = std::max(cache.limit, memory.limit), cache_rate = std::max(cache.core_rate, memory.core_rate);
+  const double cache_limit = std::max(cache.limit, memory.limit),
+               cache_rate = std::max(cache.core_rate, memory.core_rate);
   b.set(&D::hbm_gbps, memory.limit * 1e-3, origin(memory), source(memory, "from memory"));
   b.set(&D::hbm_read_fraction, 1, Origin::measured, "hbm_gbps is what was reached");
   const auto latency = [&](double D::*member, const Memory& m, double rate, const char* what) {
-    b.set(member, in_flight / rate * 1e3, m.rate_known ? Origin::measured : Origin::assumed,
-          m.rate_known ? fmt::format("one core's bandwidth {}", what) : fmt::format("one core alone reaches the bandwidth {}: it asks for four times as much, our guess", what));
+    b.set(
+        member, in_flight / rate * 1e3, m.rate_known ? Origin::measured : Origin::assumed,
+        m.rate_known
+            ? fmt::format("one core's bandwidth {}", what)
+            : fmt::format("one core alone reaches the bandwidth {}: it asks for four times as much, our guess", what));
   };
   latency(&D::hbm_latency_ns, memory, memory.core_rate, "from memory");
   b.set(&D::hbm_ramp_exponent, kRamp, Origin::assumed, "a few cores can't tell it from the bandwidth");
-  b.set(&D::l2_bytes_per_clk, cache_limit / (s.clock_ghz * 1e3), origin(cache), source(cache, "from the last-level cache"));
+  b.set(&D::l2_bytes_per_clk, cache_limit / (s.clock_ghz * 1e3), origin(cache),
+        source(cache, "from the last-level cache"));
   latency(&D::l2_latency_ns, cache, cache_rate, "from the last-level cache");
-  b.set(&D::sm_port_bytes_per_clk, std::min(cache_rate, cache_limit) / (s.clock_ghz * 1e3), Origin::measured, "one core's bandwidth from the last-level cache");
-  residuals.push_back(fmt::format("memory: one core {:.1f} GB/s, all {:.1f}; last-level cache: one core {:.1f}, all {:.1f}",
-                                  s.memory_bytes_per_us.front() * 1e-3, s.memory_bytes_per_us.back() * 1e-3,
-                                  s.cache_bytes_per_us.front() * 1e-3, s.cache_bytes_per_us.back() * 1e-3));
+  b.set(&D::sm_port_bytes_per_clk, std::min(cache_rate, cache_limit) / (s.clock_ghz * 1e3), Origin::measured,
+        "one core's bandwidth from the last-level cache");
+  residuals.push_back(
+      fmt::format("memory: one core {:.1f} GB/s, all {:.1f}; last-level cache: one core {:.1f}, all {:.1f}",
+                  s.memory_bytes_per_us.front() * 1e-3, s.memory_bytes_per_us.back() * 1e-3,
+                  s.cache_bytes_per_us.front() * 1e-3, s.cache_bytes_per_us.back() * 1e-3));
 }
 
 void set_kernel(Builder& b, const HostSamples& s, std::vector<std::string>& residuals) {
@@ -156,12 +175,15 @@ void set_kernel(Builder& b, const HostSamples& s, std::vector<std::string>& resi
   const auto per_clock = [&](double us) { return 1 / (us * s.clock_ghz * 1e3); };
   const auto rate = [&](double D::*member, double us) {
     b.set(member, us > 0 ? per_clock(us) : kFree, us > 0 ? Origin::measured : Origin::assumed,
-          us > 0 ? "throughput of the attention kernel by rows and tokens, data in the core's own cache" : "no part of the kernel's time goes with it");
+          us > 0 ? "throughput of the attention kernel by rows and tokens, data in the core's own cache"
+                 : "no part of the kernel's time goes with it");
   };
   rate(&D::fma_flop_per_clk, costs.flop);
   rate(&D::fp8_convert_per_clk, costs.widened);
   rate(&D::smem_bytes_per_clk, costs.byte);
-  b.set(&D::mma_flop_per_clk, costs.flop > 0 ? per_clock(costs.flop) : kFree, costs.flop > 0 ? Origin::measured : Origin::assumed, "a CPU has no tensor cores: the same as fma_flop_per_clk, for planners that ask");
+  b.set(&D::mma_flop_per_clk, costs.flop > 0 ? per_clock(costs.flop) : kFree,
+        costs.flop > 0 ? Origin::measured : Origin::assumed,
+        "a CPU has no tensor cores: the same as fma_flop_per_clk, for planners that ask");
   double worst = 0, sum = 0;
   for (const HostSamples::KernelPoint& p : s.kernel) {
     const double error = std::abs(costs.us(kernel_terms(s, p)) / p.us - 1);
@@ -181,7 +203,8 @@ HostFit fit_host(const HostSamples& s) {
   fit.device.label = s.environment.empty() ? "host CPU" : s.environment;
   Builder b(fit.device);
   set_shape(b, s);
-  const double in_flight = std::max(1, s.config.stages - 1) * static_cast<double>(s.config.kv_tile * s.heads.kv_bytes_per_token_head());
+  const double in_flight =
+      std::max(1, s.config.stages - 1) * static_cast<double>(s.config.kv_tile * s.heads.kv_bytes_per_token_head());
   set_memory(b, s, in_flight, fit.residuals);
   set_kernel(b, s, fit.residuals);
   using D = DeviceSpec;
@@ -189,9 +212,12 @@ HostFit fit_host(const HostSamples& s) {
   b.set(&D::cta_end_ns, 0, Origin::measured, "contained in cta_start_ns");
   for (double D::*gap : {&D::launch_stream_us, &D::launch_graph_us, &D::launch_pdl_us, &D::grid_sync_us}) {
     b.set(gap, s.launch_us, s.launch_us > 0 ? Origin::measured : Origin::assumed,
-          s.launch_us > 0 ? "launches of one task, one after another" : "launches one after another take no longer than tasks of one launch");
+          s.launch_us > 0 ? "launches of one task, one after another"
+                          : "launches one after another take no longer than tasks of one launch");
   }
-  fit.residuals.push_back(fmt::format("task {:.2f} us, launch {:.2f} us; halves of the repeats differ by up to {:.1f} %", s.task_us, s.launch_us, 100 * s.spread));
+  fit.residuals.push_back(
+      fmt::format("task {:.2f} us, launch {:.2f} us; halves of the repeats differ by up to {:.1f} %", s.task_us,
+                  s.launch_us, 100 * s.spread));
   return fit;
 }
 

@@ -22,8 +22,8 @@ namespace {
 using core::JsonView;
 
 constexpr std::int64_t kThreadsPerWarp = 32;
-constexpr std::int64_t kRegisterUnit = 256;            // registers are given to a warp in units of 256 (CUDA occupancy rules)
-constexpr std::int64_t kPartitions = 4;                // of an SM
+constexpr std::int64_t kRegisterUnit = 256;  // registers are given to a warp in units of 256 (CUDA occupancy rules)
+constexpr std::int64_t kPartitions = 4;      // of an SM
 constexpr std::int64_t kSmemReserve = core::kKiB;      // the driver keeps 1 KiB a CTA from compute capability 8.0 on
 constexpr std::int64_t kMostRegistersPerThread = 255;  // instruction encoding
 constexpr std::int64_t kMostWarpsPerCta = 32;
@@ -84,14 +84,17 @@ CompiledBlock block_of(const KernelConfig& kernel, const traces::HeadConfig& hea
   CompiledBlock block{.registers = kernel.registers, .warps = kernel.warps, .smem_bytes = smem_bytes(kernel, heads)};
   const std::optional<CompiledBlock> compiled = compiled_block(kernel, heads, device);
   if (!compiled) return block;
-  // Merges: at least what the catalog says. Some rules cut their pieces by how many merges an SM holds, and shouldn't by the compiler's luck.
-  block.registers = kernel.role == KernelRole::reduce ? std::max(compiled->registers, kernel.registers) : compiled->registers;
+  // Merges: at least what the catalog says. Some rules cut their pieces by how many merges an SM holds, and shouldn't
+  // by the compiler's luck.
+  block.registers =
+      kernel.role == KernelRole::reduce ? std::max(compiled->registers, kernel.registers) : compiled->registers;
   block.warps = compiled->warps;
   block.smem_bytes = std::max(block.smem_bytes, compiled->smem_bytes);
   return block;
 }
 
-/// An SM's warps lie in four partitions, each with its quarter of the registers: five warps of 184 want six of 12 places, and there are eight.
+/// An SM's warps lie in four partitions, each with its quarter of the registers: five warps of 184 want six of 12
+/// places, and there are eight.
 std::int64_t ctas_by_registers(const CompiledBlock& block, const DeviceSpec& device) {
   const std::int64_t warp = core::round_up(block.registers * kThreadsPerWarp, kRegisterUnit);
   return kPartitions * (static_cast<std::int64_t>(device.registers_per_sm) / kPartitions / warp) / block.warps;
@@ -118,14 +121,17 @@ std::optional<Unfit> find_unfit(const KernelConfig& kernel, const traces::HeadCo
   }
   if (kernel.engine == Engine::wgmma && device.wgmma_flop_per_clk <= 0) return Unfit{Limit::engine};
   const std::int64_t smem = smem_bytes(kernel, heads);
-  const std::int64_t most_smem = std::min(device_bytes(device.smem_kib_per_cta), device_bytes(device.smem_kib_per_sm) - kSmemReserve);
+  const std::int64_t most_smem =
+      std::min(device_bytes(device.smem_kib_per_cta), device_bytes(device.smem_kib_per_sm) - kSmemReserve);
   if (smem > most_smem) return Unfit{Limit::smem, smem, most_smem};
   const auto most_warps = std::min(kMostWarpsPerCta, static_cast<std::int64_t>(device.warps_per_sm));
   if (kernel.warps > most_warps) return Unfit{Limit::warps, kernel.warps, most_warps};
   const CompiledBlock block = block_of(kernel, heads, device);
   if (ctas_by_registers(block, device) < 1) {
-    return Unfit{Limit::registers, core::round_up(block.warps, kPartitions) * core::round_up(block.registers * kThreadsPerWarp, kRegisterUnit),
-                 static_cast<std::int64_t>(device.registers_per_sm)};
+    return Unfit{
+        Limit::registers,
+        core::round_up(block.warps, kPartitions) * core::round_up(block.registers * kThreadsPerWarp, kRegisterUnit),
+        static_cast<std::int64_t>(device.registers_per_sm)};
   }
   const std::int64_t accumulators = accumulators_per_thread(kernel, heads);
   if (accumulators > 0 && accumulators + kRegistersBesideAccumulators > block.registers) {
@@ -175,7 +181,8 @@ void check_kernel(const KernelConfig& kernel, std::string_view where) {
 
 KernelConfig read_kernel(const JsonView& view) {
   view.allow_only({"name", "role", "engine", "query_tile", "kv_tile", "rows_per_warp", "packs_heads", "stages", "warps",
-                   "smem_bytes", "registers", "cluster", "lookups", "partial_dtype", "overlap", "efficiency", "implemented", "origin"});
+                   "smem_bytes", "registers", "cluster", "lookups", "partial_dtype", "overlap", "efficiency",
+                   "implemented", "origin"});
   KernelConfig kernel;
   const auto integer = [&](const char* key, std::int32_t& value) {
     constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
@@ -198,7 +205,9 @@ KernelConfig read_kernel(const JsonView& view) {
   integer("lookups", kernel.lookups);
   if (const auto found = view.find("partial_dtype")) {
     const auto dtype = traces::dtype_of(found->string());
-    if (!dtype) throw core::bad_input(found->where(), "a number type such as fp32 or bf16", "\"" + found->string() + "\"");
+    if (!dtype) {
+      throw core::bad_input(found->where(), "a number type such as fp32 or bf16", "\"" + found->string() + "\"");
+    }
     kernel.partial_dtype = *dtype;
   }
   if (const auto found = view.find("overlap")) kernel.overlap = found->number();
@@ -220,12 +229,15 @@ std::int64_t smem_bytes(const KernelConfig& kernel, const traces::HeadConfig& he
     return core::checked_mul(std::int64_t{kernel.stages} * kernel.kv_tile, token_bytes);
   };
   switch (kernel.role) {
-    case KernelRole::attend: return core::checked_add(q_tile, ring(heads.kv_bytes_per_token_head()));
-    case KernelRole::scores: return core::checked_add(q_tile, ring(heads.qk_dim * kv));
+    case KernelRole::attend:
+      return core::checked_add(q_tile, ring(heads.kv_bytes_per_token_head()));
+    case KernelRole::scores:
+      return core::checked_add(q_tile, ring(heads.qk_dim * kv));
     case KernelRole::values:
       return core::checked_add(core::checked_mul(query_tile * kernel.kv_tile, q), ring(heads.v_dim * kv));
     case KernelRole::reduce:
-    case KernelRole::softmax: return 0;
+    case KernelRole::softmax:
+      return 0;
   }
   ESPALIER_CHECK(false);
 }
@@ -235,9 +247,11 @@ std::int32_t ctas_per_sm(const KernelConfig& kernel, const traces::HeadConfig& h
   const auto limit = [](double resource, std::int64_t need) { return static_cast<std::int64_t>(resource) / need; };
   const CompiledBlock block = block_of(kernel, heads, device);
   const std::int64_t smem = device_bytes(device.smem_kib_per_sm) / (block.smem_bytes + kSmemReserve);
-  // At least one: where what was compiled takes more shared memory than there is, a kernel of fewer stages or shorter tiles runs.
-  const std::int64_t resident = std::max<std::int64_t>(
-      1, std::min({limit(device.ctas_per_sm, 1), limit(device.warps_per_sm, block.warps), ctas_by_registers(block, device), smem}));
+  // At least one: where what was compiled takes more shared memory than there is, a kernel of fewer stages or shorter
+  // tiles runs.
+  const std::int64_t resident =
+      std::max<std::int64_t>(1, std::min({limit(device.ctas_per_sm, 1), limit(device.warps_per_sm, block.warps),
+                                          ctas_by_registers(block, device), smem}));
   return static_cast<std::int32_t>(resident);
 }
 
@@ -251,16 +265,24 @@ std::string unfit_reason(const KernelConfig& kernel, const traces::HeadConfig& h
   switch (unfit->limit) {
     case Limit::size:
       for (const Size& size : sizes_of(kernel)) {
-        if (!in_range(size)) return fmt::format("{} has {} {}, expected {} to {}", kernel.name, size.field, size.value, size.low, size.high);
+        if (!in_range(size)) {
+          return fmt::format("{} has {} {}, expected {} to {}", kernel.name, size.field, size.value, size.low,
+                             size.high);
+        }
       }
       break;
-    case Limit::engine: return fmt::format("{} needs warp-group MMA, which {} lacks", kernel.name, device.name);
-    case Limit::smem: return fmt::format("{} needs {} bytes of shared memory a CTA, {} has {}", kernel.name, unfit->need, device.name, unfit->most);
-    case Limit::warps: return fmt::format("{} needs {} warps a CTA, {} has {}", kernel.name, unfit->need, device.name, unfit->most);
-    case Limit::registers: return fmt::format("{} needs {} registers a CTA, {} has {}", kernel.name, unfit->need, device.name, unfit->most);
+    case Limit::engine:
+      return fmt::format("{} needs warp-group MMA, which {} lacks", kernel.name, device.name);
+    case Limit::smem:
+      return fmt::format("{} needs {} bytes of shared memory a CTA, {} has {}", kernel.name, unfit->need, device.name,
+                         unfit->most);
+    case Limit::warps:
+      return fmt::format("{} needs {} warps a CTA, {} has {}", kernel.name, unfit->need, device.name, unfit->most);
+    case Limit::registers:
+      return fmt::format("{} needs {} registers a CTA, {} has {}", kernel.name, unfit->need, device.name, unfit->most);
     case Limit::accumulators:
-      return fmt::format("{} would spill: {} accumulators a thread for {} value columns, {} registers", kernel.name, unfit->need,
-                         heads.v_dim, unfit->most);
+      return fmt::format("{} would spill: {} accumulators a thread for {} value columns, {} registers", kernel.name,
+                         unfit->need, heads.v_dim, unfit->most);
   }
   ESPALIER_CHECK(false);
 }
@@ -281,7 +303,8 @@ const KernelConfig& find_kernel(std::string_view name) {
 
 const KernelConfig& our_attend_kernel(std::int64_t rows, const traces::HeadConfig& heads, const DeviceSpec& device) {
   static const std::vector<const KernelConfig*> family = our_family();
-  const auto holds = std::find_if(family.begin(), family.end(), [&](const KernelConfig* kernel) { return kernel->query_tile >= rows; });
+  const auto holds = std::find_if(family.begin(), family.end(),
+                                  [&](const KernelConfig* kernel) { return kernel->query_tile >= rows; });
   for (auto kernel = holds; kernel != family.end(); ++kernel) {
     if (fits_device(**kernel, heads, device)) return **kernel;
   }
@@ -292,8 +315,8 @@ const KernelConfig& our_attend_kernel(std::int64_t rows, const traces::HeadConfi
   }
   if (chosen == nullptr) {
     const std::string why = family.empty() ? "" : unfit_reason(*family.front(), heads, device);
-    throw core::Error(core::ErrorKind::check_failed,
-                      fmt::format("none of our kernels fits {} for heads {}: {}", device.name, traces::heads_text(heads), why));
+    throw core::Error(core::ErrorKind::check_failed, fmt::format("none of our kernels fits {} for heads {}: {}",
+                                                                 device.name, traces::heads_text(heads), why));
   }
   return *chosen;
 }

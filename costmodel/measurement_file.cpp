@@ -22,8 +22,15 @@ namespace {
 using core::bad_input;
 using core::JsonView;
 
-constexpr std::array<std::string_view, 9> kReported = {"sms", "compute_capability", "hbm_gib", "l2_mib", "smem_kib_per_sm", "smem_kib_per_cta",
-                                                       "registers_per_sm", "warps_per_sm", "ctas_per_sm"};
+constexpr std::array<std::string_view, 9> kReported = {"sms",
+                                                       "compute_capability",
+                                                       "hbm_gib",
+                                                       "l2_mib",
+                                                       "smem_kib_per_sm",
+                                                       "smem_kib_per_cta",
+                                                       "registers_per_sm",
+                                                       "warps_per_sm",
+                                                       "ctas_per_sm"};
 
 constexpr FamilyParameter kCtas = {"ctas", "CTAs, all resident"};
 constexpr FamilyParameter kInFlight = {"in_flight_bytes", "bytes one CTA keeps requested"};
@@ -36,13 +43,15 @@ constexpr FamilyParameter kFmaFlop = {"fma_flop", "fp32 FLOPs of one SM, an FMA 
 
 std::vector<double> finite_column(const JsonView& view, std::size_t points, bool above_zero) {
   if (view.size() != points) {
-    throw bad_input(view.where(), fmt::format("{} values, as many as median_us has", points), fmt::format("{}", view.size()));
+    throw bad_input(view.where(), fmt::format("{} values, as many as median_us has", points),
+                    fmt::format("{}", view.size()));
   }
   std::vector<double> values;
   for (std::size_t i = 0; i < points; ++i) {
     const double value = view.at(i).number();
     if (!std::isfinite(value) || value < 0 || (above_zero && value == 0)) {
-      throw bad_input(view.at(i).where(), above_zero ? "a finite number above 0" : "a finite number, not negative", fmt::format("{}", value));
+      throw bad_input(view.at(i).where(), above_zero ? "a finite number above 0" : "a finite number, not negative",
+                      fmt::format("{}", value));
     }
     values.push_back(value);
   }
@@ -60,23 +69,30 @@ MeasuredFamily read_family(const JsonView& view) {
   MeasuredFamily out;
   out.id = view.at("id").string();
   const MicrobenchmarkFamily* family = find_family(out.id);
-  if (family == nullptr) throw bad_input(view.at("id").where(), "a microbenchmark", core::unknown_name("id", out.id, ids()));
+  if (family == nullptr) {
+    throw bad_input(view.at("id").where(), "a microbenchmark", core::unknown_name("id", out.id, ids()));
+  }
   const std::size_t points = view.at("median_us").size();
   out.median_us = finite_column(view.at("median_us"), points, true);
   out.spread = finite_column(view.at("spread"), points, false);
   out.repeats = view.at("repeats").integers32(1);
   if (out.repeats.size() != points) {
-    throw bad_input(view.at("repeats").where(), fmt::format("{} values, as many as median_us has", points), fmt::format("{}", out.repeats.size()));
+    throw bad_input(view.at("repeats").where(), fmt::format("{} values, as many as median_us has", points),
+                    fmt::format("{}", out.repeats.size()));
   }
   const JsonView parameters = view.at("parameters");
   for (const std::string& key : parameters.keys()) {
-    const bool known = std::any_of(family->parameters.begin(), family->parameters.end(), [&](const FamilyParameter& p) { return p.name == key; });
+    const bool known = std::any_of(family->parameters.begin(), family->parameters.end(),
+                                   [&](const FamilyParameter& p) { return p.name == key; });
     if (known || key.starts_with("x_")) continue;
     std::vector<std::string> names;
     for (const FamilyParameter& p : family->parameters) names.emplace_back(p.name);
-    throw bad_input(parameters.where(), fmt::format("the parameters of {}: {}", out.id, core::join(names, ", ")), fmt::format("\"{}\"", key));
+    throw bad_input(parameters.where(), fmt::format("the parameters of {}: {}", out.id, core::join(names, ", ")),
+                    fmt::format("\"{}\"", key));
   }
-  for (const FamilyParameter& p : family->parameters) out.parameters.push_back(finite_column(parameters.at(p.name), points, false));
+  for (const FamilyParameter& p : family->parameters) {
+    out.parameters.push_back(finite_column(parameters.at(p.name), points, false));
+  }
   return out;
 }
 
@@ -84,10 +100,17 @@ std::map<std::string, double, std::less<>> read_query(const JsonView& view) {
   std::map<std::string, double, std::less<>> query;
   for (const std::string& key : view.keys()) {
     if (key.starts_with("x_")) continue;
-    if (!is_reported(key)) throw bad_input(view.where(), "fields that a device reports: " + core::join({kReported.begin(), kReported.end()}, ", "), fmt::format("\"{}\"", key));
-    const auto field = std::find_if(device_fields().begin(), device_fields().end(), [&](const DeviceField& f) { return f.name == key; });
+    if (!is_reported(key)) {
+      throw bad_input(view.where(),
+                      "fields that a device reports: " + core::join({kReported.begin(), kReported.end()}, ", "),
+                      fmt::format("\"{}\"", key));
+    }
+    const auto field = std::find_if(device_fields().begin(), device_fields().end(),
+                                    [&](const DeviceField& f) { return f.name == key; });
     const double value = view.at(key).number(field->low, field->high);
-    if (field->whole && value != std::floor(value)) throw bad_input(view.at(key).where(), "a whole number", fmt::format("{}", value));
+    if (field->whole && value != std::floor(value)) {
+      throw bad_input(view.at(key).where(), "a whole number", fmt::format("{}", value));
+    }
     query.emplace(key, value);
   }
   return query;
@@ -95,22 +118,29 @@ std::map<std::string, double, std::less<>> read_query(const JsonView& view) {
 
 std::vector<std::string> texts(const JsonView& view, std::size_t rows) {
   const std::vector<std::string> all = view.strings();
-  if (all.size() != rows) throw bad_input(view.where(), fmt::format("{} values, as many as median_us has", rows), fmt::format("{}", all.size()));
+  if (all.size() != rows) {
+    throw bad_input(view.where(), fmt::format("{} values, as many as median_us has", rows),
+                    fmt::format("{}", all.size()));
+  }
   return all;
 }
 
 std::vector<MeasuredPlan> read_plans(const JsonView& view) {
   view.allow_only({"file", "hash", "input", "strategy", "repeats", "median_us", "spread"});
   const std::size_t rows = view.at("median_us").size();
-  const std::vector<double> median = finite_column(view.at("median_us"), rows, true), spread = finite_column(view.at("spread"), rows, false);
+  const std::vector<double> median = finite_column(view.at("median_us"), rows, true),
+                            spread = finite_column(view.at("spread"), rows, false);
   const auto files = texts(view.at("file"), rows), hashes = texts(view.at("hash"), rows);
   const auto inputs = texts(view.at("input"), rows), strategies = texts(view.at("strategy"), rows);
   const std::vector<std::int32_t> repeats = view.at("repeats").integers32(1);
   if (repeats.size() != rows) {
-    throw bad_input(view.at("repeats").where(), fmt::format("{} values, as many as median_us has", rows), fmt::format("{}", repeats.size()));
+    throw bad_input(view.at("repeats").where(), fmt::format("{} values, as many as median_us has", rows),
+                    fmt::format("{}", repeats.size()));
   }
   std::vector<MeasuredPlan> plans;
-  for (std::size_t i = 0; i < rows; ++i) plans.push_back({files[i], hashes[i], inputs[i], strategies[i], repeats[i], median[i], spread[i]});
+  for (std::size_t i = 0; i < rows; ++i) {
+    plans.push_back({files[i], hashes[i], inputs[i], strategies[i], repeats[i], median[i], spread[i]});
+  }
   return plans;
 }
 
@@ -139,40 +169,83 @@ void write_plans(const std::vector<MeasuredPlan>& plans, core::JsonWriter& write
 
 }  // namespace
 
-bool is_reported(std::string_view field) { return std::find(kReported.begin(), kReported.end(), field) != kReported.end(); }
+bool is_reported(std::string_view field) {
+  return std::find(kReported.begin(), kReported.end(), field) != kReported.end();
+}
 
 const std::vector<MicrobenchmarkFamily>& microbenchmark_families() {
   static const std::vector<MicrobenchmarkFamily> families = {
       {"C0", "cycle counter against the global timer, device lightly loaded", {{"cycles", "SM clocks that passed"}}},
       {"C1", "streaming 16-byte loads from memory, the set far beyond L2", {kCtas, kInFlight, kBytes}},
-      {"C2", "streams that read and write memory", {kCtas, kInFlight, {"read_bytes", "by all CTAs"}, {"write_bytes", "by all CTAs"}}},
+      {"C2",
+       "streams that read and write memory",
+       {kCtas, kInFlight, {"read_bytes", "by all CTAs"}, {"write_bytes", "by all CTAs"}}},
       {"C3", "a ring of asynchronous copies from memory, consumers only wait", {kCtas, kStages, kTileBytes, kBytes}},
       {"C4", "the same with bulk copies (TMA)", {kCtas, kStages, kTileBytes, kBytes}},
-      {"C5", "all CTAs read one set again and again", {kCtas, kInFlight, {"set_bytes", "read again and again"}, kBytes}},
-      {"C6", "groups of CTAs, all of a group read one cold segment, each starting later than the one before",
-       {{"groups", "segments"}, {"readers", "CTAs of one segment"}, {"segment_bytes", "of one segment"}, kInFlight, {"skew_us", "between starts"}}},
-      {"C7", "pointer chase of one thread over random lines", {{"set_bytes", "spread over"}, {"loads", "one after another"}}},
-      {"C8", "16-byte shared-memory loads", {{"bytes", "loaded by one SM"}, {"conflict_degree", "wavefronts a load takes over the least"}, {"async_bytes", "written by copies meanwhile, one SM"}}},
-      {"C9", "matrix products from registers",
-       {{"flop", "of one SM"}, {"warp_group", "1: warp-group MMA, 0: mma.sync"}, {"element_bits", "16 or 8"}, {"chains", "independent accumulators of an SM's warps together"}}},
-      {"C10", "exponentials, fp32 work and fp8 conversions from registers, one kind at a time", {kExponentials, kFmaFlop, {"fp8_conversions", "elements of one SM"}}},
-      {"C11", "a loop that mixes pipes as attention does", {kMmaFlop, kExponentials, kFmaFlop, {"smem_bytes", "of one SM"}}},
-      {"C12", "empty kernels, each waiting for the one before; the time is of one",
+      {"C5",
+       "all CTAs read one set again and again",
+       {kCtas, kInFlight, {"set_bytes", "read again and again"}, kBytes}},
+      {"C6",
+       "groups of CTAs, all of a group read one cold segment, each starting later than the one before",
+       {{"groups", "segments"},
+        {"readers", "CTAs of one segment"},
+        {"segment_bytes", "of one segment"},
+        kInFlight,
+        {"skew_us", "between starts"}}},
+      {"C7",
+       "pointer chase of one thread over random lines",
+       {{"set_bytes", "spread over"}, {"loads", "one after another"}}},
+      {"C8",
+       "16-byte shared-memory loads",
+       {{"bytes", "loaded by one SM"},
+        {"conflict_degree", "wavefronts a load takes over the least"},
+        {"async_bytes", "written by copies meanwhile, one SM"}}},
+      {"C9",
+       "matrix products from registers",
+       {{"flop", "of one SM"},
+        {"warp_group", "1: warp-group MMA, 0: mma.sync"},
+        {"element_bits", "16 or 8"},
+        {"chains", "independent accumulators of an SM's warps together"}}},
+      {"C10",
+       "exponentials, fp32 work and fp8 conversions from registers, one kind at a time",
+       {kExponentials, kFmaFlop, {"fp8_conversions", "elements of one SM"}}},
+      {"C11",
+       "a loop that mixes pipes as attention does",
+       {kMmaFlop, kExponentials, kFmaFlop, {"smem_bytes", "of one SM"}}},
+      {"C12",
+       "empty kernels, each waiting for the one before; the time is of one",
        {{"follow", "0: stream, 1: graph, 2: programmatic"}, {"ctas", "of one kernel"}}},
-      {"C13", "one CTA of an attention kernel alone that works off items of KV tiles from memory",
-       {{"items", "one after another"}, {"tiles", "of an item"}, kTileBytes, kInFlight, {"lookups", "loads one after another before an item's first tile"}}},
-      {"C14", "barriers", {{"kind", "0: CTA, 1: named, 2: mbarrier, 3: cluster"}, {"warps", "that meet"}, {"barriers", "one after another"}}},
+      {"C13",
+       "one CTA of an attention kernel alone that works off items of KV tiles from memory",
+       {{"items", "one after another"},
+        {"tiles", "of an item"},
+        kTileBytes,
+        kInFlight,
+        {"lookups", "loads one after another before an item's first tile"}}},
+      {"C14",
+       "barriers",
+       {{"kind", "0: CTA, 1: named, 2: mbarrier, 3: cluster"},
+        {"warps", "that meet"},
+        {"barriers", "one after another"}}},
       {"C15", "cooperative grid barriers", {kCtas, {"barriers", "one after another"}}},
       {"C16", "fp32 reductions in memory", {{"addresses", "distinct, a line apart"}, {"operations", "of all CTAs"}}},
-      {"C17", "CTAs of 1024 threads that wait, the even-numbered longer",
+      {"C17",
+       "CTAs of 1024 threads that wait, the even-numbered longer",
        {{"ctas", "of the grid"}, {"longest_us", "of a CTA"}, {"shortest_us", "of a CTA"}}},
-      {"C18", "two streams of half a grid each, one multiplies, the other reads memory",
-       {{"ctas", "of each stream, all resident"}, {"flop", "16-bit tensor FLOPs of one CTA of the first"}, kInFlight, {"bytes", "read by all CTAs of the second"},
+      {"C18",
+       "two streams of half a grid each, one multiplies, the other reads memory",
+       {{"ctas", "of each stream, all resident"},
+        {"flop", "16-bit tensor FLOPs of one CTA of the first"},
+        kInFlight,
+        {"bytes", "read by all CTAs of the second"},
         {"overlapped", "1: side by side, 0: one after another"}}},
-      {"C19", "rows gathered from memory through a page table",
+      {"C19",
+       "rows gathered from memory through a page table",
        {kCtas, kInFlight, kBytes, {"page_bytes", "that lie together"}}},
       {"C20", "merges of partial rows", {{"splits", "inputs of a row"}, {"rows", "merged"}, {"columns", "of a row"}}},
-      {"C21", "cycle counter against the global timer under sustained load", {{"cycles", "SM clocks that passed"}, {"load", "0: matrix products, 1: L2 streaming"}}},
+      {"C21",
+       "cycle counter against the global timer under sustained load",
+       {{"cycles", "SM clocks that passed"}, {"load", "0: matrix products, 1: L2 streaming"}}},
   };
   return families;
 }
@@ -188,14 +261,16 @@ MeasurementFile read_measurement(std::string_view text, const std::string& file)
   const auto document = core::JsonDocument::parse(text, file);
   const JsonView root = document.root();
   if (root.at("schema").string().starts_with("run/")) {
-    throw bad_input(file, "times of a device (measurement/1), as calibrate --json and measure write them", "a run of one plan (run/1), which view --measured reads");
+    throw bad_input(file, "times of a device (measurement/1), as calibrate --json and measure write them",
+                    "a run of one plan (run/1), which view --measured reads");
   }
   root.require_schema("measurement/1");
   root.allow_only({"schema", "environment", "method", "query", "families", "plans"});
   MeasurementFile out;
   const JsonView environment = root.at("environment");
   environment.allow_only({"device", "driver", "kernels"});
-  out.environment = {text_of(environment.at("device")), text_of(environment.at("driver")), text_of(environment.at("kernels"))};
+  out.environment = {text_of(environment.at("device")), text_of(environment.at("driver")),
+                     text_of(environment.at("kernels"))};
   if (const auto method = root.find("method")) out.method = method->strings();
   if (const auto query = root.find("query")) out.query = read_query(*query);
   if (const auto families = root.find("families")) {
@@ -203,7 +278,8 @@ MeasurementFile read_measurement(std::string_view text, const std::string& file)
       out.families.push_back(read_family(families->at(i)));
       const auto twice = [&](const MeasuredFamily& f) { return f.id == out.families.back().id; };
       if (std::count_if(out.families.begin(), out.families.end(), twice) > 1) {
-        throw bad_input(families->at(i).at("id").where(), "each id once", fmt::format("\"{}\" again", out.families.back().id));
+        throw bad_input(families->at(i).at("id").where(), "each id once",
+                        fmt::format("\"{}\" again", out.families.back().id));
       }
     }
   }
@@ -215,7 +291,9 @@ std::string write_measurement(const MeasurementFile& m) {
   core::JsonWriter writer;
   writer.begin_object().field("schema", "measurement/1");
   writer.key("environment").begin_object();
-  writer.field("device", m.environment.device).field("driver", m.environment.driver).field("kernels", m.environment.kernels);
+  writer.field("device", m.environment.device)
+      .field("driver", m.environment.driver)
+      .field("kernels", m.environment.kernels);
   writer.end_object();
   if (!m.method.empty()) writer.field("method", m.method);
   writer.key("query").begin_object();
@@ -227,9 +305,14 @@ std::string write_measurement(const MeasurementFile& m) {
     ESPALIER_CHECK(known != nullptr && known->parameters.size() == family.parameters.size());
     writer.begin_object().field("id", family.id);
     writer.key("parameters").begin_object();
-    for (std::size_t p = 0; p < family.parameters.size(); ++p) writer.field(known->parameters[p].name, family.parameters[p]);
+    for (std::size_t p = 0; p < family.parameters.size(); ++p) {
+      writer.field(known->parameters[p].name, family.parameters[p]);
+    }
     writer.end_object();
-    writer.field("repeats", family.repeats).field("median_us", family.median_us).field("spread", family.spread).end_object();
+    writer.field("repeats", family.repeats)
+        .field("median_us", family.median_us)
+        .field("spread", family.spread)
+        .end_object();
   }
   writer.end_array();
   if (!m.plans.empty()) write_plans(m.plans, writer);

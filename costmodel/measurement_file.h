@@ -1,7 +1,9 @@
-// measurement/1: times of microbenchmarks on a device, as the program that ran them writes them and calibration reads them.
+// measurement/1: times of microbenchmarks on a device, as the program that ran them writes them and calibration reads
+// them.
 //
-// A family is one kernel pattern swept over its parameters; its points are columns. The table here fixes what each parameter column is
-// called and means, so that who measures and who fits agree; what a family's times should be is in sim/calibration.
+// A family is one kernel pattern swept over its parameters; its points are columns. The table here fixes what each
+// parameter column is called and means, so that who measures and who fits agree; what a family's times should be is in
+// sim/calibration.
 #pragma once
 
 #include <cstdint>
@@ -46,9 +48,9 @@ struct MeasuredFamily {
 
 /// A plan that ran on the device.
 struct MeasuredPlan {
-  std::string file;      ///< plan/1, from where the measurement stands
-  std::string hash;      ///< of that plan when it ran
-  std::string input;     ///< plans of one input are compared with each other
+  std::string file;   ///< plan/1, from where the measurement stands
+  std::string hash;   ///< of that plan when it ran
+  std::string input;  ///< plans of one input are compared with each other
   std::string strategy;
   std::int32_t repeats = 1;
   double median_us = 0;
@@ -73,7 +75,8 @@ bool is_reported(std::string_view field);
 /// What differs between two environments, as "driver 570.1 and 575.2"; empty when nothing does.
 std::string environment_difference(const MeasurementEnvironment& a, const MeasurementEnvironment& b);
 
-/// Hash of the kernel catalog and of what was compiled for it that this program was built with: what `environment.kernels` must equal unless the caller accepts strangers.
+/// Hash of the kernel catalog and of what was compiled for it that this program was built with: what
+/// `environment.kernels` must equal unless the caller accepts strangers.
 std::string kernel_build_hash();
 
 }  // namespace espalier::costmodel

@@ -1,4 +1,5 @@
-// Models in physical units: analytic (a fixed cost, then the greater of SM time and the share of the memory system) and roofline.
+// Models in physical units: analytic (a fixed cost, then the greater of SM time and the share of the memory system) and
+// roofline.
 #include <algorithm>
 #include <cmath>
 
@@ -11,10 +12,11 @@ namespace {
 
 /// Every SM holds as many of these CTAs as fit, and all get equal shares of bandwidth and of the SM's pipes.
 ///
-///     C = start + L0 + max(read bytes / share, ceil(tokens/tile) * c_tile * residents / clock) + written bytes / port + end
+///     C = start + L0 + max(read bytes / share, ceil(tokens/tile) * c_tile * residents / clock) + written bytes / port
+///     + end
 ///
-/// The share follows the bytes-in-flight law at the kernel's stages. Bytes are linear and tiles a ceiling, so C is monotone and
-/// subadditive in tokens: cutting a task never lowers the total, as its fixed part is above zero.
+/// The share follows the bytes-in-flight law at the kernel's stages. Bytes are linear and tiles a ceiling, so C is
+/// monotone and subadditive in tokens: cutting a task never lowers the total, as its fixed part is above zero.
 class AnalyticCostModel final : public CostModel {
  public:
   AnalyticCostModel(DeviceSpec device, traces::HeadConfig heads) : device_(std::move(device)), heads_(heads) {}
@@ -25,7 +27,8 @@ class AnalyticCostModel final : public CostModel {
     const WorkCounts counts = count_task(shape, kernel, heads_);
     const double residents = residents_of(kernel);
     const double tile_us = tile_cycles(shape, kernel, heads_, device_).total * residents / device_.clocks_per_us();
-    const std::int64_t tiles = shape.role == KernelRole::softmax ? core::ceil_div(shape.folded_columns, kernel.kv_tile) : counts.kv_tiles;
+    const std::int64_t tiles =
+        shape.role == KernelRole::softmax ? core::ceil_div(shape.folded_columns, kernel.kv_tile) : counts.kv_tiles;
     const double compute_us = static_cast<double>(tiles) * tile_us;
     const double memory_us = static_cast<double>(counts.read_bytes()) / read_share(kernel, residents);
     // One stage means load, wait, compute: nothing overlaps within the CTA.
@@ -44,9 +47,7 @@ class AnalyticCostModel final : public CostModel {
   }
 
  private:
-  double residents_of(const KernelConfig& kernel) const {
-    return std::max(1, ctas_per_sm(kernel, heads_, device_));
-  }
+  double residents_of(const KernelConfig& kernel) const { return std::max(1, ctas_per_sm(kernel, heads_, device_)); }
   double fixed_us() const { return (device_.cta_start_ns + device_.cta_end_ns + device_.hbm_latency_ns) * 1e-3; }
   double port_share(double residents) const {
     return device_.sm_port_bytes_per_clk * device_.clocks_per_us() / residents;
@@ -70,7 +71,8 @@ class AnalyticCostModel final : public CostModel {
 
 /// What the data sheet promises and nothing else: no latency, no fixed cost, no other pipe than the engine's.
 ///
-///     C = max(bytes / (achievable bandwidth / CTAs on the device), tiles * engine cycles of a tile * residents / clock)
+///     C = max(bytes / (achievable bandwidth / CTAs on the device), tiles * engine cycles of a tile * residents /
+///     clock)
 ///
 /// In microseconds. Source: Williams et al., Roofline (CACM 2009), for one CTA among as many as fit the device.
 class RooflineModel final : public CostModel {

@@ -56,7 +56,9 @@ class Curve {
 
   std::vector<double> values(const VectorXd& x) const {
     std::vector<double> out;
-    for (std::size_t i = 0; i < parameters_.size(); ++i) out.push_back(outward(parameters_[i], x(static_cast<Index>(i))));
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      out.push_back(outward(parameters_[i], x(static_cast<Index>(i))));
+    }
     return out;
   }
   VectorXd residuals(const VectorXd& x) const {
@@ -84,11 +86,13 @@ class Curve {
   VectorXd start() const {
     VectorXd x(static_cast<Index>(parameters_.size()));
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
-      x(static_cast<Index>(i)) = inward(parameters_[i], std::clamp(parameters_[i].start, parameters_[i].low, parameters_[i].high));
+      x(static_cast<Index>(i)) =
+          inward(parameters_[i], std::clamp(parameters_[i].start, parameters_[i].low, parameters_[i].high));
     }
     return x;
   }
-  /// Coordinate by coordinate, twice, over a grid of a factor of eight either way (a line of ten for those that aren't logarithmic).
+  /// Coordinate by coordinate, twice, over a grid of a factor of eight either way (a line of ten for those that aren't
+  /// logarithmic).
   VectorXd look_around(VectorXd x) const {
     constexpr int kGrid = 10;
     double best = loss(residuals(x));
@@ -98,7 +102,8 @@ class Curve {
         const double centre = x(static_cast<Index>(i));
         for (int g = 0; g <= kGrid; ++g) {
           VectorXd tried = x;
-          tried(static_cast<Index>(i)) = p.logarithmic ? centre + std::log(8.0) * (2.0 * g / kGrid - 1) : p.low + (p.high - p.low) * g / kGrid;
+          tried(static_cast<Index>(i)) =
+              p.logarithmic ? centre + std::log(8.0) * (2.0 * g / kGrid - 1) : p.low + (p.high - p.low) * g / kGrid;
           tried = clamped(tried);
           const double now = loss(residuals(tried));
           if (now >= best) continue;
@@ -168,7 +173,10 @@ std::vector<double> nonnegative_least_squares(const Rows& rows, std::span<const 
     const VectorXd gradient = a.transpose() * (b - a * x);
     Index steepest = -1;
     for (Index c = 0; c < a.cols(); ++c) {
-      if (!free[static_cast<std::size_t>(c)] && gradient(c) > tolerance && (steepest < 0 || gradient(c) > gradient(steepest))) steepest = c;
+      if (!free[static_cast<std::size_t>(c)] && gradient(c) > tolerance &&
+          (steepest < 0 || gradient(c) > gradient(steepest))) {
+        steepest = c;
+      }
     }
     if (steepest < 0) break;
     free[static_cast<std::size_t>(steepest)] = true;
@@ -214,7 +222,8 @@ std::vector<double> robust_nonnegative(const Rows& a, std::span<const double> b)
   return x;
 }
 
-std::vector<double> fit_curve(std::span<const CurveParameter> parameters, std::span<const double> log_times, const PredictLog& predict, bool search) {
+std::vector<double> fit_curve(std::span<const CurveParameter> parameters, std::span<const double> log_times,
+                              const PredictLog& predict, bool search) {
   const Curve curve(parameters, log_times, predict);
   VectorXd x = curve.start();
   if (search) x = curve.look_around(x);
@@ -225,7 +234,9 @@ std::vector<Identification> identify(const Rows& jacobian) {
   const MatrixXd j = matrix_of(jacobian);
   std::vector<Identification> out(static_cast<std::size_t>(j.cols()));
   for (Index c = 0; c < j.cols(); ++c) {
-    for (Index r = 0; r < j.rows(); ++r) out[static_cast<std::size_t>(c)].sensitive += std::abs(j(r, c)) >= kSensitive ? 1 : 0;
+    for (Index r = 0; r < j.rows(); ++r) {
+      out[static_cast<std::size_t>(c)].sensitive += std::abs(j(r, c)) >= kSensitive ? 1 : 0;
+    }
   }
   if (j.rows() == 0) return out;
   // Columns scaled to one, so that only their directions count; what is left singular is collinear to the last bit.

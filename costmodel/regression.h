@@ -1,5 +1,5 @@
-// Small dense fits: non-negative least squares for costs that add up, Huber regression on log time for curves, and what the data can tell
-// of each parameter. Plain numbers in and out; the linear algebra stays in the .cpp.
+// Small dense fits: non-negative least squares for costs that add up, Huber regression on log time for curves, and what
+// the data can tell of each parameter. Plain numbers in and out; the linear algebra stays in the .cpp.
 #pragma once
 
 #include <cstddef>
@@ -25,15 +25,16 @@ struct CurveParameter {
 /// log of the predicted time of point `i`.
 using PredictLog = std::function<double(std::span<const double> parameters, std::size_t i)>;
 
-/// Levenberg-Marquardt on log time, residuals beyond 0.05 weighed down as Huber does, parameters kept within their bounds. `search` looks
-/// around on a coarse grid first, for starts that may be far off.
-std::vector<double> fit_curve(std::span<const CurveParameter> parameters, std::span<const double> log_times, const PredictLog& predict, bool search);
+/// Levenberg-Marquardt on log time, residuals beyond 0.05 weighed down as Huber does, parameters kept within their
+/// bounds. `search` looks around on a coarse grid first, for starts that may be far off.
+std::vector<double> fit_curve(std::span<const CurveParameter> parameters, std::span<const double> log_times,
+                              const PredictLog& predict, bool search);
 
 /// What the points say of one parameter.
 struct Identification {
-  std::size_t sensitive = 0;    ///< points whose time moves by 5 % or more of the parameter's relative change
-  double correlation = 0;       ///< largest, in size, with another parameter's estimate
-  std::size_t partner = 0;      ///< that other parameter
+  std::size_t sensitive = 0;  ///< points whose time moves by 5 % or more of the parameter's relative change
+  double correlation = 0;     ///< largest, in size, with another parameter's estimate
+  std::size_t partner = 0;    ///< that other parameter
 };
 /// `jacobian`: d log time / d log parameter, a row a point.
 std::vector<Identification> identify(const Rows& jacobian);

@@ -1,8 +1,9 @@
 // Costs that published planners count in units of their own: tasks, tokens, blocks, row-token pairs.
 //
-// One calibration point turns a unit into microseconds, the same for all of them: on a plain 16 x 64 tile, one request's group of
-// query heads (at most 16 rows) that reads 1,024 tokens of one KV head takes what those bytes take at one SM's fair share of the
-// achievable bandwidth. Ratios between tasks, which are what such a planner compares, don't depend on it; sums with launch costs do.
+// One calibration point turns a unit into microseconds, the same for all of them: on a plain 16 x 64 tile, one
+// request's group of query heads (at most 16 rows) that reads 1,024 tokens of one KV head takes what those bytes take
+// at one SM's fair share of the achievable bandwidth. Ratios between tasks, which are what such a planner compares,
+// don't depend on it; sums with launch costs do.
 #include <algorithm>
 
 #include "core/units.h"
@@ -34,10 +35,11 @@ struct Units {
 constexpr Units kUnit = {[](const TaskShape&, const KernelConfig&) { return 1.0; },
                          [](double, const ReductionShape&) { return 1.0; }};
 
-/// FastTree (MLSys 2025 and its code): alpha padQ g k + beta padK n g, and gamma for each row that has to be merged. n queries of g
-/// heads on tiles of T queries x N tokens, k tokens; padQ = unused queries of the last tile, padK = max(0, N - k); alpha 0.66, beta
-/// 0.33, gamma 0.1; unit: one row-token pair. FastTree compares plans of equal live work n g k and leaves it out; with it, the
-/// comparisons stay what they were and the cost grows with the tokens (slope >= (1 - beta) n g).
+/// FastTree (MLSys 2025 and its code): alpha padQ g k + beta padK n g, and gamma for each row that has to be merged. n
+/// queries of g heads on tiles of T queries x N tokens, k tokens; padQ = unused queries of the last tile, padK = max(0,
+/// N - k); alpha 0.66, beta 0.33, gamma 0.1; unit: one row-token pair. FastTree compares plans of equal live work n g k
+/// and leaves it out; with it, the comparisons stay what they were and the cost grows with the tokens (slope >= (1 -
+/// beta) n g).
 double padding_units(const TaskShape& shape, const KernelConfig& kernel) {
   constexpr double kAlpha = 0.66, kBeta = 0.33;
   const std::int64_t g = std::max(1, shape.heads), n = shape.queries, k = tokens_of(shape);
@@ -54,34 +56,39 @@ constexpr Units kPadding = {padding_units, [](double queries, const ReductionSha
                               return kGamma * queries * shape.inputs;
                             }};
 
-/// FlashInfer's persistent scheduler: a work item costs 2 x its query tile + its KV tokens; unit: one token. Merges are free to it.
+/// FlashInfer's persistent scheduler: a work item costs 2 x its query tile + its KV tokens; unit: one token. Merges are
+/// free to it.
 constexpr Units kLinear = {[](const TaskShape& shape, const KernelConfig& kernel) {
-                             return row_tiles(shape, kernel) * (2.0 * kernel.query_tile + static_cast<double>(tokens_of(shape)));
+                             return row_tiles(shape, kernel) *
+                                    (2.0 * kernel.query_tile + static_cast<double>(tokens_of(shape)));
                            },
                            [](double, const ReductionShape&) { return 0.0; }};
 
-/// FlashAttention's split rule rates waves: every CTA of a wave lasts as long as the KV blocks it reads, whatever its rows, and
-/// nothing else costs; unit: one KV tile. How full the last wave is follows from packing such tasks into SMs x occupancy slots.
+/// FlashAttention's split rule rates waves: every CTA of a wave lasts as long as the KV blocks it reads, whatever its
+/// rows, and nothing else costs; unit: one KV tile. How full the last wave is follows from packing such tasks into SMs
+/// x occupancy slots.
 constexpr Units kWave = {[](const TaskShape& shape, const KernelConfig& kernel) {
                            const std::int64_t tiles = core::ceil_div(tokens_of(shape), kernel.kv_tile);
                            return row_tiles(shape, kernel) * static_cast<double>(std::max<std::int64_t>(1, tiles));
                          },
                          [](double, const ReductionShape&) { return 0.0; }};
 
-/// FlashMLA's tile scheduler: blocks of 64 tokens, and 5 for each piece, which stand for its start, its partial rows and their
-/// merge; unit: one block.
+/// FlashMLA's tile scheduler: blocks of 64 tokens, and 5 for each piece, which stand for its start, its partial rows
+/// and their merge; unit: one block.
 constexpr Units kPayload = {[](const TaskShape& shape, const KernelConfig& kernel) {
                               constexpr std::int64_t kBlock = 64, kOverhead = 5;
-                              return row_tiles(shape, kernel) * static_cast<double>(core::ceil_div(tokens_of(shape), kBlock) + kOverhead);
+                              return row_tiles(shape, kernel) *
+                                     static_cast<double>(core::ceil_div(tokens_of(shape), kBlock) + kOverhead);
                             },
                             [](double, const ReductionShape&) { return 0.0; }};
 
-/// PAT's pack rule: absorbing s queries pays if KV tokens x CTAs added <= 4 s; the 4 is the traffic of a query's partial row, counted
-/// here half where it is written and half where it is read back; unit: one KV token read.
+/// PAT's pack rule: absorbing s queries pays if KV tokens x CTAs added <= 4 s; the 4 is the traffic of a query's
+/// partial row, counted here half where it is written and half where it is read back; unit: one KV token read.
 constexpr Units kMemoryProfit = {[](const TaskShape& shape, const KernelConfig& kernel) {
                                    constexpr double kWritten = 2;
                                    const double rows = shape.writes_partial ? kWritten * shape.queries : 0.0;
-                                   return std::max(1.0, row_tiles(shape, kernel) * static_cast<double>(tokens_of(shape)) + rows);
+                                   return std::max(
+                                       1.0, row_tiles(shape, kernel) * static_cast<double>(tokens_of(shape)) + rows);
                                  },
                                  [](double queries, const ReductionShape& shape) {
                                    constexpr double kReadBack = 2;
@@ -126,8 +133,10 @@ class RelativeModel final : public CostModel {
 
 }  // namespace
 
-std::unique_ptr<CostModel> make_relative_model(std::string_view name, const DeviceSpec& device, const traces::HeadConfig& heads) {
-  const auto* model = std::find_if(std::begin(kModels), std::end(kModels), [&](const NamedUnits& m) { return m.name == name; });
+std::unique_ptr<CostModel> make_relative_model(std::string_view name, const DeviceSpec& device,
+                                               const traces::HeadConfig& heads) {
+  const auto* model =
+      std::find_if(std::begin(kModels), std::end(kModels), [&](const NamedUnits& m) { return m.name == name; });
   return model == std::end(kModels) ? nullptr : std::make_unique<RelativeModel>(*model, device, heads);
 }
 

@@ -1,4 +1,5 @@
-// How the pipes of an SM share the time of a tile: the one equation of the SM steady state, for kernels and for calibration's mixed loops.
+// How the pipes of an SM share the time of a tile: the one equation of the SM steady state, for kernels and for
+// calibration's mixed loops.
 #pragma once
 
 #include "costmodel/work_counts.h"

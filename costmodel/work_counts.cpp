@@ -17,8 +17,8 @@ using core::checked_add;
 using core::checked_mul;
 
 constexpr std::int64_t kLseBytes = 4;  // the log-sum-exp of a partial row is fp32 whatever the row's dtype
-// Issue slots of the softmax for one score: scale, mask, running maximum, subtraction, running sum, conversion and moves;
-// "about 8 M / 128 cycles a token" (our estimate). A slot counts 2, as an FMA does.
+// Issue slots of the softmax for one score: scale, mask, running maximum, subtraction, running sum, conversion and
+// moves; "about 8 M / 128 cycles a token" (our estimate). A slot counts 2, as an FMA does.
 constexpr std::int64_t kSoftmaxFlopsPerScore = 2 * 8;
 constexpr std::int64_t kRescaleFlopsPerValue = 2;  // one multiply of an accumulator a tile, one slot
 
@@ -35,7 +35,8 @@ struct Sizes {
   std::int64_t q_bytes = 0, kv_bytes = 0;  ///< of one element
   std::int64_t partial_row_bytes = 0, final_row_bytes = 0;
   std::int64_t passes = 0;  ///< reads of the K/V tile from shared memory
-  std::int64_t scores = 0;  ///< computed: of whole tiles; on a CPU, which skips what a row doesn't see, of visible pairs
+  std::int64_t scores =
+      0;  ///< computed: of whole tiles; on a CPU, which skips what a row doesn't see, of visible pairs
 };
 
 Sizes sizes_of(const TaskShape& shape, const KernelConfig& kernel, const traces::HeadConfig& heads) {
@@ -53,7 +54,8 @@ Sizes sizes_of(const TaskShape& shape, const KernelConfig& kernel, const traces:
   s.partial_row_bytes = heads.v_dim * std::int64_t{traces::dtype_bytes(kernel.partial_dtype)} + kLseBytes;
   s.final_row_bytes = heads.v_dim * s.q_bytes;
   s.passes = core::ceil_div(s.padded_rows, kernel.rows_per_warp);
-  s.scores = kernel.engine == Engine::cpu ? checked_mul(shape.visible_pairs, shape.heads) : checked_mul(s.padded_rows, s.padded_tokens);
+  s.scores = kernel.engine == Engine::cpu ? checked_mul(shape.visible_pairs, shape.heads)
+                                          : checked_mul(s.padded_rows, s.padded_tokens);
   return s;
 }
 
@@ -62,7 +64,8 @@ bool reads_values(KernelRole role) { return role == KernelRole::attend || role =
 
 /// Multiply-adds of one row and token are half of this.
 std::int64_t flops_per_pair(KernelRole role, const traces::HeadConfig& heads) {
-  return 2 * ((reads_keys(role) ? std::int64_t{heads.qk_dim} : 0) + (reads_values(role) ? std::int64_t{heads.v_dim} : 0));
+  return 2 *
+         ((reads_keys(role) ? std::int64_t{heads.qk_dim} : 0) + (reads_values(role) ? std::int64_t{heads.v_dim} : 0));
 }
 
 /// Elements of one token that travel from global to shared memory. V inside K is stored, and read, once.
@@ -71,8 +74,11 @@ std::int64_t stored_elements(KernelRole role, const traces::HeadConfig& heads) {
   return flops_per_pair(role, heads) / 2;
 }
 
-/// Elements of one token that one pass reads from shared memory: K for the scores and V for the output, also when V lies in K.
-std::int64_t operand_elements(KernelRole role, const traces::HeadConfig& heads) { return flops_per_pair(role, heads) / 2; }
+/// Elements of one token that one pass reads from shared memory: K for the scores and V for the output, also when V
+/// lies in K.
+std::int64_t operand_elements(KernelRole role, const traces::HeadConfig& heads) {
+  return flops_per_pair(role, heads) / 2;
+}
 
 bool widens_kv(const traces::HeadConfig& heads) {
   return heads.kv_dtype == traces::Dtype::fp8_e4m3 && heads.q_dtype != traces::Dtype::fp8_e4m3;
@@ -136,14 +142,19 @@ WorkCounts count_task(const TaskShape& shape, const KernelConfig& kernel, const 
   const std::int64_t stored = checked_mul(shape.kv_tokens, stored_elements(shape.role, heads));
   counts.kv_bytes = checked_mul(stored, s.kv_bytes);
   // A CPU widens K for the scores and V for the output, also when V lies in K.
-  if (kernel.engine == Engine::cpu) counts.conversions = checked_mul(shape.kv_tokens, operand_elements(shape.role, heads));
-  else if (widens_kv(heads)) counts.conversions = stored;
+  if (kernel.engine == Engine::cpu) {
+    counts.conversions = checked_mul(shape.kv_tokens, operand_elements(shape.role, heads));
+  } else if (widens_kv(heads)) {
+    counts.conversions = stored;
+  }
   if (reads_keys(shape.role)) counts.query_bytes = product({s.rows, heads.qk_dim, s.q_bytes});
   counts.logical_flops = product({shape.visible_pairs, shape.heads, flops_per_pair(shape.role, heads)});
   add_flops(counts, checked_mul(s.scores, flops_per_pair(shape.role, heads)), kernel);
 
   if (shape.role == KernelRole::scores) counts.score_write_bytes = product({s.rows, shape.kv_tokens, s.q_bytes});
-  if (shape.role == KernelRole::values) counts.score_read_bytes = product({shape.folded_rows, shape.heads, shape.folded_columns, s.q_bytes});
+  if (shape.role == KernelRole::values) {
+    counts.score_read_bytes = product({shape.folded_rows, shape.heads, shape.folded_columns, s.q_bytes});
+  }
   if (shape.role == KernelRole::attend) {
     add_online_softmax(counts, s, heads.v_dim);
     add_merged_rows(counts, checked_mul(shape.folded_rows, shape.heads), s, heads.v_dim);
@@ -154,8 +165,9 @@ WorkCounts count_task(const TaskShape& shape, const KernelConfig& kernel, const 
   // probabilities) once each way.
   const std::int64_t operands = checked_mul(operand_elements(shape.role, heads), s.kv_bytes);
   // On a CPU a row alone takes a read as well.
-  const std::int64_t reads = kernel.engine == Engine::cpu ? std::max(s.scores / kernel.rows_per_warp, std::min(s.scores, shape.kv_tokens))
-                                                          : checked_mul(shape.kv_tokens, s.passes);
+  const std::int64_t reads = kernel.engine == Engine::cpu
+                                 ? std::max(s.scores / kernel.rows_per_warp, std::min(s.scores, shape.kv_tokens))
+                                 : checked_mul(shape.kv_tokens, s.passes);
   const std::int64_t row_operand = counts.query_bytes + counts.score_read_bytes;
   counts.smem_write_bytes = checked_add(counts.kv_bytes, row_operand);
   counts.smem_read_bytes = checked_add(checked_mul(reads, operands), row_operand);
@@ -179,7 +191,8 @@ double overlapped_cycles(const TileCycles& pipes, double overlap) {
   return most + (1 - overlap) * (sum - most);
 }
 
-TileCycles tile_cycles(const TaskShape& shape, const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
+TileCycles tile_cycles(const TaskShape& shape, const KernelConfig& kernel, const traces::HeadConfig& heads,
+                       const DeviceSpec& device) {
   TaskShape tile = shape;
   tile.kv_tokens = kernel.kv_tile;
   // The stored scores that go with this tile; partial rows are folded in once a task, not once a tile.
@@ -189,12 +202,15 @@ TileCycles tile_cycles(const TaskShape& shape, const KernelConfig& kernel, const
   // On a CPU work follows the pairs that are seen: this tile's share of them.
   tile.visible_pairs = kernel.engine != Engine::cpu || shape.kv_tokens == 0
                            ? 0
-                           : std::llround(static_cast<double>(shape.visible_pairs) * kernel.kv_tile / static_cast<double>(shape.kv_tokens));
+                           : std::llround(static_cast<double>(shape.visible_pairs) * kernel.kv_tile /
+                                          static_cast<double>(shape.kv_tokens));
   const WorkCounts counts = count_task(tile, kernel, heads);
   // The query rows are staged once a task, not once a tile.
-  const std::int64_t staged = counts.smem_write_bytes - counts.query_bytes + counts.smem_read_bytes - counts.query_bytes;
+  const std::int64_t staged =
+      counts.smem_write_bytes - counts.query_bytes + counts.smem_read_bytes - counts.query_bytes;
 
-  double rate = kernel.engine == Engine::wgmma && device.wgmma_flop_per_clk > 0 ? device.wgmma_flop_per_clk : device.mma_flop_per_clk;
+  double rate = kernel.engine == Engine::wgmma && device.wgmma_flop_per_clk > 0 ? device.wgmma_flop_per_clk
+                                                                                : device.mma_flop_per_clk;
   const bool both_fp8 = heads.kv_dtype == traces::Dtype::fp8_e4m3 && heads.q_dtype == traces::Dtype::fp8_e4m3;
   if (both_fp8 && device.fp8_rate_factor > 0) rate *= device.fp8_rate_factor;
   if (heads.q_dtype == traces::Dtype::fp32) rate /= 2;  // TF32 runs at half the 16-bit rate

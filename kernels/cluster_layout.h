@@ -1,4 +1,5 @@
-// Where a phase's task copies stand in a launch with clusters: those that read the same tokens of the same heads side by side in one.
+// Where a phase's task copies stand in a launch with clusters: those that read the same tokens of the same heads side
+// by side in one.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,8 @@ struct ClusterLayout {
   std::vector<Mates> mates;
 };
 
-/// Copies in the plan's order, those of mates one after the other; groups of mates that are smaller than a cluster share it with others.
+/// Copies in the plan's order, those of mates one after the other; groups of mates that are smaller than a cluster
+/// share it with others.
 ClusterLayout lay_out_clusters(const scheduler::Plan& plan, const scheduler::Phase& phase);
 
 }  // namespace espalier::kernels

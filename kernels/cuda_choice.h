@@ -1,4 +1,5 @@
-// What of a plan's kernels a CUDA device can run: the path, and how many blocks at once. For sources that are built with nvcc's headers only.
+// What of a plan's kernels a CUDA device can run: the path, and how many blocks at once. For sources that are built
+// with nvcc's headers only.
 #pragma once
 
 #include <cuda_runtime_api.h>

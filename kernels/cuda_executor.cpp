@@ -1,4 +1,5 @@
-// CUDA runtime calls, each checked. The kernels themselves are compiled by nvcc; this file needs only the runtime's header.
+// CUDA runtime calls, each checked. The kernels themselves are compiled by nvcc; this file needs only the runtime's
+// header.
 #include "kernels/cuda_executor.h"
 
 #include <algorithm>
@@ -34,7 +35,9 @@ const std::vector<std::byte>& numbers_of(Dtype dtype) {
   numbers.resize(std::size_t{8} << 20);
   const auto size = static_cast<std::size_t>(traces::dtype_bytes(dtype));
   core::Rng rng(1);
-  for (std::size_t i = 0; i < numbers.size(); i += size) store_number(numbers.data() + i, dtype, static_cast<double>(rng.integer(-255, 255)) / 256.0);
+  for (std::size_t i = 0; i < numbers.size(); i += size) {
+    store_number(numbers.data() + i, dtype, static_cast<double>(rng.integer(-255, 255)) / 256.0);
+  }
   return numbers;
 }
 
@@ -44,7 +47,8 @@ void fill_with_numbers(void* to, std::size_t bytes, Dtype dtype) {
   check(cudaMemcpy(to, numbers.data(), chunk, cudaMemcpyHostToDevice), "filling a tensor");
   // Tens of GiB at the device's own pace.
   for (std::size_t done = chunk; done < bytes; done *= 2) {
-    check(cudaMemcpy(static_cast<std::byte*>(to) + done, to, std::min(done, bytes - done), cudaMemcpyDeviceToDevice), "filling a tensor");
+    check(cudaMemcpy(static_cast<std::byte*>(to) + done, to, std::min(done, bytes - done), cudaMemcpyDeviceToDevice),
+          "filling a tensor");
   }
 }
 
@@ -88,7 +92,9 @@ class SharedTensors {
 /// What outlives a plan.
 class CudaRunner::State {
  public:
-  State() : device(cuda::first_device("--backend cuda", "use --backend emulate, interpret or host")), stopwatch(stream.get(), device) {}
+  State()
+      : device(cuda::first_device("--backend cuda", "use --backend emulate, interpret or host")),
+        stopwatch(stream.get(), device) {}
 
   cudaDeviceProp device;
   cuda::Stream stream = cuda::make_stream();
@@ -109,8 +115,10 @@ struct Shared {
 class Execution {
  public:
   Execution(const Plan& plan, const CudaOptions& options, Shared shared)
-      : plan_(plan), options_(options), device_(shared.device), stream_(shared.stream), stopwatch_(shared.stopwatch), tensors_(shared.tensors),
-        lowered_(lower_plan(plan, cuda::kernels_on(device_, cuda::choose_path(device_, options.path, "--backend cuda")))) {
+      : plan_(plan), options_(options), device_(shared.device), stream_(shared.stream), stopwatch_(shared.stopwatch),
+        tensors_(shared.tensors),
+        lowered_(
+            lower_plan(plan, cuda::kernels_on(device_, cuda::choose_path(device_, options.path, "--backend cuda")))) {
     require_fit();
     fill();
     graph_ = cuda::make_graph(stream_, [this] { launch_all(); });
@@ -119,8 +127,13 @@ class Execution {
   CudaRun run() {
     CudaRun result;
     result.device_bytes = bytes_;
-    result.measurement = {.device = device_.name, .plan_hash = plan_.hash, .backend = "cuda", .repeats_us = time(), .max_error = 0,
-                          .environment = environment(), .timeline = {}};
+    result.measurement = {.device = device_.name,
+                          .plan_hash = plan_.hash,
+                          .backend = "cuda",
+                          .repeats_us = time(),
+                          .max_error = 0,
+                          .environment = environment(),
+                          .timeline = {}};
     if (options_.timeline) result.measurement.timeline = record();
     if (options_.rows) result.output = read_back();
     result.path = path();
@@ -131,7 +144,9 @@ class Execution {
   /// Every reason to refuse, before anything is allocated or launched.
   void require_fit() {
     bytes_ = device_bytes(plan_, lowered_, options_.row_dtype);
-    if (options_.timeline) bytes_ += event_layout(plan_, lowered_).count * static_cast<std::int64_t>(sizeof(EventRecord));
+    if (options_.timeline) {
+      bytes_ += event_layout(plan_, lowered_).count * static_cast<std::int64_t>(sizeof(EventRecord));
+    }
     std::size_t free = 0, total = 0;
     check(cudaMemGetInfo(&free, &total), "asking for free memory");
     if (static_cast<std::size_t>(bytes_) > free) {
@@ -142,11 +157,13 @@ class Execution {
       if (launch.attend == nullptr) continue;
       cuda::allow_shared_memory(*launch.attend);
       if (launch.cluster > 1 && cuda::resident_clusters(cuda::grid_of(launch)) < 1) {
-        refuse(fmt::format("clusters of {} blocks of {}: {} holds none", launch.cluster, launch.attend->name, device_.name));
+        refuse(fmt::format("clusters of {} blocks of {}: {} holds none", launch.cluster, launch.attend->name,
+                           device_.name));
       }
     }
     if (static_cast<std::size_t>(bytes_) > free) {
-      refuse(fmt::format("the plan needs {} of device memory, {} has {} free", core::bytes_text(bytes_), device_.name, core::bytes_text(static_cast<std::int64_t>(free))));
+      refuse(fmt::format("the plan needs {} of device memory, {} has {} free", core::bytes_text(bytes_), device_.name,
+                         core::bytes_text(static_cast<std::int64_t>(free))));
     }
   }
 
@@ -154,10 +171,13 @@ class Execution {
   std::string path() const {
     std::string text;
     for (const KernelPath path : {KernelPath::wgmma, KernelPath::bulk, KernelPath::plain}) {
-      const bool ran = std::any_of(lowered_.launches.begin(), lowered_.launches.end(), [&](const DeviceLaunch& l) { return l.attend != nullptr && l.attend->path == path; });
+      const bool ran = std::any_of(lowered_.launches.begin(), lowered_.launches.end(), [&](const DeviceLaunch& l) {
+        return l.attend != nullptr && l.attend->path == path;
+      });
       if (ran) text += fmt::format("{}{}", text.empty() ? "" : "+", kernel_path_name(path));
     }
-    const bool clusters = std::any_of(lowered_.launches.begin(), lowered_.launches.end(), [](const DeviceLaunch& l) { return l.cluster > 1; });
+    const bool clusters = std::any_of(lowered_.launches.begin(), lowered_.launches.end(),
+                                      [](const DeviceLaunch& l) { return l.cluster > 1; });
     return clusters ? text + "+clusters" : text;
   }
 
@@ -168,8 +188,11 @@ class Execution {
     buffers_.push_back(cuda::allocate(piece.bytes));
     void* to = buffers_.back().get();
     if (piece.bytes == 0) return to;
-    if (piece.from != nullptr) check(cudaMemcpy(to, piece.from, piece.bytes, cudaMemcpyHostToDevice), piece.name);
-    else check(cudaMemset(to, piece.zeroed ? 0 : 0xFF, piece.bytes), piece.name);  // NaN until written
+    if (piece.from != nullptr) {
+      check(cudaMemcpy(to, piece.from, piece.bytes, cudaMemcpyHostToDevice), piece.name);
+    } else {
+      check(cudaMemset(to, piece.zeroed ? 0 : 0xFF, piece.bytes), piece.name);  // NaN until written
+    }
     return to;
   }
 
@@ -179,7 +202,8 @@ class Execution {
     if (options_.source != nullptr) {
       const CacheBytes cache = make_cache(plan_, *options_.source, kMostHostBytes);
       const std::vector<std::byte> queries = make_queries(plan_, *options_.source);
-      image_ = place_on_device(plan_, lowered_, {queries.data(), cache.keys.data(), cache.values.data()}, options_.row_dtype, placer);
+      image_ = place_on_device(plan_, lowered_, {queries.data(), cache.keys.data(), cache.values.data()},
+                               options_.row_dtype, placer);
     } else {
       image_ = place_on_device(plan_, lowered_, {}, options_.row_dtype, placer);
     }
@@ -194,8 +218,11 @@ class Execution {
 
   void launch_all() {
     for (std::size_t i = 0; i < lowered_.launches.size(); ++i) {
-      if (lowered_.launches[i].attend != nullptr) launch(attend_params(image_, lowered_, i), lowered_.launches[i]);
-      else launch(reduce_params(image_, lowered_, i), lowered_.launches[i]);
+      if (lowered_.launches[i].attend != nullptr) {
+        launch(attend_params(image_, lowered_, i), lowered_.launches[i]);
+      } else {
+        launch(reduce_params(image_, lowered_, i), lowered_.launches[i]);
+      }
     }
   }
 
@@ -204,7 +231,8 @@ class Execution {
   std::vector<double> time() {
     std::vector<double> us;
     for (std::int32_t i = -options_.warm_ups; i < options_.repeats; ++i) {
-      const double taken = stopwatch_.microseconds(before(), [this] { check(cudaGraphLaunch(graph_.get(), stream_), "launching the graph"); });
+      const double taken = stopwatch_.microseconds(
+          before(), [this] { check(cudaGraphLaunch(graph_.get(), stream_), "launching the graph"); });
       if (i >= 0) us.push_back(taken);
     }
     return us;
@@ -218,16 +246,20 @@ class Execution {
     launch_all();
     check(cudaStreamSynchronize(stream_), "running the plan with its events recorded");
     std::vector<EventRecord> records(static_cast<std::size_t>(image_.event_places.count));
-    check(cudaMemcpy(records.data(), image_.events, records.size() * sizeof(EventRecord), cudaMemcpyDeviceToHost), "reading events back");
+    check(cudaMemcpy(records.data(), image_.events, records.size() * sizeof(EventRecord), cudaMemcpyDeviceToHost),
+          "reading events back");
     return event_timeline(plan_, lowered_, records, device_.name);
   }
 
   AttentionOutput read_back() const {
-    const auto rows = static_cast<std::size_t>(plan_.forest.request_count()) * static_cast<std::size_t>(plan_.heads.q_heads);
-    std::vector<std::byte> values(rows * static_cast<std::size_t>(plan_.heads.v_dim * traces::dtype_bytes(options_.row_dtype)));
+    const auto rows =
+        static_cast<std::size_t>(plan_.forest.request_count()) * static_cast<std::size_t>(plan_.heads.q_heads);
+    std::vector<std::byte> values(
+        rows * static_cast<std::size_t>(plan_.heads.v_dim * traces::dtype_bytes(options_.row_dtype)));
     std::vector<float> lse(rows);
     check(cudaMemcpy(values.data(), image_.tensors.rows, values.size(), cudaMemcpyDeviceToHost), "reading rows back");
-    check(cudaMemcpy(lse.data(), image_.tensors.lse, lse.size() * sizeof(float), cudaMemcpyDeviceToHost), "reading log-sum-exps back");
+    check(cudaMemcpy(lse.data(), image_.tensors.lse, lse.size() * sizeof(float), cudaMemcpyDeviceToHost),
+          "reading log-sum-exps back");
     return read_rows(plan_, options_.row_dtype, values.data(), lse.data());
   }
 
@@ -237,7 +269,8 @@ class Execution {
     check(cudaRuntimeGetVersion(&runtime), "asking for the runtime's version");
     check(cudaDeviceGetAttribute(&clock_khz, cudaDevAttrClockRate, 0), "asking for the clock");
     const auto version = [](int v) { return fmt::format("{}.{}", v / 1000, v % 1000 / 10); };
-    return {fmt::format("{}, {} SMs, compute capability {}.{}", device_.name, device_.multiProcessorCount, device_.major, device_.minor),
+    return {fmt::format("{}, {} SMs, compute capability {}.{}", device_.name, device_.multiProcessorCount,
+                        device_.major, device_.minor),
             fmt::format("at most {} MHz, L2 {}, memory {}", clock_khz / 1000, core::bytes_text(device_.l2CacheSize),
                         core::bytes_text(static_cast<std::int64_t>(device_.totalGlobalMem))),
             fmt::format("CUDA driver {}, runtime {}", version(driver), version(runtime)),
@@ -275,8 +308,10 @@ class Execution {
 const KernelSet& cuda_kernels() {
   static const KernelSet kernels = [] {
     KernelSet set;
-    for (const auto list : {on_cuda::attend_narrow(), on_cuda::attend_standard(), on_cuda::attend_standard_fp16(), on_cuda::attend_standard_fp8(),
-                            on_cuda::attend_wide(), on_cuda::attend_latent(), on_cuda::attend_bulk(), on_cuda::attend_cluster(), on_cuda::attend_wgmma(), on_cuda::products()}) {
+    for (const auto list :
+         {on_cuda::attend_narrow(), on_cuda::attend_standard(), on_cuda::attend_standard_fp16(),
+          on_cuda::attend_standard_fp8(), on_cuda::attend_wide(), on_cuda::attend_latent(), on_cuda::attend_bulk(),
+          on_cuda::attend_cluster(), on_cuda::attend_wgmma(), on_cuda::products()}) {
       set.attend.insert(set.attend.end(), list.begin(), list.end());
     }
     const auto reduce = on_cuda::reduce_instances();
@@ -297,7 +332,8 @@ CudaRun CudaRunner::run(const Plan& plan, const CudaOptions& options) {
     // Whatever was refused or ran out of memory leaves the device in order. A kernel that failed doesn't.
     cudaGetLastError();
     if (const cudaError_t after = cudaDeviceSynchronize(); after != cudaSuccess) {
-      throw DeviceLost(fmt::format("{}; the device takes no more work from this process ({})", error.what(), cudaGetErrorName(after)));
+      throw DeviceLost(fmt::format("{}; the device takes no more work from this process ({})", error.what(),
+                                   cudaGetErrorName(after)));
     }
     throw;
   }

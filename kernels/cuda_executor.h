@@ -1,6 +1,7 @@
 // Runs plans on a CUDA device: uploads the plan as it is, launches what it lowers to, times it, brings the rows back.
 //
-// There are two of these: built with nvcc (cuda_executor.cpp), and without (cuda_executor_absent.cpp), which only says so.
+// There are two of these: built with nvcc (cuda_executor.cpp), and without (cuda_executor_absent.cpp), which only says
+// so.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,8 @@ struct CudaOptions {
   std::int32_t warm_ups = 5;
   std::int32_t repeats = 20;
   bool cold = true;  ///< the L2 cache is overwritten before each run
-  /// Unset: bulk copies on devices of compute capability 9.x, where this build has code for them, else the plain kernels.
+  /// Unset: bulk copies on devices of compute capability 9.x, where this build has code for them, else the plain
+  /// kernels.
   std::optional<KernelPath> path;
   bool timeline = false;  ///< one more run, behind those that are timed, in which kernels record when they do what
   /// What the tensors hold; null: numbers that repeat, the same for all plans of an input and page layout.
@@ -46,7 +48,8 @@ class DeviceLost : public core::Error {
   explicit DeviceLost(const std::string& sentence) : Error(core::ErrorKind::check_failed, sentence) {}
 };
 
-/// Runs one plan after another, and keeps what they can share: the stream, numbers in the tensors, what empties the cache.
+/// Runs one plan after another, and keeps what they can share: the stream, numbers in the tensors, what empties the
+/// cache.
 class CudaRunner {
  public:
   /// Throws Error: no device.
@@ -63,9 +66,10 @@ class CudaRunner {
   std::unique_ptr<State> state_;
 };
 
-/// Launches are captured in one CUDA graph, in the order of the lowered plan on one stream, and timed by events around it. Throws Error:
-/// no device (and no such executor in this build); PlanRefused for plans that no kernel can run and for too little memory; check failed for whatever CUDA
-/// complains about; DeviceLost where that ends all work. Nothing is launched before all of the plan is known to fit.
+/// Launches are captured in one CUDA graph, in the order of the lowered plan on one stream, and timed by events around
+/// it. Throws Error: no device (and no such executor in this build); PlanRefused for plans that no kernel can run and
+/// for too little memory; check failed for whatever CUDA complains about; DeviceLost where that ends all work. Nothing
+/// is launched before all of the plan is known to fit.
 CudaRun run_on_cuda(const scheduler::Plan& plan, const CudaOptions& options);
 
 }  // namespace espalier::kernels

@@ -8,7 +8,8 @@ class CudaRunner::State {};
 
 CudaRunner::CudaRunner() {
   throw core::Error(core::ErrorKind::no_device,
-                    "--backend cuda: this build has no CUDA executor (configure with nvcc and -DESPALIER_CUDA=ON); use --backend emulate, interpret or host");
+                    "--backend cuda: this build has no CUDA executor (configure with nvcc and -DESPALIER_CUDA=ON); use "
+                    "--backend emulate, interpret or host");
 }
 CudaRunner::~CudaRunner() = default;
 CudaRun CudaRunner::run(const scheduler::Plan&, const CudaOptions&) { return {}; }

@@ -54,20 +54,27 @@ class GridConfig {
 inline void launch(const Grid& grid, void* params, cudaStream_t stream) {
   const GridConfig config(grid, stream);
   void* arguments[] = {params};
-  check(cudaLaunchKernelExC(config.get(), grid.kernel, arguments), grid.cooperative ? "a cooperative launch" : "a launch");
+  check(cudaLaunchKernelExC(config.get(), grid.kernel, arguments),
+        grid.cooperative ? "a cooperative launch" : "a launch");
 }
 
-/// Before a kernel's first launch with so much. Of an SM's memory as much as can be becomes shared: the driver's own choice needs to fit one block only,
-/// and what these kernels read through the first-level cache is little.
+/// Before a kernel's first launch with so much. Of an SM's memory as much as can be becomes shared: the driver's own
+/// choice needs to fit one block only, and what these kernels read through the first-level cache is little.
 inline void allow_shared_memory(const void* kernel, std::uint32_t bytes) {
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), "asking for shared memory");
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared), "asking for shared memory before cache");
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+        "asking for shared memory");
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared),
+        "asking for shared memory before cache");
 }
 
-/// Clusters of the grid that the device holds at once; shared memory has been asked for. More than 8 blocks is beyond what every device of 9.0 takes.
+/// Clusters of the grid that the device holds at once; shared memory has been asked for. More than 8 blocks is beyond
+/// what every device of 9.0 takes.
 inline int resident_clusters(const Grid& grid) {
   constexpr std::uint32_t kPortable = 8;
-  if (grid.cluster > kPortable) check(cudaFuncSetAttribute(grid.kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1), "asking for large clusters");
+  if (grid.cluster > kPortable) {
+    check(cudaFuncSetAttribute(grid.kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1),
+          "asking for large clusters");
+  }
   const GridConfig config(grid, nullptr);
   int clusters = 0;
   check(cudaOccupancyMaxActiveClusters(&clusters, grid.kernel, config.get()), "asking for the occupancy of clusters");

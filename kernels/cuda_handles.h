@@ -1,4 +1,5 @@
-// Owners of what the CUDA runtime hands out, and the check of its answers. For sources that are built with nvcc's headers only.
+// Owners of what the CUDA runtime hands out, and the check of its answers. For sources that are built with nvcc's
+// headers only.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -15,7 +16,8 @@ namespace espalier::kernels::cuda {
 
 inline void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
-  throw core::Error(core::ErrorKind::check_failed, fmt::format("CUDA: {}: {} ({})", what, cudaGetErrorString(status), cudaGetErrorName(status)));
+  throw core::Error(core::ErrorKind::check_failed,
+                    fmt::format("CUDA: {}: {} ({})", what, cudaGetErrorString(status), cudaGetErrorName(status)));
 }
 
 struct Release {
@@ -47,25 +49,28 @@ inline Stream make_stream() {
   return Stream(s);
 }
 
-/// Until what was copied and set is there. Copies and sets run on the default stream, for which the streams made here don't wait.
+/// Until what was copied and set is there. Copies and sets run on the default stream, for which the streams made here
+/// don't wait.
 inline void settle() { check(cudaDeviceSynchronize(), "filling device memory"); }
 
-/// The first device, if it can run our kernels. Throws Error: no device; check failed for one that is too old. `who` begins the sentence, `instead`
-/// may end it.
+/// The first device, if it can run our kernels. Throws Error: no device; check failed for one that is too old. `who`
+/// begins the sentence, `instead` may end it.
 inline cudaDeviceProp first_device(const char* who, const std::string& instead = "") {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess || count == 0) {
-    throw core::Error(core::ErrorKind::no_device, fmt::format("{}: no CUDA device on this machine ({}){}{}", who,
-                                                              status == cudaSuccess ? "none found" : cudaGetErrorString(status),
-                                                              instead.empty() ? "" : "; ", instead));
+    throw core::Error(core::ErrorKind::no_device,
+                      fmt::format("{}: no CUDA device on this machine ({}){}{}", who,
+                                  status == cudaSuccess ? "none found" : cudaGetErrorString(status),
+                                  instead.empty() ? "" : "; ", instead));
   }
   check(cudaSetDevice(0), "choosing the first device");
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, 0), "asking for the device's properties");
   if (properties.major < 8) {
-    throw core::Error(core::ErrorKind::check_failed, fmt::format("{}: {} is of compute capability {}.{}, the kernels need 8.0", who, properties.name,
-                                                                 properties.major, properties.minor));
+    throw core::Error(core::ErrorKind::check_failed,
+                      fmt::format("{}: {} is of compute capability {}.{}, the kernels need 8.0", who, properties.name,
+                                  properties.major, properties.minor));
   }
   return properties;
 }

@@ -1,4 +1,5 @@
-// Memory, launches and events of the probes. The kernels are compiled by nvcc; this file needs only the runtime's header.
+// Memory, launches and events of the probes. The kernels are compiled by nvcc; this file needs only the runtime's
+// header.
 #include "kernels/cuda_probes.h"
 
 #include <algorithm>
@@ -57,8 +58,8 @@ ProbeTarget describe(const cudaDeviceProp& p) {
 }
 
 void (*find_probe(const std::string& name))(ProbeParams) {
-  for (const auto list : {on_cuda::stream_probes(), on_cuda::ring_probes(), on_cuda::pipe_probes(), on_cuda::launch_probes(), on_cuda::clock_probes(),
-                          on_cuda::hopper_probes()}) {
+  for (const auto list : {on_cuda::stream_probes(), on_cuda::ring_probes(), on_cuda::pipe_probes(),
+                          on_cuda::launch_probes(), on_cuda::clock_probes(), on_cuda::hopper_probes()}) {
     for (const ProbeInstance& probe : list) {
       if (name == probe.name) return probe.kernel;
     }
@@ -70,7 +71,9 @@ void (*find_probe(const std::string& name))(ProbeParams) {
 
 class CudaProbes::State {
  public:
-  State() : device_(cuda::first_device("calibrate --device cuda")), target_(describe(device_)), stream_(cuda::make_stream()), stopwatch_(stream_.get(), device_) {
+  State()
+      : device_(cuda::first_device("calibrate --device cuda")), target_(describe(device_)),
+        stream_(cuda::make_stream()), stopwatch_(stream_.get(), device_) {
     source_ = cuda::allocate(static_cast<std::size_t>(memory_.source_bytes));
     sink_ = cuda::allocate(static_cast<std::size_t>(memory_.sink_bytes));
     words_ = cuda::allocate(kWordBytes);
@@ -83,7 +86,10 @@ class CudaProbes::State {
     if (point.plan != nullptr) return {plan_times(point), {}};
     const Grid grid = grid_of(point);
     if (std::string why = unfit_code(point, code_of(grid.kernel)); !why.empty()) return {{}, std::move(why)};
-    if (!fits(grid, point.resident) || (point.other != nullptr && !fits(grid_of(*point.other), point.other->resident))) return {};
+    if (!fits(grid, point.resident) ||
+        (point.other != nullptr && !fits(grid_of(*point.other), point.other->resident))) {
+      return {};
+    }
     prepare_table(point);
     check(cudaMemset(words_.get(), 0, kWordBytes), "clearing the probe's words");
     cuda::settle();
@@ -124,16 +130,24 @@ class CudaProbes::State {
     const auto bytes = static_cast<std::size_t>(memory_.source_bytes);
     auto* to = static_cast<std::byte*>(source_.get());
     check(cudaMemcpy(to, numbers.data(), kChunk, cudaMemcpyHostToDevice), "filling memory");
-    for (std::size_t done = kChunk; done < bytes; done *= 2) check(cudaMemcpy(to + done, to, std::min(done, bytes - done), cudaMemcpyDeviceToDevice), "filling memory");
+    for (std::size_t done = kChunk; done < bytes; done *= 2) {
+      check(cudaMemcpy(to + done, to, std::min(done, bytes - done), cudaMemcpyDeviceToDevice), "filling memory");
+    }
     check(cudaMemset(sink_.get(), 0, static_cast<std::size_t>(memory_.sink_bytes)), "clearing memory");
   }
 
   static Grid grid_of(const ProbePoint& point) {
-    return {reinterpret_cast<const void*>(find_probe(point.kernel)), point.blocks, point.threads, point.shared_bytes, point.cluster, point.cooperative,
+    return {reinterpret_cast<const void*>(find_probe(point.kernel)),
+            point.blocks,
+            point.threads,
+            point.shared_bytes,
+            point.cluster,
+            point.cooperative,
             point.timer == ProbeTimer::programmatic};
   }
 
-  static void launch_one(const ProbePoint& point, const Grid& grid, ProbeParams params, std::int32_t execution, const cuda::Stream& stream) {
+  static void launch_one(const ProbePoint& point, const Grid& grid, ProbeParams params, std::int32_t execution,
+                         const cuda::Stream& stream) {
     params.shape = point.shape;
     params.shape.first_tile += execution * point.next_first_tile;
     cuda::launch(grid, &params, stream.get());
@@ -154,7 +168,9 @@ class CudaProbes::State {
 
   std::uint32_t mark() const {
     std::uint32_t read = 0;
-    check(cudaMemcpy(&read, static_cast<const std::uint32_t*>(words_.get()) + kMarkWord, sizeof read, cudaMemcpyDeviceToHost), "reading a probe's mark");
+    check(cudaMemcpy(&read, static_cast<const std::uint32_t*>(words_.get()) + kMarkWord, sizeof read,
+                     cudaMemcpyDeviceToHost),
+          "reading a probe's mark");
     return read;
   }
 
@@ -163,24 +179,31 @@ class CudaProbes::State {
     if (grid.shared_bytes > 0) cuda::allow_shared_memory(grid.kernel, grid.shared_bytes);
     if (!resident && !grid.cooperative) return true;
     int blocks = 0;
-    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, grid.kernel, static_cast<int>(grid.threads), grid.shared_bytes), "asking for the occupancy");
+    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, grid.kernel, static_cast<int>(grid.threads),
+                                                        grid.shared_bytes),
+          "asking for the occupancy");
     return static_cast<std::int64_t>(blocks) * device_.multiProcessorCount >= grid.blocks;
   }
 
   void prepare_table(const ProbePoint& point) {
-    if (point.table == ProbeTable::none || (point.table == table_kind_ && point.table_entries == table_entries_)) return;
+    if (point.table == ProbeTable::none || (point.table == table_kind_ && point.table_entries == table_entries_)) {
+      return;
+    }
     table_.reset();
     const bool pages = point.table == ProbeTable::pages;
-    const std::vector<std::uint32_t> numbers = pages ? random_order(point.table_entries, 7) : random_cycle(point.table_entries, 7);
+    const std::vector<std::uint32_t> numbers =
+        pages ? random_order(point.table_entries, 7) : random_cycle(point.table_entries, 7);
     const std::size_t pitch = pages ? sizeof(std::uint32_t) : 128;
     table_ = cuda::allocate(numbers.size() * pitch);
     if (pages) {
-      check(cudaMemcpy(table_.get(), numbers.data(), numbers.size() * sizeof(std::uint32_t), cudaMemcpyHostToDevice), "placing page ids");
+      check(cudaMemcpy(table_.get(), numbers.data(), numbers.size() * sizeof(std::uint32_t), cudaMemcpyHostToDevice),
+            "placing page ids");
     } else {
       // Spread over lines here: a copy of millions of rows of four bytes takes seconds.
       std::vector<std::uint32_t> lines(numbers.size() * 32, 0);
       for (std::size_t i = 0; i < numbers.size(); ++i) lines[i * 32] = numbers[i];
-      check(cudaMemcpy(table_.get(), lines.data(), lines.size() * sizeof(std::uint32_t), cudaMemcpyHostToDevice), "placing lines");
+      check(cudaMemcpy(table_.get(), lines.data(), lines.size() * sizeof(std::uint32_t), cudaMemcpyHostToDevice),
+            "placing lines");
     }
     table_kind_ = point.table;
     table_entries_ = point.table_entries;
@@ -192,12 +215,17 @@ class CudaProbes::State {
     };
     cuda::RunnableGraph graph;
     if (point.timer != ProbeTimer::stream) graph = cuda::make_graph(stream_.get(), all);
-    const cuda::Before before = point.cold ? cuda::Before::flush : graph != nullptr ? cuda::Before::wait : cuda::Before::nothing;
+    const cuda::Before before = point.cold         ? cuda::Before::flush
+                                : graph != nullptr ? cuda::Before::wait
+                                                   : cuda::Before::nothing;
     std::vector<double> us;
     for (std::int32_t i = -kWarmUps; i < point.repeats; ++i) {
       const double taken = stopwatch_.microseconds(before, [&] {
-        if (graph != nullptr) check(cudaGraphLaunch(graph.get(), stream_.get()), "launching a graph");
-        else all();
+        if (graph != nullptr) {
+          check(cudaGraphLaunch(graph.get(), stream_.get()), "launching a graph");
+        } else {
+          all();
+        }
       });
       if (i >= 0) us.push_back(taken / point.executions);
     }
@@ -212,30 +240,38 @@ class CudaProbes::State {
       std::uint64_t read[2] = {};
       check(cudaMemcpy(read, words_.get(), sizeof read, cudaMemcpyDeviceToHost), "reading clocks");
       if (read[0] == 0 || read[1] == 0) throw core::Error(core::ErrorKind::check_failed, "CUDA: a clock stood still");
-      if (i >= 0) us.push_back(static_cast<double>(read[1]) * 1e-3 * static_cast<double>(point.shape.rounds) / static_cast<double>(read[0]));
+      if (i >= 0) {
+        us.push_back(static_cast<double>(read[1]) * 1e-3 * static_cast<double>(point.shape.rounds) /
+                     static_cast<double>(read[0]));
+      }
     }
     return us;
   }
 
-  /// The plan's keys and values are the source's two halves; each execution reads on, so that none finds what another left in L2.
+  /// The plan's keys and values are the source's two halves; each execution reads on, so that none finds what another
+  /// left in L2.
   std::vector<double> plan_times(const ProbePoint& point) {
-    const DevicePlan lowered = lower_plan(*point.plan, cuda::kernels_on(device_, cuda::choose_path(device_, {}, "calibrate")));
+    const DevicePlan lowered =
+        lower_plan(*point.plan, cuda::kernels_on(device_, cuda::choose_path(device_, {}, "calibrate")));
     std::vector<cuda::Buffer> buffers;
     const std::int64_t half = memory_.source_bytes / 2;
     std::int64_t kv_bytes = 0;
     int tensors = 0;
-    const DeviceImage image = place_on_device(*point.plan, lowered, {}, traces::Dtype::fp32, [&](const DevicePiece& piece) -> void* {
-      auto* source = static_cast<std::byte*>(source_.get());
-      if (piece.kind == MemoryKind::query) return source;
-      if (piece.kind == MemoryKind::kv) {
-        kv_bytes = (static_cast<std::int64_t>(piece.bytes) + 255) / 256 * 256;
-        return source + (tensors++ == 0 ? 0 : half);
-      }
-      buffers.push_back(cuda::allocate(piece.bytes));
-      if (piece.from != nullptr && piece.bytes > 0) check(cudaMemcpy(buffers.back().get(), piece.from, piece.bytes, cudaMemcpyHostToDevice), piece.name);
-      if (piece.zeroed) check(cudaMemset(buffers.back().get(), 0, piece.bytes), piece.name);
-      return buffers.back().get();
-    });
+    const DeviceImage image =
+        place_on_device(*point.plan, lowered, {}, traces::Dtype::fp32, [&](const DevicePiece& piece) -> void* {
+          auto* source = static_cast<std::byte*>(source_.get());
+          if (piece.kind == MemoryKind::query) return source;
+          if (piece.kind == MemoryKind::kv) {
+            kv_bytes = (static_cast<std::int64_t>(piece.bytes) + 255) / 256 * 256;
+            return source + (tensors++ == 0 ? 0 : half);
+          }
+          buffers.push_back(cuda::allocate(piece.bytes));
+          if (piece.from != nullptr && piece.bytes > 0) {
+            check(cudaMemcpy(buffers.back().get(), piece.from, piece.bytes, cudaMemcpyHostToDevice), piece.name);
+          }
+          if (piece.zeroed) check(cudaMemset(buffers.back().get(), 0, piece.bytes), piece.name);
+          return buffers.back().get();
+        });
     if (kv_bytes * point.executions > half) return {};
     const auto run = [&](std::size_t index, std::int64_t offset) {
       const DeviceLaunch& l = lowered.launches[index];

@@ -17,13 +17,14 @@ namespace espalier::kernels {
 struct ProbeTarget {
   std::string device, driver;
   std::map<std::string, double, std::less<>> query;  ///< device fields, as measurement/1 names them
-  std::vector<std::string> method = {};                     ///< how times are taken here
+  std::vector<std::string> method = {};              ///< how times are taken here
 };
 
 /// Throws Error: no device (or no CUDA in this build).
 ProbeTarget cuda_target();
 
-/// Time of one execution in each repeat; none where the device can't run the point, with the reason where there is more to say than that.
+/// Time of one execution in each repeat; none where the device can't run the point, with the reason where there is more
+/// to say than that.
 struct ProbeTimes {
   std::vector<double> us;
   std::string why_not;
@@ -36,8 +37,8 @@ class CudaProbes {
   ~CudaProbes();
 
   const ProbeTarget& target() const;
-  /// None when the device can't hold the point's blocks at once, or when this build has no code for it. Throws Error for whatever CUDA
-  /// complains about; after that the device is of no more use to this process.
+  /// None when the device can't hold the point's blocks at once, or when this build has no code for it. Throws Error
+  /// for whatever CUDA complains about; after that the device is of no more use to this process.
   ProbeTimes microseconds(const ProbePoint& point);
 
  private:

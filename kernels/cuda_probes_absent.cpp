@@ -7,7 +7,9 @@ namespace espalier::kernels {
 class CudaProbes::State {};
 
 ProbeTarget cuda_target() {
-  throw core::Error(core::ErrorKind::no_device, "calibrate --device cuda and measure: this build has no CUDA (configure with nvcc and -DESPALIER_CUDA=ON)");
+  throw core::Error(
+      core::ErrorKind::no_device,
+      "calibrate --device cuda and measure: this build has no CUDA (configure with nvcc and -DESPALIER_CUDA=ON)");
 }
 CudaProbes::CudaProbes() { cuda_target(); }
 CudaProbes::~CudaProbes() = default;

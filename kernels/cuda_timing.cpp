@@ -23,7 +23,9 @@ ProbeInstance probe(std::span<const ProbeInstance> list, std::string_view name) 
 
 void launch(const ProbeInstance& kernel, ProbeParams params, unsigned blocks, unsigned threads, cudaStream_t stream) {
   void* arguments[] = {&params};
-  check(cudaLaunchKernel(reinterpret_cast<const void*>(kernel.kernel), dim3(blocks), dim3(threads), arguments, 0, stream), "a launch between times");
+  check(
+      cudaLaunchKernel(reinterpret_cast<const void*>(kernel.kernel), dim3(blocks), dim3(threads), arguments, 0, stream),
+      "a launch between times");
 }
 
 }  // namespace
@@ -47,10 +49,13 @@ RunnableGraph make_graph(cudaStream_t stream, const std::function<void()>& launc
   return graph;
 }
 
-std::size_t Stopwatch::bytes(const cudaDeviceProp& device) { return (kDirtyTimes + kCleanTimes) * static_cast<std::size_t>(device.l2CacheSize); }
+std::size_t Stopwatch::bytes(const cudaDeviceProp& device) {
+  return (kDirtyTimes + kCleanTimes) * static_cast<std::size_t>(device.l2CacheSize);
+}
 
 Stopwatch::Stopwatch(cudaStream_t stream, const cudaDeviceProp& device)
-    : stream_(stream), l2_bytes_(static_cast<std::size_t>(device.l2CacheSize)), dirty_(allocate(kDirtyTimes * l2_bytes_)), clean_(allocate(kCleanTimes * l2_bytes_)) {
+    : stream_(stream), l2_bytes_(static_cast<std::size_t>(device.l2CacheSize)),
+      dirty_(allocate(kDirtyTimes * l2_bytes_)), clean_(allocate(kCleanTimes * l2_bytes_)) {
   check(cudaMemsetAsync(clean_.get(), 0, kCleanTimes * l2_bytes_, stream_), "clearing memory");
 }
 
@@ -87,7 +92,8 @@ std::string Stopwatch::describe(const cudaDeviceProp& device, Before before) {
   if (before == Before::nothing) return "warm L2";
   if (before == Before::wait) return fmt::format("warm L2, {} us of waiting before each run", kBusyNs / 1000);
   const std::int64_t l2 = device.l2CacheSize;
-  return fmt::format("cold L2: {} overwritten and {} read before each run", core::bytes_text(static_cast<std::int64_t>(kDirtyTimes) * l2),
+  return fmt::format("cold L2: {} overwritten and {} read before each run",
+                     core::bytes_text(static_cast<std::int64_t>(kDirtyTimes) * l2),
                      core::bytes_text(static_cast<std::int64_t>(kCleanTimes) * l2));
 }
 

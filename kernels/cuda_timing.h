@@ -1,6 +1,8 @@
-// Times of launches on a CUDA stream, by events: of an L2 cache that holds nothing of theirs, or of what the run before left there.
+// Times of launches on a CUDA stream, by events: of an L2 cache that holds nothing of theirs, or of what the run before
+// left there.
 //
-// Unless it says otherwise the device is kept busy while the host hands the launches over, so that no gap of the host's is timed.
+// Unless it says otherwise the device is kept busy while the host hands the launches over, so that no gap of the host's
+// is timed.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +30,8 @@ class Stopwatch {
 
   Stopwatch(cudaStream_t stream, const cudaDeviceProp& device);
 
-  /// Empties the cache: overwrites more than it holds, then reads more than it holds of what nobody writes. Without the second part what is
-  /// timed next would pay for writing the first part back (about 50 MB, 17 us, on an H100).
+  /// Empties the cache: overwrites more than it holds, then reads more than it holds of what nobody writes. Without the
+  /// second part what is timed next would pay for writing the first part back (about 50 MB, 17 us, on an H100).
   void flush();
   /// From the first launch of `work` until all of it is over.
   double microseconds(Before before, const std::function<void()>& work);

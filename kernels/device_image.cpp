@@ -14,7 +14,8 @@ constexpr float kLog2E = 1.4426950408889634F;
 
 class Placing {
  public:
-  Placing(const Plan& plan, const DevicePlan& lowered, const DevicePlacer& place) : plan_(plan), lowered_(lowered), place_(place) {}
+  Placing(const Plan& plan, const DevicePlan& lowered, const DevicePlacer& place)
+      : plan_(plan), lowered_(lowered), place_(place) {}
 
   DeviceImage run(const DeviceInputs& inputs, traces::Dtype row_dtype) {
     place_columns();
@@ -65,7 +66,8 @@ class Placing {
     image_.items = column("items", lowered_.items);
     if (!lowered_.mates.empty()) image_.mates = column("mates", lowered_.mates);
     const auto counter_bytes = static_cast<std::size_t>(workspace_size(plan_, lowered_).counter_bytes);
-    image_.counters = static_cast<std::uint32_t*>(place_({"counters", MemoryKind::counters, counter_bytes, nullptr, true}));
+    image_.counters =
+        static_cast<std::uint32_t*>(place_({"counters", MemoryKind::counters, counter_bytes, nullptr, true}));
     image_.arrival_counters = lowered_.counters;
     for (const DeviceLaunch& launch : lowered_.launches) {
       image_.merge_steps.push_back(launch.merge.rows > 0 ? column("merge steps", launch.merge.steps) : nullptr);
@@ -83,12 +85,16 @@ class Placing {
     const std::int64_t rows = core::checked_mul(static_cast<std::int64_t>(plan_.forest.request_count()), heads.q_heads);
     const std::int64_t kv = core::checked_mul(cache_rows(plan_), traces::dtype_bytes(heads.kv_dtype));
     Tensors& t = image_.tensors;
-    t.queries = tensor("queries", MemoryKind::query, rows * heads.qk_dim * traces::dtype_bytes(heads.q_dtype), inputs.queries);
+    t.queries =
+        tensor("queries", MemoryKind::query, rows * heads.qk_dim * traces::dtype_bytes(heads.q_dtype), inputs.queries);
     t.keys = paged(tensor("keys", MemoryKind::kv, core::checked_mul(kv, heads.qk_dim), inputs.keys), heads.qk_dim);
-    t.values = paged(heads.v_in_k ? nullptr : tensor("values", MemoryKind::kv, core::checked_mul(kv, heads.v_dim), inputs.values), heads.v_dim);
+    t.values = paged(
+        heads.v_in_k ? nullptr : tensor("values", MemoryKind::kv, core::checked_mul(kv, heads.v_dim), inputs.values),
+        heads.v_dim);
     t.workspace = tensor("workspace", MemoryKind::partials, plan_.workspace_bytes);
     t.rows = tensor("rows", MemoryKind::output, rows * heads.v_dim * traces::dtype_bytes(row_dtype));
-    t.lse = static_cast<float*>(tensor("log-sum-exps", MemoryKind::lse, rows * static_cast<std::int64_t>(sizeof(float))));
+    t.lse =
+        static_cast<float*>(tensor("log-sum-exps", MemoryKind::lse, rows * static_cast<std::int64_t>(sizeof(float))));
     t.q_heads = heads.q_heads;
     t.group = heads.group();
     t.row_dtype = row_dtype;
@@ -103,7 +109,8 @@ class Placing {
 
 }  // namespace
 
-DeviceImage place_on_device(const Plan& plan, const DevicePlan& lowered, const DeviceInputs& inputs, traces::Dtype row_dtype, const DevicePlacer& place) {
+DeviceImage place_on_device(const Plan& plan, const DevicePlan& lowered, const DeviceInputs& inputs,
+                            traces::Dtype row_dtype, const DevicePlacer& place) {
   return Placing(plan, lowered, place).run(inputs, row_dtype);
 }
 
@@ -128,7 +135,9 @@ EventLayout event_layout(const Plan& plan, const DevicePlan& lowered) {
   layout.queue_items = next(plan.queue_items.size());
   layout.items = next(lowered.items.size());
   layout.arrivals = next(static_cast<std::size_t>(lowered.counters));
-  for (const DeviceLaunch& launch : lowered.launches) layout.merges.push_back(next(launch.merge.rows > 0 ? static_cast<std::size_t>(launch.blocks) : 0));
+  for (const DeviceLaunch& launch : lowered.launches) {
+    layout.merges.push_back(next(launch.merge.rows > 0 ? static_cast<std::size_t>(launch.blocks) : 0));
+  }
   return layout;
 }
 
@@ -144,8 +153,8 @@ EventPlaces event_places(const DeviceImage& image, const DevicePlan& lowered, st
   if (image.events == nullptr) return {};
   const EventLayout& layout = image.event_places;
   const DeviceLaunch& launch = lowered.launches[index];
-  return {image.events + (launch.queue_begin >= 0 ? layout.queue_items : layout.items + launch.items.begin), image.events + layout.arrivals,
-          image.events + layout.merges[index]};
+  return {image.events + (launch.queue_begin >= 0 ? layout.queue_items : layout.items + launch.items.begin),
+          image.events + layout.arrivals, image.events + layout.merges[index]};
 }
 
 }  // namespace
@@ -171,7 +180,11 @@ AttendParams attend_params(const DeviceImage& image, const DevicePlan& lowered, 
 
 ReduceParams reduce_params(const DeviceImage& image, const DevicePlan& lowered, std::size_t index) {
   const MergeWork& merge = lowered.launches[index].merge;
-  return {image.columns, image.tensors, image.merge_steps[index], static_cast<std::int32_t>(merge.steps.size()), merge.rows,
+  return {image.columns,
+          image.tensors,
+          image.merge_steps[index],
+          static_cast<std::int32_t>(merge.steps.size()),
+          merge.rows,
           event_places(image, lowered, index)};
 }
 

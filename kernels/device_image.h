@@ -22,14 +22,16 @@ struct DevicePiece {
 };
 using DevicePlacer = std::function<void*(const DevicePiece&)>;
 
-/// Host memory of the tensors that a run reads; null: the device's memory is filled by the caller, in the place that DeviceImage names.
+/// Host memory of the tensors that a run reads; null: the device's memory is filled by the caller, in the place that
+/// DeviceImage names.
 struct DeviceInputs {
   const void* queries = nullptr;
   const void* keys = nullptr;
   const void* values = nullptr;
 };
 
-/// Places of event records in one array: of queue items, of items, of arrival counters, then of each launch's merging blocks.
+/// Places of event records in one array: of queue items, of items, of arrival counters, then of each launch's merging
+/// blocks.
 struct EventLayout {
   std::int32_t queue_items = 0, items = 0, arrivals = 0;
   std::vector<std::int32_t> merges;  ///< by launch
@@ -51,14 +53,15 @@ struct DeviceImage {
   EventLayout event_places;
 };
 
-DeviceImage place_on_device(const scheduler::Plan& plan, const DevicePlan& lowered, const DeviceInputs& inputs, traces::Dtype row_dtype,
-                            const DevicePlacer& place);
+DeviceImage place_on_device(const scheduler::Plan& plan, const DevicePlan& lowered, const DeviceInputs& inputs,
+                            traces::Dtype row_dtype, const DevicePlacer& place);
 
 /// Bytes that place_on_device() asks for in all: a pure function, so a caller can refuse before anything is allocated.
 std::int64_t device_bytes(const scheduler::Plan& plan, const DevicePlan& lowered, traces::Dtype row_dtype);
 
 /// Makes launches record events from now on: into zeroed memory of this size.
-void place_events(const scheduler::Plan& plan, const DevicePlan& lowered, DeviceImage& image, const DevicePlacer& place);
+void place_events(const scheduler::Plan& plan, const DevicePlan& lowered, DeviceImage& image,
+                  const DevicePlacer& place);
 
 /// Parameters of launch `index` of the lowered plan.
 AttendParams attend_params(const DeviceImage& image, const DevicePlan& lowered, std::size_t index);

@@ -53,8 +53,11 @@ void require_known_heads(const Plan& plan, const KernelSet& kernels) {
     return i.kind == TaskKind::attend && fits_heads(i, plan.heads);
   });
   if (!known) {
-    refuse(fmt::format("no kernel for heads {} with {} queries and a {} cache (64, 128 and 256 columns in bf16; 128 in fp16, and over fp8_e4m3; latent 576:512 in bf16)",
-                       traces::heads_text(plan.heads), traces::dtype_name(plan.heads.q_dtype), traces::dtype_name(plan.heads.kv_dtype)));
+    refuse(
+        fmt::format("no kernel for heads {} with {} queries and a {} cache (64, 128 and 256 columns in bf16; 128 in "
+                    "fp16, and over fp8_e4m3; latent 576:512 in bf16)",
+                    traces::heads_text(plan.heads), traces::dtype_name(plan.heads.q_dtype),
+                    traces::dtype_name(plan.heads.kv_dtype)));
   }
   if (!(plan.heads.softmax_scale() > 0)) refuse("a softmax scale that isn't positive");
   const auto& ids = plan.forest.pages.page_ids;
@@ -90,24 +93,34 @@ Wanted wanted(const Plan& plan, const Phase& phase) {
   for (std::int32_t t = phase.range.begin; t < phase.range.end; ++t) {
     if (const TaskKind kind = plan.tasks[TaskId(t)].kind; kind != TaskKind::padding) kinds.insert(kind);
   }
-  if (kinds.size() > 1) refuse(fmt::format("{} and {} tasks in one phase", scheduler::kind_name(*kinds.begin()), scheduler::kind_name(*kinds.rbegin())));
+  if (kinds.size() > 1) {
+    refuse(fmt::format("{} and {} tasks in one phase", scheduler::kind_name(*kinds.begin()),
+                       scheduler::kind_name(*kinds.rbegin())));
+  }
   if (!kinds.empty()) w.kind = *kinds.begin();
   // A block of the softmax goes through its rows one by one.
-  if (w.kind == TaskKind::softmax) w.query_tile = 1;
-  else w.rows = most_rows(plan, phase.range);
+  if (w.kind == TaskKind::softmax) {
+    w.query_tile = 1;
+  } else {
+    w.rows = most_rows(plan, phase.range);
+  }
   return w;
 }
 
-/// The kernel with the tile the plan names, or the next larger one; a smaller one that still holds all rows where there is none. Of equal
-/// tiles, the one furthest along the path; one for clusters where they are wanted; then the one with the plan's KV tile and stages.
+/// The kernel with the tile the plan names, or the next larger one; a smaller one that still holds all rows where there
+/// is none. Of equal tiles, the one furthest along the path; one for clusters where they are wanted; then the one with
+/// the plan's KV tile and stages.
 const AttendInstance& task_instance(const Plan& plan, const DeviceKernels& kernels, const Wanted& want) {
   const auto fitness = [&](const AttendInstance& i) {
     const bool holds = i.query_tile >= std::max(want.query_tile, want.rows);
-    return std::tuple(!holds, holds ? i.query_tile : -i.query_tile, -static_cast<int>(i.path), i.clusters != want.clusters, i.kv_tile != want.kv_tile, i.stages != want.stages);
+    return std::tuple(!holds, holds ? i.query_tile : -i.query_tile, -static_cast<int>(i.path),
+                      i.clusters != want.clusters, i.kv_tile != want.kv_tile, i.stages != want.stages);
   };
   const AttendInstance *chosen = nullptr, *too_large = nullptr;
   for (const AttendInstance& i : kernels.set.attend) {
-    if (i.kind != want.kind || !fits_heads(i, plan.heads) || i.path > kernels.path || (i.clusters && !want.clusters)) continue;
+    if (i.kind != want.kind || !fits_heads(i, plan.heads) || i.path > kernels.path || (i.clusters && !want.clusters)) {
+      continue;
+    }
     if (i.shared_bytes > kernels.most_shared_bytes) {
       too_large = &i;
     } else if (chosen == nullptr || fitness(i) < fitness(*chosen)) {
@@ -115,20 +128,23 @@ const AttendInstance& task_instance(const Plan& plan, const DeviceKernels& kerne
     }
   }
   if (chosen == nullptr && too_large == nullptr) {
-    refuse(fmt::format("no kernel for {} tasks with heads {}", scheduler::kind_name(want.kind), traces::heads_text(plan.heads)));
+    refuse(fmt::format("no kernel for {} tasks with heads {}", scheduler::kind_name(want.kind),
+                       traces::heads_text(plan.heads)));
   }
   if (chosen == nullptr) {
-    refuse(fmt::format("kernel {} takes {} of shared memory, a block here has at most {}", too_large->name, core::bytes_text(too_large->shared_bytes),
-                       core::bytes_text(kernels.most_shared_bytes)));
+    refuse(fmt::format("kernel {} takes {} of shared memory, a block here has at most {}", too_large->name,
+                       core::bytes_text(too_large->shared_bytes), core::bytes_text(kernels.most_shared_bytes)));
   }
   if (chosen->query_tile < want.rows && want.kind != TaskKind::softmax) {
-    refuse(fmt::format("tasks of {} rows, where the largest tile for heads {} has {}", want.rows, traces::heads_text(plan.heads), chosen->query_tile));
+    refuse(fmt::format("tasks of {} rows, where the largest tile for heads {} has {}", want.rows,
+                       traces::heads_text(plan.heads), chosen->query_tile));
   }
   return *chosen;
 }
 
 const ReduceInstance& reduce_instance(const Plan& plan, const KernelSet& kernels) {
-  const auto found = std::find_if(kernels.reduce.begin(), kernels.reduce.end(), [&](const ReduceInstance& r) { return r.v_dim == plan.heads.v_dim; });
+  const auto found = std::find_if(kernels.reduce.begin(), kernels.reduce.end(),
+                                  [&](const ReduceInstance& r) { return r.v_dim == plan.heads.v_dim; });
   if (found == kernels.reduce.end()) refuse(fmt::format("no merge kernel for values of {} columns", plan.heads.v_dim));
   return *found;
 }
@@ -159,8 +175,11 @@ void add_runs(const Plan& plan, Interval segments, std::vector<NodeRun>& runs) {
   for (std::int32_t s = segments.begin; s < segments.end; ++s) {
     const scheduler::Segment& segment = plan.segments[static_cast<std::size_t>(s)];
     const std::int64_t end = scheduler::segment_end(plan, segment);
-    if (!runs.empty() && runs.back().node == segment.node && runs.back().end == segment.token_begin) runs.back().end = end;
-    else runs.push_back({segment.node, segment.token_begin, end});
+    if (!runs.empty() && runs.back().node == segment.node && runs.back().end == segment.token_begin) {
+      runs.back().end = end;
+    } else {
+      runs.push_back({segment.node, segment.token_begin, end});
+    }
   }
 }
 
@@ -185,7 +204,9 @@ void require_readable_scores(const Plan& plan) {
       if (writers[slot.index()] != nullptr) add_runs(plan, writers[slot.index()]->segments, stored);
       columns += plan.slots[slot].columns;
     }
-    if (read != stored || columns != facts[t.index()].tokens) refuse(fmt::format("values task {} reads tokens in another order than its scores stand in", t.value));
+    if (read != stored || columns != facts[t.index()].tokens) {
+      refuse(fmt::format("values task {} reads tokens in another order than its scores stand in", t.value));
+    }
   }
 }
 
@@ -211,7 +232,9 @@ std::vector<LaunchId> launch_order(const Plan& plan) {
 
 class Lowering {
  public:
-  Lowering(const Plan& plan, const DeviceKernels& kernels) : plan_(plan), kernels_(kernels) { lowered_.facts = task_facts(plan); }
+  Lowering(const Plan& plan, const DeviceKernels& kernels) : plan_(plan), kernels_(kernels) {
+    lowered_.facts = task_facts(plan);
+  }
 
   DevicePlan run() {
     std::vector<Interval> on_arrival;
@@ -221,17 +244,23 @@ class Lowering {
     fused_ = !on_arrival.empty() && !stores_scores(plan_) && count_arrivals(plan_, on_arrival, lowered_);
     for (const LaunchId l : launch_order(plan_)) {
       launch_ = l;
-      if (plan_.launches[l].workers > 0) persistent(plan_.launches[l]);
-      else grid(plan_.launches[l]);
+      if (plan_.launches[l].workers > 0) {
+        persistent(plan_.launches[l]);
+      } else {
+        grid(plan_.launches[l]);
+      }
     }
     return std::move(lowered_);
   }
 
  private:
   std::span<const Phase> phases(const Launch& launch) const {
-    return std::span(plan_.phases).subspan(static_cast<std::size_t>(launch.phases.begin), static_cast<std::size_t>(launch.phases.size()));
+    return std::span(plan_.phases)
+        .subspan(static_cast<std::size_t>(launch.phases.begin), static_cast<std::size_t>(launch.phases.size()));
   }
-  bool runs_on_arrival(const Phase& phase) const { return fused_ && phase.kind == PhaseKind::steps && phase.start == PhaseStart::on_arrival; }
+  bool runs_on_arrival(const Phase& phase) const {
+    return fused_ && phase.kind == PhaseKind::steps && phase.start == PhaseStart::on_arrival;
+  }
 
   void steps(const Phase& phase) {
     for (const auto& level : step_levels(plan_, phase.range)) {
@@ -276,7 +305,9 @@ class Lowering {
   }
   void add_items(Interval tasks) {
     for (std::int32_t t = tasks.begin; t < tasks.end; ++t) {
-      for (std::int32_t copy = 0; copy < plan_.tasks[TaskId(t)].copies; ++copy) lowered_.items.push_back({TaskId(t), copy});
+      for (std::int32_t copy = 0; copy < plan_.tasks[TaskId(t)].copies; ++copy) {
+        lowered_.items.push_back({TaskId(t), copy});
+      }
     }
   }
 
@@ -290,7 +321,8 @@ class Lowering {
       const AttendInstance& second = task_instance(plan_, others, want);
       if (kernels_.resident_blocks(second) >= blocks) return second;
     }
-    refuse(fmt::format("{} blocks with queues, where the device holds {} of {} at once", blocks, kernels_.resident_blocks(first), first.name));
+    refuse(fmt::format("{} blocks with queues, where the device holds {} of {} at once", blocks,
+                       kernels_.resident_blocks(first), first.name));
   }
 
   /// One kernel for all tasks, blocks that stay; steps behind the first barrier run in it, later ones after it.
@@ -307,15 +339,21 @@ class Lowering {
       if (runs_on_arrival(phase)) continue;
       if (phase.kind == PhaseKind::steps) {
         const auto levels = step_levels(plan_, phase.range);
-        const bool inside = phase.start == PhaseStart::barrier && l.merge.rows == 0 && after.empty() && levels.size() == 1;
-        if (inside) l.merge = merge_work(plan_, levels.front());
-        else after.push_back(&phase);
+        const bool inside =
+            phase.start == PhaseStart::barrier && l.merge.rows == 0 && after.empty() && levels.size() == 1;
+        if (inside) {
+          l.merge = merge_work(plan_, levels.front());
+        } else {
+          after.push_back(&phase);
+        }
         continue;
       }
       if (phase.start == PhaseStart::barrier && tasks) refuse("a grid barrier between tasks of one persistent launch");
       if (l.merge.rows > 0 || !after.empty()) refuse("tasks behind the steps of their own launch");
       const Wanted here = wanted(plan_, phase);
-      if (here.kind != TaskKind::attend) refuse(fmt::format("{} tasks in a persistent launch", scheduler::kind_name(here.kind)));
+      if (here.kind != TaskKind::attend) {
+        refuse(fmt::format("{} tasks in a persistent launch", scheduler::kind_name(here.kind)));
+      }
       const std::int64_t rows = std::max(all.rows, here.rows);
       if (!tasks || here.query_tile > all.query_tile) all = here;
       all.rows = rows;
@@ -339,9 +377,12 @@ class Lowering {
 
 std::string_view kernel_path_name(KernelPath path) {
   switch (path) {
-    case KernelPath::wgmma: return "wgmma";
-    case KernelPath::bulk: return "bulk";
-    case KernelPath::plain: break;
+    case KernelPath::wgmma:
+      return "wgmma";
+    case KernelPath::bulk:
+      return "bulk";
+    case KernelPath::plain:
+      break;
   }
   return "plain";
 }
@@ -360,9 +401,11 @@ TokenRun first_run(const Plan& plan, const Task& task) {
   if (task.segments.size() == 0) return {};
   const scheduler::Segment& s = plan.segments[static_cast<std::size_t>(task.segments.begin)];
   const traces::PageTable& pages = plan.forest.pages;
-  return {static_cast<std::int32_t>(scheduler::segment_tokens(plan, s)), static_cast<std::uint32_t>(pages.first_page[s.node]),
+  return {static_cast<std::int32_t>(scheduler::segment_tokens(plan, s)),
+          static_cast<std::uint32_t>(pages.first_page[s.node]),
           static_cast<std::uint32_t>(pages.first_offset[s.node] + s.token_begin),
-          static_cast<std::uint32_t>(s.row_begin * task.head_count) | static_cast<std::uint32_t>(s.row_end * task.head_count) << 16};
+          static_cast<std::uint32_t>(s.row_begin * task.head_count) |
+              static_cast<std::uint32_t>(s.row_end * task.head_count) << 16};
 }
 
 }  // namespace

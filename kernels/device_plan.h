@@ -1,7 +1,8 @@
-// A plan made ready for kernels: which kernel runs what in which launch, and the few arrays that the plan's columns leave to work out.
+// A plan made ready for kernels: which kernel runs what in which launch, and the few arrays that the plan's columns
+// leave to work out.
 //
-// The columns themselves go to the device as they are. Lowering is a pure function of the plan and the list of kernels; what no kernel
-// can run is refused here, in one sentence, before anything is allocated or launched.
+// The columns themselves go to the device as they are. Lowering is a pure function of the plan and the list of kernels;
+// what no kernel can run is refused here, in one sentence, before anything is allocated or launched.
 #pragma once
 
 #include <cstdint>
@@ -37,16 +38,17 @@ struct DeviceLaunch {
   const ReduceInstance* reduce = nullptr;  ///< one of the two is set
   scheduler::LaunchId plan_launch;         ///< what it is part of
   std::int32_t blocks = 0;
-  scheduler::Interval items;       ///< attend in hardware order: of DevicePlan::items, and of mates where there are clusters, one a block
-  std::int32_t cluster = 1;        ///< blocks that load together what they read alike
-  std::int32_t queue_begin = -1;   ///< attend with queues: first of `blocks` of the plan's queues
-  bool arrivals = false;           ///< blocks merge what they complete
-  MergeWork merge;                 ///< reduce: its steps; attend: those behind a grid barrier
+  scheduler::Interval
+      items;  ///< attend in hardware order: of DevicePlan::items, and of mates where there are clusters, one a block
+  std::int32_t cluster = 1;       ///< blocks that load together what they read alike
+  std::int32_t queue_begin = -1;  ///< attend with queues: first of `blocks` of the plan's queues
+  bool arrivals = false;          ///< blocks merge what they complete
+  MergeWork merge;                ///< reduce: its steps; attend: those behind a grid barrier
   bool cooperative() const { return attend != nullptr && merge.rows > 0; }
 };
 
 struct DevicePlan {
-  std::vector<DeviceLaunch> launches;  ///< in an order that keeps every dependency
+  std::vector<DeviceLaunch> launches;       ///< in an order that keeps every dependency
   std::vector<scheduler::QueueItem> items;  ///< no task: a block that fills a cluster up
   std::vector<Mates> mates;                 ///< as far as a launch with clusters needs them
   std::vector<TaskFacts> facts;
@@ -75,8 +77,9 @@ struct DeviceKernels {
 };
 
 /// Throws PlanRefused for what the kernels can't run: heads, dtypes, rows beyond the largest tile, shared
-/// memory, barriers between tasks of one launch, more blocks with queues than the device holds. Where it holds too few blocks with bulk
-/// copies, and enough of the plain ones, these run. Clusters are formed where the path has kernels for them. The plan is taken to be valid. The set must outlive the result.
+/// memory, barriers between tasks of one launch, more blocks with queues than the device holds. Where it holds too few
+/// blocks with bulk copies, and enough of the plain ones, these run. Clusters are formed where the path has kernels for
+/// them. The plan is taken to be valid. The set must outlive the result.
 DevicePlan lower_plan(const scheduler::Plan& plan, const DeviceKernels& kernels);
 
 /// Facts change when nodes grow; everything else of a DevicePlan stays.

@@ -28,6 +28,7 @@ CacheBytes make_cache(const scheduler::Plan& plan, const TensorSource& source, s
 std::vector<std::byte> make_queries(const scheduler::Plan& plan, const TensorSource& source);
 
 /// Final rows of `row_dtype` and their log-sum-exps, as a kernel left them.
-AttentionOutput read_rows(const scheduler::Plan& plan, traces::Dtype row_dtype, const std::byte* rows, const float* lse);
+AttentionOutput read_rows(const scheduler::Plan& plan, traces::Dtype row_dtype, const std::byte* rows,
+                          const float* lse);
 
 }  // namespace espalier::kernels

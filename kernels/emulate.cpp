@@ -23,17 +23,26 @@ class Run {
     const std::vector<std::byte> queries = make_queries(plan, source);
     image_ = place_on_device(plan, lowered, {queries.data(), cache.keys.data(), cache.values.data()}, options.row_dtype,
                              [this](const DevicePiece& piece) { return place(piece); });
-    if (options.timeline) place_events(plan, lowered, image_, [this](const DevicePiece& piece) { return place(piece); });
+    if (options.timeline) {
+      place_events(plan, lowered, image_, [this](const DevicePiece& piece) { return place(piece); });
+    }
   }
 
   Emulation run() {
     for (std::size_t i = 0; i < lowered_.launches.size(); ++i) {
-      if (lowered_.launches[i].attend != nullptr) attend(i);
-      else reduce(i);
+      if (lowered_.launches[i].attend != nullptr) {
+        attend(i);
+      } else {
+        reduce(i);
+      }
     }
-    Emulation done{read_rows(plan_, options_.row_dtype, static_cast<const std::byte*>(image_.tensors.rows), image_.tensors.lse), machine_.counters(), {}};
+    Emulation done{
+        read_rows(plan_, options_.row_dtype, static_cast<const std::byte*>(image_.tensors.rows), image_.tensors.lse),
+        machine_.counters(),
+        {}};
     if (options_.timeline) {
-      done.timeline = event_timeline(plan_, lowered_, {image_.events, static_cast<std::size_t>(image_.event_places.count)}, "emulator");
+      done.timeline = event_timeline(plan_, lowered_,
+                                     {image_.events, static_cast<std::size_t>(image_.event_places.count)}, "emulator");
     }
     return done;
   }
@@ -42,7 +51,8 @@ class Run {
   /// Kernels may write what they aren't given.
   void* place(const DevicePiece& piece) {
     if (piece.zeroed) return memory_.allocate_zeroed(piece.name, piece.kind, piece.bytes);
-    const bool output = piece.kind == MemoryKind::partials || piece.kind == MemoryKind::output || piece.kind == MemoryKind::lse;
+    const bool output =
+        piece.kind == MemoryKind::partials || piece.kind == MemoryKind::output || piece.kind == MemoryKind::lse;
     if (output) return memory_.allocate(piece.name, piece.kind, piece.bytes);
     return const_cast<void*>(memory_.upload_bytes(piece.name, piece.kind, piece.from, piece.bytes));
   }
@@ -51,8 +61,8 @@ class Run {
     const DeviceLaunch& launch = lowered_.launches[index];
     const AttendParams params = attend_params(image_, lowered_, index);
     const AttendInstance& kernel = *launch.attend;
-    machine_.launch({kernel.name, static_cast<std::uint32_t>(launch.blocks), kernel.threads, kernel.shared_bytes, launch.cooperative(),
-                     static_cast<std::uint32_t>(launch.cluster)},
+    machine_.launch({kernel.name, static_cast<std::uint32_t>(launch.blocks), kernel.threads, kernel.shared_bytes,
+                     launch.cooperative(), static_cast<std::uint32_t>(launch.cluster)},
                     [&] { kernel.kernel(params); });
   }
 
@@ -60,7 +70,8 @@ class Run {
     const DeviceLaunch& launch = lowered_.launches[index];
     const ReduceParams params = reduce_params(image_, lowered_, index);
     const ReduceInstance& kernel = *launch.reduce;
-    machine_.launch({kernel.name, static_cast<std::uint32_t>(launch.blocks), kernel.threads, 0, false}, [&] { kernel.kernel(params); });
+    machine_.launch({kernel.name, static_cast<std::uint32_t>(launch.blocks), kernel.threads, 0, false},
+                    [&] { kernel.kernel(params); });
   }
 
   const Plan& plan_;
@@ -76,8 +87,10 @@ class Run {
 const KernelSet& host_kernels() {
   static const KernelSet kernels = [] {
     KernelSet set;
-    for (const auto list : {on_host::attend_narrow(), on_host::attend_standard(), on_host::attend_standard_fp16(), on_host::attend_standard_fp8(),
-                            on_host::attend_wide(), on_host::attend_latent(), on_host::attend_bulk(), on_host::attend_cluster(), on_host::attend_wgmma(), on_host::products()}) {
+    for (const auto list :
+         {on_host::attend_narrow(), on_host::attend_standard(), on_host::attend_standard_fp16(),
+          on_host::attend_standard_fp8(), on_host::attend_wide(), on_host::attend_latent(), on_host::attend_bulk(),
+          on_host::attend_cluster(), on_host::attend_wgmma(), on_host::products()}) {
       set.attend.insert(set.attend.end(), list.begin(), list.end());
     }
     const auto reduce = on_host::reduce_instances();
@@ -99,7 +112,8 @@ double emulation_cost(const Plan& plan) {
   double mmas = 0;
   for (const scheduler::TaskId t : core::ids<scheduler::TaskId>(plan.tasks.size())) {
     if (plan.tasks[t].kind == scheduler::TaskKind::padding || !kernels[t].valid()) continue;
-    const auto counts = costmodel::count_task(scheduler::task_shape(plan, plan.tasks[t]), plan.kernels[kernels[t]], plan.heads);
+    const auto counts =
+        costmodel::count_task(scheduler::task_shape(plan, plan.tasks[t]), plan.kernels[kernels[t]], plan.heads);
     mmas += static_cast<double>(counts.mma_flops + counts.fma_flops) / kMmaFlops * plan.tasks[t].copies;
   }
   return mmas;

@@ -18,7 +18,8 @@ struct EmulateOptions {
   traces::Dtype row_dtype = traces::Dtype::fp32;  ///< of final rows: fp32, or the queries' type as in a model
   bool timeline = false;
   KernelPath path = KernelPath::plain;
-  std::int64_t most_shared_bytes = std::numeric_limits<std::int64_t>::max();  ///< of a block: decides which kernels can run
+  std::int64_t most_shared_bytes =
+      std::numeric_limits<std::int64_t>::max();  ///< of a block: decides which kernels can run
 };
 
 struct Emulation {
@@ -27,8 +28,8 @@ struct Emulation {
   scheduler::Timeline timeline;  ///< only where asked for; a microsecond is a thousand events
 };
 
-/// Throws Error (check failed) for plans that no kernel can run, for tensors that don't fit this machine's memory, and for whatever the
-/// emulator finds wrong in a kernel.
+/// Throws Error (check failed) for plans that no kernel can run, for tensors that don't fit this machine's memory, and
+/// for whatever the emulator finds wrong in a kernel.
 Emulation emulate(const scheduler::Plan& plan, const TensorSource& source, const EmulateOptions& options = {});
 
 /// Matrix operations the kernels will execute: what an emulation's time goes by (about a microsecond each).

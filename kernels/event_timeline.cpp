@@ -73,19 +73,25 @@ class EventTimeline {
       add(l, record(place), span_of(SpanKind::task, item.task.value, item.copy));
     };
     if (launch.queue_begin < 0) {
-      for (std::int32_t i = launch.items.begin; i < launch.items.end; ++i) add_item(layout_.items + i, lowered_.items[static_cast<std::size_t>(i)]);
+      for (std::int32_t i = launch.items.begin; i < launch.items.end; ++i) {
+        add_item(layout_.items + i, lowered_.items[static_cast<std::size_t>(i)]);
+      }
       return;
     }
     for (std::int32_t w = 0; w < launch.blocks; ++w) {
       const scheduler::Interval queue = plan_.queues[static_cast<std::size_t>(launch.queue_begin + w)];
-      for (std::int32_t i = queue.begin; i < queue.end; ++i) add_item(layout_.queue_items + i, plan_.queue_items[static_cast<std::size_t>(i)]);
+      for (std::int32_t i = queue.begin; i < queue.end; ++i) {
+        add_item(layout_.queue_items + i, plan_.queue_items[static_cast<std::size_t>(i)]);
+      }
     }
   }
 
   /// Blocks merge several rows; a block's span names a step where all its rows are that step's.
   void add_merges(std::size_t l) {
     const DeviceLaunch& launch = lowered_.launches[l];
-    const std::int32_t warps = static_cast<std::int32_t>(launch.attend != nullptr ? launch.attend->computing_threads() : launch.reduce->threads) / 32;
+    const std::int32_t warps = static_cast<std::int32_t>(launch.attend != nullptr ? launch.attend->computing_threads()
+                                                                                  : launch.reduce->threads) /
+                               32;
     const std::int32_t stride = launch.attend != nullptr ? launch.blocks * warps : launch.merge.rows;
     for (std::int32_t block = 0; block < launch.blocks; ++block) {
       Span span = span_of(SpanKind::step, -1);
@@ -99,7 +105,8 @@ class EventTimeline {
     }
   }
   static std::int32_t step_of(const MergeWork& merge, std::int32_t row) {
-    const auto after = std::upper_bound(merge.steps.begin(), merge.steps.end(), row, [](std::int32_t r, const StepRows& s) { return r < s.first_row; });
+    const auto after = std::upper_bound(merge.steps.begin(), merge.steps.end(), row,
+                                        [](std::int32_t r, const StepRows& s) { return r < s.first_row; });
     return std::prev(after)->step;
   }
 
@@ -111,7 +118,9 @@ class EventTimeline {
       const std::int32_t units = plan_.steps[scheduler::StepId(step)].head_count / arrival->unit_heads;
       for (std::int32_t unit = 0; unit < units; ++unit) {
         const EventRecord& r = record(layout_.arrivals + arrival->first_counter + unit);
-        if (const std::size_t launch = launch_of(r); launch < lowered_.launches.size()) add(launch, r, span_of(SpanKind::step, step, unit));
+        if (const std::size_t launch = launch_of(r); launch < lowered_.launches.size()) {
+          add(launch, r, span_of(SpanKind::step, step, unit));
+        }
       }
     }
   }
@@ -132,14 +141,17 @@ class EventTimeline {
     std::vector<std::size_t> order(blocks_.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
     std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-      return std::tuple(blocks_[a].begin, blocks_[a].launch, blocks_[a].block) < std::tuple(blocks_[b].begin, blocks_[b].launch, blocks_[b].block);
+      return std::tuple(blocks_[a].begin, blocks_[a].launch, blocks_[a].block) <
+             std::tuple(blocks_[b].begin, blocks_[b].launch, blocks_[b].block);
     });
     const std::uint64_t slack = tick_ns();
     std::map<std::pair<std::uint32_t, std::int32_t>, std::uint64_t> free_from;  // by SM and slot
     std::map<std::pair<std::uint32_t, std::int32_t>, std::vector<std::size_t>> in_slot;
     for (const std::size_t i : order) {
       std::int32_t slot = 0;
-      while (free_from.contains({blocks_[i].sm, slot}) && free_from[{blocks_[i].sm, slot}] > blocks_[i].begin + slack) ++slot;
+      while (free_from.contains({blocks_[i].sm, slot}) && free_from[{blocks_[i].sm, slot}] > blocks_[i].begin + slack) {
+        ++slot;
+      }
       blocks_[i].from = free_from[{blocks_[i].sm, slot}];
       free_from[{blocks_[i].sm, slot}] = blocks_[i].end;
       in_slot[{blocks_[i].sm, slot}].push_back(i);
@@ -150,8 +162,8 @@ class EventTimeline {
     }
   }
 
-  /// Two SMs see a tick of the clock at moments that differ: a block may seem to begin a tick before the one that made room for it ended. A clock
-  /// that tells every nanosecond apart needs no such patience.
+  /// Two SMs see a tick of the clock at moments that differ: a block may seem to begin a tick before the one that made
+  /// room for it ended. A clock that tells every nanosecond apart needs no such patience.
   std::uint64_t tick_ns() const {
     std::vector<std::uint64_t> moments;
     for (const BlockLife& block : blocks_) moments.insert(moments.end(), {block.begin, block.end});
@@ -173,8 +185,9 @@ class EventTimeline {
       raw.span.end_us = static_cast<double>(raw.record->end_ns - origin) * 1e-3;
       timeline_.spans.push_back(raw.span);
     }
-    std::stable_sort(timeline_.spans.begin(), timeline_.spans.end(),
-                     [](const Span& a, const Span& b) { return std::tuple(a.begin_us, a.lane) < std::tuple(b.begin_us, b.lane); });
+    std::stable_sort(timeline_.spans.begin(), timeline_.spans.end(), [](const Span& a, const Span& b) {
+      return std::tuple(a.begin_us, a.lane) < std::tuple(b.begin_us, b.lane);
+    });
   }
 
   const EventRecord& record(std::int32_t place) const { return records_[static_cast<std::size_t>(place)]; }
@@ -196,7 +209,8 @@ class EventTimeline {
 
 }  // namespace
 
-Timeline event_timeline(const Plan& plan, const DevicePlan& lowered, std::span<const EventRecord> records, const std::string& device) {
+Timeline event_timeline(const Plan& plan, const DevicePlan& lowered, std::span<const EventRecord> records,
+                        const std::string& device) {
   Timeline timeline = EventTimeline(plan, lowered, records).run();
   timeline.device = device;
   timeline.plan_hash = plan.hash;

@@ -143,12 +143,14 @@ class Orderer {
 
   void for_each_read(const WorkItem& item, const std::function<void(SlotId)>& visit) const {
     if (item.kind == PhaseKind::tasks) {
-      for (const SlotId slot : slice("folds of a task", plan_.fold_slots, plan_.tasks[TaskId(item.index)].folds))
+      for (const SlotId slot : slice("folds of a task", plan_.fold_slots, plan_.tasks[TaskId(item.index)].folds)) {
         visit(slot);
+      }
     } else {
       const scheduler::ReductionStep& step = plan_.steps[StepId(item.index)];
-      for (const scheduler::RowRef& input : slice("inputs of a step", plan_.reduction_inputs, step.inputs))
+      for (const scheduler::RowRef& input : slice("inputs of a step", plan_.reduction_inputs, step.inputs)) {
         visit(input.slot);
+      }
     }
   }
 

@@ -23,11 +23,12 @@ struct LaunchWaits {
 /// Throws Error (bad input) when an index points outside its column.
 LaunchWaits launch_waits(const scheduler::Plan& plan);
 
-/// Copies to run: none of padding. Throws Error (bad input) for more than the heads, so that a broken count can't ask for 2^31 items.
+/// Copies to run: none of padding. Throws Error (bad input) for more than the heads, so that a broken count can't ask
+/// for 2^31 items.
 std::int32_t copies_to_run(const scheduler::Plan& plan, const scheduler::Task& task);
 
-/// Whether a persistent worker runs the item in this phase: not a task of another phase, nor padding, which it passes over.
-/// Throws Error (bad input) for a copy that the task doesn't have.
+/// Whether a persistent worker runs the item in this phase: not a task of another phase, nor padding, which it passes
+/// over. Throws Error (bad input) for a copy that the task doesn't have.
 bool runs_in_phase(const scheduler::Plan& plan, const scheduler::Phase& phase, const scheduler::QueueItem& item);
 
 /// Every item of the plan's launches in an order that its launches, phases, queues and arrivals allow: the first such

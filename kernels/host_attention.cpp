@@ -73,7 +73,8 @@ struct Scratch {
 
 /// Scores of kRows rows against the block, in score[row][kBlock]; tokens beyond `tokens` become -inf.
 template <std::int64_t kRows>
-ESPALIER_INLINE void score_rows(const float* query, std::int64_t columns, const Scratch& s, std::int64_t tokens, float* score) {
+ESPALIER_INLINE void score_rows(const float* query, std::int64_t columns, const Scratch& s, std::int64_t tokens,
+                                float* score) {
   for (std::int64_t t = 0; t < tokens; t += kTokenStep) {
     Floats sums[kRows][kTokenStep] = {};
     for (std::int64_t c = 0; c < columns; c += kLanes) {
@@ -126,7 +127,8 @@ ESPALIER_INLINE void soften(HostRows& rows, std::int64_t row, float* score, std:
 
 /// out[row] += weights x values.
 template <std::int64_t kRows>
-ESPALIER_INLINE void weigh_values(const float* score, std::int64_t tokens, const Scratch& s, float* out, std::int64_t columns) {
+ESPALIER_INLINE void weigh_values(const float* score, std::int64_t tokens, const Scratch& s, float* out,
+                                  std::int64_t columns) {
   constexpr std::int64_t kVectors = kHostColumns / kLanes;
   for (std::int64_t c = 0; c < columns; c += kHostColumns) {
     Floats sums[kRows][kVectors];
@@ -155,7 +157,8 @@ ESPALIER_INLINE void weigh_values(const float* score, std::int64_t tokens, const
 }
 
 template <std::int64_t kRows>
-ESPALIER_INLINE void attend_rows(HostRows& rows, std::int64_t row, std::int64_t tokens, std::int64_t padded, Scratch& s) {
+ESPALIER_INLINE void attend_rows(HostRows& rows, std::int64_t row, std::int64_t tokens, std::int64_t padded,
+                                 Scratch& s) {
   score_rows<kRows>(&rows.query[static_cast<std::size_t>(row * rows.qk_columns)], rows.qk_columns, s, padded, s.score);
 #pragma GCC unroll 8
   for (std::int64_t r = 0; r < kRows; ++r) {
@@ -165,7 +168,8 @@ ESPALIER_INLINE void attend_rows(HostRows& rows, std::int64_t row, std::int64_t 
   weigh_values<kRows>(s.score, tokens, s, &rows.out[static_cast<std::size_t>(row * rows.v_columns)], rows.v_columns);
 }
 
-ESPALIER_INLINE void attend_all(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens, Scratch& s) {
+ESPALIER_INLINE void attend_all(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens,
+                                Scratch& s) {
   for (std::int64_t begin = 0; begin < tokens.tokens; begin += kBlock) {
     const std::int64_t count = std::min(kBlock, tokens.tokens - begin);
     const std::int64_t padded = (count + kTokenStep - 1) / kTokenStep * kTokenStep;
@@ -173,8 +177,10 @@ ESPALIER_INLINE void attend_all(HostRows& rows, std::int64_t row_begin, std::int
       widen(tokens.key + (begin + t) * tokens.key_stride, rows.qk_columns, s.key + t * rows.qk_columns);
       widen(tokens.value + (begin + t) * tokens.value_stride, rows.v_columns, s.value + t * rows.v_columns);
     }
-    // Scores of tokens that don't exist are thrown away, but must not be computed from what an earlier block left (it may be NaN).
-    std::memset(s.key + count * rows.qk_columns, 0, static_cast<std::size_t>((padded - count) * rows.qk_columns) * sizeof(float));
+    // Scores of tokens that don't exist are thrown away, but must not be computed from what an earlier block left (it
+    // may be NaN).
+    std::memset(s.key + count * rows.qk_columns, 0,
+                static_cast<std::size_t>((padded - count) * rows.qk_columns) * sizeof(float));
     std::int64_t row = row_begin;
     for (; row + kHostRowStep <= row_end; row += kHostRowStep) attend_rows<kHostRowStep>(rows, row, count, padded, s);
     for (; row < row_end; ++row) attend_rows<1>(rows, row, count, padded, s);
@@ -219,8 +225,11 @@ __attribute__((target("avx2,fma"))) void attend_avx2(HostRows& rows, std::int64_
                                                      const HostTokens& tokens, Scratch& s) {
   attend_all(rows, row_begin, row_end, tokens, s);
 }
-__attribute__((target("avx2,fma"))) float sum_avx2(const float* data, std::int64_t count) { return sum_all(data, count); }
-__attribute__((target("avx2,fma"))) void fold_avx2(float* out, float keep, const float* partial, float weight, std::int64_t columns) {
+__attribute__((target("avx2,fma"))) float sum_avx2(const float* data, std::int64_t count) {
+  return sum_all(data, count);
+}
+__attribute__((target("avx2,fma"))) void fold_avx2(float* out, float keep, const float* partial, float weight,
+                                                   std::int64_t columns) {
   fold_columns(out, keep, partial, weight, columns);
 }
 bool has_avx2() {
@@ -229,7 +238,8 @@ bool has_avx2() {
 }
 #endif
 
-void attend_generic(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens, Scratch& s) {
+void attend_generic(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens,
+                    Scratch& s) {
   attend_all(rows, row_begin, row_end, tokens, s);
 }
 
@@ -261,8 +271,9 @@ void fold_row(HostRows& rows, std::int64_t row, const float* partial, float lse2
   const float less = std::isinf(most) ? 0.0F : std::exp2(keeps ? lse2 - most : most - lse2);
   const float keep = keeps ? 1 : less, weight = keeps ? less : 1;
 #if defined(__x86_64__)
-  if (has_avx2()) fold_avx2(out, keep, partial, weight, rows.v_columns);
-  else
+  if (has_avx2()) {
+    fold_avx2(out, keep, partial, weight, rows.v_columns);
+  } else
 #endif
     fold_columns(out, keep, partial, weight, rows.v_columns);
   sum = sum * keep + weight;

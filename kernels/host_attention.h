@@ -1,7 +1,8 @@
 // Partial attention on one CPU core: bf16 keys and values, fp32 arithmetic, AVX2 and FMA where the machine has them.
 //
-// The work is done in blocks of tokens that stay in the L1 cache: keys and values are widened once, then read by every pair of
-// query rows. A row's running maximum, sum and output live in HostRows between blocks, so segments can follow one another.
+// The work is done in blocks of tokens that stay in the L1 cache: keys and values are widened once, then read by every
+// pair of query rows. A row's running maximum, sum and output live in HostRows between blocks, so segments can follow
+// one another.
 #pragma once
 
 #include <cstdint>

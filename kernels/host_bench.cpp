@@ -25,7 +25,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double elapsed_us(Clock::time_point from) { return std::chrono::duration<double, std::micro>(Clock::now() - from).count(); }
+double elapsed_us(Clock::time_point from) {
+  return std::chrono::duration<double, std::micro>(Clock::now() - from).count();
+}
 
 /// The fastest of the rounds, and how far the fastest of the even ones lies from that of the odd ones.
 class Fastest {
@@ -75,10 +77,13 @@ double stream_us(const std::vector<float>& data, std::int32_t threads, std::int3
 class Streams {
  public:
   Streams(std::int64_t bytes, std::int32_t times, std::int32_t threads)
-      : data_(static_cast<std::size_t>(bytes) / sizeof(float), 1.0F), times_(times), by_threads_(static_cast<std::size_t>(threads)) {}
+      : data_(static_cast<std::size_t>(bytes) / sizeof(float), 1.0F), times_(times),
+        by_threads_(static_cast<std::size_t>(threads)) {}
 
   void round() {
-    for (std::size_t i = 0; i < by_threads_.size(); ++i) by_threads_[i].add(stream_us(data_, static_cast<std::int32_t>(i) + 1, times_));
+    for (std::size_t i = 0; i < by_threads_.size(); ++i) {
+      by_threads_[i].add(stream_us(data_, static_cast<std::int32_t>(i) + 1, times_));
+    }
   }
   void forget() { std::fill(by_threads_.begin(), by_threads_.end(), Fastest{}); }
   double spread() const {
@@ -88,7 +93,9 @@ class Streams {
   }
   std::vector<double> bytes_per_us() const {
     std::vector<double> rates;
-    for (const Fastest& time : by_threads_) rates.push_back(static_cast<double>(data_.size() * sizeof(float)) * times_ / time.us());
+    for (const Fastest& time : by_threads_) {
+      rates.push_back(static_cast<double>(data_.size() * sizeof(float)) * times_ / time.us());
+    }
     return rates;
   }
 
@@ -123,7 +130,9 @@ class KernelPoint {
 
  private:
   static constexpr double kLeastUs = 200;
-  void once() { attend_tokens(state_, 0, rows_, {kv_.data(), kv_.data() + tokens_ * columns_, columns_, columns_, tokens_}); }
+  void once() {
+    attend_tokens(state_, 0, rows_, {kv_.data(), kv_.data() + tokens_ * columns_, columns_, columns_, tokens_});
+  }
 
   std::int32_t rows_;
   std::int64_t tokens_, columns_;
@@ -159,7 +168,8 @@ scheduler::Plan tiny_tasks(std::int32_t count, bool chain) {
 class TinyTasks {
  public:
   TinyTasks(std::int32_t count, bool chain, std::int32_t threads)
-      : count_(count), plan_(tiny_tasks(count, chain)), tensors_(plan_.forest, plan_.heads, nullptr, std::int64_t{1} << 30), executor_(plan_, tensors_, threads) {
+      : count_(count), plan_(tiny_tasks(count, chain)),
+        tensors_(plan_.forest, plan_.heads, nullptr, std::int64_t{1} << 30), executor_(plan_, tensors_, threads) {
     executor_.run();
   }
   void round() { time_.add(executor_.run().makespan_us); }
@@ -203,11 +213,8 @@ struct HostBench::State {
   static constexpr std::int32_t kTasks = 4000, kLaunches = 400, kCachePasses = 4;
 
   State(std::int32_t count, std::int64_t memory_bytes)
-      : threads(count),
-        memory(std::max(memory_bytes, 2 * last_level_cache()), 1, count),
-        cache(shared_bytes(count), kCachePasses, count),
-        tasks(kTasks, false, count),
-        alone(kLaunches, false, 1),
+      : threads(count), memory(std::max(memory_bytes, 2 * last_level_cache()), 1, count),
+        cache(shared_bytes(count), kCachePasses, count), tasks(kTasks, false, count), alone(kLaunches, false, 1),
         launches(kLaunches, true, count) {
     for (const std::int64_t tokens : {48, 192, 512}) {
       for (const std::int32_t rows : {1, 2, 4, 8, 16, 32, 64}) kernel.emplace_back(rows, tokens, heads().qk_dim);
@@ -262,7 +269,8 @@ costmodel::HostSamples HostBench::samples() const {
   s.threads = state.threads;
   s.clock_ghz = clock_ghz();
   s.cache_mib = static_cast<double>(last_level_cache()) / (1 << 20);
-  s.memory_gib = static_cast<double>(system_bytes(_SC_PHYS_PAGES, 1 << 20)) * static_cast<double>(system_bytes(_SC_PAGE_SIZE, 4096)) / (1 << 30);
+  s.memory_gib = static_cast<double>(system_bytes(_SC_PHYS_PAGES, 1 << 20)) *
+                 static_cast<double>(system_bytes(_SC_PAGE_SIZE, 4096)) / (1 << 30);
   s.memory_bytes_per_us = state.memory.bytes_per_us();
   s.cache_bytes_per_us = state.cache.bytes_per_us();
   s.heads = State::heads();

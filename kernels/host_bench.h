@@ -9,12 +9,13 @@
 namespace espalier::kernels {
 
 struct HostBenchOptions {
-  std::int32_t threads = 0;  ///< 0: all
+  std::int32_t threads = 0;                             ///< 0: all
   std::int64_t memory_bytes = std::int64_t{256} << 20;  ///< streamed, beyond any cache
 };
 
-/// Bandwidth of memory and cache by threads, cost of a task and of a launch, throughput of the attention kernel by rows and tokens,
-/// measured in rounds: what changes the machine's pace for a while then slows all points alike, not the one it happens to meet.
+/// Bandwidth of memory and cache by threads, cost of a task and of a launch, throughput of the attention kernel by rows
+/// and tokens, measured in rounds: what changes the machine's pace for a while then slows all points alike, not the one
+/// it happens to meet.
 class HostBench {
  public:
   explicit HostBench(const HostBenchOptions& options);

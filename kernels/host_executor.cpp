@@ -31,21 +31,28 @@ using Clock = std::chrono::steady_clock;
 void check_runnable(const Plan& plan) {
   for (const Task& task : plan.tasks) {
     if (task.kind == scheduler::TaskKind::attend || task.kind == scheduler::TaskKind::padding) continue;
-    throw core::bad_input("host backend", "attention tasks and merges", fmt::format("a {} task: use --backend interpret", kind_name(task.kind)));
+    throw core::bad_input("host backend", "attention tasks and merges",
+                          fmt::format("a {} task: use --backend interpret", kind_name(task.kind)));
   }
   for (const ReductionStep& step : plan.steps) {
-    if (step.op != scheduler::ReductionOp::log_sum_exp) throw core::bad_input("host backend", "merges by log-sum-exp", "a sum");
+    if (step.op != scheduler::ReductionOp::log_sum_exp) {
+      throw core::bad_input("host backend", "merges by log-sum-exp", "a sum");
+    }
   }
 }
 
 /// What one thread computes with.
 class Worker {
  public:
-  Worker(const Plan& plan, const HostTensors& tensors, HostRowsMemory& memory) : plan_(plan), tensors_(tensors), memory_(memory) {}
+  Worker(const Plan& plan, const HostTensors& tensors, HostRowsMemory& memory)
+      : plan_(plan), tensors_(tensors), memory_(memory) {}
 
   void run(const HostItem& item) {
-    if (item.kind == scheduler::PhaseKind::tasks) attend(plan_.tasks[TaskId(item.index)], item.copy);
-    else merge(plan_.steps[StepId(item.index)]);
+    if (item.kind == scheduler::PhaseKind::tasks) {
+      attend(plan_.tasks[TaskId(item.index)], item.copy);
+    } else {
+      merge(plan_.steps[StepId(item.index)]);
+    }
   }
 
  private:
@@ -63,7 +70,8 @@ class Worker {
     }
     for (const Segment& s : slice("segments of a task", plan_.segments, task.segments)) {
       const std::int64_t end = scheduler::segment_end(plan_, s);
-      check_interval("tokens of a segment", s.token_begin, end, row_of("node of a segment", plan_.forest.tokens, s.node));
+      check_interval("tokens of a segment", s.token_begin, end,
+                     row_of("node of a segment", plan_.forest.tokens, s.node));
       check_interval("rows of a segment", s.row_begin, s.row_end, static_cast<std::int64_t>(requests.size()));
       attend_tokens(rows_, std::int64_t{s.row_begin} * heads, std::int64_t{s.row_end} * heads,
                     tensors_.tokens(s.node, s.token_begin, end, first / plan_.heads.group()));
@@ -134,8 +142,8 @@ class Worker {
 /// Threads wait for the number of the run they work on; they stand ready, spinning, before a run's clock begins.
 struct HostExecutor::State {
   State(const Plan& p, const HostTensors& t, std::int32_t n)
-      : plan(p), tensors(t), memory(p, t.v_columns()), schedule(p), spans(static_cast<std::size_t>(n)), errors(static_cast<std::size_t>(n)),
-        last(static_cast<std::size_t>(n)) {}
+      : plan(p), tensors(t), memory(p, t.v_columns()), schedule(p), spans(static_cast<std::size_t>(n)),
+        errors(static_cast<std::size_t>(n)), last(static_cast<std::size_t>(n)) {}
 
   void work(std::int32_t thread) {
     Worker worker(plan, tensors, memory);
@@ -170,8 +178,9 @@ struct HostExecutor::State {
       const Clock::time_point to = Clock::now();
       schedule.finish(*item);
       const auto us = [&](Clock::time_point t) { return std::chrono::duration<double, std::micro>(t - began).count(); };
-      mine.push_back({thread, item->kind == scheduler::PhaseKind::tasks ? scheduler::SpanKind::task : scheduler::SpanKind::step, item->launch,
-                      item->index, item->copy, us(from), us(to)});
+      mine.push_back({thread,
+                      item->kind == scheduler::PhaseKind::tasks ? scheduler::SpanKind::task : scheduler::SpanKind::step,
+                      item->launch, item->index, item->copy, us(from), us(to)});
       last[static_cast<std::size_t>(thread)] = us(to);
     }
   }
@@ -205,7 +214,9 @@ std::int32_t host_threads() {
 HostExecutor::HostExecutor(const Plan& plan, const HostTensors& tensors, std::int32_t threads) {
   check_runnable(plan);
   state_ = std::make_unique<State>(plan, tensors, threads);
-  for (std::int32_t t = 0; t < threads; ++t) state_->threads.emplace_back([state = state_.get(), t] { state->work(t); });
+  for (std::int32_t t = 0; t < threads; ++t) {
+    state_->threads.emplace_back([state = state_.get(), t] { state->work(t); });
+  }
 }
 
 HostExecutor::~HostExecutor() {

@@ -1,7 +1,7 @@
 // Runs plans on the threads of this machine: cores stand for SMs, the last-level cache for L2, DRAM for HBM.
 //
-// Attention tasks and merges run; plans that store scores (two-GEMM methods) are refused. Timestamps of every item give a Timeline in
-// the same terms as the simulator's.
+// Attention tasks and merges run; plans that store scores (two-GEMM methods) are refused. Timestamps of every item give
+// a Timeline in the same terms as the simulator's.
 #pragma once
 
 #include <memory>
@@ -30,7 +30,8 @@ class HostExecutor {
   HostExecutor(const HostExecutor&) = delete;
   HostExecutor& operator=(const HostExecutor&) = delete;
 
-  /// Every item once. The spans of a launch gap aren't among them. An exception of an item is thrown on when all threads have stopped.
+  /// Every item once. The spans of a launch gap aren't among them. An exception of an item is thrown on when all
+  /// threads have stopped.
   HostRun run();
   AttentionOutput output() const;
 
@@ -63,6 +64,7 @@ struct HostMeasurement {
   scheduler::Measurement measurement;
   std::vector<HostRun> runs;
 };
-HostMeasurement measure_host(const scheduler::Plan& plan, const HostTensors& tensors, const HostMeasureOptions& options);
+HostMeasurement measure_host(const scheduler::Plan& plan, const HostTensors& tensors,
+                             const HostMeasureOptions& options);
 
 }  // namespace espalier::kernels

@@ -20,23 +20,29 @@ namespace {
 std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
 /// Values that bf16 holds exactly: the upper half of the fp32.
-std::uint16_t bf16_bits(double x) { return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(static_cast<float>(x)) >> 16); }
+std::uint16_t bf16_bits(double x) {
+  return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(static_cast<float>(x)) >> 16);
+}
 
 }  // namespace
 
-HostTensors::HostTensors(const traces::PrefixForest& forest, const traces::HeadConfig& heads, const TensorSource* source,
-                         std::int64_t most_bytes)
-    : heads_(heads), qk_columns_(core::round_up(heads.qk_dim, kHostColumns)), v_columns_(core::round_up(heads.v_dim, kHostColumns)) {
+HostTensors::HostTensors(const traces::PrefixForest& forest, const traces::HeadConfig& heads,
+                         const TensorSource* source, std::int64_t most_bytes)
+    : heads_(heads), qk_columns_(core::round_up(heads.qk_dim, kHostColumns)),
+      v_columns_(core::round_up(heads.v_dim, kHostColumns)) {
   if (heads.kv_dtype != traces::Dtype::bf16) {
-    throw core::bad_input("host backend", "KV in bf16, the type it stores", std::string(traces::dtype_name(heads.kv_dtype)));
+    throw core::bad_input("host backend", "KV in bf16, the type it stores",
+                          std::string(traces::dtype_name(heads.kv_dtype)));
   }
   for (const traces::NodeId n : core::ids<traces::NodeId>(forest.node_count())) {
     first_.push_back(tokens_);
     tokens_ = core::checked_add(tokens_, forest.tokens[n]);
   }
-  const std::int64_t bytes = core::checked_mul(core::checked_mul(tokens_, heads.kv_heads), (qk_columns_ + (heads.v_in_k ? 0 : v_columns_)) * 2);
+  const std::int64_t bytes = core::checked_mul(core::checked_mul(tokens_, heads.kv_heads),
+                                               (qk_columns_ + (heads.v_in_k ? 0 : v_columns_)) * 2);
   if (bytes > most_bytes) {
-    throw core::bad_input("host backend", fmt::format("a KV cache of at most {}", core::bytes_text(most_bytes)), core::bytes_text(bytes));
+    throw core::bad_input("host backend", fmt::format("a KV cache of at most {}", core::bytes_text(most_bytes)),
+                          core::bytes_text(bytes));
   }
   keys_.assign(at(tokens_ * heads.kv_heads * qk_columns_), 0);
   if (!heads.v_in_k) values_.assign(at(tokens_ * heads.kv_heads * v_columns_), 0);
@@ -83,9 +89,12 @@ const float* HostTensors::query(traces::RequestId request, std::int32_t q_head) 
   return &queries_[at((request.value * std::int64_t{heads_.q_heads} + q_head) * qk_columns_)];
 }
 
-std::int64_t HostTensors::kv_bytes() const { return static_cast<std::int64_t>((keys_.size() + values_.size()) * sizeof(std::uint16_t)); }
+std::int64_t HostTensors::kv_bytes() const {
+  return static_cast<std::int64_t>((keys_.size() + values_.size()) * sizeof(std::uint16_t));
+}
 
-HostRowsMemory::HostRowsMemory(const scheduler::Plan& plan, std::int64_t v_columns) : plan_(plan), v_columns_(v_columns) {
+HostRowsMemory::HostRowsMemory(const scheduler::Plan& plan, std::int64_t v_columns)
+    : plan_(plan), v_columns_(v_columns) {
   for (const scheduler::Slot& slot : plan.slots) {
     first_.push_back(rows_);
     rows_ = core::checked_add(rows_, core::checked_mul(slot.queries.size(), slot.head_count));

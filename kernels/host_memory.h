@@ -13,9 +13,10 @@ namespace espalier::kernels {
 /// Keys and values of all nodes in bf16, each KV head a contiguous run of tokens; queries scaled for exp2.
 class HostTensors {
  public:
-  /// Filled by `source`, or left zero (timing doesn't depend on values, generating them takes long). Throws Error (bad input) when the
-  /// KV isn't bf16 or doesn't fit `most_bytes`.
-  HostTensors(const traces::PrefixForest& forest, const traces::HeadConfig& heads, const TensorSource* source, std::int64_t most_bytes);
+  /// Filled by `source`, or left zero (timing doesn't depend on values, generating them takes long). Throws Error (bad
+  /// input) when the KV isn't bf16 or doesn't fit `most_bytes`.
+  HostTensors(const traces::PrefixForest& forest, const traces::HeadConfig& heads, const TensorSource* source,
+              std::int64_t most_bytes);
 
   HostTokens tokens(traces::NodeId node, std::int64_t begin, std::int64_t end, std::int32_t kv_head) const;
   const float* query(traces::RequestId request, std::int32_t q_head) const;
@@ -29,12 +30,12 @@ class HostTensors {
   traces::HeadConfig heads_;
   std::int64_t qk_columns_ = 0, v_columns_ = 0, tokens_ = 0;
   core::Column<traces::NodeId, std::int64_t> first_;  ///< of each node
-  std::vector<std::uint16_t> keys_, values_;          ///< [kv_head][token][columns]; no values when they lie in the keys
-  std::vector<float> queries_;                        ///< [request][q_head][qk_columns]
+  std::vector<std::uint16_t> keys_, values_;  ///< [kv_head][token][columns]; no values when they lie in the keys
+  std::vector<float> queries_;                ///< [request][q_head][qk_columns]
 };
 
-/// Partial rows of every slot, and final rows: fp32, log-sum-exps in powers of two. Slots that share storage in the plan have memory of
-/// their own here.
+/// Partial rows of every slot, and final rows: fp32, log-sum-exps in powers of two. Slots that share storage in the
+/// plan have memory of their own here.
 class HostRowsMemory {
  public:
   HostRowsMemory(const scheduler::Plan& plan, std::int64_t v_columns);

@@ -33,13 +33,16 @@ bool feeds(const Task& task, std::int32_t copy, const ReductionStep& step) {
   return overlap(task.head_begin + copy * task.head_count, task.head_count, step.head_begin, step.head_count);
 }
 
-bool waits_for_arrival(const Phase& phase) { return phase.start == PhaseStart::on_arrival && phase.kind == PhaseKind::steps; }
+bool waits_for_arrival(const Phase& phase) {
+  return phase.start == PhaseStart::on_arrival && phase.kind == PhaseKind::steps;
+}
 
 }  // namespace
 
 HostSchedule::HostSchedule(const Plan& plan)
-    : plan_(plan), groups_(plan.launches.size()), on_arrival_(plan.steps.size(), 0), arrivals_(plan.steps.size(), 0), task_feeds_(plan.tasks.size()),
-      step_feeds_(plan.steps.size()), arrival_items_(plan.steps.size()), progress_(plan.launches.size()) {
+    : plan_(plan), groups_(plan.launches.size()), on_arrival_(plan.steps.size(), 0), arrivals_(plan.steps.size(), 0),
+      task_feeds_(plan.tasks.size()), step_feeds_(plan.steps.size()), arrival_items_(plan.steps.size()),
+      progress_(plan.launches.size()) {
   LaunchWaits launches = launch_waits(plan);
   followers_ = std::move(launches.followers);
   waits_ = std::move(launches.waits);
@@ -52,12 +55,14 @@ void HostSchedule::add_launch(LaunchId id) {
   std::vector<Group>& groups = groups_[id.index()];
   for (const Phase& phase : slice("phases of a launch", plan_.phases, launch.phases)) {
     const bool tasks = phase.kind == PhaseKind::tasks;
-    check_interval("range of a phase", phase.range.begin, phase.range.end, static_cast<std::int64_t>(tasks ? plan_.tasks.size() : plan_.steps.size()));
+    check_interval("range of a phase", phase.range.begin, phase.range.end,
+                   static_cast<std::int64_t>(tasks ? plan_.tasks.size() : plan_.steps.size()));
     const bool joins = phase.start == PhaseStart::together || waits_for_arrival(phase);
     if (groups.empty() || !joins) groups.emplace_back();
     Group& group = groups.back();
     if (tasks && launch.workers > 0) {
-      const auto queues = slice("queues of a launch", plan_.queues, {launch.queue_begin, launch.queue_begin + launch.workers});
+      const auto queues =
+          slice("queues of a launch", plan_.queues, {launch.queue_begin, launch.queue_begin + launch.workers});
       group.queues.resize(queues.size());
       for (std::size_t w = 0; w < queues.size(); ++w) {
         for (const scheduler::QueueItem& item : slice("queue items", plan_.queue_items, queues[w])) {
@@ -102,7 +107,9 @@ void HostSchedule::link_arrivals() {
       row_of("slot of a step", plan_.slots, input.slot);
       for (const TaskId t : tasks_of[input.slot.index()]) {
         task_feeds_[t.index()].push_back(s.value);
-        for (std::int32_t c = 0; c < copies_to_run(plan_, plan_.tasks[t]); ++c) arrivals_[s.index()] += feeds(plan_.tasks[t], c, step) ? 1 : 0;
+        for (std::int32_t c = 0; c < copies_to_run(plan_, plan_.tasks[t]); ++c) {
+          arrivals_[s.index()] += feeds(plan_.tasks[t], c, step) ? 1 : 0;
+        }
       }
       for (const StepId writer : steps_of[input.slot.index()]) {
         step_feeds_[writer.index()].push_back(s.value);

@@ -1,5 +1,5 @@
-// Which item of a plan a thread of the host executor runs next: launches by dependency and stream, phases in order, persistent queues,
-// merges as soon as their inputs are written.
+// Which item of a plan a thread of the host executor runs next: launches by dependency and stream, phases in order,
+// persistent queues, merges as soon as their inputs are written.
 #pragma once
 
 #include <atomic>
@@ -51,8 +51,8 @@ class HostSchedule {
  private:
   /// Phases that begin together, with their items in order of dispatch; a barrier lies between the groups of a launch.
   struct Group {
-    std::vector<HostItem> items;               ///< hardware order
-    std::vector<std::vector<HostItem>> queues; ///< persistent workers
+    std::vector<HostItem> items;                ///< hardware order
+    std::vector<std::vector<HostItem>> queues;  ///< persistent workers
     std::int64_t all = 0;
   };
   struct Progress {
@@ -72,22 +72,23 @@ class HostSchedule {
   std::vector<std::vector<Group>> groups_;           ///< by launch
   std::vector<std::vector<std::size_t>> followers_;  ///< launches that wait for a launch
   std::vector<std::size_t> waits_;
-  std::vector<char> on_arrival_;                        ///< by step
-  std::vector<std::int32_t> arrivals_;                  ///< by step: writers it waits for
-  std::vector<std::vector<std::int32_t>> task_feeds_, step_feeds_;  ///< merges on arrival that read what a task or a step writes
-  std::vector<HostItem> arrival_items_;                 ///< by step
+  std::vector<char> on_arrival_;        ///< by step
+  std::vector<std::int32_t> arrivals_;  ///< by step: writers it waits for
+  std::vector<std::vector<std::int32_t>> task_feeds_,
+      step_feeds_;                       ///< merges on arrival that read what a task or a step writes
+  std::vector<HostItem> arrival_items_;  ///< by step
   std::int64_t all_ = 0;
 
   SpinLock lock_;
   std::vector<Progress> progress_;
-  std::vector<std::size_t> open_;       ///< launches, in order
-  std::vector<std::int32_t> missing_;   ///< by step
-  std::vector<HostItem> ready_;         ///< merges whose inputs have arrived
+  std::vector<std::size_t> open_;      ///< launches, in order
+  std::vector<std::int32_t> missing_;  ///< by step
+  std::vector<HostItem> ready_;        ///< merges whose inputs have arrived
   struct Queue {
     std::size_t launch = 0, group = 0, queue = 0, next = 0;
     bool held = false;
   };
-  std::vector<Queue> held_;             ///< by thread: the queue it works off
+  std::vector<Queue> held_;  ///< by thread: the queue it works off
   std::atomic<std::int64_t> left_{0};
 };
 

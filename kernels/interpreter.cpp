@@ -60,12 +60,8 @@ struct TaskCopy {
 class Interpreter {
  public:
   Interpreter(const Plan& plan, const TensorSource& source, const InterpretOptions& options)
-      : plan_(plan),
-        heads_(plan.heads),
-        source_(source),
-        slots_(plan, options.shared_storage),
-        scored_by_(plan.slots.size()),
-        out_(make_output(plan.forest, plan.heads, kPoison)) {}
+      : plan_(plan), heads_(plan.heads), source_(source), slots_(plan, options.shared_storage),
+        scored_by_(plan.slots.size()), out_(make_output(plan.forest, plan.heads, kPoison)) {}
 
   AttentionOutput run(const std::vector<WorkItem>& order) {
     for (const WorkItem& item : order) {
@@ -257,8 +253,9 @@ class Interpreter {
     for (const Segment& s : c.segments) wanted += scheduler::segment_tokens(plan_, s) * (s.row_end - s.row_begin);
     for (const SlotId fold : c.folds) {
       const TaskId writer = scored_by_[row_of_slot(fold)];
-      if (!writer.valid())
+      if (!writer.valid()) {
         throw core::bad_input("plan: folds of a values task", "slots that hold scores", "one nobody wrote");
+      }
       std::int64_t column = 0;
       for (const Segment& held : slice("segments of a task", plan_.segments, plan_.tasks[writer].segments)) {
         const std::int64_t held_end = scheduler::segment_end(plan_, held);

@@ -14,7 +14,9 @@ std::string driver_version(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
     std::size_t end = at;
     std::size_t points = 0;
-    while (end < text.size() && (std::isdigit(static_cast<unsigned char>(text[end])) != 0 || text[end] == '.')) points += text[end++] == '.' ? 1 : 0;
+    while (end < text.size() && (std::isdigit(static_cast<unsigned char>(text[end])) != 0 || text[end] == '.')) {
+      points += text[end++] == '.' ? 1 : 0;
+    }
     const bool begins = at == 0 || std::isspace(static_cast<unsigned char>(text[at - 1])) != 0;
     if (begins && end > at && points > 0 && text[at] != '.') return std::string(text.substr(at, end - at));
     at = end + 1;
@@ -27,7 +29,9 @@ std::vector<std::uint32_t> random_order(std::int64_t count, std::uint64_t seed) 
   std::vector<std::uint32_t> order(static_cast<std::size_t>(count));
   std::iota(order.begin(), order.end(), 0U);
   core::Rng rng(seed);
-  for (std::size_t i = order.size() - 1; i > 0; --i) std::swap(order[i], order[static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(i)))]);
+  for (std::size_t i = order.size() - 1; i > 0; --i) {
+    std::swap(order[i], order[static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(i)))]);
+  }
   return order;
 }
 

@@ -42,12 +42,15 @@ struct StreamShape {
 std::optional<StreamShape> stream_shape(std::int64_t in_flight, double per_sm) {
   for (const std::int32_t loads : {1, 2, 4, 8}) {
     const std::int64_t threads = in_flight / kLoadBytes / loads;
-    if (threads >= 32 && threads % 32 == 0 && static_cast<double>(threads) * per_sm <= kProbeThreads) return StreamShape{loads, narrow(threads)};
+    if (threads >= 32 && threads % 32 == 0 && static_cast<double>(threads) * per_sm <= kProbeThreads) {
+      return StreamShape{loads, narrow(threads)};
+    }
   }
   return std::nullopt;
 }
 
-/// `ctas` blocks side by side through as many tiles of `tile` bytes as `set_bytes` hold, until about `bytes` are read in all; executions read on.
+/// `ctas` blocks side by side through as many tiles of `tile` bytes as `set_bytes` hold, until about `bytes` are read
+/// in all; executions read on.
 ProbePoint reading(std::string kernel, double ctas, std::int64_t threads, double tile, double set_bytes, double bytes) {
   ProbePoint p;
   p.kernel = std::move(kernel);
@@ -90,7 +93,8 @@ Point busy_clock(const Values& v, const Bench& bench) {
   p.blocks = static_cast<std::uint32_t>(bench.device.sms) * (streams ? 2 : 1);
   p.threads = kPipeThreads;
   p.shape.rounds = whole(v[0]);
-  p.shape.tiles = std::max<std::int64_t>(1, whole(std::floor(0.4 * l2_bytes(bench) / (8.0 * kPipeThreads * kLoadBytes))));
+  p.shape.tiles =
+      std::max<std::int64_t>(1, whole(std::floor(0.4 * l2_bytes(bench) / (8.0 * kPipeThreads * kLoadBytes))));
   p.timer = ProbeTimer::clock;
   p.repeats = static_cast<std::int32_t>(std::clamp(2e9 / v[0], 3.0, 20.0));
   p.parameters = v;
@@ -147,7 +151,8 @@ Point shared_segment(const Values& v, const Bench& bench) {
   const std::int64_t threads = whole(std::floor(v[3] / (8 * kLoadBytes)));
   if (groups < 1 || threads < 32 || threads % 32 != 0 || threads > kProbeThreads) return std::nullopt;
   const double tile = 8.0 * static_cast<double>(threads) * kLoadBytes;
-  ProbePoint p = reading("probe_segment", groups * readers, threads, tile, source_bytes(bench), groups * readers * v[2]);
+  ProbePoint p =
+      reading("probe_segment", groups * readers, threads, tile, source_bytes(bench), groups * readers * v[2]);
   p.cold = true;
   p.shape.part = narrow(whole(readers));
   p.shape.skew_ns = narrow(std::llround(1000 * v[4]));
@@ -228,7 +233,8 @@ Point one_pipe(const Values& v, const Bench& bench) {
     const char* kernel;
     double each;
   };
-  constexpr Kind kKinds[] = {{"probe_exp", 8.0 * kPipeThreads}, {"probe_fma", 64.0 * kPipeThreads}, {"probe_convert", 32.0 * kPipeThreads}};
+  constexpr Kind kKinds[] = {
+      {"probe_exp", 8.0 * kPipeThreads}, {"probe_fma", 64.0 * kPipeThreads}, {"probe_convert", 32.0 * kPipeThreads}};
   for (std::size_t k = 0; k < 3; ++k) {
     if (v[k] <= 0) continue;
     ProbePoint p = pipe(kKinds[k].kernel, rounds_for(v[k], kKinds[k].each), bench);
@@ -244,7 +250,8 @@ Point mixed_loop(const Values& v, const Bench& bench) {
   const DeviceSpec& d = bench.device;
   const double clocks = 100 * d.clocks_per_us();
   const double rates[] = {d.mma_flop_per_clk, d.ex2_per_clk, d.fma_flop_per_clk, d.smem_bytes_per_clk};
-  constexpr double kWarps = kPipeThreads / 32, kUnits[] = {kWarps * 2 * kMmaFlop, kWarps * 64, kWarps * 16 * 64, kWarps * 512};
+  constexpr double kWarps = kPipeThreads / 32,
+                   kUnits[] = {kWarps * 2 * kMmaFlop, kWarps * 64, kWarps * 16 * 64, kWarps * 512};
   unsigned mix = 0;
   double longest = 0;
   for (unsigned k = 0; k < 4; ++k) {
@@ -254,7 +261,9 @@ Point mixed_loop(const Values& v, const Bench& bench) {
   if (mix == 0) return std::nullopt;
   ProbePoint p = pipe(fmt::format("probe_mix_{}", mix), rounds_for(clocks, longest), bench);
   p.shared_bytes = 16384;
-  for (unsigned k = 0; k < 4; ++k) p.parameters.push_back(kUnits[k] * ((mix >> k & 1U) != 0 ? 4 : 1) * static_cast<double>(p.shape.rounds));
+  for (unsigned k = 0; k < 4; ++k) {
+    p.parameters.push_back(kUnits[k] * ((mix >> k & 1U) != 0 ? 4 : 1) * static_cast<double>(p.shape.rounds));
+  }
   return p;
 }
 
@@ -285,7 +294,8 @@ Point attention_cta(const Values& v, const Bench&) {
 }
 
 Point barrier(const Values& v, const Bench& bench) {
-  constexpr const char* kKernels[] = {"probe_block_barrier", "probe_named_barrier", "probe_phase_barrier", "probe_cluster_barrier"};
+  constexpr const char* kKernels[] = {"probe_block_barrier", "probe_named_barrier", "probe_phase_barrier",
+                                      "probe_cluster_barrier"};
   const auto kind = static_cast<std::size_t>(v[0]);
   if (kind == 3 && bench.device.compute_capability < 9) return std::nullopt;
   ProbePoint p;
@@ -347,7 +357,8 @@ Point two_streams(const Values& v, const Bench& bench) {
   p.blocks = static_cast<std::uint32_t>(v[0]);
   p.other = std::make_shared<const ProbePoint>(*loads);
   p.side_by_side = v[4] > 0;
-  p.parameters = {v[0], kEach * static_cast<double>(p.shape.rounds), (kRingStages - 1) * loads->parameters[2], loads->parameters[3], v[4] > 0 ? 1.0 : 0.0};
+  p.parameters = {v[0], kEach * static_cast<double>(p.shape.rounds), (kRingStages - 1) * loads->parameters[2],
+                  loads->parameters[3], v[4] > 0 ? 1.0 : 0.0};
   return p;
 }
 
@@ -379,16 +390,20 @@ struct Family {
   Point (*plan)(const Values&, const Bench&);
 };
 constexpr Family kFamilies[] = {
-    {"C0", clock},          {"C1", streams},       {"C2", mixed_stream},   {"C3", ring},           {"C4", bulk_ring},  {"C5", cycled_set},
-    {"C6", shared_segment}, {"C7", chase},         {"C8", shared_memory},  {"C9", matrix_product}, {"C10", one_pipe},  {"C11", mixed_loop},
-    {"C12", empty_kernel},  {"C13", attention_cta}, {"C14", barrier},      {"C15", grid_barriers}, {"C16", reductions}, {"C17", unequal_ctas},
-    {"C18", two_streams},   {"C19", gather},       {"C20", merges},       {"C21", busy_clock},
+    {"C0", clock},         {"C1", streams},        {"C2", mixed_stream},   {"C3", ring},
+    {"C4", bulk_ring},     {"C5", cycled_set},     {"C6", shared_segment}, {"C7", chase},
+    {"C8", shared_memory}, {"C9", matrix_product}, {"C10", one_pipe},      {"C11", mixed_loop},
+    {"C12", empty_kernel}, {"C13", attention_cta}, {"C14", barrier},       {"C15", grid_barriers},
+    {"C16", reductions},   {"C17", unequal_ctas},  {"C18", two_streams},   {"C19", gather},
+    {"C20", merges},       {"C21", busy_clock},
 };
 
 }  // namespace
 
-std::vector<ProbePoint> plan_probes(std::string_view family, const ProbeValues& wanted, const DeviceSpec& device, const ProbeMemory& memory) {
-  const auto* found = std::find_if(std::begin(kFamilies), std::end(kFamilies), [&](const Family& f) { return f.id == family; });
+std::vector<ProbePoint> plan_probes(std::string_view family, const ProbeValues& wanted, const DeviceSpec& device,
+                                    const ProbeMemory& memory) {
+  const auto* found =
+      std::find_if(std::begin(kFamilies), std::end(kFamilies), [&](const Family& f) { return f.id == family; });
   ESPALIER_CHECK(found != std::end(kFamilies));
   std::vector<ProbePoint> points;
   for (const Values& values : wanted) {
@@ -402,7 +417,8 @@ std::vector<ProbePoint> plan_probes(std::string_view family, const ProbeValues& 
 
 std::string unfit_code(const ProbePoint& point, std::int32_t code) {
   if (code >= point.code) return {};
-  return fmt::format("{} was compiled for {}.{} and is empty there: it takes code for {}.{}", point.kernel, code / 10, code % 10, point.code / 10, point.code % 10);
+  return fmt::format("{} was compiled for {}.{} and is empty there: it takes code for {}.{}", point.kernel, code / 10,
+                     code % 10, point.code / 10, point.code % 10);
 }
 
 std::string unfit_mark(const ProbePoint& point, std::uint32_t mark) {
@@ -411,9 +427,10 @@ std::string unfit_mark(const ProbePoint& point, std::uint32_t mark) {
 }
 
 std::vector<std::string> device_only_probes() {
-  return {"probe_clock",      "probe_busy_mma",    "probe_busy_stream", "probe_block_barrier",  "probe_named_barrier", "probe_phase_barrier",
-          "probe_reduction",  "probe_unequal",     "probe_bulk_ring_2", "probe_bulk_ring_3",    "probe_bulk_ring_4",   "probe_bulk_ring_6",
-          "probe_warp_group", "probe_warp_group_fp8", "probe_follow",   "probe_cluster_barrier"};
+  return {"probe_clock",         "probe_busy_mma",       "probe_busy_stream", "probe_block_barrier",
+          "probe_named_barrier", "probe_phase_barrier",  "probe_reduction",   "probe_unequal",
+          "probe_bulk_ring_2",   "probe_bulk_ring_3",    "probe_bulk_ring_4", "probe_bulk_ring_6",
+          "probe_warp_group",    "probe_warp_group_fp8", "probe_follow",      "probe_cluster_barrier"};
 }
 
 }  // namespace espalier::kernels

@@ -14,11 +14,13 @@ namespace {
 using scheduler::Plan;
 using scheduler::SlotId;
 
-/// How often a row may be rounded to 16 bits on its way through slots: one after another, over steps and folds. Stored scores enter the
-/// product with the values in 16 bits, whatever they are stored in.
+/// How often a row may be rounded to 16 bits on its way through slots: one after another, over steps and folds. Stored
+/// scores enter the product with the values in 16 bits, whatever they are stored in.
 std::int32_t most_roundings(const Plan& plan) {
   core::Column<SlotId, std::int32_t> roundings;
-  for (const scheduler::Slot& slot : plan.slots) roundings.push_back(slot.dtype == traces::Dtype::fp32 && slot.kind == scheduler::SlotKind::partial ? 0 : 1);
+  for (const scheduler::Slot& slot : plan.slots) {
+    roundings.push_back(slot.dtype == traces::Dtype::fp32 && slot.kind == scheduler::SlotKind::partial ? 0 : 1);
+  }
   const core::Column<SlotId, std::int32_t> own = roundings;
   std::int32_t most = 0;
   for (bool changed = true; changed && most <= static_cast<std::int32_t>(plan.slots.size());) {
@@ -31,12 +33,16 @@ std::int32_t most_roundings(const Plan& plan) {
     };
     for (const scheduler::Task& task : plan.tasks) {
       std::int32_t folded = 0;
-      for (const SlotId slot : slice("folds of a task", plan.fold_slots, task.folds)) folded = std::max(folded, roundings[slot]);
+      for (const SlotId slot : slice("folds of a task", plan.fold_slots, task.folds)) {
+        folded = std::max(folded, roundings[slot]);
+      }
       raise(task.slot, folded);
     }
     for (const scheduler::ReductionStep& step : plan.steps) {
       std::int32_t merged = 0;
-      for (const scheduler::RowRef& input : slice("inputs of a step", plan.reduction_inputs, step.inputs)) merged = std::max(merged, roundings[input.slot]);
+      for (const scheduler::RowRef& input : slice("inputs of a step", plan.reduction_inputs, step.inputs)) {
+        merged = std::max(merged, roundings[input.slot]);
+      }
       raise(step.out, merged);
     }
   }

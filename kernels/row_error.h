@@ -14,9 +14,10 @@ struct RowError {
 };
 RowError row_error(const AttentionOutput& got, const AttentionOutput& want);
 
-/// What a row may be off: 2e-3 of its size in fp32, 4e-3 in 16 bits, where the probabilities' rounding comes on top of the row's; a quarter of
-/// that for fp16 queries. A plan that keeps partial rows in 16 bits, as some published ones do, rounds them again at every merge: 3e-3 more,
-/// times the root of the merges one behind the other. So does one whose scores are stored.
+/// What a row may be off: 2e-3 of its size in fp32, 4e-3 in 16 bits, where the probabilities' rounding comes on top of
+/// the row's; a quarter of that for fp16 queries. A plan that keeps partial rows in 16 bits, as some published ones do,
+/// rounds them again at every merge: 3e-3 more, times the root of the merges one behind the other. So does one whose
+/// scores are stored.
 double row_tolerance(const scheduler::Plan& plan, traces::Dtype row_dtype);
 
 }  // namespace espalier::kernels

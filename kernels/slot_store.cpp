@@ -99,14 +99,16 @@ SlotRow SlotStore::row(SlotKind kind, SlotId slot, std::int64_t row, std::int32_
   const std::int64_t before = row * shape.head_count + head - shape.head_begin;
   const RowLayout& layout = place.layout;
   double* cells = cells_.data() + place.first_cell;
-  return {cells + before * layout.columns * layout.column_cells, cells + place.first_lse + before * layout.lse_cells, layout};
+  return {cells + before * layout.columns * layout.column_cells, cells + place.first_lse + before * layout.lse_cells,
+          layout};
 }
 
 std::int64_t SlotStore::find_row(SlotId slot, traces::RequestId request, std::int64_t hint) const {
   const Slot& shape = row_of("slot", plan_.slots, slot);
   const auto rows = slice("slot queries", plan_.query_rows, shape.queries);
-  if (hint >= 0 && hint < static_cast<std::int64_t>(rows.size()) && rows[static_cast<std::size_t>(hint)] == request)
+  if (hint >= 0 && hint < static_cast<std::int64_t>(rows.size()) && rows[static_cast<std::size_t>(hint)] == request) {
     return hint;
+  }
   const auto found = std::find(rows.begin(), rows.end(), request);
   return found == rows.end() ? -1 : found - rows.begin();
 }

@@ -42,13 +42,15 @@ std::vector<Writer> slot_writers(const Plan& plan) {
 
 std::vector<std::int32_t> input_slots(const Plan& plan, const ReductionStep& step) {
   std::set<std::int32_t> slots;
-  for (const RowRef& input : slice("inputs of a step", plan.reduction_inputs, step.inputs)) slots.insert(input.slot.value);
+  for (const RowRef& input : slice("inputs of a step", plan.reduction_inputs, step.inputs)) {
+    slots.insert(input.slot.value);
+  }
   return {slots.begin(), slots.end()};
 }
 
 /// How one step is counted.
 struct Unit {
-  std::int32_t heads = 0;     ///< of a unit; 0: it can't be counted
+  std::int32_t heads = 0;  ///< of a unit; 0: it can't be counted
   std::int32_t expected = 0;
 };
 
@@ -83,8 +85,8 @@ class ArrivalCounter {
   }
 
  private:
-  static std::vector<Interval> columns(const std::map<std::int32_t, std::vector<Arrival>>& by_writer, std::size_t writers,
-                                       std::vector<Arrival>& arrivals) {
+  static std::vector<Interval> columns(const std::map<std::int32_t, std::vector<Arrival>>& by_writer,
+                                       std::size_t writers, std::vector<Arrival>& arrivals) {
     std::vector<Interval> intervals(writers);
     for (const auto& [writer, list] : by_writer) {
       const auto first = static_cast<std::int32_t>(arrivals.size());
@@ -103,7 +105,9 @@ class ArrivalCounter {
       for (std::int32_t h = 0; unit > 0 && h < step.head_count; h += unit) heads.push_back({step.head_begin + h, unit});
     } else {
       const Task& task = plan_.tasks[TaskId(writer.index)];
-      for (std::int32_t c = 0; c < task.copies; ++c) heads.push_back({task.head_begin + c * task.head_count, task.head_count});
+      for (std::int32_t c = 0; c < task.copies; ++c) {
+        heads.push_back({task.head_begin + c * task.head_count, task.head_count});
+      }
     }
     return heads;
   }
@@ -169,7 +173,9 @@ std::vector<std::vector<std::int32_t>> step_levels(const Plan& plan, Interval st
       if (!waits) ready.push_back(s);
     }
     taken = ready.size();
-    if (taken == 0) throw core::bad_input("plan: steps", "steps that don't wait for each other in a circle", "a circle");
+    if (taken == 0) {
+      throw core::bad_input("plan: steps", "steps that don't wait for each other in a circle", "a circle");
+    }
     for (const std::int32_t s : ready) level[s] = levels.size();
     levels.push_back(std::move(ready));
   }

@@ -1,4 +1,5 @@
-// A request joins a plan, in tasks of its own. Positions below are rows of Plan::query_rows, whose first rows are all requests in order.
+// A request joins a plan, in tasks of its own. Positions below are rows of Plan::query_rows, whose first rows are all
+// requests in order.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -55,8 +56,11 @@ class Joining {
         Phase& phase = plan_.phases[static_cast<std::size_t>(p)];
         const bool tasks = phase.kind == PhaseKind::tasks;
         if (phase.range.end != static_cast<std::int32_t>(tasks ? plan_.tasks.size() : plan_.steps.size())) continue;
-        if (!tasks) step_phase_ = &phase;
-        else task_phase_ = &phase, launch_ = &launch;
+        if (!tasks) {
+          step_phase_ = &phase;
+        } else {
+          task_phase_ = &phase, launch_ = &launch;
+        }
       }
     }
     return task_phase_ != nullptr && kernel().role == costmodel::KernelRole::attend;
@@ -83,10 +87,13 @@ class Joining {
     if (!pages.page_ids.empty()) {
       for (const std::int64_t id : pages.page_ids) page = std::max(page, id);
       first_page = static_cast<std::int64_t>(pages.page_ids.size());
-      for (std::int64_t i = core::ceil_div(newcomer_.tokens, pages.page_size); i > 0; --i) pages.page_ids.push_back(++page);
+      for (std::int64_t i = core::ceil_div(newcomer_.tokens, pages.page_size); i > 0; --i) {
+        pages.page_ids.push_back(++page);
+      }
     }
     const NodeId prefix = newcomer_.prefix;
-    insert(forest_.tokens_before, node_.value, prefix.valid() ? forest_.tokens_before[prefix] + forest_.tokens[prefix] : 0);
+    insert(forest_.tokens_before, node_.value,
+           prefix.valid() ? forest_.tokens_before[prefix] + forest_.tokens[prefix] : 0);
     insert(forest_.parent, node_.value, prefix);
     insert(forest_.tokens, node_.value, newcomer_.tokens);
     insert(forest_.request_begin, node_.value, at_);
@@ -135,13 +142,15 @@ class Joining {
   /// One query a task, cut every `piece` tokens of its path.
   void add_tasks(std::int64_t piece) {
     const std::vector<NodeId> path = traces::path_of(forest_, node_);
-    const std::int32_t heads = heads_per_copy(kernel(), plan_.heads), first_task = static_cast<std::int32_t>(plan_.tasks.size());
+    const std::int32_t heads = heads_per_copy(kernel(), plan_.heads),
+                       first_task = static_cast<std::int32_t>(plan_.tasks.size());
     std::int64_t room = 0;
     for (const NodeId n : path) {
       for (std::int64_t begin = 0; begin < forest_.tokens[n];) {
         if (room == 0) {
           Task task;
-          task.segments = {static_cast<std::int32_t>(plan_.segments.size()), static_cast<std::int32_t>(plan_.segments.size())};
+          task.segments = {static_cast<std::int32_t>(plan_.segments.size()),
+                           static_cast<std::int32_t>(plan_.segments.size())};
           task.queries = {at_.value, at_.value + 1};
           task.head_count = heads;
           task.copies = plan_.heads.q_heads / heads;
@@ -149,7 +158,8 @@ class Joining {
           room = piece;
         }
         const std::int64_t end = std::min(forest_.tokens[n], begin + room);
-        plan_.segments.push_back({n, static_cast<std::int32_t>(begin), end == forest_.tokens[n] ? kToNodeEnd : static_cast<std::int32_t>(end), 0, 1});
+        plan_.segments.push_back({n, static_cast<std::int32_t>(begin),
+                                  end == forest_.tokens[n] ? kToNodeEnd : static_cast<std::int32_t>(end), 0, 1});
         plan_.tasks.raw().back().segments.end = static_cast<std::int32_t>(plan_.segments.size());
         room -= end - begin;
         begin = end;
@@ -181,12 +191,15 @@ class Joining {
     step_phase_->range.end = static_cast<std::int32_t>(plan_.steps.size());
   }
 
-  /// Copies of the new tasks go to the launch's workers in turn, from the last backwards: in equal shares the last is the shortest.
+  /// Copies of the new tasks go to the launch's workers in turn, from the last backwards: in equal shares the last is
+  /// the shortest.
   void enqueue(std::int32_t first_task) {
     std::vector<std::vector<QueueItem>> more(static_cast<std::size_t>(launch_->workers));
     std::size_t worker = 0;
     for (std::int32_t t = first_task; t < static_cast<std::int32_t>(plan_.tasks.size()); ++t) {
-      for (std::int32_t c = 0; c < plan_.tasks[TaskId(t)].copies; ++c) more[worker++ % more.size()].push_back({TaskId(t), c});
+      for (std::int32_t c = 0; c < plan_.tasks[TaskId(t)].copies; ++c) {
+        more[worker++ % more.size()].push_back({TaskId(t), c});
+      }
     }
     std::vector<QueueItem> items;
     items.reserve(plan_.queue_items.size() + worker);
@@ -219,7 +232,8 @@ class Joining {
 std::optional<RequestId> join(Plan& plan, const Newcomer& newcomer) {
   ESPALIER_CHECK(!newcomer.prefix.valid() || newcomer.prefix.index() < plan.forest.node_count());
   if (newcomer.tokens < 1 || newcomer.tokens > traces::kMaxNodeTokens) {
-    throw core::bad_input("plan: tokens of a request that joins", fmt::format("1 to {}", traces::kMaxNodeTokens), std::to_string(newcomer.tokens));
+    throw core::bad_input("plan: tokens of a request that joins", fmt::format("1 to {}", traces::kMaxNodeTokens),
+                          std::to_string(newcomer.tokens));
   }
   return Joining(plan, newcomer).run();
 }

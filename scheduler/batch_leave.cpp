@@ -37,7 +37,9 @@ class Leaving {
 
  private:
   /// On the request's path and read by nobody else.
-  bool own(std::int32_t n) const { return forest_.request_begin[NodeId(n)] == gone_ && forest_.readers(NodeId(n)) == 1; }
+  bool own(std::int32_t n) const {
+    return forest_.request_begin[NodeId(n)] == gone_ && forest_.readers(NodeId(n)) == 1;
+  }
   bool dropped(NodeId n) const { return n.value >= first_node_ && n.value < last_node_; }
   NodeId moved(NodeId n) const { return n.value >= last_node_ ? NodeId(n.value - (last_node_ - first_node_)) : n; }
   RequestId moved(RequestId r) const { return r > gone_ ? RequestId(r.value - 1) : r; }
@@ -46,7 +48,9 @@ class Leaving {
   }
   std::int32_t moved(std::int32_t position) const { return position - removed_before(position); }
   Interval moved(Interval rows) const { return {moved(rows.begin), moved(rows.end)}; }
-  std::int32_t rows_left(const ReductionStep& step) const { return moved(Interval{step.out_row, step.out_row + step.rows}).size(); }
+  std::int32_t rows_left(const ReductionStep& step) const {
+    return moved(Interval{step.out_row, step.out_row + step.rows}).size();
+  }
 
   /// A launch that only merges needs a step that remains; elsewhere a phase may vanish.
   bool steps_remain() const {
@@ -56,7 +60,9 @@ class Leaving {
         const Phase& phase = plan_.phases[static_cast<std::size_t>(p)];
         works = works || phase.kind == PhaseKind::tasks;
         bool any = phase.kind == PhaseKind::tasks;
-        for (std::int32_t s = phase.range.begin; s < phase.range.end && !any; ++s) any = rows_left(plan_.steps[StepId(s)]) > 0;
+        for (std::int32_t s = phase.range.begin; s < phase.range.end && !any; ++s) {
+          any = rows_left(plan_.steps[StepId(s)]) > 0;
+        }
         // The phase goes: it must be the last of all, so that no other moves.
         if (!any && (!works || p + 1 != static_cast<std::int32_t>(plan_.phases.size()))) return false;
       }
@@ -140,7 +146,8 @@ class Leaving {
     plan_.reduction_inputs.resize(static_cast<std::size_t>(end));
     for (Phase& phase : plan_.phases) {
       if (phase.kind != PhaseKind::steps) continue;
-      phase.range = {step_of[static_cast<std::size_t>(phase.range.begin)], step_of[static_cast<std::size_t>(phase.range.end)]};
+      phase.range = {step_of[static_cast<std::size_t>(phase.range.begin)],
+                     step_of[static_cast<std::size_t>(phase.range.end)]};
     }
     if (plan_.phases.back().range.size() > 0) return;
     plan_.phases.pop_back();
@@ -162,7 +169,9 @@ class Leaving {
     forest_.batch_position.raw().erase(forest_.batch_position.raw().begin() + gone_.value);
     for (NodeId& leaf : forest_.leaf) leaf = moved(leaf);
     for (std::int32_t& position : forest_.batch_position) position -= position > place ? 1 : 0;
-    const auto drop = [this](auto& column) { column.raw().erase(column.raw().begin() + first_node_, column.raw().begin() + last_node_); };
+    const auto drop = [this](auto& column) {
+      column.raw().erase(column.raw().begin() + first_node_, column.raw().begin() + last_node_);
+    };
     drop(forest_.parent);
     drop(forest_.tokens);
     drop(forest_.tokens_before);

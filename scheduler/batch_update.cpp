@@ -24,12 +24,16 @@ bool rewritable(const Plan& plan) {
     segments = task.segments.end;
   }
   for (const ReductionStep& step : plan.steps) {
-    if (step.out.valid() || step.op != ReductionOp::log_sum_exp || step.inputs.begin != inputs || step.inputs.size() == 0) return false;
+    if (step.out.valid() || step.op != ReductionOp::log_sum_exp || step.inputs.begin != inputs ||
+        step.inputs.size() == 0) {
+      return false;
+    }
     const RowRef first = plan.reduction_inputs[static_cast<std::size_t>(step.inputs.begin)];
     if (step.out_row != plan.slots[first.slot].queries.begin + first.row) return false;
     inputs = step.inputs.end;
   }
-  return segments == static_cast<std::int32_t>(plan.segments.size()) && inputs == static_cast<std::int32_t>(plan.reduction_inputs.size());
+  return segments == static_cast<std::int32_t>(plan.segments.size()) &&
+         inputs == static_cast<std::int32_t>(plan.reduction_inputs.size());
 }
 
 bool pages_are_packed(const traces::PrefixForest& forest) {
@@ -57,7 +61,9 @@ std::int64_t longest_task_tokens(const Plan& plan) {
   std::int64_t longest = 0;
   for (const Task& task : plan.tasks) {
     std::int64_t tokens = 0;
-    for (std::int32_t i = task.segments.begin; i < task.segments.end; ++i) tokens += segment_tokens(plan, plan.segments[static_cast<std::size_t>(i)]);
+    for (std::int32_t i = task.segments.begin; i < task.segments.end; ++i) {
+      tokens += segment_tokens(plan, plan.segments[static_cast<std::size_t>(i)]);
+    }
     longest = std::max(longest, tokens);
   }
   return longest;

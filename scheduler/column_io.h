@@ -1,5 +1,6 @@
-// Tables of plain structs as JSON objects of columns. A table is described once, by a function that names each column and the
-// member it holds; ColumnWriter and ColumnReader both take that description, so writing and reading can't drift apart.
+// Tables of plain structs as JSON objects of columns. A table is described once, by a function that names each column
+// and the member it holds; ColumnWriter and ColumnReader both take that description, so writing and reading can't drift
+// apart.
 #pragma once
 
 #include <fmt/core.h>
@@ -37,7 +38,9 @@ class ColumnWriter {
   /// A column that is left out when all its values are zero.
   template <class Rows, class Get>
   void integer_or_zero(std::string_view name, const Rows& rows, Range range, Get get) {
-    if (std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return get(row) != 0; })) integer(name, rows, range, get);
+    if (std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return get(row) != 0; })) {
+      integer(name, rows, range, get);
+    }
   }
   /// A column whose values may be numbers, flags or texts.
   template <class Rows, class Get>
@@ -102,7 +105,9 @@ class ColumnReader {
       const core::JsonView element = view.at(i++);
       const std::string got = element.string();
       const auto at = std::find(names.begin(), names.end(), got);
-      if (at == names.end()) throw core::bad_input(element.where(), "one of " + list(names), fmt::format("\"{}\"", got));
+      if (at == names.end()) {
+        throw core::bad_input(element.where(), "one of " + list(names), fmt::format("\"{}\"", got));
+      }
       auto& field = get(row);
       field = static_cast<std::remove_reference_t<decltype(field)>>(at - names.begin());
     }

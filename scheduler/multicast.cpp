@@ -70,7 +70,10 @@ std::vector<Multicast> multicasts(const Plan& plan, const Phase& phase) {
   if (cluster < 2 || phase.kind != PhaseKind::tasks) return found;
   for (std::int32_t t = phase.range.begin; t < phase.range.end;) {
     std::int32_t end = t + 1;
-    while (end < phase.range.end && end - t < cluster && reads_alike(plan, plan.tasks[TaskId(t)], plan.tasks[TaskId(end)])) ++end;
+    while (end < phase.range.end && end - t < cluster &&
+           reads_alike(plan, plan.tasks[TaskId(t)], plan.tasks[TaskId(end)])) {
+      ++end;
+    }
     if (end - t > 1) found.push_back({TaskId(t), end - t});
     t = end;
   }
@@ -98,9 +101,12 @@ void form_clusters(Plan& plan, std::int32_t blocks) {
   std::int64_t tasks = 0;
   for (const Multicast& cluster : found) tasks += cluster.count;
   plan.provenance.options["cluster"] = fmt::format("{}", blocks);
-  plan.provenance.why.push_back(found.empty()
-                                    ? fmt::format("clusters of {} share nothing: no two tasks of a launch without queues read the same tokens", blocks)
-                                    : fmt::format("in clusters of up to {}, {} of {} tasks load their KV together, {} times", blocks, tasks, plan.tasks.size(), found.size()));
+  plan.provenance.why.push_back(
+      found.empty()
+          ? fmt::format("clusters of {} share nothing: no two tasks of a launch without queues read the same tokens",
+                        blocks)
+          : fmt::format("in clusters of up to {}, {} of {} tasks load their KV together, {} times", blocks, tasks,
+                        plan.tasks.size(), found.size()));
   seal(plan);
 }
 

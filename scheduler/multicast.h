@@ -16,14 +16,15 @@ struct Multicast {
   std::int32_t count = 2;
 };
 
-/// Every run of neighbouring attend tasks of one phase over equal segments, cut at the cluster size of the phase's kernel; of launches without
-/// queues, since those bring CTAs one by one. A kernel lays out its grid so that tasks over the same KV of one head are neighbours. In order of tasks.
+/// Every run of neighbouring attend tasks of one phase over equal segments, cut at the cluster size of the phase's
+/// kernel; of launches without queues, since those bring CTAs one by one. A kernel lays out its grid so that tasks over
+/// the same KV of one head are neighbours. In order of tasks.
 std::vector<Multicast> multicasts(const Plan& plan);
 /// Those of one phase, which is taken to be of a launch without queues.
 std::vector<Multicast> multicasts(const Plan& plan, const Phase& phase);
 
-/// Gives the kernels of tasks in launches without queues this cluster size, brings together tasks of a phase that read alike, as many as a cluster
-/// holds, behind the first of them; and says in the plan what that is good for.
+/// Gives the kernels of tasks in launches without queues this cluster size, brings together tasks of a phase that read
+/// alike, as many as a cluster holds, behind the first of them; and says in the plan what that is good for.
 void form_clusters(Plan& plan, std::int32_t blocks);
 
 }  // namespace espalier::scheduler

@@ -1,4 +1,5 @@
-// What a plan means: resolved segments, shapes of tasks and steps, its content hash, and the step to the next decoded token.
+// What a plan means: resolved segments, shapes of tasks and steps, its content hash, and the step to the next decoded
+// token.
 #include "scheduler/plan.h"
 
 #include <fmt/core.h>
@@ -17,11 +18,15 @@ using costmodel::KernelRole;
 
 KernelRole role_of(TaskKind kind) {
   switch (kind) {
-    case TaskKind::scores: return KernelRole::scores;
-    case TaskKind::softmax: return KernelRole::softmax;
-    case TaskKind::values: return KernelRole::values;
+    case TaskKind::scores:
+      return KernelRole::scores;
+    case TaskKind::softmax:
+      return KernelRole::softmax;
+    case TaskKind::values:
+      return KernelRole::values;
     case TaskKind::padding:
-    case TaskKind::attend: break;
+    case TaskKind::attend:
+      break;
   }
   return KernelRole::attend;
 }
@@ -121,8 +126,8 @@ void check_lengths(const Plan& plan, const core::Column<NodeId, std::int64_t>& t
   }
 }
 
-/// Pages for the new lengths. An identity layout in node order is laid out again; otherwise a node that outgrows its pages
-/// keeps them and takes fresh ones behind the highest page in use.
+/// Pages for the new lengths. An identity layout in node order is laid out again; otherwise a node that outgrows its
+/// pages keeps them and takes fresh ones behind the highest page in use.
 void grow_pages(traces::PrefixForest& forest, const core::Column<NodeId, std::int64_t>& tokens) {
   traces::PageTable& pages = forest.pages;
   const auto nodes = core::ids<NodeId>(forest.node_count());
@@ -162,11 +167,16 @@ void grow_pages(traces::PrefixForest& forest, const core::Column<NodeId, std::in
 
 std::string_view kind_name(TaskKind kind) {
   switch (kind) {
-    case TaskKind::padding: return "padding";
-    case TaskKind::attend: return "attend";
-    case TaskKind::scores: return "scores";
-    case TaskKind::softmax: return "softmax";
-    case TaskKind::values: return "values";
+    case TaskKind::padding:
+      return "padding";
+    case TaskKind::attend:
+      return "attend";
+    case TaskKind::scores:
+      return "scores";
+    case TaskKind::softmax:
+      return "softmax";
+    case TaskKind::values:
+      return "values";
   }
   core::fail_check(__FILE__, __LINE__, "known task kind", std::to_string(static_cast<int>(kind)));
 }
@@ -214,7 +224,8 @@ costmodel::TaskShape task_shape(const Plan& plan, const Task& task) {
     if (slot.kind == SlotKind::scores) scores += rows * slot.columns;
   }
   if (task.kind == TaskKind::softmax || task.kind == TaskKind::values) {
-    // A row here is a query with all its scores, however many slots hold them; exact when the queries have equally many.
+    // A row here is a query with all its scores, however many slots hold them; exact when the queries have equally
+    // many.
     shape.folded_rows = std::min<std::int64_t>(shape.folded_rows, shape.queries);
     shape.folded_columns = shape.folded_rows > 0 ? core::ceil_div(scores, shape.folded_rows) : 0;
   }

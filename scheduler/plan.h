@@ -1,15 +1,15 @@
-// The plan: who reads which KV, in which tile, on which SM, merged how. The only plan format, in memory, on disk, on the GPU.
+// The plan: who reads which KV, in which tile, on which SM, merged how. The only plan format, in memory, on disk, on
+// the GPU.
 //
 // A plan is a set of columns of plain structs. Strategies fill them through PlanBuilder, the validator proves them, the
-// simulator times them, every executor runs them unchanged. Identical work is stored once with a multiplicity: a task has
-// `copies`, one for each head interval, and the same forest tokens serve all of them.
+// simulator times them, every executor runs them unchanged. Identical work is stored once with a multiplicity: a task
+// has `copies`, one for each head interval, and the same forest tokens serve all of them.
 //
 // Vocabulary
-//   segment   a run of tokens of one node, and the interval of the task's queries that see it (masks are constant in a node)
-//   task      segments x a query group x a head interval -> a slot, or final rows
-//   slot      a partial result: one row a query of its group, for a head interval; a score slot holds scores instead
-//   step      a reduction: merges rows of slots into rows of a slot, or into final rows
-//   phase     a run of tasks or steps of one kernel inside a launch
+//   segment   a run of tokens of one node, and the interval of the task's queries that see it (masks are constant in a
+//   node) task      segments x a query group x a head interval -> a slot, or final rows slot      a partial result: one
+//   row a query of its group, for a head interval; a score slot holds scores instead step      a reduction: merges rows
+//   of slots into rows of a slot, or into final rows phase     a run of tasks or steps of one kernel inside a launch
 //   launch    one kernel launch: phases in order, dependencies on other launches, optional per-worker queues
 #pragma once
 
@@ -36,7 +36,7 @@ struct Provenance {
   std::string device;      ///< device it was made for
   std::string kernels;     ///< "ours" or "published"
   std::uint64_t seed = 0;
-  bool graph_safe = true;  ///< may run inside a CUDA graph
+  bool graph_safe = true;        ///< may run inside a CUDA graph
   std::vector<std::string> why;  ///< sentences, most important first
 };
 
@@ -81,8 +81,9 @@ std::uint64_t plan_hash(const Plan& plan);
 /// Stores the content hash. A plan is not changed afterwards, except by grow() and the updates of batch_update.h.
 void seal(Plan& plan);
 
-/// The plan of the next decode step of the same structure: node lengths replaced (same nodes, none shorter than what closed
-/// segments cover), segments that reach a node's end follow, hash renewed. Throws Error (bad input) when lengths don't fit.
+/// The plan of the next decode step of the same structure: node lengths replaced (same nodes, none shorter than what
+/// closed segments cover), segments that reach a node's end follow, hash renewed. Throws Error (bad input) when lengths
+/// don't fit.
 void grow(Plan& plan, const core::Column<NodeId, std::int64_t>& tokens);
 
 /// plan/1. Reading checks every index and the hash: a mismatch is an Error (bad input) that names both.

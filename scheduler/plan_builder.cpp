@@ -75,7 +75,8 @@ void PlanBuilder::reserve_slots(std::size_t slots, std::size_t inputs) {
 }
 
 Interval PlanBuilder::queries(RequestId begin, RequestId end) {
-  ESPALIER_CHECK(begin.value >= 0 && begin <= end && static_cast<std::size_t>(end.value) <= plan_.forest.request_count());
+  ESPALIER_CHECK(begin.value >= 0 && begin <= end &&
+                 static_cast<std::size_t>(end.value) <= plan_.forest.request_count());
   return {begin.value, end.value};
 }
 
@@ -217,7 +218,9 @@ void PlanBuilder::lay_out_workspace() {
     plan_.slots[s].offset = used;
     used = core::round_up(core::checked_add(used, slot_bytes(plan_.slots[s])), kSlotSpacing);
   }
-  for (const SlotId s : core::ids<SlotId>(plan_.slots.size())) plan_.slots[s].offset = plan_.slots[storage_of(s)].offset;
+  for (const SlotId s : core::ids<SlotId>(plan_.slots.size())) {
+    plan_.slots[s].offset = plan_.slots[storage_of(s)].offset;
+  }
   plan_.workspace_bytes = used;
 }
 
@@ -236,8 +239,11 @@ void PlanBuilder::drop_empty_launches() {
     for (std::int32_t i = launch.dependencies.begin; i < launch.dependencies.end; ++i) {
       const LaunchId on = plan_.dependencies[static_cast<std::size_t>(i)];
       // What waited for an empty launch waits for what that one waited for.
-      if (empty(on)) needs[l].insert(needs[l].end(), needs[on].begin(), needs[on].end());
-      else needs[l].push_back(on);
+      if (empty(on)) {
+        needs[l].insert(needs[l].end(), needs[on].begin(), needs[on].end());
+      } else {
+        needs[l].push_back(on);
+      }
     }
     std::sort(needs[l].begin(), needs[l].end());
     needs[l].erase(std::unique(needs[l].begin(), needs[l].end()), needs[l].end());

@@ -1,5 +1,5 @@
-// Dependencies of a plan in O(tasks + steps): barriers and slots are vertices of their own (hubs), so that many writers and many
-// readers cost a sum of edges, not a product.
+// Dependencies of a plan in O(tasks + steps): barriers and slots are vertices of their own (hubs), so that many writers
+// and many readers cost a sum of edges, not a product.
 #include "scheduler/plan_graph.h"
 
 #include <fmt/core.h>
@@ -52,8 +52,8 @@ void add_launch(PlanGraph& g, const Plan& plan, LaunchId l) {
     g.edge(g.end_of(plan.dependencies[static_cast<std::size_t>(d)]), g.begin_of(l));
   }
   g.edge(g.begin_of(l), g.end_of(l));
-  std::size_t anchor = g.begin_of(l);   // what items of the phase wait for
-  std::vector<std::size_t> since;       // items since the last barrier
+  std::size_t anchor = g.begin_of(l);  // what items of the phase wait for
+  std::vector<std::size_t> since;      // items since the last barrier
   for (std::int32_t p = launch.phases.begin; p < launch.phases.end; ++p) {
     const Phase& phase = plan.phases[static_cast<std::size_t>(p)];
     // A step that starts on arrival waits for its inputs alone, which the slots' edges say.
@@ -123,7 +123,8 @@ struct Drawing {
 std::string task_label(const Plan& plan, TaskId t) {
   const Task& task = plan.tasks[t];
   const auto shape = task_shape(plan, task);
-  std::string text = fmt::format("task {} {}\\n{} queries, {} tokens", t.value, kind_name(task.kind), shape.queries, shape.kv_tokens);
+  std::string text =
+      fmt::format("task {} {}\\n{} queries, {} tokens", t.value, kind_name(task.kind), shape.queries, shape.kv_tokens);
   if (task.copies > 1) text += fmt::format("\\nx {}", task.copies);
   return text;
 }
@@ -178,9 +179,13 @@ Drawing draw(const PlanGraph& g, const Plan& plan, std::int64_t max_tasks) {
     writer[to] = from;
   }
   for (std::size_t v = g.first_slot(); v < g.vertices; ++v) {
-    if (v >= g.first_barrier()) drawing.drawn_as[v] = drawing.add("grid barrier", "box");
-    else if (writers[v] == 1) drawing.drawn_as[v] = drawing.drawn_as[writer[v]];
-    else drawing.drawn_as[v] = drawing.add(fmt::format("slot {}", v - g.first_slot()), "cylinder");
+    if (v >= g.first_barrier()) {
+      drawing.drawn_as[v] = drawing.add("grid barrier", "box");
+    } else if (writers[v] == 1) {
+      drawing.drawn_as[v] = drawing.drawn_as[writer[v]];
+    } else {
+      drawing.drawn_as[v] = drawing.add(fmt::format("slot {}", v - g.first_slot()), "cylinder");
+    }
   }
   return drawing;
 }
@@ -226,7 +231,9 @@ std::string graphviz(const Plan& plan, std::int64_t max_tasks) {
   const Drawing drawing = draw(g, plan, max_tasks);
   std::vector<Edge> drawn;
   for (const auto& [from, to] : g.edges) {
-    if (drawing.drawn_as[from] != drawing.drawn_as[to]) drawn.emplace_back(drawing.drawn_as[from], drawing.drawn_as[to]);
+    if (drawing.drawn_as[from] != drawing.drawn_as[to]) {
+      drawn.emplace_back(drawing.drawn_as[from], drawing.drawn_as[to]);
+    }
   }
   std::sort(drawn.begin(), drawn.end());
   drawn.erase(std::unique(drawn.begin(), drawn.end()), drawn.end());

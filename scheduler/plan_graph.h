@@ -1,7 +1,9 @@
 // The plan as a graph of launches, tasks, slots and steps: acyclicity, critical path, Graphviz.
 //
-// Edges are launch dependencies, launch begin -> its tasks and steps -> launch end, grid barriers between phases, and slot writer
-// -> slot reader. The order of work in per-worker queues is not an edge: the graph says what must wait, not what happens to.
+// Edges are launch dependencies, launch begin -> its tasks and steps -> launch end, grid barriers between phases, and
+// slot writer
+// -> slot reader. The order of work in per-worker queues is not an edge: the graph says what must wait, not what
+// happens to.
 #pragma once
 
 #include <functional>
@@ -27,7 +29,8 @@ struct CriticalPath {
 bool is_acyclic(const Plan& plan);
 /// Longest path with the given weight a vertex. CHECKs acyclicity.
 CriticalPath critical_path(const Plan& plan, const std::function<double(PlanVertex)>& weight);
-/// Graphviz text; at most `max_tasks` tasks and as many steps are drawn singly, the rest folded into one vertex a launch.
+/// Graphviz text; at most `max_tasks` tasks and as many steps are drawn singly, the rest folded into one vertex a
+/// launch.
 std::string graphviz(const Plan& plan, std::int64_t max_tasks = 200);
 
 }  // namespace espalier::scheduler

@@ -1,5 +1,5 @@
-// plan/1: a plan as one JSON object, tables as columns, forest and heads embedded. Reading checks every index before anything
-// follows it, and the content hash last; whether the plan is right is the validator's question.
+// plan/1: a plan as one JSON object, tables as columns, forest and heads embedded. Reading checks every index before
+// anything follows it, and the content hash last; whether the plan is right is the validator's question.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -45,9 +45,9 @@ struct Sizes {
 
 Sizes sizes_of(const Plan& p) {
   const auto n = [](const auto& column) { return static_cast<std::int64_t>(column.size()); };
-  return {n(p.kernels),    n(p.launches),   n(p.dependencies), n(p.phases), n(p.tasks),
-          n(p.segments),   n(p.query_rows), n(p.fold_slots),   n(p.slots),  n(p.steps),
-          n(p.reduction_inputs), n(p.queues), n(p.queue_items)};
+  return {n(p.kernels),          n(p.launches),   n(p.dependencies), n(p.phases), n(p.tasks),
+          n(p.segments),         n(p.query_rows), n(p.fold_slots),   n(p.slots),  n(p.steps),
+          n(p.reduction_inputs), n(p.queues),     n(p.queue_items)};
 }
 
 Sizes sizes_of(const JsonView& root) {
@@ -76,31 +76,51 @@ Range row_or_none(std::int64_t size) { return {-1, size - 1}; }
 /// Columns `name`_begin and `name`_end: bounds of a table of `size` rows. That begin <= end is checked afterwards.
 template <class Io, class Rows, class Get>
 void interval(Io& io, const std::string& name, Rows& rows, std::int64_t size, Get get) {
-  io.integer(name + "_begin", rows, {0, size}, [get](auto& row) -> auto& { return get(row).begin; });
-  io.integer(name + "_end", rows, {0, size}, [get](auto& row) -> auto& { return get(row).end; });
+  io.integer(
+      name + "_begin", rows, {0, size}, [get](auto& row) -> auto& { return get(row).begin; });
+  io.integer(
+      name + "_end", rows, {0, size}, [get](auto& row) -> auto& { return get(row).end; });
 }
 
 template <class Io, class Rows>
 void kernel_columns(Io& io, Rows& rows) {
   io.table("kernels", rows, [&] {
-    io.plain("name", rows, [](auto& k) -> auto& { return k.name; });
-    io.named("role", rows, kRoles, [](auto& k) -> auto& { return k.role; });
-    io.named("engine", rows, kEngines, [](auto& k) -> auto& { return k.engine; });
-    io.integer("query_tile", rows, {1, kInt32}, [](auto& k) -> auto& { return k.query_tile; });
-    io.integer("kv_tile", rows, {1, kInt32}, [](auto& k) -> auto& { return k.kv_tile; });
-    io.integer("rows_per_warp", rows, {1, kInt32}, [](auto& k) -> auto& { return k.rows_per_warp; });
-    io.plain("packs_heads", rows, [](auto& k) -> auto& { return k.packs_heads; });
-    io.integer("stages", rows, kCount, [](auto& k) -> auto& { return k.stages; });
-    io.integer("warps", rows, kCount, [](auto& k) -> auto& { return k.warps; });
-    io.integer("smem_bytes", rows, kCount, [](auto& k) -> auto& { return k.smem_bytes; });
-    io.integer("registers", rows, kCount, [](auto& k) -> auto& { return k.registers; });
-    io.integer("cluster", rows, kCount, [](auto& k) -> auto& { return k.cluster; });
-    io.integer_or_zero("lookups", rows, kCount, [](auto& k) -> auto& { return k.lookups; });
-    io.named("partial_dtype", rows, kDtypes, [](auto& k) -> auto& { return k.partial_dtype; });
-    io.plain("overlap", rows, [](auto& k) -> auto& { return k.overlap; });
-    io.plain("efficiency", rows, [](auto& k) -> auto& { return k.efficiency; });
-    io.plain("implemented", rows, [](auto& k) -> auto& { return k.implemented; });
-    io.plain("origin", rows, [](auto& k) -> auto& { return k.origin; });
+    io.plain(
+        "name", rows, [](auto& k) -> auto& { return k.name; });
+    io.named(
+        "role", rows, kRoles, [](auto& k) -> auto& { return k.role; });
+    io.named(
+        "engine", rows, kEngines, [](auto& k) -> auto& { return k.engine; });
+    io.integer(
+        "query_tile", rows, {1, kInt32}, [](auto& k) -> auto& { return k.query_tile; });
+    io.integer(
+        "kv_tile", rows, {1, kInt32}, [](auto& k) -> auto& { return k.kv_tile; });
+    io.integer(
+        "rows_per_warp", rows, {1, kInt32}, [](auto& k) -> auto& { return k.rows_per_warp; });
+    io.plain(
+        "packs_heads", rows, [](auto& k) -> auto& { return k.packs_heads; });
+    io.integer(
+        "stages", rows, kCount, [](auto& k) -> auto& { return k.stages; });
+    io.integer(
+        "warps", rows, kCount, [](auto& k) -> auto& { return k.warps; });
+    io.integer(
+        "smem_bytes", rows, kCount, [](auto& k) -> auto& { return k.smem_bytes; });
+    io.integer(
+        "registers", rows, kCount, [](auto& k) -> auto& { return k.registers; });
+    io.integer(
+        "cluster", rows, kCount, [](auto& k) -> auto& { return k.cluster; });
+    io.integer_or_zero(
+        "lookups", rows, kCount, [](auto& k) -> auto& { return k.lookups; });
+    io.named(
+        "partial_dtype", rows, kDtypes, [](auto& k) -> auto& { return k.partial_dtype; });
+    io.plain(
+        "overlap", rows, [](auto& k) -> auto& { return k.overlap; });
+    io.plain(
+        "efficiency", rows, [](auto& k) -> auto& { return k.efficiency; });
+    io.plain(
+        "implemented", rows, [](auto& k) -> auto& { return k.implemented; });
+    io.plain(
+        "origin", rows, [](auto& k) -> auto& { return k.origin; });
   });
 }
 
@@ -108,19 +128,29 @@ template <class Io, class P>
 void launch_columns(Io& io, P& plan, const Sizes& n) {
   auto& launches = plan.launches.raw();
   io.table("launches", launches, [&] {
-    interval(io, "phases", launches, n.phases, [](auto& l) -> auto& { return l.phases; });
-    interval(io, "dependencies", launches, n.dependencies, [](auto& l) -> auto& { return l.dependencies; });
-    io.integer("stream", launches, kCount, [](auto& l) -> auto& { return l.stream; });
-    io.named("follow", launches, kFollows, [](auto& l) -> auto& { return l.follow; });
-    io.integer("workers", launches, {0, n.queues}, [](auto& l) -> auto& { return l.workers; });
-    io.integer("queue_begin", launches, {0, n.queues}, [](auto& l) -> auto& { return l.queue_begin; });
+    interval(
+        io, "phases", launches, n.phases, [](auto& l) -> auto& { return l.phases; });
+    interval(
+        io, "dependencies", launches, n.dependencies, [](auto& l) -> auto& { return l.dependencies; });
+    io.integer(
+        "stream", launches, kCount, [](auto& l) -> auto& { return l.stream; });
+    io.named(
+        "follow", launches, kFollows, [](auto& l) -> auto& { return l.follow; });
+    io.integer(
+        "workers", launches, {0, n.queues}, [](auto& l) -> auto& { return l.workers; });
+    io.integer(
+        "queue_begin", launches, {0, n.queues}, [](auto& l) -> auto& { return l.queue_begin; });
   });
   auto& phases = plan.phases;
   io.table("phases", phases, [&] {
-    io.named("kind", phases, kPhaseKinds, [](auto& p) -> auto& { return p.kind; });
-    interval(io, "range", phases, std::max(n.tasks, n.steps), [](auto& p) -> auto& { return p.range; });
-    io.integer("kernel", phases, row_of(n.kernels), [](auto& p) -> auto& { return p.kernel.value; });
-    io.named("start", phases, kPhaseStarts, [](auto& p) -> auto& { return p.start; });
+    io.named(
+        "kind", phases, kPhaseKinds, [](auto& p) -> auto& { return p.kind; });
+    interval(
+        io, "range", phases, std::max(n.tasks, n.steps), [](auto& p) -> auto& { return p.range; });
+    io.integer(
+        "kernel", phases, row_of(n.kernels), [](auto& p) -> auto& { return p.kernel.value; });
+    io.named(
+        "start", phases, kPhaseStarts, [](auto& p) -> auto& { return p.start; });
   });
 }
 
@@ -128,23 +158,36 @@ template <class Io, class P>
 void task_columns(Io& io, P& plan, const Sizes& n) {
   auto& tasks = plan.tasks.raw();
   io.table("tasks", tasks, [&] {
-    io.named("kind", tasks, kTaskKinds, [](auto& t) -> auto& { return t.kind; });
-    interval(io, "segments", tasks, n.segments, [](auto& t) -> auto& { return t.segments; });
-    interval(io, "queries", tasks, n.query_rows, [](auto& t) -> auto& { return t.queries; });
-    io.integer("head_begin", tasks, kHeads, [](auto& t) -> auto& { return t.head_begin; });
-    io.integer("head_count", tasks, kHeads, [](auto& t) -> auto& { return t.head_count; });
-    io.integer("copies", tasks, kCopies, [](auto& t) -> auto& { return t.copies; });
-    io.integer("slot", tasks, row_or_none(n.slots), [](auto& t) -> auto& { return t.slot.value; });
-    interval(io, "folds", tasks, n.fold_slots, [](auto& t) -> auto& { return t.folds; });
+    io.named(
+        "kind", tasks, kTaskKinds, [](auto& t) -> auto& { return t.kind; });
+    interval(
+        io, "segments", tasks, n.segments, [](auto& t) -> auto& { return t.segments; });
+    interval(
+        io, "queries", tasks, n.query_rows, [](auto& t) -> auto& { return t.queries; });
+    io.integer(
+        "head_begin", tasks, kHeads, [](auto& t) -> auto& { return t.head_begin; });
+    io.integer(
+        "head_count", tasks, kHeads, [](auto& t) -> auto& { return t.head_count; });
+    io.integer(
+        "copies", tasks, kCopies, [](auto& t) -> auto& { return t.copies; });
+    io.integer(
+        "slot", tasks, row_or_none(n.slots), [](auto& t) -> auto& { return t.slot.value; });
+    interval(
+        io, "folds", tasks, n.fold_slots, [](auto& t) -> auto& { return t.folds; });
   });
   auto& segments = plan.segments;
   io.table("segments", segments, [&] {
-    io.integer("node", segments, row_of(static_cast<std::int64_t>(plan.forest.node_count())),
-               [](auto& s) -> auto& { return s.node.value; });
-    io.integer("token_begin", segments, kCount, [](auto& s) -> auto& { return s.token_begin; });
-    io.integer("token_end", segments, {kToNodeEnd, kInt32}, [](auto& s) -> auto& { return s.token_end; });
-    io.integer("row_begin", segments, kCount, [](auto& s) -> auto& { return s.row_begin; });
-    io.integer("row_end", segments, kCount, [](auto& s) -> auto& { return s.row_end; });
+    io.integer(
+        "node", segments, row_of(static_cast<std::int64_t>(plan.forest.node_count())),
+        [](auto& s) -> auto& { return s.node.value; });
+    io.integer(
+        "token_begin", segments, kCount, [](auto& s) -> auto& { return s.token_begin; });
+    io.integer(
+        "token_end", segments, {kToNodeEnd, kInt32}, [](auto& s) -> auto& { return s.token_end; });
+    io.integer(
+        "row_begin", segments, kCount, [](auto& s) -> auto& { return s.row_begin; });
+    io.integer(
+        "row_end", segments, kCount, [](auto& s) -> auto& { return s.row_end; });
   });
 }
 
@@ -152,39 +195,60 @@ template <class Io, class P>
 void slot_columns(Io& io, P& plan, const Sizes& n) {
   auto& slots = plan.slots.raw();
   io.table("slots", slots, [&] {
-    io.named("kind", slots, kSlotKinds, [](auto& s) -> auto& { return s.kind; });
-    interval(io, "queries", slots, n.query_rows, [](auto& s) -> auto& { return s.queries; });
-    io.integer("head_begin", slots, kHeads, [](auto& s) -> auto& { return s.head_begin; });
-    io.integer("head_count", slots, kHeads, [](auto& s) -> auto& { return s.head_count; });
-    io.named("dtype", slots, kDtypes, [](auto& s) -> auto& { return s.dtype; });
-    io.integer("columns", slots, kInt64, [](auto& s) -> auto& { return s.columns; });
-    io.integer("offset_bytes", slots, kInt64, [](auto& s) -> auto& { return s.offset; });
+    io.named(
+        "kind", slots, kSlotKinds, [](auto& s) -> auto& { return s.kind; });
+    interval(
+        io, "queries", slots, n.query_rows, [](auto& s) -> auto& { return s.queries; });
+    io.integer(
+        "head_begin", slots, kHeads, [](auto& s) -> auto& { return s.head_begin; });
+    io.integer(
+        "head_count", slots, kHeads, [](auto& s) -> auto& { return s.head_count; });
+    io.named(
+        "dtype", slots, kDtypes, [](auto& s) -> auto& { return s.dtype; });
+    io.integer(
+        "columns", slots, kInt64, [](auto& s) -> auto& { return s.columns; });
+    io.integer(
+        "offset_bytes", slots, kInt64, [](auto& s) -> auto& { return s.offset; });
   });
   auto& steps = plan.steps.raw();
   io.table("steps", steps, [&] {
-    interval(io, "inputs", steps, n.reduction_inputs, [](auto& s) -> auto& { return s.inputs; });
-    io.integer("rows", steps, kCount, [](auto& s) -> auto& { return s.rows; });
-    io.integer("out", steps, row_or_none(n.slots), [](auto& s) -> auto& { return s.out.value; });
-    io.integer("out_row", steps, kCount, [](auto& s) -> auto& { return s.out_row; });
-    io.integer("head_begin", steps, kHeads, [](auto& s) -> auto& { return s.head_begin; });
-    io.integer("head_count", steps, kHeads, [](auto& s) -> auto& { return s.head_count; });
-    io.named("op", steps, kOps, [](auto& s) -> auto& { return s.op; });
+    interval(
+        io, "inputs", steps, n.reduction_inputs, [](auto& s) -> auto& { return s.inputs; });
+    io.integer(
+        "rows", steps, kCount, [](auto& s) -> auto& { return s.rows; });
+    io.integer(
+        "out", steps, row_or_none(n.slots), [](auto& s) -> auto& { return s.out.value; });
+    io.integer(
+        "out_row", steps, kCount, [](auto& s) -> auto& { return s.out_row; });
+    io.integer(
+        "head_begin", steps, kHeads, [](auto& s) -> auto& { return s.head_begin; });
+    io.integer(
+        "head_count", steps, kHeads, [](auto& s) -> auto& { return s.head_count; });
+    io.named(
+        "op", steps, kOps, [](auto& s) -> auto& { return s.op; });
   });
   auto& inputs = plan.reduction_inputs;
   io.table("reduction_inputs", inputs, [&] {
-    io.integer("slot", inputs, row_of(n.slots), [](auto& i) -> auto& { return i.slot.value; });
-    io.integer("row", inputs, kCount, [](auto& i) -> auto& { return i.row; });
+    io.integer(
+        "slot", inputs, row_of(n.slots), [](auto& i) -> auto& { return i.slot.value; });
+    io.integer(
+        "row", inputs, kCount, [](auto& i) -> auto& { return i.row; });
   });
 }
 
 template <class Io, class P>
 void queue_columns(Io& io, P& plan, const Sizes& n) {
   auto& queues = plan.queues;
-  io.table("queues", queues, [&] { interval(io, "items", queues, n.queue_items, [](auto& q) -> auto& { return q; }); });
+  io.table("queues", queues, [&] {
+    interval(
+        io, "items", queues, n.queue_items, [](auto& q) -> auto& { return q; });
+  });
   auto& items = plan.queue_items;
   io.table("queue_items", items, [&] {
-    io.integer("task", items, row_of(n.tasks), [](auto& i) -> auto& { return i.task.value; });
-    io.integer("copy", items, kCopies, [](auto& i) -> auto& { return i.copy; });
+    io.integer(
+        "task", items, row_of(n.tasks), [](auto& i) -> auto& { return i.task.value; });
+    io.integer(
+        "copy", items, kCopies, [](auto& i) -> auto& { return i.copy; });
   });
 }
 
@@ -247,7 +311,8 @@ void write_provenance(JsonWriter& out, const Provenance& p) {
   out.field("strategy", p.strategy).key("options").begin_object();
   for (const auto& [name, option] : p.options) out.field(name, option);
   out.end_object();
-  // Seeds are 64 bits, JSON integers of this project 63 and a sign: those beyond come out negative and read back the same.
+  // Seeds are 64 bits, JSON integers of this project 63 and a sign: those beyond come out negative and read back the
+  // same.
   out.field("cost_model", p.cost_model).field("device", p.device).field("kernels", p.kernels);
   out.field("seed", static_cast<std::int64_t>(p.seed)).field("graph_safe", p.graph_safe).field("why", p.why);
   out.end_object();
@@ -276,7 +341,8 @@ traces::PrefixForest read_plan_forest(const JsonView& object) {
                       [](auto id, std::int64_t row) { return id.value == row; });
   };
   if (!same(forest.parent, object.at("parent").integers()) || !same(forest.leaf, object.at("leaf").integers())) {
-    throw core::bad_input(object.where(), "nodes and requests in depth-first order, none empty or unread", "another order");
+    throw core::bad_input(object.where(), "nodes and requests in depth-first order, none empty or unread",
+                          "another order");
   }
   try {
     traces::check_forest(forest);
@@ -336,8 +402,8 @@ void check_indices(const Plan& plan, const JsonView& root) {
   for (std::size_t i = 0; i < plan.steps.size(); ++i) {
     const ReductionStep& step = plan.steps.raw()[i];
     check.ordered("steps.inputs", i, step.inputs);
-    const std::int64_t rows = step.out.valid() ? plan.slots[step.out].queries.size()
-                                               : static_cast<std::int64_t>(plan.query_rows.size());
+    const std::int64_t rows =
+        step.out.valid() ? plan.slots[step.out].queries.size() : static_cast<std::int64_t>(plan.query_rows.size());
     check.at_most("steps.out_row", i, rows - step.rows, step.out_row);
     for (std::int32_t j = step.inputs.begin; j < step.inputs.end; ++j) {
       const RowRef& input = plan.reduction_inputs[static_cast<std::size_t>(j)];
@@ -379,9 +445,9 @@ Plan read_plan(std::string_view text, const std::string& file) {
   const auto document = core::JsonDocument::parse(text, file);
   const JsonView root = document.root();
   root.require_schema("plan/1");
-  root.allow_only({"schema", "hash", "provenance", "heads", "forest", "workspace_bytes", "kernels", "launches", "phases",
-                   "tasks", "segments", "slots", "steps", "reduction_inputs", "queues", "queue_items", "dependencies",
-                   "query_rows", "fold_slots"});
+  root.allow_only({"schema", "hash", "provenance", "heads", "forest", "workspace_bytes", "kernels", "launches",
+                   "phases", "tasks", "segments", "slots", "steps", "reduction_inputs", "queues", "queue_items",
+                   "dependencies", "query_rows", "fold_slots"});
   Plan plan;
   plan.provenance = read_provenance(root.at("provenance"));
   plan.heads = read_heads(root.at("heads"));

@@ -1,5 +1,5 @@
-// The rows of a plan's columns: plain structs of fixed layout, in memory and on a device alike. What they mean together is in
-// scheduler/plan.h.
+// The rows of a plan's columns: plain structs of fixed layout, in memory and on a device alike. What they mean together
+// is in scheduler/plan.h.
 #pragma once
 
 #include <cstdint>
@@ -28,9 +28,9 @@ inline constexpr std::int32_t kToNodeEnd = -1;
 
 struct Segment {
   NodeId node;
-  std::int32_t token_begin = 0;          ///< first token within the node
-  std::int32_t token_end = kToNodeEnd;   ///< one past the last, or kToNodeEnd
-  std::int32_t row_begin = 0;            ///< queries of the task's group that see it: [row_begin, row_end)
+  std::int32_t token_begin = 0;         ///< first token within the node
+  std::int32_t token_end = kToNodeEnd;  ///< one past the last, or kToNodeEnd
+  std::int32_t row_begin = 0;           ///< queries of the task's group that see it: [row_begin, row_end)
   std::int32_t row_end = 0;
 };
 
@@ -51,13 +51,13 @@ struct Interval {
 
 struct Task {
   TaskKind kind = TaskKind::attend;
-  Interval segments;              ///< of Plan::segments; none for softmax and padding
-  Interval queries;               ///< of Plan::query_rows: the query group, requests in depth-first order
-  std::int32_t head_begin = 0;    ///< query heads of copy 0: [head_begin, head_begin + head_count)
-  std::int32_t head_count = 0;    ///< query heads of one copy; a copy's heads share one KV head
-  std::int32_t copies = 1;        ///< copy c serves heads head_begin + c*head_count …; padding: equal empty CTAs
-  SlotId slot;                    ///< where the rows go; invalid: they are the requests' final rows
-  Interval folds;                 ///< of Plan::fold_slots
+  Interval segments;            ///< of Plan::segments; none for softmax and padding
+  Interval queries;             ///< of Plan::query_rows: the query group, requests in depth-first order
+  std::int32_t head_begin = 0;  ///< query heads of copy 0: [head_begin, head_begin + head_count)
+  std::int32_t head_count = 0;  ///< query heads of one copy; a copy's heads share one KV head
+  std::int32_t copies = 1;      ///< copy c serves heads head_begin + c*head_count …; padding: equal empty CTAs
+  SlotId slot;                  ///< where the rows go; invalid: they are the requests' final rows
+  Interval folds;               ///< of Plan::fold_slots
 };
 
 enum class SlotKind : std::int32_t { partial, scores };
@@ -65,17 +65,18 @@ enum class SlotKind : std::int32_t { partial, scores };
 /// Slots begin at multiples of this many bytes, so that rows can be moved in 16-byte pieces.
 inline constexpr std::int64_t kSlotAlignment = 16;
 
-/// Rows of partial results: row r belongs to request query_rows[queries.begin + r]. Storage begins at byte `offset` of the workspace and
-/// is row-major, [rows][heads][columns] of dtype; for partials then [rows][heads] fp32 log-sum-exps. Storage may be shared by slots
-/// whose lifetimes don't overlap.
+/// Rows of partial results: row r belongs to request query_rows[queries.begin + r]. Storage begins at byte `offset` of
+/// the workspace and is row-major, [rows][heads][columns] of dtype; for partials then [rows][heads] fp32 log-sum-exps.
+/// Storage may be shared by slots whose lifetimes don't overlap.
 struct Slot {
   SlotKind kind = SlotKind::partial;
   Interval queries;
   std::int32_t head_begin = 0;
   std::int32_t head_count = 0;
   traces::Dtype dtype = traces::Dtype::fp32;
-  std::int64_t columns = 0;  ///< v_dim of partials; scores: tokens of the writing task's segments when planned (an upper bound later)
-  std::int64_t offset = 0;   ///< bytes, a multiple of kSlotAlignment
+  std::int64_t columns =
+      0;  ///< v_dim of partials; scores: tokens of the writing task's segments when planned (an upper bound later)
+  std::int64_t offset = 0;  ///< bytes, a multiple of kSlotAlignment
 };
 
 enum class ReductionOp : std::int32_t { log_sum_exp, sum };
@@ -118,11 +119,11 @@ enum class Follow : std::int32_t { stream, graph, programmatic };
 
 struct Launch {
   Interval phases;
-  Interval dependencies;  ///< of Plan::dependencies: launches that must have finished
+  Interval dependencies;    ///< of Plan::dependencies: launches that must have finished
   std::int32_t stream = 0;  ///< launches on one stream run in order, each after the one before it has finished
   Follow follow = Follow::graph;
-  std::int32_t workers = 0;     ///< persistent CTAs; 0: hardware order, one CTA a task copy (a step: by the kernel's rows)
-  std::int32_t queue_begin = 0; ///< first of `workers` entries of Plan::queues
+  std::int32_t workers = 0;  ///< persistent CTAs; 0: hardware order, one CTA a task copy (a step: by the kernel's rows)
+  std::int32_t queue_begin = 0;  ///< first of `workers` entries of Plan::queues
 };
 
 /// One copy of a task in a worker's queue.

@@ -14,16 +14,21 @@ using core::checked_mul;
 /// Elements of K and V a task of this kind reads of one token and KV head.
 std::int64_t elements_per_token(TaskKind kind, const traces::HeadConfig& heads) {
   switch (kind) {
-    case TaskKind::attend: return heads.kv_elements_per_token_head();
-    case TaskKind::scores: return heads.qk_dim;
-    case TaskKind::values: return heads.v_dim;
+    case TaskKind::attend:
+      return heads.kv_elements_per_token_head();
+    case TaskKind::scores:
+      return heads.qk_dim;
+    case TaskKind::values:
+      return heads.v_dim;
     case TaskKind::padding:
-    case TaskKind::softmax: break;
+    case TaskKind::softmax:
+      break;
   }
   return 0;
 }
 
-/// Rows of one head in slots that tasks write, and the most of them that any request has for a head (mean over its heads).
+/// Rows of one head in slots that tasks write, and the most of them that any request has for a head (mean over its
+/// heads).
 void count_partial_rows(const Plan& plan, PlanStatistics& figures) {
   core::Column<RequestId, std::int64_t> rows(plan.forest.request_count());
   core::Column<SlotId, char> of_task(plan.slots.size());
@@ -90,7 +95,8 @@ LowerBound lower_bound(const traces::PrefixForest& forest, const traces::HeadCon
   LowerBound bound;
   if (forest.request_count() == 0) return bound;  // nothing to launch
   const auto bytes = static_cast<double>(checked_mul(traces::unique_tokens(forest), heads.kv_bytes_per_token()));
-  const double flops = 2.0 * (heads.qk_dim + heads.v_dim) * heads.q_heads * static_cast<double>(traces::logical_tokens(forest));
+  const double flops =
+      2.0 * (heads.qk_dim + heads.v_dim) * heads.q_heads * static_cast<double>(traces::logical_tokens(forest));
   double flop_per_clk = std::max({device.mma_flop_per_clk, device.wgmma_flop_per_clk, device.fma_flop_per_clk});
   const bool fp8 = heads.q_dtype == traces::Dtype::fp8_e4m3 && device.fp8_rate_factor > 0;
   if (fp8) flop_per_clk *= device.fp8_rate_factor;

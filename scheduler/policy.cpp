@@ -24,7 +24,8 @@ const PolicyRow& nearest(const std::vector<PolicyRow>& rows, const WorkloadFeatu
 }
 
 PolicyRow read_row(const core::JsonView& view) {
-  view.allow_only({"input", "dedupe", "requests", "depth", "unique_tokens", "strategy", "kernels", "time_us", "best_known_us"});
+  view.allow_only(
+      {"input", "dedupe", "requests", "depth", "unique_tokens", "strategy", "kernels", "time_us", "best_known_us"});
   PolicyRow row;
   row.input = view.at("input").string();
   row.features.dedupe = view.at("dedupe").number(1);
@@ -59,22 +60,27 @@ std::string with_dtype(const traces::HeadConfig& heads) {
 WorkloadFeatures features_of(const traces::PrefixForest& forest) {
   WorkloadFeatures features;
   features.requests = static_cast<std::int64_t>(forest.request_count());
-  for (const std::int32_t depth : traces::depths(forest)) features.depth = std::max<std::int64_t>(features.depth, depth);
+  for (const std::int32_t depth : traces::depths(forest)) {
+    features.depth = std::max<std::int64_t>(features.depth, depth);
+  }
   features.unique_tokens = traces::unique_tokens(forest);
-  features.dedupe = static_cast<double>(traces::logical_tokens(forest)) / static_cast<double>(std::max<std::int64_t>(1, features.unique_tokens));
+  features.dedupe = static_cast<double>(traces::logical_tokens(forest)) /
+                    static_cast<double>(std::max<std::int64_t>(1, features.unique_tokens));
   return features;
 }
 
 double distance(const WorkloadFeatures& a, const WorkloadFeatures& b) {
   const auto log = [](std::int64_t n) { return std::log2(static_cast<double>(n)); };
-  const double parts[] = {2 * (std::log2(a.dedupe) - std::log2(b.dedupe)), log(a.requests) - log(b.requests), log(1 + a.depth) - log(1 + b.depth),
-                          log(a.unique_tokens) - log(b.unique_tokens)};
+  const double parts[] = {2 * (std::log2(a.dedupe) - std::log2(b.dedupe)), log(a.requests) - log(b.requests),
+                          log(1 + a.depth) - log(1 + b.depth), log(a.unique_tokens) - log(b.unique_tokens)};
   double sum = 0;
   for (const double part : parts) sum += part * part;
   return std::sqrt(sum);
 }
 
-const PolicyRow& choose(const Policy& policy, const WorkloadFeatures& features) { return nearest(policy.rows, features); }
+const PolicyRow& choose(const Policy& policy, const WorkloadFeatures& features) {
+  return nearest(policy.rows, features);
+}
 
 std::vector<PolicyRow> by_distance(const Policy& policy, const WorkloadFeatures& features) {
   std::vector<PolicyRow> rows = policy.rows;
@@ -123,7 +129,10 @@ std::string write_policy(const Policy& policy) {
   w.field("heads", traces::heads_text(policy.heads)).field("q_dtype", traces::dtype_name(policy.heads.q_dtype));
   w.field("kv_dtype", traces::dtype_name(policy.heads.kv_dtype)).key("rows").begin_array();
   for (const PolicyRow& row : policy.rows) {
-    w.begin_object().field("input", row.input).field("dedupe", row.features.dedupe).field("requests", row.features.requests);
+    w.begin_object()
+        .field("input", row.input)
+        .field("dedupe", row.features.dedupe)
+        .field("requests", row.features.requests);
     w.field("depth", row.features.depth).field("unique_tokens", row.features.unique_tokens);
     w.field("strategy", row.strategy).field("kernels", row.kernels).field("time_us", row.time_us);
     w.field("best_known_us", row.best_known_us).end_object();
@@ -152,10 +161,12 @@ Policy read_policy(std::string_view text, const std::string& file) {
   return policy;
 }
 
-void require_made_for(const Policy& policy, const costmodel::DeviceSpec& device, const traces::HeadConfig& heads, const std::string& file) {
+void require_made_for(const Policy& policy, const costmodel::DeviceSpec& device, const traces::HeadConfig& heads,
+                      const std::string& file) {
   if (policy.device_hash != costmodel::device_hash(device)) {
-    throw core::bad_input(file, fmt::format("a policy for {} (hash {})", device.name, core::hash_text(costmodel::device_hash(device))),
-                          fmt::format("one for {} (hash {})", policy.device, core::hash_text(policy.device_hash)));
+    throw core::bad_input(
+        file, fmt::format("a policy for {} (hash {})", device.name, core::hash_text(costmodel::device_hash(device))),
+        fmt::format("one for {} (hash {})", policy.device, core::hash_text(policy.device_hash)));
   }
   traces::HeadConfig unscaled = heads;
   unscaled.scale = policy.heads.scale;

@@ -1,8 +1,10 @@
-// policy/1: which strategy to run on which workload, as the tuner found it; a short table that a serving engine can read.
+// policy/1: which strategy to run on which workload, as the tuner found it; a short table that a serving engine can
+// read.
 //
-// A row is the features of one workload and the fastest strategy there: its options and, where it matters, the kernels it may use. A
-// forest is planned like the nearest row: the distance is the length of the vector of differences of log2(dedupe) x 2, log2(requests),
-// log2(1 + depth) and log2(unique tokens); of equally near rows the first. Dedupe counts double: sharing decides more than size.
+// A row is the features of one workload and the fastest strategy there: its options and, where it matters, the kernels
+// it may use. A forest is planned like the nearest row: the distance is the length of the vector of differences of
+// log2(dedupe) x 2, log2(requests), log2(1 + depth) and log2(unique tokens); of equally near rows the first. Dedupe
+// counts double: sharing decides more than size.
 #pragma once
 
 #include <cstdint>
@@ -52,6 +54,7 @@ std::string write_policy(const Policy& policy);
 /// Throws Error (bad input): also for a strategy, option or kernel that doesn't exist.
 Policy read_policy(std::string_view text, const std::string& file);
 /// Throws Error (bad input, naming `file`) unless the policy was made for this device and these heads.
-void require_made_for(const Policy& policy, const costmodel::DeviceSpec& device, const traces::HeadConfig& heads, const std::string& file);
+void require_made_for(const Policy& policy, const costmodel::DeviceSpec& device, const traces::HeadConfig& heads,
+                      const std::string& file);
 
 }  // namespace espalier::scheduler

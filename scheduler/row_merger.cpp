@@ -1,7 +1,9 @@
-// Partial rows are collected per request by counting and filling, in task order, so that no row is numbered by a running rank.
+// Partial rows are collected per request by counting and filling, in task order, so that no row is numbered by a
+// running rank.
 //
-// A request's partial rows fall into parts: maximal runs of query heads that the same tasks cover. Nearly always all tasks
-// cover all heads and there is one part; head-wise cuts (persistent kernels that split the work of one KV head) make several.
+// A request's partial rows fall into parts: maximal runs of query heads that the same tasks cover. Nearly always all
+// tasks cover all heads and there is one part; head-wise cuts (persistent kernels that split the work of one KV head)
+// make several.
 #include "scheduler/row_merger.h"
 
 #include <algorithm>
@@ -31,7 +33,8 @@ struct MergeList {
 
 class RowMerger {
  public:
-  RowMerger(PlanBuilder& builder, TaskId first, traces::Dtype dtype) : builder_(builder), plan_(builder.plan()), dtype_(dtype) {
+  RowMerger(PlanBuilder& builder, TaskId first, traces::Dtype dtype)
+      : builder_(builder), plan_(builder.plan()), dtype_(dtype) {
     tasks_.reserve(static_cast<std::size_t>(builder.next_task().value - first.value));
     for (TaskId t = first; t < builder.next_task(); ++t.value) {
       const Task& task = plan_.tasks[t];
@@ -45,8 +48,11 @@ class RowMerger {
     if (uniform_ && most_rows_ < 2) return;  // all rows are final
     collect_rows();
     shared_.assign(plan_.tasks.size(), 0);
-    if (uniform_) run_uniform();
-    else run_by_parts();
+    if (uniform_) {
+      run_uniform();
+    } else {
+      run_by_parts();
+    }
   }
 
  private:
@@ -94,7 +100,8 @@ class RowMerger {
     std::int32_t run = 0;
     for (const RequestId r : core::ids<RequestId>(plan_.forest.request_count())) {
       list_of(r, list);
-      std::erase_if(list.parts, [&](const Part& part) { return !plan_.tasks[list.rows[part.first].task].slot.valid(); });
+      std::erase_if(list.parts,
+                    [&](const Part& part) { return !plan_.tasks[list.rows[part.first].task].slot.valid(); });
       if (list.parts.empty()) continue;
       if (run > 0 && continues(open, list, run)) {
         ++run;
@@ -153,7 +160,9 @@ class RowMerger {
     for (std::size_t b = 0; b + 1 < borders_.size(); ++b) {
       Part part{borders_[b], borders_[b + 1], list.rows.size(), 0};
       for (const PartialRow& row : rows) {
-        if (plan_.tasks[row.task].head_begin <= part.head_begin && head_end(row.task) >= part.head_end) list.rows.push_back(row);
+        if (plan_.tasks[row.task].head_begin <= part.head_begin && head_end(row.task) >= part.head_end) {
+          list.rows.push_back(row);
+        }
       }
       part.last = list.rows.size();
       // At each border some task begins or ends, so neighbouring parts never have the same tasks.
@@ -177,8 +186,9 @@ class RowMerger {
 
   /// True when `rows` are those of `open` moved down by `run`: the same slots.
   static bool follows(std::span<const PartialRow> open, std::span<const PartialRow> rows, std::int32_t run) {
-    return std::equal(open.begin(), open.end(), rows.begin(), rows.end(),
-                      [run](const PartialRow& a, const PartialRow& b) { return a.task == b.task && a.row + run == b.row; });
+    return std::equal(
+        open.begin(), open.end(), rows.begin(), rows.end(),
+        [run](const PartialRow& a, const PartialRow& b) { return a.task == b.task && a.row + run == b.row; });
   }
 
   static std::span<const PartialRow> rows_in(const MergeList& list, const Part& part) {
@@ -213,10 +223,10 @@ class RowMerger {
   PlanBuilder& builder_;
   Plan& plan_;
   traces::Dtype dtype_;
-  bool uniform_ = true;  ///< all tasks cover the same heads
+  bool uniform_ = true;        ///< all tasks cover the same heads
   std::size_t most_rows_ = 0;  ///< of a request
   std::vector<TaskId> tasks_;
-  std::vector<char> shared_;  ///< tasks that some query can't take as its final row
+  std::vector<char> shared_;        ///< tasks that some query can't take as its final row
   std::vector<std::size_t> begin_;  ///< rows of request r: [begin_[r], begin_[r + 1]) of rows_
   std::vector<PartialRow> rows_;
   std::vector<std::int32_t> borders_;

@@ -1,4 +1,5 @@
-// Decides which attend tasks write final rows and which write slots, and merges the slots. Part of PlanBuilder::finish_rows().
+// Decides which attend tasks write final rows and which write slots, and merges the slots. Part of
+// PlanBuilder::finish_rows().
 #pragma once
 
 #include "scheduler/plan_builder.h"

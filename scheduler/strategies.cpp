@@ -67,10 +67,14 @@ const std::vector<const Strategy*>& strategies() {
 
 std::string_view refusal_name(RefusalClass refusal) {
   switch (refusal) {
-    case RefusalClass::structure: return "structure";
-    case RefusalClass::heads: return "heads";
-    case RefusalClass::kernel: return "kernel";
-    case RefusalClass::size: return "size";
+    case RefusalClass::structure:
+      return "structure";
+    case RefusalClass::heads:
+      return "heads";
+    case RefusalClass::kernel:
+      return "kernel";
+    case RefusalClass::size:
+      return "size";
   }
   return "unknown";
 }
@@ -99,13 +103,15 @@ StrategyOption find_option(const StrategyInfo& info, std::string_view name) {
 
 /// Options are whole numbers; a value outside the range or with a fraction is an error.
 void check_value(const StrategyInfo& info, const StrategyOption& option, double value) {
-  if (value >= option.low && value <= option.high && value == static_cast<double>(static_cast<std::int64_t>(value))) return;
-  throw core::usage_error(fmt::format("strategy {}: option {}: expected a whole number from {} to {}, got {}", info.name, option.name,
-                                      option.low, option.high, value));
+  if (value >= option.low && value <= option.high && value == static_cast<double>(static_cast<std::int64_t>(value))) {
+    return;
+  }
+  throw core::usage_error(fmt::format("strategy {}: option {}: expected a whole number from {} to {}, got {}",
+                                      info.name, option.name, option.low, option.high, value));
 }
 
-/// Bytes of the pages all nodes touch (a page that two nodes share counts twice). In double: absurd forests must not overflow
-/// before they are refused.
+/// Bytes of the pages all nodes touch (a page that two nodes share counts twice). In double: absurd forests must not
+/// overflow before they are refused.
 double kv_bytes(const PlanRequest& request) {
   const traces::PageTable& table = request.forest.pages;
   double pages = 0;
@@ -115,7 +121,8 @@ double kv_bytes(const PlanRequest& request) {
   return pages * table.page_size * static_cast<double>(request.heads.kv_bytes_per_token());
 }
 
-/// Passes every question on and counts the answers that were extrapolated: one plan's share of a model that many plans ask.
+/// Passes every question on and counts the answers that were extrapolated: one plan's share of a model that many plans
+/// ask.
 class CountedModel final : public costmodel::CostModel {
  public:
   explicit CountedModel(std::shared_ptr<const costmodel::CostModel> model) : model_(std::move(model)) {}
@@ -123,7 +130,8 @@ class CountedModel final : public costmodel::CostModel {
   costmodel::Cost task(const costmodel::TaskShape& shape, const costmodel::KernelConfig& kernel) const override {
     return counted(model_->task(shape, kernel));
   }
-  costmodel::Cost reduction(const costmodel::ReductionShape& shape, const costmodel::KernelConfig& kernel) const override {
+  costmodel::Cost reduction(const costmodel::ReductionShape& shape,
+                            const costmodel::KernelConfig& kernel) const override {
     return counted(model_->reduction(shape, kernel));
   }
   std::int64_t extrapolated() const { return extrapolated_; }
@@ -187,31 +195,37 @@ PlanResult make_plan(const StrategyChoice& choice, PlanRequest request) {
   std::int32_t cluster = 1;
   for (const auto& [name, value] : choice.options) {
     check_value(info, find_option(info, name), value);
-    if (name == kCluster.name) cluster = static_cast<std::int32_t>(value);
-    else request.options.insert_or_assign(name, value);
+    if (name == kCluster.name) {
+      cluster = static_cast<std::int32_t>(value);
+    } else {
+      request.options.insert_or_assign(name, value);
+    }
   }
   traces::check_heads(request.heads, "heads");
 
   const auto memory = static_cast<double>(request.device.hbm_bytes());
   const double kv = kv_bytes(request);
   if (kv > memory) {
-    return Refusal{RefusalClass::size,
-                   fmt::format("the KV cache of one layer takes {}, {} has {}", gib(kv), request.device.name, gib(memory))};
+    return Refusal{RefusalClass::size, fmt::format("the KV cache of one layer takes {}, {} has {}", gib(kv),
+                                                   request.device.name, gib(memory))};
   }
-  const bool by_model = info.uses_cost_model && !(request.cost_model.empty() && !request.model && info.own_cost_model.empty());
+  const bool by_model =
+      info.uses_cost_model && !(request.cost_model.empty() && !request.model && info.own_cost_model.empty());
   const std::shared_ptr<const CountedModel> model = by_model ? count_model(request, info) : nullptr;
   PlanResult result = choice.strategy->build(request);
   if (Plan* plan = std::get_if<Plan>(&result)) {
     if (model && model->extrapolated() > 0) {
-      plan->provenance.why.push_back(fmt::format("{} of the estimates of cost model {} lie outside what it was profiled on and are "
-                                                 "extrapolated", model->extrapolated(), request.cost_model));
+      plan->provenance.why.push_back(
+          fmt::format("{} of the estimates of cost model {} lie outside what it was profiled on and are "
+                      "extrapolated",
+                      model->extrapolated(), request.cost_model));
       seal(*plan);
     }
     if (cluster > 1) form_clusters(*plan, cluster);
     const auto workspace = static_cast<double>(plan->workspace_bytes);
     if (kv + workspace > memory) {
-      return Refusal{RefusalClass::size, fmt::format("a workspace of {} beside {} of KV exceeds the {} of {}", gib(workspace), gib(kv),
-                                                     gib(memory), request.device.name)};
+      return Refusal{RefusalClass::size, fmt::format("a workspace of {} beside {} of KV exceeds the {} of {}",
+                                                     gib(workspace), gib(kv), gib(memory), request.device.name)};
     }
   }
   return result;

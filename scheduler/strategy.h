@@ -1,7 +1,7 @@
 // A strategy turns (forest, heads, device) into a plan, or refuses with a class and a sentence.
 //
-// Adding one: a .cpp in scheduler/strategies/ that opens with its source and what is faithful or deviates, and one line in the
-// table of scheduler/strategies.cpp. Deterministic for a seed; never emits an invalid plan.
+// Adding one: a .cpp in scheduler/strategies/ that opens with its source and what is faithful or deviates, and one line
+// in the table of scheduler/strategies.cpp. Deterministic for a seed; never emits an invalid plan.
 #pragma once
 
 #include <cstdint>
@@ -28,14 +28,17 @@ struct PlanRequest {
   const traces::HeadConfig& heads;
   const costmodel::DeviceSpec& device;
   KernelSet kernels = KernelSet::ours;
-  std::string cost_model = {};  ///< for strategies that consume one: a spec as make_cost_model() takes it; empty: the strategy's own
-  std::map<std::string, double, std::less<>> options = {};  ///< the strategy's own; checked against StrategyInfo::options before build()
+  std::string cost_model =
+      {};  ///< for strategies that consume one: a spec as make_cost_model() takes it; empty: the strategy's own
+  std::map<std::string, double, std::less<>> options =
+      {};  ///< the strategy's own; checked against StrategyInfo::options before build()
   std::uint64_t seed = 1;
-  /// The model of that spec, made for this device and these heads. make_plan() makes it where it is missing and a strategy consumes
-  /// one, and sees to it that extrapolated estimates are told in the plan's `why`.
+  /// The model of that spec, made for this device and these heads. make_plan() makes it where it is missing and a
+  /// strategy consumes one, and sees to it that extrapolated estimates are told in the plan's `why`.
   std::shared_ptr<const costmodel::CostModel> model = nullptr;
   std::vector<std::string> only_kernels = {};  ///< names of the kernels of ours it may use; empty: all
-  bool explain = true;  ///< false: the strategy may leave Provenance::why empty, as a server that plans at every step wants it
+  bool explain =
+      true;  ///< false: the strategy may leave Provenance::why empty, as a server that plans at every step wants it
 };
 
 enum class RefusalClass : std::uint8_t {
@@ -64,7 +67,8 @@ struct StrategyInfo {
   std::string_view needs;    ///< what it can't do without, or can't do
   bool uses_cost_model = false;
   std::vector<StrategyOption> options;
-  std::string_view own_cost_model = "analytic";  ///< what it plans by unless told otherwise, if it consumes one; empty: by none
+  std::string_view own_cost_model =
+      "analytic";  ///< what it plans by unless told otherwise, if it consumes one; empty: by none
 };
 
 using PlanResult = std::variant<Plan, Refusal>;

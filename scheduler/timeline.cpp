@@ -1,6 +1,4 @@
 // Timelines for people: the trace-event JSON that Perfetto reads.
-#include "scheduler/trace_events.h"
-
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -10,6 +8,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/json.h"
+#include "scheduler/trace_events.h"
 
 namespace espalier::scheduler {
 namespace {
@@ -21,7 +20,8 @@ constexpr std::int32_t kLaunchProcess = 1;
 constexpr std::int32_t kDeviceProcess = 2;
 constexpr std::int32_t kProcesses = 2;  ///< of a run
 
-void metadata(JsonWriter& out, std::string_view kind, std::int32_t process, std::int64_t thread, std::string_view name) {
+void metadata(JsonWriter& out, std::string_view kind, std::int32_t process, std::int64_t thread,
+              std::string_view name) {
   out.begin_object().field("ph", "M").field("name", kind).field("pid", process).field("tid", thread);
   out.key("args").begin_object().field("name", name).end_object().end_object();
 }
@@ -71,19 +71,25 @@ void task_args(JsonWriter& out, const Plan& plan, const Span& span) {
 
 void step_args(JsonWriter& out, const Plan& plan, const Span& span) {
   const ReductionStep& step = plan.steps[StepId(span.item)];
-  out.field("step", span.item).field("inputs", step.inputs.size()).field("rows", step.rows).field("heads", step.head_count);
+  out.field("step", span.item)
+      .field("inputs", step.inputs.size())
+      .field("rows", step.rows)
+      .field("heads", step.head_count);
   out.field("output", step.out.valid() ? fmt::format("slot {}", step.out.value) : std::string("final rows"));
 }
 
 void write_span(JsonWriter& out, const Plan& plan, const Span& span, std::int32_t before) {
-  open_event(out, {span_name(plan, span), span_kind_name(span.kind), before + kDeviceProcess, span.lane, span.begin_us, span.end_us});
+  open_event(out, {span_name(plan, span), span_kind_name(span.kind), before + kDeviceProcess, span.lane, span.begin_us,
+                   span.end_us});
   if (span.launch.valid()) out.field("launch", span.launch.value);
   if (span.kind == SpanKind::task && span.item >= 0) task_args(out, plan, span);
   if (span.kind == SpanKind::step && span.item >= 0) step_args(out, plan, span);
   close_event(out);
 }
 
-std::string process_name(const TracedRun& run, std::string_view what) { return run.name.empty() ? std::string(what) : fmt::format("{}: {}", run.name, what); }
+std::string process_name(const TracedRun& run, std::string_view what) {
+  return run.name.empty() ? std::string(what) : fmt::format("{}: {}", run.name, what);
+}
 
 /// One event a launch on a thread a stream: from its first span to the end of its last.
 void write_launches(JsonWriter& out, const TracedRun& run, std::int32_t before) {
@@ -125,7 +131,11 @@ void write_counter(JsonWriter& out, const CounterSeries& series, std::int32_t be
   ESPALIER_CHECK_OP(series.time_us.size(), ==, series.value.size());
   const std::string name = fmt::format("{} ({})", series.name, series.unit);
   for (std::size_t i = 0; i < series.time_us.size(); ++i) {
-    out.begin_object().field("ph", "C").field("name", name).field("pid", before + kDeviceProcess).field("ts", series.time_us[i]);
+    out.begin_object()
+        .field("ph", "C")
+        .field("name", name)
+        .field("pid", before + kDeviceProcess)
+        .field("ts", series.time_us[i]);
     out.key("args").begin_object().field(series.unit, series.value[i]).end_object().end_object();
   }
 }
@@ -155,10 +165,14 @@ void write_origin(JsonWriter& out, const TracedRun& run) {
 
 std::string_view span_kind_name(SpanKind kind) {
   switch (kind) {
-    case SpanKind::task: return "task";
-    case SpanKind::step: return "step";
-    case SpanKind::launch_gap: return "launch_gap";
-    case SpanKind::barrier: return "barrier";
+    case SpanKind::task:
+      return "task";
+    case SpanKind::step:
+      return "step";
+    case SpanKind::launch_gap:
+      return "launch_gap";
+    case SpanKind::barrier:
+      return "barrier";
   }
   core::fail_check(__FILE__, __LINE__, "known span kind", std::to_string(static_cast<int>(kind)));
 }
@@ -169,7 +183,9 @@ std::string write_trace_events(const Timeline& timeline, const Plan& plan) {
 }
 
 std::string write_trace_events(std::span<const TracedRun> runs) {
-  for (const TracedRun& run : runs) ESPALIER_CHECK_OP(run.timeline->plan_hash, ==, run.plan->hash);  // spans index the plan's tasks and steps
+  for (const TracedRun& run : runs) {
+    ESPALIER_CHECK_OP(run.timeline->plan_hash, ==, run.plan->hash);  // spans index the plan's tasks and steps
+  }
   JsonWriter out;
   out.begin_object().field("displayTimeUnit", "ns").key("otherData");
   if (runs.size() == 1) {

@@ -13,10 +13,10 @@ enum class SpanKind : std::uint8_t { task, step, launch_gap, barrier };
 std::string_view span_kind_name(SpanKind kind);
 
 struct Span {
-  std::int32_t lane = 0;      ///< index of Timeline::lanes
+  std::int32_t lane = 0;  ///< index of Timeline::lanes
   SpanKind kind = SpanKind::task;
   LaunchId launch;
-  std::int32_t item = -1;     ///< task or step id
+  std::int32_t item = -1;  ///< task or step id
   std::int32_t copy = 0;
   double begin_us = 0;
   double end_us = 0;
@@ -52,11 +52,12 @@ double median_us(const Measurement& measurement);
 
 /// run/1, one JSON object; its timeline if it has one. The measurement is of this plan.
 std::string write_measurement(const Measurement& measurement, const Plan& plan);
-/// Strict. Throws Error (bad input) for a measurement of another plan, or whose timeline speaks of what the plan doesn't have.
+/// Strict. Throws Error (bad input) for a measurement of another plan, or whose timeline speaks of what the plan
+/// doesn't have.
 Measurement read_measurement(std::string_view text, const std::string& file, const Plan& plan);
 
-/// Chrome trace-event JSON, readable by Perfetto. Lanes are threads, launches a process of their own, counters counters. CHECKs
-/// that the timeline is of this plan.
+/// Chrome trace-event JSON, readable by Perfetto. Lanes are threads, launches a process of their own, counters
+/// counters. CHECKs that the timeline is of this plan.
 std::string write_trace_events(const Timeline& timeline, const Plan& plan);
 
 }  // namespace espalier::scheduler

@@ -1,8 +1,9 @@
-// Who touches which rows of which slot: the table that the proofs of data flow and of storage read. On the way, each writer and
-// reader is checked against the slot's rows, heads, kind, width and type.
+// Who touches which rows of which slot: the table that the proofs of data flow and of storage read. On the way, each
+// writer and reader is checked against the slot's rows, heads, kind, width and type.
 //
-// A task's row goes to, or comes from, the slot's row of the same request. A partial slot holds either attention partials (merged by
-// log-sum-exp) or sums of weighted values (added); its writers decide which, and its readers must agree.
+// A task's row goes to, or comes from, the slot's row of the same request. A partial slot holds either attention
+// partials (merged by log-sum-exp) or sums of weighted values (added); its writers decide which, and its readers must
+// agree.
 #include <algorithm>
 #include <optional>
 
@@ -86,8 +87,9 @@ class Collector {
     const Slot& slot = plan_.slots[task.slot];
     const std::int32_t rows = touch(i, task.slot, writes_);
     if (rows != task.queries.size() || task.head_begin < slot.head_begin || head_end(task) > head_end(slot)) {
-      report_.add(slot_mismatch, "task {} writes {} queries, heads [{}, {}): slot {} has rows of {} of them, heads [{}, {})", i,
-                  task.queries.size(), task.head_begin, head_end(task), task.slot.value, rows, slot.head_begin, head_end(slot));
+      report_.add(
+          slot_mismatch, "task {} writes {} queries, heads [{}, {}): slot {} has rows of {} of them, heads [{}, {})", i,
+          task.queries.size(), task.head_begin, head_end(task), task.slot.value, rows, slot.head_begin, head_end(slot));
     }
     if (task.kind == TaskKind::scores) {
       check_scores(i, task, slot);
@@ -105,13 +107,15 @@ class Collector {
       tokens += std::max<std::int64_t>(segment_tokens(plan_, plan_.segments[static_cast<std::size_t>(s)]), 0);
     }
     if (tokens > slot.columns) {
-      report_.add(slot_mismatch, "scores task {} writes {} columns, slot {} has {}", i, tokens, task.slot.value, slot.columns);
+      report_.add(slot_mismatch, "scores task {} writes {} columns, slot {} has {}", i, tokens, task.slot.value,
+                  slot.columns);
     }
   }
 
   void check_partial(std::int32_t i, const Task& task, const Slot& slot) {
     if (slot.kind != SlotKind::partial) {
-      report_.add(slot_mismatch, "{} task {} writes slot {}, which is for scores", kind_name(task.kind), i, task.slot.value);
+      report_.add(slot_mismatch, "{} task {} writes slot {}, which is for scores", kind_name(task.kind), i,
+                  task.slot.value);
       return;
     }
     check_type("task", i, phase_of(i), task.slot);
@@ -144,13 +148,16 @@ class Collector {
   /// Rows [row, row + step.rows) and the step's heads lie within the slot, which holds partial rows.
   bool fits(std::int32_t i, const ReductionStep& step, SlotId id, std::int32_t row) {
     const Slot& slot = plan_.slots[id];
-    if (std::int64_t{row} + step.rows > slot.queries.size() || step.head_begin < slot.head_begin || head_end(step) > head_end(slot)) {
-      report_.add(slot_mismatch, "step {}: rows [{}, {}), heads [{}, {}) of slot {}, which has {} rows, heads [{}, {})", i, row,
-                  std::int64_t{row} + step.rows, step.head_begin, head_end(step), id.value, slot.queries.size(), slot.head_begin,
-                  head_end(slot));
+    if (std::int64_t{row} + step.rows > slot.queries.size() || step.head_begin < slot.head_begin ||
+        head_end(step) > head_end(slot)) {
+      report_.add(slot_mismatch, "step {}: rows [{}, {}), heads [{}, {}) of slot {}, which has {} rows, heads [{}, {})",
+                  i, row, std::int64_t{row} + step.rows, step.head_begin, head_end(step), id.value, slot.queries.size(),
+                  slot.head_begin, head_end(slot));
       return false;
     }
-    if (slot.kind != SlotKind::partial) report_.add(slot_mismatch, "step {} takes slot {}, which is for scores", i, id.value);
+    if (slot.kind != SlotKind::partial) {
+      report_.add(slot_mismatch, "step {} takes slot {}, which is for scores", i, id.value);
+    }
     return slot.kind == SlotKind::partial;
   }
 
@@ -185,7 +192,10 @@ class Collector {
         check_type("task", i, phase_of(i), id);
       }
       const std::int32_t rows = touch(i, id, task.kind == TaskKind::values ? scans_ : reads_);
-      if (rows == 0) report_.add(merge_row_mismatch, "task {} folds slot {}, which has no row of its queries and heads", i, id.value);
+      if (rows == 0) {
+        report_.add(merge_row_mismatch, "task {} folds slot {}, which has no row of its queries and heads", i,
+                    id.value);
+      }
     }
   }
 
@@ -207,7 +217,8 @@ class Collector {
       check_op("step", i, input.slot, step.op);
       check_type("step", i, facts_.step_phase[static_cast<std::size_t>(i)], input.slot);
       if (dtype.value_or(slot.dtype) != slot.dtype) {
-        report_.add(slot_mismatch, "step {} brings {} and {} rows together", i, traces::dtype_name(*dtype), traces::dtype_name(slot.dtype));
+        report_.add(slot_mismatch, "step {} brings {} and {} rows together", i, traces::dtype_name(*dtype),
+                    traces::dtype_name(slot.dtype));
       }
       dtype = slot.dtype;
       check_rows(i, step, slot, input);
@@ -218,14 +229,18 @@ class Collector {
 
   /// The input's rows and the output's rows are of the same requests. Runs are compared, not rows.
   void check_rows(std::int32_t i, const ReductionStep& step, const Slot& slot, const RowRef& input) {
-    if (step.out.valid() && (!good(step.out) || std::int64_t{step.out_row} + step.rows > plan_.slots[step.out].queries.size())) return;
+    if (step.out.valid() &&
+        (!good(step.out) || std::int64_t{step.out_row} + step.rows > plan_.slots[step.out].queries.size())) {
+      return;
+    }
     auto a = static_cast<std::size_t>(slot.queries.begin + input.row), b = static_cast<std::size_t>(out_position(step));
     for (std::int32_t left = step.rows; left > 0;) {
       if (plan_.query_rows[a] != plan_.query_rows[b]) {
         const std::int32_t to = plan_.query_rows[b].value;
         const bool named = to >= 0 && static_cast<std::size_t>(to) < plan_.forest.request_count();
-        report_.add(merge_row_mismatch, "step {} brings slot {}'s row of request {} to that of request {}", i, input.slot.value,
-                    request_name(plan_, plan_.query_rows[a].value), named ? request_name(plan_, to) : fmt::format("number {}", to));
+        report_.add(merge_row_mismatch, "step {} brings slot {}'s row of request {} to that of request {}", i,
+                    input.slot.value, request_name(plan_, plan_.query_rows[a].value),
+                    named ? request_name(plan_, to) : fmt::format("number {}", to));
         return;
       }
       const auto run = std::min({left, facts_.consecutive_end[a] - static_cast<std::int32_t>(a),

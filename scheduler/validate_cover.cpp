@@ -1,5 +1,5 @@
-// Exact cover of a rectangle by rectangles: a sorted walk proves the usual layouts (columns of abutting pieces); whatever it can't
-// prove is swept with an ordered set of the pieces on the line, which also says where and by whom.
+// Exact cover of a rectangle by rectangles: a sorted walk proves the usual layouts (columns of abutting pieces);
+// whatever it can't prove is swept with an ordered set of the pieces on the line, which also says where and by whom.
 #include <algorithm>
 #include <set>
 #include <tuple>

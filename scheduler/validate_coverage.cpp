@@ -1,9 +1,9 @@
 // Coverage: for every request, head and token of its path, exactly one read.
 //
-// All reads of a node are boxes of requests x tokens for an interval of heads; each node is checked against its readers x heads x length by
-// exact cover, so the cost is that of the records and never that of the tokens, requests or heads. A request's head is served either by attend
-// tasks or by the two-GEMM chain: each of the three sorts of reads (attend, scores, values) must cover its own share, so the other
-// share enters its check as one box that is already taken.
+// All reads of a node are boxes of requests x tokens for an interval of heads; each node is checked against its readers
+// x heads x length by exact cover, so the cost is that of the records and never that of the tokens, requests or heads.
+// A request's head is served either by attend tasks or by the two-GEMM chain: each of the three sorts of reads (attend,
+// scores, values) must cover its own share, so the other share enters its check as one box that is already taken.
 #include <algorithm>
 
 #include "scheduler/validate_internal.h"
@@ -29,7 +29,9 @@ struct ChainShare {
   std::vector<std::vector<char>> requests;  ///< by share and request
 };
 
-bool in_chain(TaskKind kind) { return kind == TaskKind::scores || kind == TaskKind::softmax || kind == TaskKind::values; }
+bool in_chain(TaskKind kind) {
+  return kind == TaskKind::scores || kind == TaskKind::softmax || kind == TaskKind::values;
+}
 
 ChainShare chain_share(const Facts& facts) {
   const Plan& plan = facts.plan;
@@ -82,7 +84,9 @@ NodeReads reads_by_node(const Facts& facts, TaskKind kind) {
       for_runs(facts, rows, [&](std::int32_t begin, std::int32_t end) {
         const std::int32_t r0 = std::max(begin, plan.forest.request_begin[n].value);
         const std::int32_t r1 = std::min(end, plan.forest.request_end[n].value);
-        if (r0 < r1 && t0 < t1) reads.push_back({n.value, task.head_begin, head_end(task), r0, r1, t0, t1, static_cast<std::int32_t>(i)});
+        if (r0 < r1 && t0 < t1) {
+          reads.push_back({n.value, task.head_begin, head_end(task), r0, r1, t0, t1, static_cast<std::int32_t>(i)});
+        }
       });
     }
   }
@@ -119,7 +123,8 @@ class NodeCover {
     rects_.resize(std::max(rects_.size(), borders_.size() - 1));
     for (std::vector<Rect>& rects : rects_) rects.clear();
     for (const Read& read : reads) {
-      auto at = static_cast<std::size_t>(std::lower_bound(borders_.begin(), borders_.end(), read.h0) - borders_.begin());
+      auto at =
+          static_cast<std::size_t>(std::lower_bound(borders_.begin(), borders_.end(), read.h0) - borders_.begin());
       for (; borders_[at] < read.h1; ++at) rects_[at].push_back({read.r0, read.r1, read.t0, read.t1, read.task});
     }
     for (std::size_t i = 0; i + 1 < borders_.size(); ++i) check_heads(node, {borders_[i], borders_[i + 1]}, rects_[i]);
@@ -149,15 +154,17 @@ class NodeCover {
 
   void tell(NodeId node, Interval heads, const CoverFault& fault) {
     const Plan& plan = facts_.plan;
-    const std::string place = fmt::format("tokens [{}, {}) of node {} for request {}, heads [{}, {})", fault.y0, fault.y1,
-                                          node_name(plan, node), request_name(plan, fault.x), heads.begin, heads.end);
+    const std::string place =
+        fmt::format("tokens [{}, {}) of node {} for request {}, heads [{}, {})", fault.y0, fault.y1,
+                    node_name(plan, node), request_name(plan, fault.x), heads.begin, heads.end);
     if (!fault.twice) {
       report_.add(uncovered_token, "no {} task reads {}", kind_name(kind_), place);
     } else if (fault.first == kOtherSort) {
       report_.add(token_covered_twice, "{} task {} reads {}, which the {} serve", kind_name(kind_), fault.second, place,
                   kind_ == TaskKind::attend ? "score tasks" : "attend tasks");
     } else {
-      report_.add(token_covered_twice, "{} tasks {} and {} both read {}", kind_name(kind_), fault.first, fault.second, place);
+      report_.add(token_covered_twice, "{} tasks {} and {} both read {}", kind_name(kind_), fault.first, fault.second,
+                  place);
     }
   }
 

@@ -1,5 +1,5 @@
-// Data flow: every row of every slot is written once and used once, every final row is written once, and each use comes after its
-// write by launch dependencies, streams, grid barriers or arrival; never by luck of position.
+// Data flow: every row of every slot is written once and used once, every final row is written once, and each use comes
+// after its write by launch dependencies, streams, grid barriers or arrival; never by luck of position.
 #include <algorithm>
 #include <map>
 #include <utility>
@@ -50,8 +50,8 @@ class Flow {
     const Rect domain{slot.head_begin, head_end(slot), 0, slot.queries.size()};
     for (const CoverFault& fault : check_cover(domain, rects_, report_.most())) {
       const auto position = static_cast<std::size_t>(slot.queries.begin + fault.y0);
-      const std::string row =
-          fmt::format("row {} (request {}), head {} of slot {}", fault.y0, request_name(plan, plan.query_rows[position].value), fault.x, id.value);
+      const std::string row = fmt::format("row {} (request {}), head {} of slot {}", fault.y0,
+                                          request_name(plan, plan.query_rows[position].value), fault.x, id.value);
       const bool write = twice == slot_written_twice;
       if (!fault.twice) {
         report_.add(never, "{} {} {}", write ? "nothing writes" : "nothing takes", row, write ? "" : "to a final row");
@@ -62,7 +62,8 @@ class Flow {
     }
   }
 
-  /// A step of an on_arrival phase waits for its inputs itself; of its own phase's steps too, as long as there is no circle.
+  /// A step of an on_arrival phase waits for its inputs itself; of its own phase's steps too, as long as there is no
+  /// circle.
   bool data_ordered(const Access& write, const Access& read) {
     if (write.phase < 0 || read.phase < 0) return true;  // told by phase_order
     const auto from = static_cast<std::size_t>(write.phase), to = static_cast<std::size_t>(read.phase);
@@ -87,12 +88,14 @@ class Flow {
 
   void check_pair(SlotId slot, const Access& before, const Access& after) {
     if (!alias(before, after) || data_ordered(before, after)) return;
-    report_.add(merge_cycle, "{} needs slot {} from {}, and nothing makes it wait", actor(after), slot.value, actor(before));
+    report_.add(merge_cycle, "{} needs slot {} from {}, and nothing makes it wait", actor(after), slot.value,
+                actor(before));
   }
 
   /// Steps that wait for steps of their own phase: all must be able to go sometime.
   void check_circles() {
-    const bool forward = std::all_of(waits_.begin(), waits_.end(), [](const auto& edge) { return edge.first < edge.second; });
+    const bool forward =
+        std::all_of(waits_.begin(), waits_.end(), [](const auto& edge) { return edge.first < edge.second; });
     if (forward) return;
     const std::size_t steps = facts_.plan.steps.size();
     std::vector<std::size_t> begin(steps + 1, 0);
@@ -139,12 +142,15 @@ void check_finals(const Facts& facts, Report& report) {
   for (std::int32_t i = 0; i < tasks; ++i) {
     const Task& task = plan.tasks[TaskId(i)];
     const bool rows = task.kind == TaskKind::attend || task.kind == TaskKind::values;
-    if (rows && facts.task_good[static_cast<std::size_t>(i)] && !task.slot.valid()) add(task.queries, task.head_begin, head_end(task), i);
+    if (rows && facts.task_good[static_cast<std::size_t>(i)] && !task.slot.valid()) {
+      add(task.queries, task.head_begin, head_end(task), i);
+    }
   }
   for (std::size_t i = 0; i < plan.steps.size(); ++i) {
     const ReductionStep& step = plan.steps.raw()[i];
     if (step.out.valid() || !facts.step_good[i]) continue;
-    add({step.out_row, step.out_row + step.rows}, step.head_begin, head_end(step), tasks + static_cast<std::int32_t>(i));
+    add({step.out_row, step.out_row + step.rows}, step.head_begin, head_end(step),
+        tasks + static_cast<std::int32_t>(i));
   }
   const auto name = [&](std::int32_t item) {
     return item < tasks ? fmt::format("task {}", item) : fmt::format("step {}", item - tasks);
@@ -174,8 +180,8 @@ void check_one_softmax(const Facts& facts, Report& report) {
   const Rect domain{0, plan.heads.q_heads, 0, static_cast<std::int64_t>(plan.forest.request_count())};
   for (const CoverFault& fault : check_cover(domain, rects, report.most())) {
     if (!fault.twice) continue;
-    report.add(slot_merged_twice, "softmax tasks {} and {} both normalise request {}, head {}", fault.first, fault.second,
-               request_name(plan, fault.y0), fault.x);
+    report.add(slot_merged_twice, "softmax tasks {} and {} both normalise request {}, head {}", fault.first,
+               fault.second, request_name(plan, fault.y0), fault.x);
   }
 }
 
@@ -199,8 +205,8 @@ Wide scored(const Facts& facts, const Task& task, const Segment& segment, const 
   for (std::int32_t s = writer.segments.begin; s < writer.segments.end; ++s) {
     const Segment& held = plan.segments[static_cast<std::size_t>(s)];
     if (held.node != segment.node) continue;
-    const std::int64_t tokens = std::min(segment_end(plan, segment), segment_end(plan, held)) -
-                                std::max(segment.token_begin, held.token_begin);
+    const std::int64_t tokens =
+        std::min(segment_end(plan, segment), segment_end(plan, held)) - std::max(segment.token_begin, held.token_begin);
     if (tokens <= 0) continue;
     found += Wide{tokens} * heads * common_rows(facts, rows_of(task, segment), rows_of(writer, held));
   }
@@ -214,8 +220,8 @@ bool folds_twice(const Plan& plan, Interval folds) {
   return std::adjacent_find(slots.begin(), slots.end()) != slots.end();
 }
 
-/// Every token a values task reads has its probability in a folded slot. Scores cover each triple at most once (check_coverage) and no
-/// slot is folded twice, so equal counts mean equal sets.
+/// Every token a values task reads has its probability in a folded slot. Scores cover each triple at most once
+/// (check_coverage) and no slot is folded twice, so equal counts mean equal sets.
 void check_values(const Facts& facts, const SlotAccesses& accesses, Report& report) {
   const Plan& plan = facts.plan;
   for (std::size_t i = 0; i < plan.tasks.size(); ++i) {
@@ -236,7 +242,8 @@ void check_values(const Facts& facts, const SlotAccesses& accesses, Report& repo
         }
       }
       if (found == wanted) continue;
-      report.add(slot_mismatch, "values task {}: tokens [{}, {}) of node {} don't each have one score in the slots it folds", i,
+      report.add(slot_mismatch,
+                 "values task {}: tokens [{}, {}) of node {} don't each have one score in the slots it folds", i,
                  segment.token_begin, segment_end(plan, segment), node_name(plan, segment.node));
     }
   }
@@ -251,7 +258,8 @@ void check_columns(const Facts& facts, const SlotAccesses& accesses, Report& rep
       if (write.by_step || writes[0].by_step) continue;
       const Task &first = facts.plan.tasks[TaskId(writes[0].item)], &task = facts.plan.tasks[TaskId(write.item)];
       if (first.segments == task.segments) continue;
-      report.add(slot_mismatch, "tasks {} and {} write different tokens into the columns of slot {}", writes[0].item, write.item, slot.value);
+      report.add(slot_mismatch, "tasks {} and {} write different tokens into the columns of slot {}", writes[0].item,
+                 write.item, slot.value);
       break;
     }
   }

@@ -51,19 +51,20 @@ struct CoverFault {
   std::int32_t first = -1, second = -1;  ///< items of the two rectangles
 };
 
-/// Checks that `rects` (all inside `domain`; reordered) cover each point of `domain` exactly once. Faults in a fixed order, at most `limit` of
-/// each sort. O(n log n), without touching points.
+/// Checks that `rects` (all inside `domain`; reordered) cover each point of `domain` exactly once. Faults in a fixed
+/// order, at most `limit` of each sort. O(n log n), without touching points.
 std::vector<CoverFault> check_cover(const Rect& domain, std::vector<Rect>& rects, int limit);
 
 /// What the later checks need of a plan whose indices are sound.
 struct Facts {
   const Plan& plan;
   const costmodel::DeviceSpec& device;
-  // By position in Plan::query_rows: where the strictly increasing run, and the run of consecutive requests, from here end.
+  // By position in Plan::query_rows: where the strictly increasing run, and the run of consecutive requests, from here
+  // end.
   std::vector<std::int32_t> increasing_end = {};
   std::vector<std::int32_t> consecutive_end = {};
-  // Global phase index of each task and step, -1 when it stands in none; launch of each phase, -1 likewise; grid barriers up to and including
-  // each phase of its launch.
+  // Global phase index of each task and step, -1 when it stands in none; launch of each phase, -1 likewise; grid
+  // barriers up to and including each phase of its launch.
   std::vector<std::int32_t> task_phase = {};
   std::vector<std::int32_t> step_phase = {};
   std::vector<std::int32_t> phase_launch = {};
@@ -83,7 +84,8 @@ inline const std::string& request_name(const Plan& plan, std::int64_t request) {
 }
 inline std::int64_t node_name(const Plan& plan, NodeId node) { return plan.forest.node_label[node]; }
 
-/// Visits the runs [r0, r1) of consecutive requests in rows of Plan::query_rows. Rows of requests that don't exist are passed over.
+/// Visits the runs [r0, r1) of consecutive requests in rows of Plan::query_rows. Rows of requests that don't exist are
+/// passed over.
 template <class F>
 void for_runs(const Facts& facts, Interval rows, F&& visit) {
   const auto requests = static_cast<std::int32_t>(facts.plan.forest.request_count());
@@ -95,7 +97,8 @@ void for_runs(const Facts& facts, Interval rows, F&& visit) {
   }
 }
 
-/// Visits the intersection of two query groups: positions [a, a + n) of the first hold the same requests as [b, b + n) of the second.
+/// Visits the intersection of two query groups: positions [a, a + n) of the first hold the same requests as [b, b + n)
+/// of the second.
 template <class F>
 void for_common(const Facts& facts, Interval first, Interval second, F&& visit) {
   std::int32_t a = first.begin, b = second.begin;
@@ -139,8 +142,8 @@ struct SlotAccesses {
   AccessTable scans;  ///< probabilities read by values tasks
 };
 
-/// Everything in the execution of `before` is finished when `after` begins: by launch dependencies, the order of a stream or a grid barrier.
-/// Other order (queues, list position) is not relied on.
+/// Everything in the execution of `before` is finished when `after` begins: by launch dependencies, the order of a
+/// stream or a grid barrier. Other order (queues, list position) is not relied on.
 class PhaseOrder {
  public:
   explicit PhaseOrder(const Facts& facts);
@@ -155,15 +158,16 @@ class PhaseOrder {
 
   const Facts& facts_;
   std::vector<std::int32_t> previous_;  ///< by launch: the one before it on its stream, or -1
-  // Bit `b` of row `a`: launch b comes before launch a. Only of plans with few launches; others search, and remember the last search:
-  // launches before `after_` are those whose `seen_` is `stamp_`.
+  // Bit `b` of row `a`: launch b comes before launch a. Only of plans with few launches; others search, and remember
+  // the last search: launches before `after_` are those whose `seen_` is `stamp_`.
   std::size_t words_ = 0;
   std::vector<std::uint64_t> ancestors_;
   std::vector<std::int32_t> seen_, stack_;
   std::int32_t stamp_ = 0, after_ = -1;
 };
 
-// The parts, in the order validate() runs them. check_structure returns false when indices are broken: then nothing else may run.
+// The parts, in the order validate() runs them. check_structure returns false when indices are broken: then nothing
+// else may run.
 bool check_structure(Facts& facts, Report& report);
 void check_shapes(Facts& facts, Report& report);
 void check_kernels(const Facts& facts, Report& report);
@@ -175,7 +179,8 @@ void check_score_chain(const Facts& facts, const SlotAccesses& accesses, Report&
 void check_storage(const Facts& facts, const SlotAccesses& accesses, Report& report);
 void check_memory(const Facts& facts, Report& report);
 
-/// The forest's columns agree with one another as traces/prefix_forest.h says; else a sentence on the first that doesn't.
+/// The forest's columns agree with one another as traces/prefix_forest.h says; else a sentence on the first that
+/// doesn't.
 std::string forest_fault(const traces::PrefixForest& forest);
 /// The same for the head configuration.
 std::string heads_fault(const traces::HeadConfig& heads);

@@ -1,5 +1,5 @@
-// What the device and its kernels allow: roles and query tiles, residency of persistent workers, queues that hold each task copy
-// exactly once, memory.
+// What the device and its kernels allow: roles and query tiles, residency of persistent workers, queues that hold each
+// task copy exactly once, memory.
 #include <algorithm>
 #include <cmath>
 
@@ -20,14 +20,19 @@ constexpr std::int32_t kMaxCluster = 16;  // no device has larger ones
 
 /// Why the numbers of this configuration make no kernel at all; empty when they may be handed to the cost model.
 std::string senseless(const KernelConfig& kernel) {
-  const auto within = [](std::int32_t value, std::int32_t low, std::int32_t high) { return value >= low && value <= high; };
-  if (kernel.role > KernelRole::values || kernel.engine > costmodel::Engine::cpu) return "its role or engine doesn't exist";
+  const auto within = [](std::int32_t value, std::int32_t low, std::int32_t high) {
+    return value >= low && value <= high;
+  };
+  if (kernel.role > KernelRole::values || kernel.engine > costmodel::Engine::cpu) {
+    return "its role or engine doesn't exist";
+  }
   if (!known_dtype(kernel.partial_dtype)) return "its partial type doesn't exist";
-  if (!within(kernel.query_tile, 1, kMaxTile) || !within(kernel.kv_tile, 1, kMaxTile) || !within(kernel.rows_per_warp, 1, kMaxTile)) {
+  if (!within(kernel.query_tile, 1, kMaxTile) || !within(kernel.kv_tile, 1, kMaxTile) ||
+      !within(kernel.rows_per_warp, 1, kMaxTile)) {
     return "its tiles are out of range";
   }
-  if (!within(kernel.stages, 1, kMaxCount) || !within(kernel.warps, 1, kMaxCount) || !within(kernel.registers, 1, kMaxCount) ||
-      !within(kernel.cluster, 1, kMaxCluster) || kernel.smem_bytes < 0) {
+  if (!within(kernel.stages, 1, kMaxCount) || !within(kernel.warps, 1, kMaxCount) ||
+      !within(kernel.registers, 1, kMaxCount) || !within(kernel.cluster, 1, kMaxCluster) || kernel.smem_bytes < 0) {
     return "its resources are out of range";
   }
   if (!std::isfinite(kernel.overlap) || !std::isfinite(kernel.efficiency)) return "its rates are no numbers";
@@ -36,10 +41,14 @@ std::string senseless(const KernelConfig& kernel) {
 
 KernelRole role_for(TaskKind kind) {
   switch (kind) {
-    case TaskKind::scores: return KernelRole::scores;
-    case TaskKind::softmax: return KernelRole::softmax;
-    case TaskKind::values: return KernelRole::values;
-    default: return KernelRole::attend;
+    case TaskKind::scores:
+      return KernelRole::scores;
+    case TaskKind::softmax:
+      return KernelRole::softmax;
+    case TaskKind::values:
+      return KernelRole::values;
+    default:
+      return KernelRole::attend;
   }
 }
 
@@ -56,8 +65,8 @@ void check_task_kernel(const Facts& facts, const Phase& phase, const KernelConfi
     if (kernel.role == KernelRole::softmax || !facts.task_good[static_cast<std::size_t>(i)]) continue;
     const std::int64_t rows = std::int64_t{task.queries.size()} * task.head_count;
     if (rows > kernel.query_tile) {
-      report.add(kernel_limit, "task {}: {} queries of {} heads are {} rows, the tile of {} takes {}", i, task.queries.size(),
-                 task.head_count, rows, kernel.name, kernel.query_tile);
+      report.add(kernel_limit, "task {}: {} queries of {} heads are {} rows, the tile of {} takes {}", i,
+                 task.queries.size(), task.head_count, rows, kernel.name, kernel.query_tile);
     } else if (!kernel.packs_heads && task.head_count != 1) {
       report.add(kernel_limit, "task {}: {} heads a copy, {} takes one", i, task.head_count, kernel.name);
     }
@@ -106,7 +115,9 @@ void check_copies(const Plan& plan, std::size_t l, TaskId t, std::span<const Que
       report.add(bad_index, "launch {}: a queue names copy {} of task {}, which has {}", l, copy, t.value, wanted);
       continue;
     }
-    if (copy < next) report.add(queue_repeats, "launch {}: copy {} of task {} stands in the queues twice", l, copy, t.value);
+    if (copy < next) {
+      report.add(queue_repeats, "launch {}: copy {} of task {} stands in the queues twice", l, copy, t.value);
+    }
     if (copy > next) report.add(queue_misses, "launch {}: copy {} of task {} stands in no queue", l, next, t.value);
     next = std::max(next, copy + 1);
   }
@@ -146,7 +157,8 @@ void check_queue_order(const Facts& facts, std::size_t l, const Launch& launch, 
     if (phase < 0) return;
     const std::int32_t barriers = facts.barriers[static_cast<std::size_t>(phase)];
     if (barriers < passed) {
-      report.add(merge_cycle, "launch {}: worker {} meets task {} after tasks that wait for a barrier behind it", l, w, item.task.value);
+      report.add(merge_cycle, "launch {}: worker {} meets task {} after tasks that wait for a barrier behind it", l, w,
+                 item.task.value);
     }
     passed = std::max(passed, barriers);
   });
@@ -157,7 +169,8 @@ std::int64_t saturating_mul(std::int64_t a, std::int64_t b) {
   return __builtin_mul_overflow(a, b, &product) ? INT64_MAX : product;
 }
 
-/// Distinct pages the forest touches. Nodes may share a page at their border, and logical pages may name the same physical one.
+/// Distinct pages the forest touches. Nodes may share a page at their border, and logical pages may name the same
+/// physical one.
 std::int64_t pages_in_use(const traces::PrefixForest& forest) {
   const traces::PageTable& pages = forest.pages;
   std::vector<std::pair<std::int64_t, std::int64_t>> spans;
@@ -173,7 +186,9 @@ std::int64_t pages_in_use(const traces::PrefixForest& forest) {
     const std::int64_t begin = std::max(first, end);
     if (begin >= last) continue;
     count += last - begin;
-    if (!pages.page_ids.empty()) physical.insert(physical.end(), pages.page_ids.begin() + begin, pages.page_ids.begin() + last);
+    if (!pages.page_ids.empty()) {
+      physical.insert(physical.end(), pages.page_ids.begin() + begin, pages.page_ids.begin() + last);
+    }
     end = last;
   }
   if (pages.page_ids.empty()) return count;
@@ -210,7 +225,8 @@ void check_queues(const Facts& facts, Report& report) {
     if (launch.workers == 0) continue;
     const std::int64_t resident = resident_ctas(facts, launch);
     if (launch.workers > resident) {
-      report.add(queue_workers, "launch {} has queues for {} workers, {} holds {} at once", l, launch.workers, facts.device.name, resident);
+      report.add(queue_workers, "launch {} has queues for {} workers, {} holds {} at once", l, launch.workers,
+                 facts.device.name, resident);
     }
     check_each_copy_once(facts.plan, l, own[l], report);
     check_queue_order(facts, l, launch, report);
@@ -223,8 +239,9 @@ void check_memory(const Facts& facts, Report& report) {
   const std::int64_t kv_bytes = saturating_mul(tokens, plan.heads.kv_bytes_per_token());
   const std::int64_t room = facts.device.hbm_bytes();
   if (kv_bytes <= room && plan.workspace_bytes <= room - kv_bytes) return;
-  report.add(workspace_too_large, "the workspace takes {} beside {} of KV, {} has {}", core::bytes_text(plan.workspace_bytes),
-             core::bytes_text(kv_bytes), facts.device.name, core::bytes_text(room));
+  report.add(workspace_too_large, "the workspace takes {} beside {} of KV, {} has {}",
+             core::bytes_text(plan.workspace_bytes), core::bytes_text(kv_bytes), facts.device.name,
+             core::bytes_text(room));
 }
 
 }  // namespace espalier::scheduler::validation

@@ -1,5 +1,6 @@
-// Second stage of the validator: query groups, head intervals, segments and phases are each of a legal shape; and the facts that the
-// proofs need. A record with an unsound group or heads is reported here and then left out, so that one fault isn't told twice.
+// Second stage of the validator: query groups, head intervals, segments and phases are each of a legal shape; and the
+// facts that the proofs need. A record with an unsound group or heads is reported here and then left out, so that one
+// fault isn't told twice.
 #include <algorithm>
 
 #include "scheduler/validate_internal.h"
@@ -19,7 +20,9 @@ void find_runs(Facts& facts, Report& report) {
     const auto here = static_cast<std::int32_t>(i) + 1;
     facts.increasing_end[i] = last || rows[i + 1].value <= rows[i].value ? here : facts.increasing_end[i + 1];
     facts.consecutive_end[i] =
-        last || rows[i].value < 0 || std::int64_t{rows[i + 1].value} != std::int64_t{rows[i].value} + 1 ? here : facts.consecutive_end[i + 1];
+        last || rows[i].value < 0 || std::int64_t{rows[i + 1].value} != std::int64_t{rows[i].value} + 1
+            ? here
+            : facts.consecutive_end[i + 1];
   }
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].value < 0 || rows[i].value >= requests) {
@@ -41,8 +44,8 @@ bool check_group(const Facts& facts, std::string_view what, std::size_t i, Inter
     const auto at = static_cast<std::size_t>(end);
     const std::int32_t request = facts.plan.query_rows[at].value;
     const bool named = request >= 0 && request < requests;
-    report.add(query_unknown, "{} {}: request {} stands after one that isn't before it, at place {} of its group", what, i,
-               named ? request_name(facts.plan, request) : fmt::format("number {}", request), end - queries.begin);
+    report.add(query_unknown, "{} {}: request {} stands after one that isn't before it, at place {} of its group", what,
+               i, named ? request_name(facts.plan, request) : fmt::format("number {}", request), end - queries.begin);
     return false;
   }
   const std::int32_t low = facts.plan.query_rows[first].value;
@@ -70,7 +73,8 @@ bool check_copies(const Facts& facts, std::size_t i, const Task& task, Report& r
   for (std::int32_t copy = 0; copy < task.copies; ++copy) {
     const std::int32_t begin = task.head_begin + copy * task.head_count;
     if (begin / group != (begin + task.head_count - 1) / group) {
-      report.add(head_range, "task {}: heads [{}, {}) of copy {} belong to two KV heads", i, begin, begin + task.head_count, copy);
+      report.add(head_range, "task {}: heads [{}, {}) of copy {} belong to two KV heads", i, begin,
+                 begin + task.head_count, copy);
       return false;
     }
   }
@@ -83,7 +87,8 @@ bool check_task_heads(const Facts& facts, std::size_t i, const Task& task, Repor
     return false;
   }
   const std::int64_t served = std::int64_t{task.head_count} * task.copies;
-  return check_heads(facts, "task", i, heads_from(task.head_begin, served), report) && check_copies(facts, i, task, report);
+  return check_heads(facts, "task", i, heads_from(task.head_begin, served), report) &&
+         check_copies(facts, i, task, report);
 }
 
 void check_segments(const Facts& facts, Report& report) {
@@ -93,8 +98,8 @@ void check_segments(const Facts& facts, Report& report) {
     const std::int64_t length = plan.forest.tokens[segment.node];
     const std::int64_t end = segment.token_end == kToNodeEnd ? length : segment.token_end;
     if (segment.token_begin < 0 || segment.token_begin > end || end > length) {
-      report.add(segment_outside_node, "segment {}: tokens [{}, {}) of node {}, which has {}", i, segment.token_begin, end,
-                 node_name(plan, segment.node), length);
+      report.add(segment_outside_node, "segment {}: tokens [{}, {}) of node {}, which has {}", i, segment.token_begin,
+                 end, node_name(plan, segment.node), length);
     }
   }
 }
@@ -109,7 +114,9 @@ void check_paths(const Facts& facts, std::size_t i, const Task& task, Report& re
     const auto last = static_cast<std::size_t>(task.queries.begin + segment.row_end - 1);
     const RequestId low = plan.query_rows[first], high = plan.query_rows[last];
     for (const RequestId request : {low, high}) {
-      if (request >= plan.forest.request_begin[segment.node] && request < plan.forest.request_end[segment.node]) continue;
+      if (request >= plan.forest.request_begin[segment.node] && request < plan.forest.request_end[segment.node]) {
+        continue;
+      }
       report.add(segment_foreign_path, "task {}: request {} reads node {}, which isn't on its path", i,
                  request_name(plan, request.value), node_name(plan, segment.node));
       break;
@@ -152,7 +159,8 @@ void check_slots_and_steps(Facts& facts, Report& report) {
 /// Tasks or steps stand in the phases in increasing order, each in one: `next` is the first that no phase has had.
 void place(Interval range, std::int32_t phase, std::vector<std::int32_t>& of, std::int32_t& next, Report& report) {
   if (range.begin != next) {
-    report.add(phase_order, "phase {} holds [{}, {}), expected one that begins at {}", phase, range.begin, range.end, next);
+    report.add(phase_order, "phase {} holds [{}, {}), expected one that begins at {}", phase, range.begin, range.end,
+               next);
   }
   for (std::int32_t i = range.begin; i < range.end; ++i) of[static_cast<std::size_t>(i)] = phase;
   next = std::max(next, range.end);
@@ -168,7 +176,8 @@ void check_phases(Facts& facts, Report& report) {
   for (std::size_t l = 0; l < plan.launches.size(); ++l) {
     const Interval phases = plan.launches.raw()[l].phases;
     if (phases.begin != next_phase) {
-      report.add(phase_order, "launch {} holds phases [{}, {}), expected them to begin at {}", l, phases.begin, phases.end, next_phase);
+      report.add(phase_order, "launch {} holds phases [{}, {}), expected them to begin at {}", l, phases.begin,
+                 phases.end, next_phase);
     }
     std::int32_t barriers = 0;
     for (std::int32_t p = phases.begin; p < phases.end; ++p) {
@@ -185,7 +194,9 @@ void check_phases(Facts& facts, Report& report) {
     next_phase = std::max(next_phase, phases.end);
   }
   const auto complete = [&](std::string_view what, std::int32_t next, std::size_t size) {
-    if (static_cast<std::size_t>(next) != size) report.add(phase_order, "{} {} of {} stands in no launch", what, next, size);
+    if (static_cast<std::size_t>(next) != size) {
+      report.add(phase_order, "{} {} of {} stands in no launch", what, next, size);
+    }
   };
   complete("phase", next_phase, plan.phases.size());
   complete("task", next_task, plan.tasks.size());
@@ -197,7 +208,9 @@ void check_dependencies(const Plan& plan, Report& report) {
     const Interval dependencies = plan.launches.raw()[l].dependencies;
     for (std::int32_t d = dependencies.begin; d < dependencies.end; ++d) {
       const LaunchId before = plan.dependencies[static_cast<std::size_t>(d)];
-      if (before.index() >= l) report.add(merge_cycle, "launch {} waits for launch {}, which doesn't come before it", l, before.value);
+      if (before.index() >= l) {
+        report.add(merge_cycle, "launch {} waits for launch {}, which doesn't come before it", l, before.value);
+      }
     }
   }
 }

@@ -1,7 +1,8 @@
-// Storage: slots that share bytes must not be alive together, and a merge may write in place only over the very rows it reads.
+// Storage: slots that share bytes must not be alive together, and a merge may write in place only over the very rows it
+// reads.
 //
-// "Alive" is decided by order that the plan enforces (dependencies, streams, barriers), never by position. Slots of one layout at one offset are
-// compared row by row, so that in-place merges of some of the rows are possible.
+// "Alive" is decided by order that the plan enforces (dependencies, streams, barriers), never by position. Slots of one
+// layout at one offset are compared row by row, so that in-place merges of some of the rows are possible.
 #include <algorithm>
 #include <tuple>
 
@@ -24,9 +25,11 @@ std::int64_t storage_end(const Slot& slot) {
   }
 }
 
-/// Slots that agree in this have equal rows in equal bytes, and as many of them: the log-sum-exps stand behind all rows.
+/// Slots that agree in this have equal rows in equal bytes, and as many of them: the log-sum-exps stand behind all
+/// rows.
 auto layout_of(const Slot& slot) {
-  return std::tuple(slot.offset, slot.kind, slot.dtype, slot.columns, slot.queries.size(), slot.head_begin, slot.head_count);
+  return std::tuple(slot.offset, slot.kind, slot.dtype, slot.columns, slot.queries.size(), slot.head_begin,
+                    slot.head_count);
 }
 
 class Storage {
@@ -46,23 +49,29 @@ class Storage {
         continue;
       }
       if (slot.offset % kSlotAlignment != 0) {
-        report_.add(storage_overlap, "slot {} begins at byte {}, which is no multiple of {}", id.value, slot.offset, kSlotAlignment);
+        report_.add(storage_overlap, "slot {} begins at byte {}, which is no multiple of {}", id.value, slot.offset,
+                    kSlotAlignment);
       }
       extents.push_back({slot.offset, end, id});
     }
-    if (facts_.plan.workspace_bytes < 0) report_.add(storage_overlap, "the workspace has {} bytes", facts_.plan.workspace_bytes);
+    if (facts_.plan.workspace_bytes < 0) {
+      report_.add(storage_overlap, "the workspace has {} bytes", facts_.plan.workspace_bytes);
+    }
     std::sort(extents.begin(), extents.end(), [&](const Extent& a, const Extent& b) {
       return std::pair(layout_of(slot(a)), first_write(a.slot)) < std::pair(layout_of(slot(b)), first_write(b.slot));
     });
     std::vector<std::span<const Extent>> groups;  // of one layout; by offset
     for (auto from = extents.begin(); from != extents.end();) {
-      const auto to = std::find_if(from, extents.end(), [&](const Extent& e) { return layout_of(slot(e)) != layout_of(slot(*from)); });
+      const auto to = std::find_if(from, extents.end(),
+                                   [&](const Extent& e) { return layout_of(slot(e)) != layout_of(slot(*from)); });
       groups.emplace_back(from, to);
       from = to;
     }
     for (std::size_t i = 0; i < groups.size(); ++i) {
       check_group(groups[i]);
-      for (std::size_t j = i + 1; j < groups.size() && groups[j][0].begin < groups[i][0].end; ++j) check_groups(groups[i], groups[j]);
+      for (std::size_t j = i + 1; j < groups.size() && groups[j][0].begin < groups[i][0].end; ++j) {
+        check_groups(groups[i], groups[j]);
+      }
       if (!report_.room(storage_overlap)) return;
     }
   }
@@ -77,18 +86,23 @@ class Storage {
   /// Phase and item of the earliest write; the slot makes the order total.
   std::tuple<std::int32_t, bool, std::int32_t, SlotId> first_write(SlotId slot) const {
     std::tuple first(INT32_MAX, true, INT32_MAX, slot);
-    for (const Access& write : accesses_.writes.of(slot)) first = std::min(first, std::tuple(write.phase, write.by_step, write.item, slot));
+    for (const Access& write : accesses_.writes.of(slot)) {
+      first = std::min(first, std::tuple(write.phase, write.by_step, write.item, slot));
+    }
     return first;
   }
 
-  /// Each row of a slot is written once (check_flow), so what is dead before its successor in a chain is dead before all that follow:
-  /// neighbours in the order of their writes are enough, and all pairs are looked at only where that order is no such chain.
+  /// Each row of a slot is written once (check_flow), so what is dead before its successor in a chain is dead before
+  /// all that follow: neighbours in the order of their writes are enough, and all pairs are looked at only where that
+  /// order is no such chain.
   void check_group(std::span<const Extent> group) {
     bool chain = true;
     for (std::size_t i = 1; i < group.size() && chain; ++i) chain = dies_before(group[i - 1].slot, group[i].slot);
     if (chain) return;
     for (std::size_t i = 0; i < group.size(); ++i) {
-      for (std::size_t j = i + 1; j < group.size() && report_.room(storage_overlap); ++j) check_pair(group[i].slot, group[j].slot);
+      for (std::size_t j = i + 1; j < group.size() && report_.room(storage_overlap); ++j) {
+        check_pair(group[i].slot, group[j].slot);
+      }
     }
   }
 
@@ -103,8 +117,9 @@ class Storage {
 
   void check_pair(SlotId a, SlotId b) {
     if (dies_before(a, b) || dies_before(b, a)) return;
-    report_.add(storage_overlap, "slots {} and {} share bytes from {} on, and neither is dead before the other is written", std::min(a, b).value,
-                std::max(a, b).value, std::max(facts_.plan.slots[a].offset, facts_.plan.slots[b].offset));
+    report_.add(
+        storage_overlap, "slots {} and {} share bytes from {} on, and neither is dead before the other is written",
+        std::min(a, b).value, std::max(a, b).value, std::max(facts_.plan.slots[a].offset, facts_.plan.slots[b].offset));
   }
 
   /// Everything that touches a byte of `first` is over when `second` is written there.
@@ -123,14 +138,14 @@ class Storage {
     return true;
   }
 
-  /// The step that writes is the one that takes the very same rows and heads; a row is taken once, so nobody else needs them later,
-  /// and the step waits for whoever wrote them.
+  /// The step that writes is the one that takes the very same rows and heads; a row is taken once, so nobody else needs
+  /// them later, and the step waits for whoever wrote them.
   bool merges_in_place(const Access& write, SlotId first) const {
     if (!write.by_step) return false;
     const std::span<const Access> reads = accesses_.reads.of(first);
     return std::any_of(reads.begin(), reads.end(), [&](const Access& read) {
-      return read.by_step && read.item == write.item && read.row_begin == write.row_begin && read.row_end == write.row_end &&
-             read.head_begin == write.head_begin && read.head_end == write.head_end;
+      return read.by_step && read.item == write.item && read.row_begin == write.row_begin &&
+             read.row_end == write.row_end && read.head_begin == write.head_begin && read.head_end == write.head_end;
     });
   }
 
@@ -142,6 +157,8 @@ class Storage {
 
 }  // namespace
 
-void check_storage(const Facts& facts, const SlotAccesses& accesses, Report& report) { Storage(facts, accesses, report).run(); }
+void check_storage(const Facts& facts, const SlotAccesses& accesses, Report& report) {
+  Storage(facts, accesses, report).run();
+}
 
 }  // namespace espalier::scheduler::validation

@@ -1,5 +1,5 @@
-// First stage of the validator: every index and interval points into its column, every enumerator exists, the embedded forest and
-// heads are what they claim to be. Everything after this may index freely.
+// First stage of the validator: every index and interval points into its column, every enumerator exists, the embedded
+// forest and heads are what they claim to be. Everything after this may index freely.
 #include <algorithm>
 #include <cmath>
 
@@ -31,7 +31,8 @@ class IndexCheck {
   IndexCheck(Report& report, std::string_view what) : report_(report), what_(what) {}
   void interval(std::size_t i, std::string_view field, Interval value, std::size_t size) {
     if (!inside(value, size)) {
-      report_.add(bad_index, "{} {}: {} [{}, {}) is no interval of a column of {}", what_, i, field, value.begin, value.end, size);
+      report_.add(bad_index, "{} {}: {} [{}, {}) is no interval of a column of {}", what_, i, field, value.begin,
+                  value.end, size);
     }
   }
   void id(std::size_t i, std::string_view field, bool good, std::int32_t value) {
@@ -95,8 +96,8 @@ void check_slots_and_steps(const Plan& plan, Report& report) {
     step_check.id(i, "rows", step.rows >= 1, step.rows);
     step_check.interval(i, "inputs", step.inputs, plan.reduction_inputs.size());
     step_check.id(i, "out", known_or_none(step.out, plan.slots.size()), step.out.value);
-    const bool row = step.out_row >= 0 &&
-                     (step.out.valid() || std::int64_t{step.out_row} + step.rows <= static_cast<std::int64_t>(plan.query_rows.size()));
+    const bool row = step.out_row >= 0 && (step.out.valid() || std::int64_t{step.out_row} + step.rows <=
+                                                                   static_cast<std::int64_t>(plan.query_rows.size()));
     step_check.id(i, "out_row", row, step.out_row);
   }
   IndexCheck input(report, "reduction input");
@@ -115,9 +116,9 @@ void check_launches(const Plan& plan, Report& report) {
     const auto follow = static_cast<std::int32_t>(launch.follow);
     check.id(i, "follow", follow >= 0 && follow <= static_cast<std::int32_t>(Follow::programmatic), follow);
     check.id(i, "workers", launch.workers >= 0, launch.workers);
-    const bool queued = launch.workers <= 0 ||
-                        (launch.queue_begin >= 0 &&
-                         std::int64_t{launch.queue_begin} + launch.workers <= static_cast<std::int64_t>(plan.queues.size()));
+    const bool queued =
+        launch.workers <= 0 || (launch.queue_begin >= 0 && std::int64_t{launch.queue_begin} + launch.workers <=
+                                                               static_cast<std::int64_t>(plan.queues.size()));
     check.id(i, "queue_begin", queued, launch.queue_begin);
   }
   IndexCheck dependency(report, "dependency");
@@ -131,13 +132,16 @@ void check_launches(const Plan& plan, Report& report) {
     phase_check.id(i, "kind", kind == 0 || kind == 1, kind);
     phase_check.id(i, "start", start >= 0 && start <= static_cast<std::int32_t>(PhaseStart::on_arrival), start);
     phase_check.id(i, "kernel", known(phase.kernel, plan.kernels.size()), phase.kernel.value);
-    phase_check.interval(i, "range", phase.range, phase.kind == PhaseKind::tasks ? plan.tasks.size() : plan.steps.size());
+    phase_check.interval(i, "range", phase.range,
+                         phase.kind == PhaseKind::tasks ? plan.tasks.size() : plan.steps.size());
   }
 }
 
 void check_queue_indices(const Plan& plan, Report& report) {
   IndexCheck queue(report, "queue");
-  for (std::size_t i = 0; i < plan.queues.size(); ++i) queue.interval(i, "items", plan.queues[i], plan.queue_items.size());
+  for (std::size_t i = 0; i < plan.queues.size(); ++i) {
+    queue.interval(i, "items", plan.queues[i], plan.queue_items.size());
+  }
   IndexCheck item(report, "queue item");
   for (std::size_t i = 0; i < plan.queue_items.size(); ++i) {
     const QueueItem& entry = plan.queue_items[i];
@@ -153,14 +157,17 @@ std::string preorder_fault(const traces::PrefixForest& forest) {
     const std::int32_t parent = forest.parent[node].value;
     if (parent < -1) return fmt::format("node {} has parent {}", n, parent);
     while (!path.empty() && path.back() != parent) path.pop_back();
-    if (path.empty() && parent != -1) return fmt::format("node {} with parent {} is out of depth-first order", n, parent);
+    if (path.empty() && parent != -1) {
+      return fmt::format("node {} with parent {} is out of depth-first order", n, parent);
+    }
     path.push_back(static_cast<std::int32_t>(n));
     const std::int64_t tokens = forest.tokens[node];
     if (tokens < 1 || tokens > traces::kMaxNodeTokens) return fmt::format("node {} has {} tokens", n, tokens);
     // Both terms are checked before they are added; depth x length can't reach 63 bits at kMaxNodes.
     const std::int64_t before = parent < 0 ? 0 : forest.tokens_before[NodeId(parent)] + forest.tokens[NodeId(parent)];
-    if (forest.tokens_before[node] != before) return fmt::format("node {} says {} tokens before it, they are {}", n,
-                                                                  forest.tokens_before[node], before);
+    if (forest.tokens_before[node] != before) {
+      return fmt::format("node {} says {} tokens before it, they are {}", n, forest.tokens_before[node], before);
+    }
   }
   return {};
 }
@@ -171,16 +178,19 @@ std::string reader_fault(const traces::PrefixForest& forest) {
   std::int32_t previous = 0;
   for (std::size_t r = 0; r < forest.request_count(); ++r) {
     const std::int32_t leaf = forest.leaf[RequestId(r)].value;
-    if (leaf < previous || static_cast<std::size_t>(leaf) >= nodes) return fmt::format("request {} ends at node {}", r, leaf);
+    if (leaf < previous || static_cast<std::size_t>(leaf) >= nodes) {
+      return fmt::format("request {} ends at node {}", r, leaf);
+    }
     previous = leaf;
     const auto at = static_cast<std::size_t>(leaf);
     if (low[at] < 0) low[at] = static_cast<std::int32_t>(r);
     high[at] = static_cast<std::int32_t>(r) + 1;
   }
   for (std::size_t n = nodes; n-- > 0;) {
-    if (low[n] != forest.request_begin[NodeId(n)].value || high[n] != forest.request_end[NodeId(n)].value || low[n] < 0) {
-      return fmt::format("node {} says requests [{}, {}) read it, they are [{}, {})", n, forest.request_begin[NodeId(n)].value,
-                         forest.request_end[NodeId(n)].value, low[n], high[n]);
+    if (low[n] != forest.request_begin[NodeId(n)].value || high[n] != forest.request_end[NodeId(n)].value ||
+        low[n] < 0) {
+      return fmt::format("node {} says requests [{}, {}) read it, they are [{}, {})", n,
+                         forest.request_begin[NodeId(n)].value, forest.request_end[NodeId(n)].value, low[n], high[n]);
     }
     if (forest.is_root(NodeId(n))) continue;
     const std::size_t parent = forest.parent[NodeId(n)].index();

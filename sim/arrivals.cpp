@@ -47,9 +47,8 @@ Arrivals::Arrivals(const Plan& plan) : plan_(plan) {
   for (std::size_t i = 1; i < first_.size(); ++i) first_[i] += first_[i - 1];
   waiting_.resize(static_cast<std::size_t>(first_.back()));
   std::vector<std::int32_t> fill(first_.begin(), first_.end() - 1);
-  for_arrival_inputs(plan, [&](StepId s, SlotId slot) {
-    waiting_[static_cast<std::size_t>(fill[slot.index()]++)] = s;
-  });
+  for_arrival_inputs(plan,
+                     [&](StepId s, SlotId slot) { waiting_[static_cast<std::size_t>(fill[slot.index()]++)] = s; });
 }
 
 void Arrivals::written(SlotId slot, std::vector<StepId>& ready) {

@@ -11,11 +11,18 @@ namespace espalier::sim {
 class Arrivals {
  public:
   explicit Arrivals(const scheduler::Plan& plan);
-  bool any() const { return !first_.empty(); }  ///< some phase is on_arrival; otherwise there is nothing to tell and nothing to ask
+  bool any() const {
+    return !first_.empty();
+  }  ///< some phase is on_arrival; otherwise there is nothing to tell and nothing to ask
 
-  /// Every copy of the task, or CTA of the step, is done. Steps that have nothing to wait for any more are appended to `ready`.
-  void task_done(scheduler::TaskId task, std::vector<scheduler::StepId>& ready) { written(plan_.tasks[task].slot, ready); }
-  void step_done(scheduler::StepId step, std::vector<scheduler::StepId>& ready) { written(plan_.steps[step].out, ready); }
+  /// Every copy of the task, or CTA of the step, is done. Steps that have nothing to wait for any more are appended to
+  /// `ready`.
+  void task_done(scheduler::TaskId task, std::vector<scheduler::StepId>& ready) {
+    written(plan_.tasks[task].slot, ready);
+  }
+  void step_done(scheduler::StepId step, std::vector<scheduler::StepId>& ready) {
+    written(plan_.steps[step].out, ready);
+  }
   /// True when the inputs of a step of an on_arrival phase are all written.
   bool is_ready(scheduler::StepId step) const { return missing_[step.index()] == 0; }
 

@@ -28,10 +28,14 @@ struct Pool {
 
 double weight_of(const FlowClass& flow, int resource) {
   switch (resource) {
-    case kHbm: return flow.count * flow.hbm_fraction;
-    case kL2: return flow.count * flow.l2_fraction;
-    case kPipe: return flow.count * flow.sm_cycles_per_byte;
-    default: return flow.count;
+    case kHbm:
+      return flow.count * flow.hbm_fraction;
+    case kL2:
+      return flow.count * flow.l2_fraction;
+    case kPipe:
+      return flow.count * flow.sm_cycles_per_byte;
+    default:
+      return flow.count;
   }
 }
 

@@ -11,11 +11,12 @@ namespace {
 
 /// The steady mix of stages is a fixed point; it moves by under a percent after this many rounds.
 constexpr int kRounds = 4;
-/// In the drain, rates are found anew when no more than this share of the CTAs is left that there were at the last time.
+/// In the drain, rates are found anew when no more than this share of the CTAs is left that there were at the last
+/// time.
 constexpr double kFewerCtas = 0.97;
 
-/// Batches of several waves are cut into at most so many windows of dispatch order, each with a mix of its own: misses first and hits after
-/// them don't overlap.
+/// Batches of several waves are cut into at most so many windows of dispatch order, each with a mix of its own: misses
+/// first and hits after them don't overlap.
 constexpr double kWindows = 8;
 
 /// Where a run's CTAs end: what the drain has to know of them.
@@ -49,7 +50,8 @@ void replace_first(std::vector<Free>& heap, const Free& free) {
 
 class BatchTimer::Steps {
  public:
-  Steps(const WorkList& list, const costmodel::DeviceSpec& device) : list_(list), device_(device), place_(list.classes.size(), -1) {}
+  Steps(const WorkList& list, const costmodel::DeviceSpec& device)
+      : list_(list), device_(device), place_(list.classes.size(), -1) {}
 
   double us(const CtaBatch& batch) {
     collect(batch);
@@ -57,7 +59,8 @@ class BatchTimer::Steps {
     const double capacity = device_.sms * static_cast<double>(list_.sm_units) / (batch.units / batch.ctas);
     slots_ = std::max(1.0, std::min(std::floor(capacity + 1e-9), batch.ctas));
     settle();
-    // The first CTAs start together and the last ones end together, so memory rests while they do; in the steady mix it never does.
+    // The first CTAs start together and the last ones end together, so memory rests while they do; in the steady mix it
+    // never does.
     const double steady = total_us(rates_);
     std::vector<FlowRate> together = rates_;
     const double lockstep = settle_lockstep(together);
@@ -78,7 +81,9 @@ class BatchTimer::Steps {
       for (const CtaRun& run : queue) add(run);
     }
     for (const std::int32_t id : ids_) place_[static_cast<std::size_t>(id)] = -1;
-    for (std::size_t i = 0; i < ids_.size(); ++i) place_[static_cast<std::size_t>(ids_[i])] = static_cast<std::int32_t>(i);
+    for (std::size_t i = 0; i < ids_.size(); ++i) {
+      place_[static_cast<std::size_t>(ids_[i])] = static_cast<std::int32_t>(i);
+    }
   }
 
   void add(const CtaRun& run) {
@@ -167,8 +172,8 @@ class BatchTimer::Steps {
 
   std::size_t place_of(std::int32_t id) const { return static_cast<std::size_t>(place_[static_cast<std::size_t>(id)]); }
 
-  /// Rates when all CTAs are in their main flows, and when all are in their io flows: what a single wave of equals sees. Returns the time
-  /// of all CTAs at these, in CTA x us.
+  /// Rates when all CTAs are in their main flows, and when all are in their io flows: what a single wave of equals
+  /// sees. Returns the time of all CTAs at these, in CTA x us.
   double settle_lockstep(std::vector<FlowRate>& rates) {
     double us = fixed_;
     for (const auto* counts : {&mains_, &ios_}) {
@@ -205,7 +210,8 @@ class BatchTimer::Steps {
     return us;
   }
 
-  /// Merges on arrival take the slots of the CTAs they follow: those of earlier waves before the next CTA does, those of the last one after it.
+  /// Merges on arrival take the slots of the CTAs they follow: those of earlier waves before the next CTA does, those
+  /// of the last one after it.
   double arrivals_us(const CtaBatch& batch) const {
     double all = 0, longest = 0;
     for (const CtaRun& run : batch.arrivals) {
@@ -220,8 +226,12 @@ class BatchTimer::Steps {
   /// A CTA that nobody disturbs.
   double alone(const CtaRun& run) const {
     double us = fixed_us(run);
-    if (run.kind->main_class >= 0) us += run.kind->main_bytes / list_.classes[static_cast<std::size_t>(run.kind->main_class)].cap_bytes_per_us;
-    if (run.kind->io_class >= 0) us += run.kind->io_bytes / list_.classes[static_cast<std::size_t>(run.kind->io_class)].cap_bytes_per_us;
+    if (run.kind->main_class >= 0) {
+      us += run.kind->main_bytes / list_.classes[static_cast<std::size_t>(run.kind->main_class)].cap_bytes_per_us;
+    }
+    if (run.kind->io_class >= 0) {
+      us += run.kind->io_bytes / list_.classes[static_cast<std::size_t>(run.kind->io_class)].cap_bytes_per_us;
+    }
     return us;
   }
 
@@ -270,8 +280,8 @@ class BatchTimer::Steps {
     for (Free& free : free_) free.at += base;
   }
 
-  /// From virtual time (at loaded rates) to time: the CTAs that are left go at their own rates, found anew whenever a few have gone. Each main
-  /// class has a clock of its own, as misses and hits speed up by unlike factors.
+  /// From virtual time (at loaded rates) to time: the CTAs that are left go at their own rates, found anew whenever a
+  /// few have gone. Each main class has a clock of its own, as misses and hits speed up by unlike factors.
   double drain() {
     split_by_class();
     double left = 0, us = 0;
@@ -310,8 +320,9 @@ class BatchTimer::Steps {
     std::vector<Free> ends;   ///< by time
     std::size_t next = 0;
     double at = 0, count = 0, pace = 1;
-    double rate = 0;          ///< loaded
-    double fixed = 0, weight = 0;  ///< share of time that no rate shortens: a sum over CTAs weighted by their ends, then the mean
+    double rate = 0;  ///< loaded
+    double fixed = 0,
+           weight = 0;  ///< share of time that no rate shortens: a sum over CTAs weighted by their ends, then the mean
   };
 
   void split_by_class() {
@@ -322,7 +333,8 @@ class BatchTimer::Steps {
       const RunEnd& end = ends_[static_cast<std::size_t>(free.end)];
       const std::int32_t id = end.run->kind->main_class;
       const std::int32_t place = id < 0 ? -1 : static_cast<std::int32_t>(place_of(id));
-      auto rest = std::find_if(rests_.begin(), rests_.end(), [&](const Rest& r) { return r.place == place && r.rate == end.rate; });
+      auto rest = std::find_if(rests_.begin(), rests_.end(),
+                               [&](const Rest& r) { return r.place == place && r.rate == end.rate; });
       if (rest == rests_.end()) {
         rests_.push_back({});
         rest = rests_.end() - 1;
@@ -372,7 +384,8 @@ class BatchTimer::Steps {
   double ctas_ = 0, fixed_ = 0, slots_ = 1;
 };
 
-BatchTimer::BatchTimer(const WorkList& list, const costmodel::DeviceSpec& device) : steps_(std::make_unique<Steps>(list, device)) {}
+BatchTimer::BatchTimer(const WorkList& list, const costmodel::DeviceSpec& device)
+    : steps_(std::make_unique<Steps>(list, device)) {}
 BatchTimer::~BatchTimer() = default;
 double BatchTimer::us(const CtaBatch& batch) { return steps_->us(batch); }
 

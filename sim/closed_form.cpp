@@ -55,14 +55,18 @@ class Twin {
       add_launch(plan_.launches[l], batches);
     }
     double us = gap;
-    for (std::size_t b = 0; b < batches.size(); ++b) us += batch_timer_.us(batches[b]) + (b > 0 ? device_.grid_sync_us : 0);
+    for (std::size_t b = 0; b < batches.size(); ++b) {
+      us += batch_timer_.us(batches[b]) + (b > 0 ? device_.grid_sync_us : 0);
+    }
     return us;
   }
 
   void add_launch(const Launch& launch, std::vector<CtaBatch>& batches) {
     std::size_t stage = 0;
     std::int64_t need = 1;
-    for (std::int32_t p = launch.phases.begin; p < launch.phases.end; ++p) need = std::max(need, list_.phases[static_cast<std::size_t>(p)].need);
+    for (std::int32_t p = launch.phases.begin; p < launch.phases.end; ++p) {
+      need = std::max(need, list_.phases[static_cast<std::size_t>(p)].need);
+    }
     for (std::int32_t p = launch.phases.begin; p < launch.phases.end; ++p) {
       const Phase& phase = plan_.phases[static_cast<std::size_t>(p)];
       if (p > launch.phases.begin && phase.start == PhaseStart::barrier) ++stage;
@@ -71,7 +75,8 @@ class Twin {
       const scheduler::Interval works = list_.phases[static_cast<std::size_t>(p)].works;
       const bool fresh = stage == 0 && launch.workers == 0 && phase.start != PhaseStart::on_arrival;
       if (phase.kind == PhaseKind::tasks && launch.workers > 0) continue;
-      auto& runs = phase.kind == PhaseKind::steps && phase.start == PhaseStart::on_arrival ? batch.arrivals : batch.runs;
+      auto& runs =
+          phase.kind == PhaseKind::steps && phase.start == PhaseStart::on_arrival ? batch.arrivals : batch.runs;
       for (std::int32_t w = works.begin; w < works.end;) {
         const Work& work = list_.works[static_cast<std::size_t>(w)];
         CtaRun run{&list_.kinds[static_cast<std::size_t>(work.kind)], fresh ? device_.cta_start_ns * 1e-3 : 0, 0};

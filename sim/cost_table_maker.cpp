@@ -19,7 +19,7 @@ using traces::HeadConfig;
 using traces::RequestId;
 
 /// Dense where latency and whole tiles bend the curve, an octave apart where it is a line.
-constexpr std::int64_t kTokens[] = {1,   16,  32,  64,   96,   128,  192,  256,  384,   512,   768,
+constexpr std::int64_t kTokens[] = {1,    16,   32,   64,   96,   128,  192,   256,   384,   512,   768,
                                     1024, 1536, 2048, 3072, 4096, 8192, 16384, 32768, 65536, 131072};
 constexpr std::int64_t kInputs[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256};
 
@@ -63,7 +63,8 @@ double last_phase_us(PlanBuilder&& builder, const DeviceSpec& device) {
   return time.end_us - time.begin_us;
 }
 
-double task_us(const KernelConfig& kernel, const HeadConfig& heads, const DeviceSpec& device, const traces::PrefixForest& forest) {
+double task_us(const KernelConfig& kernel, const HeadConfig& heads, const DeviceSpec& device,
+               const traces::PrefixForest& forest) {
   PlanBuilder builder(forest, heads);
   const scheduler::KernelId k = builder.kernel(kernel);
   builder.launch();
@@ -88,7 +89,8 @@ CostGrid task_grid(const KernelConfig& kernel, const HeadConfig& heads, const De
   for (std::int32_t queries = 1;; queries = std::min(2 * queries, most)) {
     grid.rows.push_back(std::int64_t{queries} * one.q_heads);
     for (const std::int64_t tokens : kTokens) {
-      grid.us.push_back(task_us(kernel, one, device, equal_roots(ctas_at_once(kernel, heads, device), queries, tokens)));
+      grid.us.push_back(
+          task_us(kernel, one, device, equal_roots(ctas_at_once(kernel, heads, device), queries, tokens)));
     }
     if (queries == most) return grid;
   }
@@ -148,7 +150,8 @@ std::vector<const KernelConfig*> profiled_kernels(const DeviceSpec& device, cons
   return kernels;
 }
 
-costmodel::CostTable make_cost_table(const DeviceSpec& device, const HeadConfig& heads, std::span<const KernelConfig* const> kernels) {
+costmodel::CostTable make_cost_table(const DeviceSpec& device, const HeadConfig& heads,
+                                     std::span<const KernelConfig* const> kernels) {
   costmodel::CostTable table;
   table.device = device.name;
   table.device_hash = costmodel::device_hash(device);
@@ -156,8 +159,11 @@ costmodel::CostTable make_cost_table(const DeviceSpec& device, const HeadConfig&
   table.heads.scale = 0;
   table.source = "simulated";
   for (const KernelConfig* kernel : kernels) {
-    if (kernel->role == KernelRole::reduce) table.reductions.push_back(merge_grid(*kernel, heads, device));
-    else table.tasks.push_back(task_grid(*kernel, heads, device));
+    if (kernel->role == KernelRole::reduce) {
+      table.reductions.push_back(merge_grid(*kernel, heads, device));
+    } else {
+      table.tasks.push_back(task_grid(*kernel, heads, device));
+    }
   }
   return table;
 }

@@ -70,7 +70,8 @@ class Walk {
     const CohortRecord* best = nullptr;
     int best_rank = -1;
     for (auto it = begin; it != log_.cohorts.end() && it->end_us <= at_us_ + kTieUs; ++it) {
-      const bool shorter = it->end_us - it->begin_us <= 0 && taken_[static_cast<std::size_t>(it - log_.cohorts.begin())];
+      const bool shorter =
+          it->end_us - it->begin_us <= 0 && taken_[static_cast<std::size_t>(it - log_.cohorts.begin())];
       if (shorter || it->begin_us > at_us_) continue;
       const int rank = rank_of(*it);
       // Of equals the one that took longest: the chain is the most work that had to be done in turn.
@@ -92,10 +93,11 @@ class Walk {
   void add(const CohortRecord& cohort) {
     taken_[static_cast<std::size_t>(&cohort - log_.cohorts.data())] = true;
     const double us = at_us_ - cohort.begin_us;
-    const auto kind = cohort.phase < 0   ? PathPart::Kind::idle_worker
+    const auto kind = cohort.phase < 0 ? PathPart::Kind::idle_worker
                       : cohort.merging ? PathPart::Kind::steps
                                        : PathPart::Kind::tasks;
-    const bool grows = !parts_.empty() && parts_.back().kind == kind && parts_.back().phase == cohort.phase && parts_.back().launch == cohort.launch;
+    const bool grows = !parts_.empty() && parts_.back().kind == kind && parts_.back().phase == cohort.phase &&
+                       parts_.back().launch == cohort.launch;
     if (!grows) {
       PathPart part;
       part.kind = kind;

@@ -8,8 +8,9 @@
 
 namespace espalier::sim {
 
-/// Parts from 0 to `makespan_us`, each beginning where the one before ends; neighbours of one phase are one part. What a CTA waited for
-/// is what ended when it began: the gap that opened its launch, else its worker's item before, else a CTA of its launch, else any.
+/// Parts from 0 to `makespan_us`, each beginning where the one before ends; neighbours of one phase are one part. What
+/// a CTA waited for is what ended when it began: the gap that opened its launch, else its worker's item before, else a
+/// CTA of its launch, else any.
 std::vector<PathPart> critical_path(const RunLog& log, double makespan_us);
 
 }  // namespace espalier::sim

@@ -46,14 +46,18 @@ class SpanJoin {
       const std::size_t first_i = i, first_j = j;
       while (i < a_.spans.size() && a_.spans[i].node == node) ++i;
       while (j < b_.spans.size() && b_.spans[j].node == node) ++j;
-      if (!join_node(node, std::span(a_.spans).subspan(first_i, i - first_i), std::span(b_.spans).subspan(first_j, j - first_j))) return false;
+      if (!join_node(node, std::span(a_.spans).subspan(first_i, i - first_i),
+                     std::span(b_.spans).subspan(first_j, j - first_j))) {
+        return false;
+      }
     }
     return true;
   }
 
  private:
   bool join_node(NodeId node, std::span<const DraftSpan> from_a, std::span<const DraftSpan> from_b) {
-    const std::int32_t seen_a = seen_by(forest_, node, a_.begin, a_.end), seen_b = seen_by(forest_, node, b_.begin, b_.end);
+    const std::int32_t seen_a = seen_by(forest_, node, a_.begin, a_.end),
+                       seen_b = seen_by(forest_, node, b_.begin, b_.end);
     const std::int32_t wanted = seen_by(forest_, node, out_.begin, out_.end);
     std::vector<std::int32_t> borders;
     for (const auto& list : {from_a, from_b}) {
@@ -62,15 +66,19 @@ class SpanJoin {
     std::sort(borders.begin(), borders.end());
     borders.erase(std::unique(borders.begin(), borders.end()), borders.end());
     const auto covers = [](std::span<const DraftSpan> list, std::int32_t token) {
-      return std::any_of(list.begin(), list.end(), [&](const DraftSpan& s) { return s.begin <= token && token < s.end; });
+      return std::any_of(list.begin(), list.end(),
+                         [&](const DraftSpan& s) { return s.begin <= token && token < s.end; });
     };
     for (std::size_t k = 0; k + 1 < borders.size(); ++k) {
       const bool in_a = covers(from_a, borders[k]), in_b = covers(from_b, borders[k]);
       if (!in_a && !in_b) continue;
       if ((in_a ? seen_a : 0) + (in_b ? seen_b : 0) != wanted) return false;
       std::vector<DraftSpan>& spans = out_.spans;
-      if (!spans.empty() && spans.back().node == node && spans.back().end == borders[k]) spans.back().end = borders[k + 1];
-      else spans.push_back({node, borders[k], borders[k + 1]});
+      if (!spans.empty() && spans.back().node == node && spans.back().end == borders[k]) {
+        spans.back().end = borders[k + 1];
+      } else {
+        spans.push_back({node, borders[k], borders[k + 1]});
+      }
     }
     return true;
   }
@@ -96,7 +104,8 @@ std::pair<DraftPiece, DraftPiece> split_tokens(const DraftSpace& space, const Dr
   return {std::move(left), std::move(right)};
 }
 
-std::optional<std::pair<DraftPiece, DraftPiece>> split_requests(const DraftSpace& space, const DraftPiece& piece, RequestId border) {
+std::optional<std::pair<DraftPiece, DraftPiece>> split_requests(const DraftSpace& space, const DraftPiece& piece,
+                                                                RequestId border) {
   if (border <= piece.begin || piece.end <= border) return std::nullopt;
   DraftPiece low = like(piece, piece.begin, border), high = like(piece, border, piece.end);
   for (const DraftSpan& span : piece.spans) {
@@ -179,7 +188,8 @@ PlanDraft open_draft(const DraftSpace& space, const Opening& opening) {
   std::vector<DraftPiece> tiles;
   const auto tile_over = [&](RequestId begin, RequestId end) {
     for (RequestId r = begin; r < end; r.value += kernel.queries) {
-      tiles.push_back({r, std::min(end, RequestId(r.value + kernel.queries)), {}, opening.kernel, 0, space.heads.kv_heads});
+      tiles.push_back(
+          {r, std::min(end, RequestId(r.value + kernel.queries)), {}, opening.kernel, 0, space.heads.kv_heads});
     }
   };
   if (opening.masked) tile_over(RequestId(0), RequestId(forest.request_count()));
@@ -204,7 +214,9 @@ PlanDraft open_draft(const DraftSpace& space, const Opening& opening) {
   for (const DraftPiece& tile : tiles) {
     const double share = static_cast<double>(piece_tokens(tile)) / tokens;
     const double parts = std::max(1.0, std::round(share * slots * opening.pieces_per_slot));
-    for (DraftPiece& piece : cut_evenly(space, tile, static_cast<std::int64_t>(parts))) draft.pieces.push_back(std::move(piece));
+    for (DraftPiece& piece : cut_evenly(space, tile, static_cast<std::int64_t>(parts))) {
+      draft.pieces.push_back(std::move(piece));
+    }
   }
   sort_longest_first(space, draft);
   return draft;

@@ -16,7 +16,8 @@ constexpr std::size_t kMostPartners = 256;
 
 class Mutation {
  public:
-  Mutation(const DraftSpace& space, PlanDraft& draft, core::Rng& rng) : space_(space), draft_(draft), pieces_(draft.pieces), rng_(rng) {}
+  Mutation(const DraftSpace& space, PlanDraft& draft, core::Rng& rng)
+      : space_(space), draft_(draft), pieces_(draft.pieces), rng_(rng) {}
 
   bool run() {
     struct Move {
@@ -24,9 +25,10 @@ class Mutation {
       int weight;
     };
     static constexpr Move kMoves[] = {
-        {&Mutation::cut_tokens, 8},   {&Mutation::join, 8},          {&Mutation::shift_border, 8}, {&Mutation::cut_requests, 4},
-        {&Mutation::transfer, 4},     {&Mutation::recut, 5},         {&Mutation::change_kernel, 4}, {&Mutation::change_kernels, 2},
-        {&Mutation::reorder, 6},      {&Mutation::sort, 1},          {&Mutation::restructure, 3},   {&Mutation::cut_heads, 2},
+        {&Mutation::cut_tokens, 8},    {&Mutation::join, 8},           {&Mutation::shift_border, 8},
+        {&Mutation::cut_requests, 4},  {&Mutation::transfer, 4},       {&Mutation::recut, 5},
+        {&Mutation::change_kernel, 4}, {&Mutation::change_kernels, 2}, {&Mutation::reorder, 6},
+        {&Mutation::sort, 1},          {&Mutation::restructure, 3},    {&Mutation::cut_heads, 2},
         {&Mutation::cut_long_ones, 1},
     };
     int total = 0;
@@ -40,8 +42,12 @@ class Mutation {
   }
 
  private:
-  std::size_t any(std::size_t count) { return static_cast<std::size_t>(rng_.integer(0, static_cast<std::int64_t>(count) - 1)); }
-  std::int64_t tile(const DraftPiece& piece) const { return space_.kernels[static_cast<std::size_t>(piece.kernel)].config.kv_tile; }
+  std::size_t any(std::size_t count) {
+    return static_cast<std::size_t>(rng_.integer(0, static_cast<std::int64_t>(count) - 1));
+  }
+  std::int64_t tile(const DraftPiece& piece) const {
+    return space_.kernels[static_cast<std::size_t>(piece.kernel)].config.kv_tile;
+  }
 
   /// The longest of up to three: long pieces end last.
   std::size_t long_piece() {
@@ -109,7 +115,8 @@ class Mutation {
     const std::size_t i = any(pieces_.size());
     const std::int32_t wide = pieces_[i].end.value - pieces_[i].begin.value;
     if (wide < 2 || pieces_.size() >= kMostPieces) return false;
-    auto parts = split_requests(space_, pieces_[i], RequestId(static_cast<std::int32_t>(pieces_[i].begin.value + rng_.integer(1, wide - 1))));
+    auto parts = split_requests(
+        space_, pieces_[i], RequestId(static_cast<std::int32_t>(pieces_[i].begin.value + rng_.integer(1, wide - 1))));
     if (!parts) return false;
     pieces_[i] = std::move(parts->first);
     insert(std::move(parts->second), i);
@@ -141,7 +148,9 @@ class Mutation {
     std::vector<std::size_t> same;
     for (std::size_t i = 0; i < pieces_.size(); ++i) {
       const DraftPiece& p = pieces_[i];
-      if (p.begin == model.begin && p.end == model.end && p.kv_begin == model.kv_begin && p.kv_end == model.kv_end) same.push_back(i);
+      if (p.begin == model.begin && p.end == model.end && p.kv_begin == model.kv_begin && p.kv_end == model.kv_end) {
+        same.push_back(i);
+      }
     }
     DraftPiece whole = pieces_[same[0]];
     for (std::size_t k = 1; k < same.size(); ++k) {
@@ -169,7 +178,9 @@ class Mutation {
     return fit.empty() ? -1 : fit[any(fit.size())];
   }
 
-  std::int32_t rows(const DraftPiece& piece) const { return static_cast<std::int32_t>(readers_of(space_.forest, piece).size()); }
+  std::int32_t rows(const DraftPiece& piece) const {
+    return static_cast<std::int32_t>(readers_of(space_.forest, piece).size());
+  }
 
   bool change_kernel() {
     DraftPiece& piece = pieces_[any(pieces_.size())];
@@ -210,9 +221,15 @@ class Mutation {
 
   bool restructure() {
     switch (rng_.integer(0, 2)) {
-      case 0: draft_.merge = static_cast<DraftMerge>((static_cast<int>(draft_.merge) + rng_.integer(1, 2)) % 3); break;
-      case 1: draft_.side_by_side = !draft_.side_by_side; break;
-      default: draft_.persistent = !draft_.persistent; break;
+      case 0:
+        draft_.merge = static_cast<DraftMerge>((static_cast<int>(draft_.merge) + rng_.integer(1, 2)) % 3);
+        break;
+      case 1:
+        draft_.side_by_side = !draft_.side_by_side;
+        break;
+      default:
+        draft_.persistent = !draft_.persistent;
+        break;
     }
     return true;
   }

@@ -26,10 +26,11 @@ using scheduler::Plan;
 /// Events within a picosecond are one: ties by mathematics that rounding has parted. Far below a CTA's shortest stage.
 constexpr double kTieUs = 1e-6;
 
-/// CTAs are followed in groups of at most this share of the SMs. Memory serves requests in turn: the first tiles of a CTA come after
-/// those that were asked for before, so a group waits for this share of the time that the opening requests still in the queue
-/// take. Half keeps memory busy from the first group on, so the wait moves no bytes to later; without it equal CTAs would
-/// fall into lockstep, all waiting, then all loading, where on hardware they drift apart within a wave.
+/// CTAs are followed in groups of at most this share of the SMs. Memory serves requests in turn: the first tiles of a
+/// CTA come after those that were asked for before, so a group waits for this share of the time that the opening
+/// requests still in the queue take. Half keeps memory busy from the first group on, so the wait moves no bytes to
+/// later; without it equal CTAs would fall into lockstep, all waiting, then all loading, where on hardware they drift
+/// apart within a wave.
 constexpr double kGroupShare = 0.25;
 constexpr double kTurnShare = 0.5;
 
@@ -40,13 +41,13 @@ struct alignas(64) Cohort {
   std::int32_t launch = -1, phase = -1;
   std::int32_t work = -1, copy = 0;  ///< first CTA: copy `copy` of work `work`; work -1: a worker without work
   std::int32_t count = 0;
-  std::int32_t worker = -1;          ///< persistent worker, or -1
+  std::int32_t worker = -1;  ///< persistent worker, or -1
   Stage at = Stage::starting;
-  bool merging = false;              ///< belongs to a reduction phase
+  bool merging = false;  ///< belongs to a reduction phase
   const CtaKind* kind = nullptr;
-  double stage_us = 0;               ///< length of the opening stage
-  double share_us = 0;               ///< SM time of every CTA when a stage of fixed length began
-  BoundTimes spent;                  ///< time by bound so far; in a flow, less what its class had at entry
+  double stage_us = 0;  ///< length of the opening stage
+  double share_us = 0;  ///< SM time of every CTA when a stage of fixed length began
+  BoundTimes spent;     ///< time by bound so far; in a flow, less what its class had at entry
 };
 
 /// What a cohort waits for before its own latency: its way onto the SMs, and its turn at memory.
@@ -60,11 +61,12 @@ constexpr int kIndexBits = 30;
 
 class Engine {
  public:
-  Engine(const Plan& plan, const costmodel::DeviceSpec& device, const WorkList& list, const SimOptions& options, RunLog* log)
-      : plan_(plan), device_(device), list_(list), sm_time_(device.sms), flows_(list.classes, device, sm_time_), arrivals_(plan),
-        launches_(plan, list), free_units_(static_cast<std::int64_t>(device.sms) * list.sm_units),
-        group_(std::max<std::int64_t>(1, static_cast<std::int64_t>(device.sms * kGroupShare))), work_left_(list.works.size()),
-        task_bound_(plan.tasks.size(), Bound::fixed), phases_(plan.phases.size()) {
+  Engine(const Plan& plan, const costmodel::DeviceSpec& device, const WorkList& list, const SimOptions& options,
+         RunLog* log)
+      : plan_(plan), device_(device), list_(list), sm_time_(device.sms), flows_(list.classes, device, sm_time_),
+        arrivals_(plan), launches_(plan, list), free_units_(static_cast<std::int64_t>(device.sms) * list.sm_units),
+        group_(std::max<std::int64_t>(1, static_cast<std::int64_t>(device.sms * kGroupShare))),
+        work_left_(list.works.size()), task_bound_(plan.tasks.size(), Bound::fixed), phases_(plan.phases.size()) {
     if (options.timeline || log != nullptr) observer_ = std::make_unique<RunObserver>(list, device.sms, options, log);
     for (std::size_t w = 0; w < list.works.size(); ++w) work_left_[w] = list.works[w].copies;
     for (const LaunchId l : core::ids<LaunchId>(plan.launches.size())) {
@@ -138,8 +140,8 @@ class Engine {
     return index;
   }
 
-  /// `dispatch_us`: what it costs to bring the CTAs onto their SMs, and `turn_us` to have their first requests served; nothing when a
-  /// resident CTA takes the work, whose ring goes on.
+  /// `dispatch_us`: what it costs to bring the CTAs onto their SMs, and `turn_us` to have their first requests served;
+  /// nothing when a resident CTA takes the work, whose ring goes on.
   void start_cohort(LaunchId launch, const Batch& batch, std::int32_t worker, Opening opening) {
     const std::int32_t index = take_place();
     Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
@@ -321,7 +323,8 @@ class Engine {
 
   // Dispatch
 
-  /// Launches get free slots in order; a later one only when nothing of the earlier waits (the hardware's leftover policy).
+  /// Launches get free slots in order; a later one only when nothing of the earlier waits (the hardware's leftover
+  /// policy).
   void dispatch() {
     may_dispatch_ = false;
     for (std::size_t i = 0; i < launches_.open().size(); ++i) {
@@ -369,11 +372,14 @@ class Engine {
     return list_.kinds[static_cast<std::size_t>(list_.works[static_cast<std::size_t>(work)].kind)];
   }
 
-  bool has_tasks(std::int32_t phase) const { return plan_.phases[static_cast<std::size_t>(phase)].kind == scheduler::PhaseKind::tasks; }
+  bool has_tasks(std::int32_t phase) const {
+    return plan_.phases[static_cast<std::size_t>(phase)].kind == scheduler::PhaseKind::tasks;
+  }
 
   /// But for its item and its begin, which the observer knows.
   CohortRecord record_of(const Cohort& cohort) const {
-    return {LaunchId(cohort.launch), cohort.phase, -1, cohort.count, cohort.worker, cohort.merging, now_us_, now_us_, cohort.spent};
+    return {LaunchId(cohort.launch), cohort.phase, -1,      cohort.count, cohort.worker,
+            cohort.merging,          now_us_,      now_us_, cohort.spent};
   }
 
   std::int32_t worker_lane(const Cohort& cohort) const {
@@ -402,9 +408,9 @@ class Engine {
   Arrivals arrivals_;
   LaunchStates launches_;
   std::int64_t free_units_;
-  std::int64_t group_;           ///< CTAs that are followed as one at most
-  bool gap_begins_ = false;      ///< with nobody on the device
-  bool may_dispatch_ = true;     ///< since the last dispatch an SM share, a phase or a merge has become free
+  std::int64_t group_;                      ///< CTAs that are followed as one at most
+  bool gap_begins_ = false;                 ///< with nobody on the device
+  bool may_dispatch_ = true;                ///< since the last dispatch an SM share, a phase or a merge has become free
   double queue_us_ = 0, queued_at_us_ = 0;  ///< service time of opening requests queued at memory, and when that was
   double now_us_ = 0, makespan_us_ = 0;
   std::vector<Cohort> cohorts_;

@@ -18,8 +18,8 @@ struct EngineResult {
   scheduler::Timeline timeline;
 };
 
-/// Throws Error (bad input) when the plan can't come to an end: a launch or step waits for what never happens. Appends to `log`
-/// unless it is null.
+/// Throws Error (bad input) when the plan can't come to an end: a launch or step waits for what never happens. Appends
+/// to `log` unless it is null.
 EngineResult run_events(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const WorkList& list,
                         const SimOptions& options, RunLog* log = nullptr);
 

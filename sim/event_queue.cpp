@@ -10,8 +10,8 @@
 namespace espalier::sim {
 namespace {
 
-/// The calendar ends twice as far as events of even spread would, seen from the second earliest of so many: those beyond, however far,
-/// are left for the next.
+/// The calendar ends twice as far as events of even spread would, seen from the second earliest of so many: those
+/// beyond, however far, are left for the next.
 constexpr std::size_t kSeen = 16;
 /// Of events at one time, who all lie in the first day.
 constexpr double kLeastSpan = 1e-200;
@@ -50,7 +50,8 @@ void EventQueue::relink(std::size_t list, Day day) {
 
 void EventQueue::make_room() {
   if (2 * begin_ <= near_.size()) return near_.resize(std::max<std::size_t>(16, 2 * near_.size()));
-  std::copy(near_.begin() + static_cast<std::ptrdiff_t>(begin_), near_.begin() + static_cast<std::ptrdiff_t>(end_), near_.begin());
+  std::copy(near_.begin() + static_cast<std::ptrdiff_t>(begin_), near_.begin() + static_cast<std::ptrdiff_t>(end_),
+            near_.begin());
   end_ -= std::exchange(begin_, 0);
 }
 

@@ -1,8 +1,9 @@
 // The soonest of a few hundred events, for queues whose time only moves on.
 //
-// A heap compares at every level, though most events come last or are far from being next. Here the next few stand in order; if there are
-// many, later ones lie in a calendar: days of equal length, each an unordered list, and those beyond the last day in one more. When the next
-// few have gone, the next day's are put in order. Push and pop take O(1) at the mean, unless very many events of one time come with falling orders.
+// A heap compares at every level, though most events come last or are far from being next. Here the next few stand in
+// order; if there are many, later ones lie in a calendar: days of equal length, each an unordered list, and those
+// beyond the last day in one more. When the next few have gone, the next day's are put in order. Push and pop take O(1)
+// at the mean, unless very many events of one time come with falling orders.
 #pragma once
 
 #include <algorithm>
@@ -30,7 +31,8 @@ class EventQueue {
     }
     put_near(event);
     next_at_ = near_[begin_].at;
-    if (end_ - begin_ > most_near_) [[unlikely]] spill();
+    if (end_ - begin_ > most_near_) [[unlikely]]
+      spill();
   }
 
   void pop() {
@@ -56,7 +58,8 @@ class EventQueue {
   /// Rises with time, so that days never disagree with the order; kDays or more for what is later than the calendar.
   double day_of(const Event& event) const { return (event.at - first_at_) * days_per_us_; }
   void put_near(const Event& event) {
-    if (end_ + 1 >= near_.size()) [[unlikely]] make_room();
+    if (end_ + 1 >= near_.size()) [[unlikely]]
+      make_room();
     Event* at = near_.data() + end_++;
     at[1].at = kNever;
     for (const Event* first = near_.data() + begin_; at > first && before(event, at[-1]); --at) *at = at[-1];
@@ -78,16 +81,17 @@ class EventQueue {
   void next_day();
   void make_calendar();
 
-  std::vector<Event> near_;            ///< in order from begin_ to end_, where one stands who never comes
+  std::vector<Event> near_;  ///< in order from begin_ to end_, where one stands who never comes
   std::size_t begin_ = 0, end_ = 0;
   std::size_t most_near_ = kMostNear;
   double next_at_ = kNever;
   std::size_t far_count_ = 0;
-  std::int32_t today_ = 0;             ///< days before it are in order already
+  std::int32_t today_ = 0;  ///< days before it are in order already
   double first_at_ = 0, days_per_us_ = 0;
   std::vector<Entry> far_;
-  std::vector<std::uint64_t> taken_;   ///< a bit for each list that isn't empty, so that empty days cost nothing
-  std::vector<std::int32_t> lists_;    ///< by day, then of those after the last day, then of free entries: into far_, -1: nobody
+  std::vector<std::uint64_t> taken_;  ///< a bit for each list that isn't empty, so that empty days cost nothing
+  std::vector<std::int32_t>
+      lists_;  ///< by day, then of those after the last day, then of free entries: into far_, -1: nobody
 };
 
 }  // namespace espalier::sim

@@ -1,4 +1,5 @@
-// Enumeration of box covers, then of parts and kernels box by box, each level cut by a bound on what the tasks need; see the header.
+// Enumeration of box covers, then of parts and kernels box by box, each level cut by a bound on what the tasks need;
+// see the header.
 #include "sim/exact_search.h"
 
 #include <fmt/core.h>
@@ -21,8 +22,8 @@ using costmodel::WorkCounts;
 /// The simulator's sums differ from ours by rounding.
 constexpr double kSlack = 1 - 1e-9;
 
-/// What tasks need of the device, in microseconds of the whole device: its ports, pipes and CTA slots, and slots for being dispatched;
-/// and in microseconds of one SM the longest task, and the longest whose rows a merge waits for.
+/// What tasks need of the device, in microseconds of the whole device: its ports, pipes and CTA slots, and slots for
+/// being dispatched; and in microseconds of one SM the longest task, and the longest whose rows a merge waits for.
 struct Need {
   double port = 0, pipe = 0, slot = 0, dispatch = 0, longest = 0, longest_merged = 0;
   Need& operator+=(const Need& other) {
@@ -37,21 +38,23 @@ struct Need {
 };
 
 Need least_of(const Need& a, const Need& b) {
-  return {std::min(a.port, b.port),         std::min(a.pipe, b.pipe),       std::min(a.slot, b.slot),
-          std::min(a.dispatch, b.dispatch), std::min(a.longest, b.longest), std::min(a.longest_merged, b.longest_merged)};
+  return {std::min(a.port, b.port),       std::min(a.pipe, b.pipe),
+          std::min(a.slot, b.slot),       std::min(a.dispatch, b.dispatch),
+          std::min(a.longest, b.longest), std::min(a.longest_merged, b.longest_merged)};
 }
 
 /// How a draft is launched, as far as a bound can know.
 struct Launching {
   bool persistent = true;  ///< or unknown: nothing but the first task of a worker is dispatched
   bool merge_launch = false;
-  double gap_us = 0;       ///< of that launch
+  double gap_us = 0;  ///< of that launch
 };
 
 /// Prices tasks at the highest rates the simulator could give them: L2 port, pipes, no latency, no queueing.
 class Pricer {
  public:
-  explicit Pricer(const DraftSpace& space) : space_(space), port_(space.device.sm_port_bytes_per_clk * space.device.clocks_per_us()) {
+  explicit Pricer(const DraftSpace& space)
+      : space_(space), port_(space.device.sm_port_bytes_per_clk * space.device.clocks_per_us()) {
     const scheduler::LowerBound bound = scheduler::lower_bound(space.forest, space.heads, space.device);
     gap_us_ = space.device.least_launch_gap_us();
     start_us_ = space.device.cta_start_ns * 1e-3;
@@ -73,7 +76,8 @@ class Pricer {
     shape.segments = static_cast<std::int32_t>(piece.spans.size());
     shape.writes_partial = partial;
     const WorkCounts counts = costmodel::count_task(shape, kernel.config, space_.heads);
-    const double cycles = costmodel::tile_cycles(shape, kernel.config, space_.heads, device).total / device.clocks_per_us();
+    const double cycles =
+        costmodel::tile_cycles(shape, kernel.config, space_.heads, device).total / device.clocks_per_us();
     const double tiles = static_cast<double>(shape.kv_tokens) / kernel.config.kv_tile;
     const double padded = static_cast<double>(counts.kv_tiles) - tiles;
     const double io = static_cast<double>(counts.read_bytes() - counts.kv_bytes + counts.write_bytes()) / port_;
@@ -86,13 +90,19 @@ class Pricer {
     const double copies = static_cast<double>((piece.kv_end - piece.kv_begin) * space_.heads.group() / shape.heads);
     const double merged = static_cast<double>(counts.partial_write_bytes) / port_;  // read once by a merge
     const double slots = copies / (kernel.residents * device.sms);
-    return {copies * (kv + io + merged) / device.sms, copies * tiles * cycles / device.sms, alone * slots, start_us_ * slots, alone,
+    return {copies * (kv + io + merged) / device.sms,
+            copies * tiles * cycles / device.sms,
+            alone * slots,
+            start_us_ * slots,
+            alone,
             partial ? alone : 0};
   }
 
   double bound(const Need& need, const Launching& launching = {}) const {
-    const double slots = launching.persistent ? start_us_ + need.slot : std::max(start_us_ + need.slot, need.slot + need.dispatch);
-    const double tasks = std::max({start_us_ + need.port, start_us_ + need.pipe, slots, start_us_ + need.longest, memory_us_});
+    const double slots =
+        launching.persistent ? start_us_ + need.slot : std::max(start_us_ + need.slot, need.slot + need.dispatch);
+    const double tasks =
+        std::max({start_us_ + need.port, start_us_ + need.pipe, slots, start_us_ + need.longest, memory_us_});
     double end = std::max(tasks, need.longest_merged > 0 ? start_us_ + need.longest_merged + merge_us_ : 0);
     if (launching.merge_launch) {
       // Ports carry the partial rows to the merges only after this launch.
@@ -117,7 +127,8 @@ class Pricer {
 
   /// False when several copies read the same KV head: the later ones may hit.
   bool one_copy_a_head(const DraftPiece& piece) const {
-    return scheduler::heads_per_copy(space_.kernels[static_cast<std::size_t>(piece.kernel)].config, space_.heads) == space_.heads.group();
+    return scheduler::heads_per_copy(space_.kernels[static_cast<std::size_t>(piece.kernel)].config, space_.heads) ==
+           space_.heads.group();
   }
 
   const DraftSpace& space_;
@@ -143,21 +154,27 @@ constexpr std::size_t kMostCovers = 200'000;
 
 class ExactSearch {
  public:
-  ExactSearch(const DraftSpace& space, double incumbent_us, const ExactOptions& options) : space_(space), options_(options), pricer_(space) {
+  ExactSearch(const DraftSpace& space, double incumbent_us, const ExactOptions& options)
+      : space_(space), options_(options), pricer_(space) {
     result_.best_us = incumbent_us;
     if (options_.kernels.empty()) {
       for (std::size_t k = 0; k < space.kernels.size(); ++k) {
-        if (k == 0 || space.kernels[k].config.query_tile != space.kernels[k - 1].config.query_tile) options_.kernels.push_back(static_cast<std::int32_t>(k));
+        if (k == 0 || space.kernels[k].config.query_tile != space.kernels[k - 1].config.query_tile) {
+          options_.kernels.push_back(static_cast<std::int32_t>(k));
+        }
       }
     }
-    for (const std::int32_t k : options_.kernels) most_queries_ = std::max(most_queries_, space.kernels[static_cast<std::size_t>(k)].queries);
+    for (const std::int32_t k : options_.kernels) {
+      most_queries_ = std::max(most_queries_, space.kernels[static_cast<std::size_t>(k)].queries);
+    }
     covered_.assign(space.forest.node_count(), std::vector<char>(space.forest.request_count(), 0));
   }
 
   ExactResult run() && {
     cover(NodeId(0), RequestId(0));
     // The most promising first: a fast plan early rules out more.
-    std::stable_sort(covers_.begin(), covers_.end(), [](const Cover& a, const Cover& b) { return a.bound_us < b.bound_us; });
+    std::stable_sort(covers_.begin(), covers_.end(),
+                     [](const Cover& a, const Cover& b) { return a.bound_us < b.bound_us; });
     for (const Cover& c : covers_) {
       if (stopped_) break;
       if (c.bound_us >= result_.best_us) {
@@ -187,25 +204,32 @@ class ExactSearch {
         break;
       }
     }
-    for (RequestId end(r.value + 1); end <= forest.request_end[n] && end.value - r.value <= most_queries_; ++end.value) {
+    for (RequestId end(r.value + 1); end <= forest.request_end[n] && end.value - r.value <= most_queries_;
+         ++end.value) {
       if (covered(n, RequestId(end.value - 1))) return;
       descend(n, n, {r, end, {}, 0, 0, space_.heads.kv_heads});
     }
   }
 
-  /// Opens a box from `top`, so far down to above `last`, and every longer one. What lies below an open (node, request) is open too: a box
-  /// begins at its top.
+  /// Opens a box from `top`, so far down to above `last`, and every longer one. What lies below an open (node, request)
+  /// is open too: a box begins at its top.
   void descend(NodeId top, NodeId last, DraftPiece piece) {
     const traces::PrefixForest& forest = space_.forest;
     piece.spans.push_back({last, 0, static_cast<std::int32_t>(forest.tokens[last])});
     mark(piece, 1);
     boxes_.push_back({piece, false});
-    if (covers_.size() < kMostCovers) cover(top, piece.begin);
-    else result_.complete = false;
+    if (covers_.size() < kMostCovers) {
+      cover(top, piece.begin);
+    } else {
+      result_.complete = false;
+    }
     boxes_.pop_back();
     mark(piece, 0);
     for (NodeId child(last.value + 1); child.index() < forest.node_count(); ++child.value) {
-      if (forest.parent[child] != last || forest.request_begin[child] > piece.begin || forest.request_end[child] < piece.end) continue;
+      if (forest.parent[child] != last || forest.request_begin[child] > piece.begin ||
+          forest.request_end[child] < piece.end) {
+        continue;
+      }
       descend(top, child, piece);
     }
   }
@@ -244,7 +268,9 @@ class ExactSearch {
     choices_.clear();
     for (Box& box : boxes_) {
       box.shared = false;
-      for (RequestId r = box.piece.begin; r < box.piece.end; ++r.value) box.shared = box.shared || boxes_of[r.index()] > 1;
+      for (RequestId r = box.piece.begin; r < box.piece.end; ++r.value) {
+        box.shared = box.shared || boxes_of[r.index()] > 1;
+      }
       choices_.push_back(choices_of(box));
     }
     chosen_.assign(boxes_.size(), nullptr);
@@ -282,7 +308,8 @@ class ExactSearch {
       }
     }
     // The lightest first: a good plan early rules out more.
-    std::stable_sort(choices.begin(), choices.end(), [&](const Choice& a, const Choice& b) { return pricer_.bound(a.need) < pricer_.bound(b.need); });
+    std::stable_sort(choices.begin(), choices.end(),
+                     [&](const Choice& a, const Choice& b) { return pricer_.bound(a.need) < pricer_.bound(b.need); });
     return choices;
   }
 
@@ -318,8 +345,12 @@ class ExactSearch {
         for (const bool persistent : {false, true}) {
           for (const bool apart : {false, true}) {
             if (apart && (!mixed || persistent || merge == DraftMerge::on_arrival)) continue;
-            const double gap_us = merge == DraftMerge::launch ? space_.device.launch_graph_us : space_.device.launch_pdl_us;
-            if (pricer_.bound(need, {persistent, merges && merge != DraftMerge::on_arrival, gap_us}) >= result_.best_us) continue;
+            const double gap_us =
+                merge == DraftMerge::launch ? space_.device.launch_graph_us : space_.device.launch_pdl_us;
+            if (pricer_.bound(need, {persistent, merges && merge != DraftMerge::on_arrival, gap_us}) >=
+                result_.best_us) {
+              continue;
+            }
             draft.merge = merge;
             draft.persistent = persistent;
             draft.side_by_side = apart;
@@ -352,8 +383,8 @@ class ExactSearch {
   std::vector<Box> boxes_;
   std::vector<Cover> covers_;
   std::vector<std::vector<Choice>> choices_;
-  std::vector<const Choice*> chosen_;         ///< of the boxes assigned so far
-  std::vector<std::int32_t> alike_before_;    ///< of each box, the last one before it that is like it, or -1
+  std::vector<const Choice*> chosen_;       ///< of the boxes assigned so far
+  std::vector<std::int32_t> alike_before_;  ///< of each box, the last one before it that is like it, or -1
   std::vector<Need> least_;
   PlanDraft draft_;
   bool stopped_ = false;  ///< most_plans were simulated
@@ -364,8 +395,9 @@ class ExactSearch {
 
 void require_small(const traces::PrefixForest& forest, const costmodel::DeviceSpec& device) {
   if (forest.node_count() <= kMostExactNodes && device.sms <= kMostExactSms) return;
-  throw core::usage_error(fmt::format("the exact search takes at most {} nodes and {} SMs (--device NAME:sms={}), {} and {} have {} and {:.0f}",
-                                      kMostExactNodes, kMostExactSms, kMostExactSms, forest.name, device.name, forest.node_count(), device.sms));
+  throw core::usage_error(fmt::format(
+      "the exact search takes at most {} nodes and {} SMs (--device NAME:sms={}), {} and {} have {} and {:.0f}",
+      kMostExactNodes, kMostExactSms, kMostExactSms, forest.name, device.name, forest.node_count(), device.sms));
 }
 
 ExactResult search_exactly(const DraftSpace& space, double incumbent_us, const ExactOptions& options) {
@@ -379,7 +411,9 @@ double draft_bound_us(const DraftSpace& space, const PlanDraft& draft) {
   std::vector<std::int32_t> pieces_of(space.forest.request_count() * heads, 0);  // by request and KV head
   const auto for_rows = [&](const DraftPiece& piece, auto&& use) {
     for (const RequestId r : readers_of(space.forest, piece)) {
-      for (std::int32_t h = piece.kv_begin; h < piece.kv_end; ++h) use(pieces_of[r.index() * heads + static_cast<std::size_t>(h)]);
+      for (std::int32_t h = piece.kv_begin; h < piece.kv_end; ++h) {
+        use(pieces_of[r.index() * heads + static_cast<std::size_t>(h)]);
+      }
     }
   };
   for (const DraftPiece& piece : draft.pieces) for_rows(piece, [](std::int32_t& count) { ++count; });

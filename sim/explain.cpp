@@ -21,7 +21,8 @@ using scheduler::Plan;
 
 constexpr double kMore = 1.1;
 
-/// CTAs while they have had more than the mean of their launch; those of queues always, as any order of even queues would end together.
+/// CTAs while they have had more than the mean of their launch; those of queues always, as any order of even queues
+/// would end together.
 struct Overdue {
   double from_us = 0, to_us = 0;
   double count = 0;
@@ -133,9 +134,11 @@ const std::array<Change, 10>& changes() {
       {"hbm", "HBM bandwidth +10 %", [](Plan&, DeviceSpec& d) { d.hbm_gbps *= kMore; }},
       {"l2_bandwidth", "L2 bandwidth +10 %", [](Plan&, DeviceSpec& d) { d.l2_bytes_per_clk *= kMore; }},
       {"l2_capacity", "L2 capacity +10 %", [](Plan&, DeviceSpec& d) { d.l2_mib *= kMore, d.l2_knee_mib *= kMore; }},
-      {"latency", "memory latency -10 %", [](Plan&, DeviceSpec& d) { d.hbm_latency_ns /= kMore, d.l2_latency_ns /= kMore; }},
+      {"latency", "memory latency -10 %",
+       [](Plan&, DeviceSpec& d) { d.hbm_latency_ns /= kMore, d.l2_latency_ns /= kMore; }},
       {"sms", "SMs +10 %", [](Plan&, DeviceSpec& d) { d.sms = std::ceil(d.sms * kMore); }},
-      {"smem", "shared memory +10 %", [](Plan&, DeviceSpec& d) { d.smem_kib_per_sm *= kMore, d.smem_kib_per_cta *= kMore; }},
+      {"smem", "shared memory +10 %",
+       [](Plan&, DeviceSpec& d) { d.smem_kib_per_sm *= kMore, d.smem_kib_per_cta *= kMore; }},
       {"smem_bandwidth", "shared-memory bandwidth +10 %", [](Plan&, DeviceSpec& d) { d.smem_bytes_per_clk *= kMore; }},
       {"clock", "SM and L2 clock +10 %", [](Plan&, DeviceSpec& d) { d.clock_ghz *= kMore; }},
       {"stage", "kernels with a stage more", add_stage},
@@ -153,7 +156,8 @@ std::string_view path_kind_name(PathPart::Kind kind) {
   return kNames.at(static_cast<std::size_t>(kind));
 }
 
-std::vector<Sensitivity> sensitivities(const Plan& plan, const DeviceSpec& device, double makespan_us, const SimOptions& options) {
+std::vector<Sensitivity> sensitivities(const Plan& plan, const DeviceSpec& device, double makespan_us,
+                                       const SimOptions& options) {
   SimOptions quick = options;
   quick.timeline = false;
   std::vector<Sensitivity> all;

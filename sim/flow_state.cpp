@@ -4,7 +4,8 @@
 namespace espalier::sim {
 
 FlowState::FlowState(const std::vector<FlowClass>& classes, const costmodel::DeviceSpec& device, SmTime& sm_time)
-    : classes_(classes), device_(device), sm_time_(sm_time), flows_(classes.size()), known_(std::size_t{1} << kPlaceBits) {
+    : classes_(classes), device_(device), sm_time_(sm_time), flows_(classes.size()),
+      known_(std::size_t{1} << kPlaceBits) {
   constexpr std::uint64_t kSpread = 0x9e3779b97f4a7c15ULL;  // odd, its bits spread: 2^64 / golden ratio
   std::uint64_t spread = kSpread;
   for (std::size_t i = 0; i < flows_.size(); ++i) {

@@ -1,8 +1,8 @@
 // The fluid part of the event engine: cohorts of equal CTAs draining through flow classes.
 //
-// All CTAs of a class progress at one rate, so a class needs one virtual clock: V(t), the bytes a CTA of it would have moved
-// since the class last was empty. A cohort that enters at V0 with w bytes a CTA leaves when V = V0 + w, whatever the
-// rates do in between; only the head of each class's queue can be next. An event costs O(active classes).
+// All CTAs of a class progress at one rate, so a class needs one virtual clock: V(t), the bytes a CTA of it would have
+// moved since the class last was empty. A cohort that enters at V0 with w bytes a CTA leaves when V = V0 + w, whatever
+// the rates do in between; only the head of each class's queue can be next. An event costs O(active classes).
 #pragma once
 
 #include <algorithm>
@@ -20,13 +20,13 @@ namespace espalier::sim {
 /// A class: its rates and clocks while CTAs are in it, and who they are.
 struct alignas(64) Flow {
   double clock = 0;
-  FlowRate rate;                     ///< since the last next_at()
-  double count = 0;                  ///< CTAs
-  bool listed = false;               ///< among the active
-  std::uint64_t key = 0;             ///< class and count
-  std::uint64_t spread = 0;          ///< the class, its bits spread: what each of its CTAs adds to FlowState::mixed_
-  EventQueue queue;                  ///< by virtual time at which a cohort is through
-  BoundTimes times;                  ///< that a CTA which is always there has spent, by bound
+  FlowRate rate;             ///< since the last next_at()
+  double count = 0;          ///< CTAs
+  bool listed = false;       ///< among the active
+  std::uint64_t key = 0;     ///< class and count
+  std::uint64_t spread = 0;  ///< the class, its bits spread: what each of its CTAs adds to FlowState::mixed_
+  EventQueue queue;          ///< by virtual time at which a cohort is through
+  BoundTimes times;          ///< that a CTA which is always there has spent, by bound
 
   std::int32_t id() const { return static_cast<std::int32_t>(key >> 32); }
 };
@@ -35,8 +35,8 @@ class FlowState {
  public:
   FlowState(const std::vector<FlowClass>& classes, const costmodel::DeviceSpec& device, SmTime& sm_time);
 
-  /// `count` CTAs with `bytes` each enter class `id` at the time of the last advance(); `cohort` comes back from for_due() when they are
-  /// through. Returns the class's times by bound, as now.
+  /// `count` CTAs with `bytes` each enter class `id` at the time of the last advance(); `cohort` comes back from
+  /// for_due() when they are through. Returns the class's times by bound, as now.
   const BoundTimes& enter(std::int32_t id, std::int32_t cohort, std::int32_t count, double bytes) {
     Flow& flow = flows_[static_cast<std::size_t>(id)];
     if (!flow.listed) {
@@ -88,8 +88,8 @@ class FlowState {
       sm_time_.busy(flow->rate.bound, share * flow->count);
     }
   }
-  /// Takes out the cohorts that are through, within `slack_us` of the last advance(), class by class: visit(cohort, times that CTAs of the
-  /// class have spent by bound since the start). A visit may enter cohorts.
+  /// Takes out the cohorts that are through, within `slack_us` of the last advance(), class by class: visit(cohort,
+  /// times that CTAs of the class have spent by bound since the start). A visit may enter cohorts.
   template <class Visit>
   void for_due(double slack_us, Visit visit) {
     // What next_at() said is due when it said so, however coarse clocks have become in a run of hours.
@@ -115,7 +115,8 @@ class FlowState {
   const std::vector<FlowClass>& classes() const { return classes_; }
 
  private:
-  /// Rates by the counts of up to kRemembered classes: a class that one CTA leaves and another enters has the rates it had before.
+  /// Rates by the counts of up to kRemembered classes: a class that one CTA leaves and another enters has the rates it
+  /// had before.
   static constexpr std::size_t kRemembered = 3;
   struct Known {
     std::size_t flows = 0;
@@ -142,7 +143,7 @@ class FlowState {
   const std::vector<FlowClass>& classes_;
   const costmodel::DeviceSpec& device_;
   SmTime& sm_time_;
-  std::vector<Flow> flows_;        ///< by class
+  std::vector<Flow> flows_;  ///< by class
   std::vector<Flow*> active_;
   Flow* next_ = nullptr;            ///< whose cohort next_at() is about
   std::vector<FlowClass> sharing_;  ///< of active_
@@ -150,7 +151,7 @@ class FlowState {
   bool stale_ = false, emptied_ = false;
   double now_us_ = 0, share_us_ = 0;  ///< of the last advance()
   double next_at_ = kNever;
-  std::uint64_t mixed_ = 0;         ///< a sum over all CTAs: its first bits are the place of their rates in known_
+  std::uint64_t mixed_ = 0;  ///< a sum over all CTAs: its first bits are the place of their rates in known_
   std::vector<Known> known_;
 };
 

@@ -19,15 +19,25 @@ using scheduler::Plan;
 constexpr double kDatasheetWidth = 0.02, kMeasuredWidth = 0.05;
 
 /// Sizes: there is nothing to be wrong about but a misprint.
-constexpr std::array<std::string_view, 10> kCounted = {"sms", "compute_capability", "hbm_gib", "l2_mib", "smem_kib_per_sm", "smem_kib_per_cta",
-                                                       "registers_per_sm", "warps_per_sm", "ctas_per_sm", "fp8_rate_factor"};
+constexpr std::array<std::string_view, 10> kCounted = {"sms",
+                                                       "compute_capability",
+                                                       "hbm_gib",
+                                                       "l2_mib",
+                                                       "smem_kib_per_sm",
+                                                       "smem_kib_per_cta",
+                                                       "registers_per_sm",
+                                                       "warps_per_sm",
+                                                       "ctas_per_sm",
+                                                       "fp8_rate_factor"};
 
 bool follows(const Plan& plan, scheduler::Follow how) {
-  return std::any_of(plan.launches.begin(), plan.launches.end(), [&](const scheduler::Launch& launch) { return launch.follow == how; });
+  return std::any_of(plan.launches.begin(), plan.launches.end(),
+                     [&](const scheduler::Launch& launch) { return launch.follow == how; });
 }
 
 bool runs_on(const Plan& plan, Engine engine) {
-  return std::any_of(plan.kernels.begin(), plan.kernels.end(), [&](const costmodel::KernelConfig& kernel) { return kernel.engine == engine; });
+  return std::any_of(plan.kernels.begin(), plan.kernels.end(),
+                     [&](const costmodel::KernelConfig& kernel) { return kernel.engine == engine; });
 }
 
 /// False when the number can't matter to the plan, which saves a simulation.
@@ -35,7 +45,8 @@ bool matters(std::string_view field, const Plan& plan, const SimResult& result) 
   if (field == "launch_stream_us") return follows(plan, scheduler::Follow::stream);
   if (field == "launch_pdl_us") return follows(plan, scheduler::Follow::programmatic);
   if (field == "grid_sync_us") {
-    return std::any_of(plan.phases.begin(), plan.phases.end(), [](const scheduler::Phase& p) { return p.start == scheduler::PhaseStart::barrier; });
+    return std::any_of(plan.phases.begin(), plan.phases.end(),
+                       [](const scheduler::Phase& p) { return p.start == scheduler::PhaseStart::barrier; });
   }
   if (field == "wgmma_flop_per_clk") return runs_on(plan, Engine::wgmma);
   if (field == "mma_flop_per_clk") return runs_on(plan, Engine::mma_sync);
@@ -50,15 +61,20 @@ double parameter_half_width(const DeviceSpec& device, const DeviceField& field) 
   if (std::find(kCounted.begin(), kCounted.end(), field.name) != kCounted.end()) return 0;
   const auto found = device.provenance.find(field.name);
   switch (found != device.provenance.end() ? found->second.origin : Origin::assumed) {
-    case Origin::datasheet: return kDatasheetWidth;
-    case Origin::measured: return kMeasuredWidth;
-    case Origin::assumed: return kAssumedHalfWidth;
-    case Origin::overridden: return 0;
+    case Origin::datasheet:
+      return kDatasheetWidth;
+    case Origin::measured:
+      return kMeasuredWidth;
+    case Origin::assumed:
+      return kAssumedHalfWidth;
+    case Origin::overridden:
+      return 0;
   }
   ESPALIER_CHECK(false);
 }
 
-std::vector<double> parameter_effects(const Plan& plan, const DeviceSpec& device, const SimResult& result, const SimOptions& options) {
+std::vector<double> parameter_effects(const Plan& plan, const DeviceSpec& device, const SimResult& result,
+                                      const SimOptions& options) {
   const auto& fields = costmodel::device_fields();
   std::vector<double> effects(fields.size(), 0.0);
   if (result.makespan_us <= 0) return effects;
@@ -67,9 +83,12 @@ std::vector<double> parameter_effects(const Plan& plan, const DeviceSpec& device
   for (std::size_t i = 0; i < fields.size(); ++i) {
     const DeviceField& field = fields[i];
     double width = parameter_half_width(device, field);
-    if (field.name == "hbm_gbps") continue;  // acts through its product with the achievable share: one simulation for both
+    if (field.name == "hbm_gbps") {
+      continue;  // acts through its product with the achievable share: one simulation for both
+    }
     if (field.name == "hbm_read_fraction") {
-      const auto peak = std::find_if(fields.begin(), fields.end(), [](const DeviceField& f) { return f.name == "hbm_gbps"; });
+      const auto peak =
+          std::find_if(fields.begin(), fields.end(), [](const DeviceField& f) { return f.name == "hbm_gbps"; });
       width = std::hypot(width, parameter_half_width(device, *peak));
     }
     const double value = device.*field.member;

@@ -141,9 +141,7 @@ Batch LaunchStates::take_from(std::deque<Cursor>& queue, std::int32_t room) {
   return batch;
 }
 
-std::int32_t LaunchStates::take_worker(LaunchId l) {
-  return plan_.launches[l].queue_begin + states_[l].next_worker++;
-}
+std::int32_t LaunchStates::take_worker(LaunchId l) { return plan_.launches[l].queue_begin + states_[l].next_worker++; }
 
 Batch LaunchStates::worker_batch(LaunchId l, std::int32_t worker) {
   State& state = states_[l];

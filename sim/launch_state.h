@@ -16,10 +16,12 @@ struct Batch {
   std::int32_t phase = -1;
   std::int32_t work = -1, copy = 0;
   std::int32_t count = 0;
-  bool dispatched = true;  ///< fresh CTAs; else a resident CTA of the launch goes on with it (after a barrier, merges on arrival)
+  bool dispatched =
+      true;  ///< fresh CTAs; else a resident CTA of the launch goes on with it (after a barrier, merges on arrival)
 };
 
-/// A launch waits for its dependencies and for the launch before it on its stream. Phases open together up to the next barrier.
+/// A launch waits for its dependencies and for the launch before it on its stream. Phases open together up to the next
+/// barrier.
 class LaunchStates {
  public:
   LaunchStates(const scheduler::Plan& plan, const WorkList& list);
@@ -72,9 +74,9 @@ class LaunchStates {
     std::int32_t waits = 0;
     bool first = true, finished = false, after_barrier = false;
     std::int32_t next_phase = 0;
-    std::int64_t outstanding = 0;    ///< CTAs of open phases that aren't done
-    std::deque<Cursor> arrived;      ///< merges that became ready
-    std::deque<Cursor> pending;      ///< open phases, at their next CTA
+    std::int64_t outstanding = 0;  ///< CTAs of open phases that aren't done
+    std::deque<Cursor> arrived;    ///< merges that became ready
+    std::deque<Cursor> pending;    ///< open phases, at their next CTA
     std::int32_t workers = 0, next_worker = 0;
     std::int64_t need = 1;  ///< of every CTA: a grid has the resources of its most demanding phase
     std::vector<std::int32_t> waiting_workers;
@@ -88,10 +90,10 @@ class LaunchStates {
   const WorkList& list_;
   core::Column<scheduler::LaunchId, State> states_;
   std::vector<scheduler::LaunchId> open_;
-  std::vector<std::int32_t> phase_launch_;  ///< by phase
-  std::vector<std::int32_t> step_phase_;    ///< by step
+  std::vector<std::int32_t> phase_launch_;            ///< by phase
+  std::vector<std::int32_t> step_phase_;              ///< by step
   std::vector<std::int32_t> task_work_, task_phase_;  ///< by task, for queues
-  std::vector<std::int32_t> queue_next_;    ///< by worker: next of Plan::queue_items
+  std::vector<std::int32_t> queue_next_;              ///< by worker: next of Plan::queue_items
 };
 
 }  // namespace espalier::sim

@@ -8,8 +8,8 @@
 
 namespace espalier::sim {
 
-/// CTAs spread over as many SMs as there are, so each CTA has an equal share of SM time. That share is one running integral: what
-/// a CTA has between two events is the difference of two readings, whoever else came or left in between.
+/// CTAs spread over as many SMs as there are, so each CTA has an equal share of SM time. That share is one running
+/// integral: what a CTA has between two events is the difference of two readings, whoever else came or left in between.
 class SmTime {
  public:
   explicit SmTime(double sms) : sms_(sms) {}
@@ -42,8 +42,8 @@ class SmTime {
   }
 
  private:
-  /// Nobody has come or left since the last call. SMs that stay empty are idle for the first reason that holds: nobody anywhere, only
-  /// merges, the device was full since it last was empty (tail), it never was.
+  /// Nobody has come or left since the last call. SMs that stay empty are idle for the first reason that holds: nobody
+  /// anywhere, only merges, the device was full since it last was empty (tail), it never was.
   void settle(double now_us) {
     const double us = now_us - settled_us_;
     if (us <= 0) return;
@@ -70,7 +70,7 @@ class SmTime {
   bool filled_ = false;
   double settled_us_ = 0;
   double share_us_ = 0;
-  std::int64_t shared_by_ = 0;              ///< CTAs that the next two are for
+  std::int64_t shared_by_ = 0;  ///< CTAs that the next two are for
   double busy_sms_ = 0, share_ = 0;
   TimeSplit split_;
 };

@@ -22,14 +22,16 @@ using scheduler::TaskId;
 using scheduler::TaskKind;
 using traces::PrefixForest;
 
-DraftSpace make_draft_space(const PrefixForest& forest, const traces::HeadConfig& heads, const costmodel::DeviceSpec& device) {
+DraftSpace make_draft_space(const PrefixForest& forest, const traces::HeadConfig& heads,
+                            const costmodel::DeviceSpec& device) {
   DraftSpace space{forest, heads, device, {}};
   std::string reason = "the catalog has no kernel of ours";
   for (const costmodel::KernelConfig& kernel : costmodel::kernel_catalog()) {
     if (kernel.role != costmodel::KernelRole::attend || !kernel.name.starts_with("espalier_")) continue;
     const std::string unfit = costmodel::unfit_reason(kernel, heads, device);
     if (unfit.empty()) {
-      space.kernels.push_back({kernel, scheduler::queries_per_tile(kernel, heads), costmodel::ctas_per_sm(kernel, heads, device)});
+      space.kernels.push_back(
+          {kernel, scheduler::queries_per_tile(kernel, heads), costmodel::ctas_per_sm(kernel, heads, device)});
     } else {
       reason = unfit;
     }
@@ -82,7 +84,8 @@ namespace {
 
 class Emission {
  public:
-  Emission(const DraftSpace& space, const PlanDraft& draft) : space_(space), draft_(draft), builder_(space.forest, space.heads) {}
+  Emission(const DraftSpace& space, const PlanDraft& draft)
+      : space_(space), draft_(draft), builder_(space.forest, space.heads) {}
 
   Plan run() && {
     for (const DraftPiece& piece : draft_.pieces) {
@@ -100,7 +103,8 @@ class Emission {
     if (fused) builder_.step_phase(reduce(), steps, scheduler::PhaseStart::on_arrival);
     if (draft_.persistent) deal(fused);
     if (merges && !fused) {
-      builder_.launch(draft_.merge == DraftMerge::launch ? scheduler::Follow::graph : scheduler::Follow::programmatic, 0, launches);
+      builder_.launch(draft_.merge == DraftMerge::launch ? scheduler::Follow::graph : scheduler::Follow::programmatic,
+                      0, launches);
       builder_.step_phase(reduce(), steps);
     }
     scheduler::Provenance from;
@@ -148,9 +152,13 @@ class Emission {
 
   /// Queues for as many workers as the device holds of the launch's most demanding kernel.
   void deal(bool fused) {
-    std::int32_t residents = fused ? costmodel::ctas_per_sm(costmodel::our_reduce_kernel(), space_.heads, space_.device) : 1 << 20;
-    for (const std::int32_t k : kernels_) residents = std::min(residents, space_.kernels[static_cast<std::size_t>(k)].residents);
-    std::vector<std::vector<QueueItem>> workers(static_cast<std::size_t>(residents * static_cast<std::int32_t>(space_.device.sms)));
+    std::int32_t residents =
+        fused ? costmodel::ctas_per_sm(costmodel::our_reduce_kernel(), space_.heads, space_.device) : 1 << 20;
+    for (const std::int32_t k : kernels_) {
+      residents = std::min(residents, space_.kernels[static_cast<std::size_t>(k)].residents);
+    }
+    std::vector<std::vector<QueueItem>> workers(
+        static_cast<std::size_t>(residents * static_cast<std::int32_t>(space_.device.sms)));
     using Load = std::pair<double, std::size_t>;
     std::priority_queue<Load, std::vector<Load>, std::greater<>> loads;
     for (std::size_t w = 0; w < workers.size(); ++w) loads.push({0, w});
@@ -193,15 +201,20 @@ std::optional<DraftPiece> piece_of(const DraftSpace& space, const Plan& plan, co
   for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) {
     const Segment& segment = plan.segments[static_cast<std::size_t>(s)];
     if (segment.row_begin == segment.row_end) continue;
-    if (seen_by(space.forest, segment.node, piece.begin, piece.end) != segment.row_end - segment.row_begin) return std::nullopt;
+    if (seen_by(space.forest, segment.node, piece.begin, piece.end) != segment.row_end - segment.row_begin) {
+      return std::nullopt;
+    }
     piece.spans.push_back({segment.node, segment.token_begin, static_cast<std::int32_t>(segment_end(plan, segment))});
   }
   std::sort(piece.spans.begin(), piece.spans.end());
   // Pieces of one node that touch are one span.
   std::vector<DraftSpan> joined;
   for (const DraftSpan& span : piece.spans) {
-    if (!joined.empty() && joined.back().node == span.node && joined.back().end == span.begin) joined.back().end = span.end;
-    else joined.push_back(span);
+    if (!joined.empty() && joined.back().node == span.node && joined.back().end == span.begin) {
+      joined.back().end = span.end;
+    } else {
+      joined.push_back(span);
+    }
   }
   piece.spans = std::move(joined);
   const auto rows = readers_of(space.forest, piece).size();
@@ -221,8 +234,11 @@ std::optional<PlanDraft> draft_of(const DraftSpace& space, const Plan& plan) {
     for (std::int32_t p = launch.phases.begin; p < launch.phases.end; ++p) {
       const scheduler::Phase& phase = plan.phases[static_cast<std::size_t>(p)];
       if (phase.kind == scheduler::PhaseKind::steps) {
-        if (phase.start == scheduler::PhaseStart::on_arrival) draft.merge = DraftMerge::on_arrival;
-        else if (launch.follow == scheduler::Follow::programmatic) draft.merge = DraftMerge::programmatic;
+        if (phase.start == scheduler::PhaseStart::on_arrival) {
+          draft.merge = DraftMerge::on_arrival;
+        } else if (launch.follow == scheduler::Follow::programmatic) {
+          draft.merge = DraftMerge::programmatic;
+        }
         continue;
       }
       const std::int32_t kernel = kernel_index(space, plan.kernels[phase.kernel]);

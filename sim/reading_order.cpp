@@ -80,9 +80,13 @@ class ReadingOrder {
 
   std::vector<Turn> run() && {
     // Workers of queues hold their slots from the beginning to the end: with queues, one launch after the other.
-    const bool queued = std::any_of(plan_.launches.begin(), plan_.launches.end(), [](const scheduler::Launch& l) { return l.workers > 0; });
-    if (queued) run_in_turn();
-    else run_side_by_side();
+    const bool queued = std::any_of(plan_.launches.begin(), plan_.launches.end(),
+                                    [](const scheduler::Launch& l) { return l.workers > 0; });
+    if (queued) {
+      run_in_turn();
+    } else {
+      run_side_by_side();
+    }
     const auto earlier = [](const Turn& a, const Turn& b) { return a.begin < b.begin; };
     if (!std::is_sorted(turns_.begin(), turns_.end(), earlier)) std::stable_sort(turns_.begin(), turns_.end(), earlier);
     return std::move(turns_);
@@ -97,11 +101,14 @@ class ReadingOrder {
         base = append_queues(l, base);
         continue;
       }
-      for (Part part{base, launch.phases.begin}; part.next < launch.phases.end; base = part.end) part = append_grid(l, part.next, part.end);
+      for (Part part{base, launch.phases.begin}; part.next < launch.phases.end; base = part.end) {
+        part = append_grid(l, part.next, part.end);
+      }
     }
   }
 
-  /// A launch may begin when those that it waits for, on its stream and by dependency, are gone. Who may begin first is dispatched first.
+  /// A launch may begin when those that it waits for, on its stream and by dependency, are gone. Who may begin first is
+  /// dispatched first.
   void run_side_by_side() {
     using Opening = std::tuple<double, LaunchId, std::int32_t>;  // when, and from which phase on
     std::priority_queue<Opening, std::vector<Opening>, std::greater<>> ready;
@@ -115,7 +122,9 @@ class ReadingOrder {
         followers[before].push_back(l);
         ++waits[l];
       };
-      for (std::int32_t d = launch.dependencies.begin; d < launch.dependencies.end; ++d) follow(plan_.dependencies[static_cast<std::size_t>(d)]);
+      for (std::int32_t d = launch.dependencies.begin; d < launch.dependencies.end; ++d) {
+        follow(plan_.dependencies[static_cast<std::size_t>(d)]);
+      }
       const auto [last, first_there] = last_of_stream.try_emplace(launch.stream, l);
       if (!first_there) follow(std::exchange(last->second, l));
       if (waits[l] == 0) ready.push({0, l, launch.phases.begin});
@@ -197,6 +206,8 @@ class ReadingOrder {
 
 }  // namespace
 
-std::vector<Turn> reading_order(const Plan& plan, const costmodel::DeviceSpec& device) { return ReadingOrder(plan, device).run(); }
+std::vector<Turn> reading_order(const Plan& plan, const costmodel::DeviceSpec& device) {
+  return ReadingOrder(plan, device).run();
+}
 
 }  // namespace espalier::sim

@@ -1,7 +1,7 @@
 // When tasks read their KV: the clock that L2 reuse is judged by.
 //
-// It counts KV tokens: a CTA holds its slot for as many ticks as it reads tokens, and who waits takes the slot that gets free first. No time is
-// simulated; a clock of tokens tells waves apart, and who of unequal CTAs runs beside whom.
+// It counts KV tokens: a CTA holds its slot for as many ticks as it reads tokens, and who waits takes the slot that
+// gets free first. No time is simulated; a clock of tokens tells waves apart, and who of unequal CTAs runs beside whom.
 #pragma once
 
 #include <vector>

@@ -1,4 +1,5 @@
-// The simulator's timeline: one span a CTA on a lane an SM slot, launch gaps and barriers, counters of bandwidth and residency.
+// The simulator's timeline: one span a CTA on a lane an SM slot, launch gaps and barriers, counters of bandwidth and
+// residency.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +10,9 @@
 
 namespace espalier::sim {
 
-/// Lanes are given out most-room first (the SM with the fewest CTAs of ours, then the lowest index), which is what hardware does; the
-/// fluid model itself pools the SMs and doesn't need them. CTAs of unlike size may thus overfill a lane's SM by a slot.
+/// Lanes are given out most-room first (the SM with the fewest CTAs of ours, then the lowest index), which is what
+/// hardware does; the fluid model itself pools the SMs and doesn't need them. CTAs of unlike size may thus overfill a
+/// lane's SM by a slot.
 class Recorder {
  public:
   Recorder(double sms, std::int64_t max_spans);
@@ -38,7 +40,8 @@ class Recorder {
   void put(std::size_t series, double now_us, double value);
 
   std::vector<Sm> sms_;
-  std::vector<std::vector<std::int32_t>> by_load_;  ///< heaps of SM indices by number of CTAs, lowest index first; may hold stale entries
+  std::vector<std::vector<std::int32_t>>
+      by_load_;  ///< heaps of SM indices by number of CTAs, lowest index first; may hold stale entries
   std::int64_t max_spans_, left_out_ = 0;
   std::vector<std::pair<std::int32_t, std::int32_t>> lane_slots_;  ///< (SM, slot) of lane i + 1
   std::vector<std::vector<std::int32_t>> lane_of_;                 ///< by SM and slot

@@ -1,7 +1,7 @@
 // LRU stack distances of KV reads in launch order, by pieces of nodes cut at every segment border.
 //
-// A piece remembers the last task that read it; the distinct bytes touched since then are a prefix-sum difference over "who
-// was the last reader of how many bytes" (Fenwick tree over the execution order): O(records log tasks).
+// A piece remembers the last task that read it; the distinct bytes touched since then are a prefix-sum difference over
+// "who was the last reader of how many bytes" (Fenwick tree over the execution order): O(records log tasks).
 #include "sim/reuse.h"
 
 #include <algorithm>
@@ -20,8 +20,8 @@ using scheduler::Task;
 using scheduler::TaskId;
 using scheduler::TaskKind;
 
-/// Segments read by many tasks with unlike borders would cost tasks x borders records; a node beyond this many records and this many
-/// a segment is cut on a grid instead, and a read touches every grid piece it overlaps.
+/// Segments read by many tasks with unlike borders would cost tasks x borders records; a node beyond this many records
+/// and this many a segment is cut on a grid instead, and a read touches every grid piece it overlaps.
 constexpr std::int64_t kRecordsOfNode = 200'000;
 constexpr std::int64_t kPiecesOfSegment = 16;
 
@@ -41,8 +41,8 @@ class Fenwick {
   std::vector<double> sums_;
 };
 
-/// Nodes cut into pieces: borders of node n are tokens[first[n]] … tokens[first[n + 1] - 1], and piece k of it, numbered
-/// first[n] + k, lies between borders k and k + 1 (the number of the last border is unused).
+/// Nodes cut into pieces: borders of node n are tokens[first[n]] … tokens[first[n + 1] - 1], and piece k of it,
+/// numbered first[n] + k, lies between borders k and k + 1 (the number of the last border is unused).
 struct Pieces {
   std::vector<std::size_t> first;
   std::vector<std::int64_t> tokens;
@@ -72,7 +72,8 @@ void for_segments(const Plan& plan, const std::vector<Turn>& turns, Visit visit)
   }
 }
 
-/// Replaces the borders of one node, in place, by at most kPiecesOfSegment equal cuts between its first and last; returns the new end.
+/// Replaces the borders of one node, in place, by at most kPiecesOfSegment equal cuts between its first and last;
+/// returns the new end.
 std::size_t cut_on_grid(std::vector<std::int64_t>& borders, std::size_t begin, std::size_t end) {
   const std::int64_t low = borders[begin], high = borders[end - 1];
   const std::int64_t step = core::ceil_div(high - low, kPiecesOfSegment);

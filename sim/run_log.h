@@ -12,13 +12,13 @@ namespace espalier::sim {
 /// Equal CTAs that started and ended together.
 struct CohortRecord {
   scheduler::LaunchId launch;
-  std::int32_t phase = -1;   ///< -1: a worker without work
-  std::int32_t item = -1;    ///< task or step of the first CTA
+  std::int32_t phase = -1;  ///< -1: a worker without work
+  std::int32_t item = -1;   ///< task or step of the first CTA
   std::int32_t count = 0;
   std::int32_t worker = -1;  ///< persistent worker, or -1
   bool merging = false;
   double begin_us = 0, end_us = 0;
-  BoundTimes spent;          ///< adds up to end - begin
+  BoundTimes spent;  ///< adds up to end - begin
 };
 
 /// A launch gap or a barrier.

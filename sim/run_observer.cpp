@@ -5,7 +5,8 @@
 
 namespace espalier::sim {
 
-RunObserver::RunObserver(const WorkList& list, double sms, const SimOptions& options, RunLog* log) : list_(list), log_(log) {
+RunObserver::RunObserver(const WorkList& list, double sms, const SimOptions& options, RunLog* log)
+    : list_(list), log_(log) {
   if (options.timeline) recorder_ = std::make_unique<Recorder>(sms, options.max_spans);
 }
 
@@ -29,7 +30,8 @@ void RunObserver::ends(std::int32_t index, CohortRecord cohort, std::int32_t wor
 }
 
 /// A span for every CTA of the cohort.
-void RunObserver::record_ctas(const Observed& observed, const CohortRecord& cohort, std::int32_t work, std::int32_t copy) {
+void RunObserver::record_ctas(const Observed& observed, const CohortRecord& cohort, std::int32_t work,
+                              std::int32_t copy) {
   const auto kind = cohort.merging ? scheduler::SpanKind::step : scheduler::SpanKind::task;
   const Work* at = list_.works.data() + work;
   for (const std::int32_t lane : observed.lanes) {

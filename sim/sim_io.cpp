@@ -62,7 +62,9 @@ void write_path(core::JsonWriter& json, const std::vector<PathPart>& path) {
     json.field("kind", path_kind_name(part.kind)).field("launch", part.launch.value).field("phase", part.phase);
     json.field("begin_us", part.begin_us).field("end_us", part.end_us);
     json.field("ctas", part.ctas).field("longest", part.longest).field("longest_us", part.longest_us);
-    for (int b = 0; b < kBounds; ++b) json.field(std::string(bound_name(static_cast<Bound>(b))) + "_us", part.spent.us[b]);
+    for (int b = 0; b < kBounds; ++b) {
+      json.field(std::string(bound_name(static_cast<Bound>(b))) + "_us", part.spent.us[b]);
+    }
     json.end_object();
   }
   json.end_array();

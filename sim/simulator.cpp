@@ -8,7 +8,8 @@
 
 namespace espalier::sim {
 
-SimResult simulate(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const SimOptions& options, RunLog* log) {
+SimResult simulate(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const SimOptions& options,
+                   RunLog* log) {
   const WorkList list = make_work_list(plan, device, options.warm_l2);
   EngineResult run = run_events(plan, device, list, options, log);
   SimResult result;

@@ -1,8 +1,8 @@
 // The simulator: what a plan costs on a device, event by event.
 //
-// It consumes a plan and a DeviceSpec and nothing else (it never reads a CostModel). Exact counts come from costmodel/, L2 reuse
-// from a footprint rule over the launch order, bandwidth is shared max-min under the bytes-in-flight law, CTAs are
-// dispatched by the hardware's order or the plan's queues. Deterministic: equal plans give equal bytes.
+// It consumes a plan and a DeviceSpec and nothing else (it never reads a CostModel). Exact counts come from costmodel/,
+// L2 reuse from a footprint rule over the launch order, bandwidth is shared max-min under the bytes-in-flight law, CTAs
+// are dispatched by the hardware's order or the plan's queues. Deterministic: equal plans give equal bytes.
 #pragma once
 
 #include <cstdint>
@@ -26,9 +26,9 @@ std::string_view bound_name(Bound bound);
 struct TimeSplit {
   double busy[kBounds] = {};  ///< SM holds at least one CTA, by what limits its CTAs (fixed: dispatch and epilogues)
   double launch = 0;          ///< no CTA anywhere: gaps between launches and barriers
-  double underfill = 0;       ///< SM empty although the launch could still start no more CTAs: it never had enough of them
-  double tail = 0;            ///< SM empty while the last CTAs of a launch finish
-  double merge = 0;           ///< SM empty during reduction phases
+  double underfill = 0;  ///< SM empty although the launch could still start no more CTAs: it never had enough of them
+  double tail = 0;       ///< SM empty while the last CTAs of a launch finish
+  double merge = 0;      ///< SM empty during reduction phases
   double total() const;
 };
 
@@ -40,9 +40,9 @@ struct PhaseTime {
 };
 
 struct SimOptions {
-  bool timeline = false;       ///< record spans and counters (costs memory: one span a CTA, up to max_spans)
+  bool timeline = false;  ///< record spans and counters (costs memory: one span a CTA, up to max_spans)
   std::int64_t max_spans = 200'000;
-  bool warm_l2 = false;        ///< KV may already be in L2 at the start; cold otherwise, as between layers
+  bool warm_l2 = false;  ///< KV may already be in L2 at the start; cold otherwise, as between layers
 };
 
 struct SimResult {
@@ -50,11 +50,11 @@ struct SimResult {
   std::uint64_t plan_hash = 0;
   double makespan_us = 0;
   double low_us = 0, high_us = 0;  ///< the makespan's interval, see sim/interval.h; 0: not asked for
-  costmodel::WorkCounts counts;   ///< whole plan
-  std::int64_t hbm_bytes = 0;     ///< KV misses, queries, outputs, partials that don't stay in L2
-  std::int64_t l2_bytes = 0;      ///< everything CTAs read and wrote
-  double l2_hit_fraction = 0;     ///< of KV bytes
-  Bound bound_by = Bound::fixed;  ///< where most busy time went
+  costmodel::WorkCounts counts;    ///< whole plan
+  std::int64_t hbm_bytes = 0;      ///< KV misses, queries, outputs, partials that don't stay in L2
+  std::int64_t l2_bytes = 0;       ///< everything CTAs read and wrote
+  double l2_hit_fraction = 0;      ///< of KV bytes
+  Bound bound_by = Bound::fixed;   ///< where most busy time went
   TimeSplit split;
   std::vector<PhaseTime> phases;
   std::vector<Bound> task_bound;  ///< by task id: what limited it longest (padding: fixed)
@@ -63,7 +63,8 @@ struct SimResult {
 
 struct RunLog;
 /// Appends what happened to `log` unless it is null.
-SimResult simulate(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const SimOptions& options = {}, RunLog* log = nullptr);
+SimResult simulate(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const SimOptions& options = {},
+                   RunLog* log = nullptr);
 
 struct Explanation;
 /// sim/1; with an explanation (of this result) under "explanation".

@@ -54,19 +54,23 @@ class DraftReader {
   DraftReader(const core::JsonView& view, const DraftSpace& space) : view_(view), space_(space) {}
 
   PlanDraft read() {
-    view_.allow_only({"merge", "side_by_side", "persistent", "kernels", "piece_begin", "piece_end", "piece_kernel", "piece_kv_begin",
-                      "piece_kv_end", "piece_spans", "span_node", "span_begin", "span_end"});
+    view_.allow_only({"merge", "side_by_side", "persistent", "kernels", "piece_begin", "piece_end", "piece_kernel",
+                      "piece_kv_begin", "piece_kv_end", "piece_spans", "span_node", "span_begin", "span_end"});
     PlanDraft draft;
     draft.merge = read_merge(view_.at("merge"));
     draft.side_by_side = view_.at("side_by_side").boolean();
     draft.persistent = view_.at("persistent").boolean();
     std::vector<std::string> names;
     for (const DraftKernel& k : space_.kernels) names.push_back(k.config.name);
-    if (view_.at("kernels").strings() != names) throw wrong("the kernels that fit the device", "others (another catalog)");
+    if (view_.at("kernels").strings() != names) {
+      throw wrong("the kernels that fit the device", "others (another catalog)");
+    }
     const std::size_t pieces = view_.at("piece_begin").size();
     const auto requests = static_cast<std::int32_t>(space_.forest.request_count());
-    const std::vector<std::int32_t> begin = column("piece_begin", pieces, 0, requests), end = column("piece_end", pieces, 0, requests),
-                                    kernel = column("piece_kernel", pieces, 0, static_cast<std::int32_t>(names.size()) - 1),
+    const std::vector<std::int32_t> begin = column("piece_begin", pieces, 0, requests),
+                                    end = column("piece_end", pieces, 0, requests),
+                                    kernel =
+                                        column("piece_kernel", pieces, 0, static_cast<std::int32_t>(names.size()) - 1),
                                     kv_begin = column("piece_kv_begin", pieces, 0, space_.heads.kv_heads - 1),
                                     kv_end = column("piece_kv_end", pieces, 1, space_.heads.kv_heads),
                                     spans = column("piece_spans", pieces, 1, INT32_MAX);
@@ -74,9 +78,12 @@ class DraftReader {
     std::size_t at = 0;
     for (std::size_t p = 0; p < pieces; ++p) {
       const auto count = static_cast<std::size_t>(spans[p]);
-      if (count > spans_.size() - at) throw wrong(fmt::format("{} spans or more", at + count), fmt::format("{}", spans_.size()));
+      if (count > spans_.size() - at) {
+        throw wrong(fmt::format("{} spans or more", at + count), fmt::format("{}", spans_.size()));
+      }
       DraftPiece piece{RequestId(begin[p]), RequestId(end[p]), {}, kernel[p], kv_begin[p], kv_end[p]};
-      piece.spans.assign(spans_.begin() + static_cast<std::ptrdiff_t>(at), spans_.begin() + static_cast<std::ptrdiff_t>(at + count));
+      piece.spans.assign(spans_.begin() + static_cast<std::ptrdiff_t>(at),
+                         spans_.begin() + static_cast<std::ptrdiff_t>(at + count));
       at += count;
       check_piece(p, piece);
       draft.pieces.push_back(std::move(piece));
@@ -86,7 +93,9 @@ class DraftReader {
   }
 
  private:
-  core::Error wrong(const std::string& expected, const std::string& got) const { return core::bad_input(view_.where(), expected, got); }
+  core::Error wrong(const std::string& expected, const std::string& got) const {
+    return core::bad_input(view_.where(), expected, got);
+  }
 
   std::vector<std::int32_t> column(std::string_view name, std::size_t rows, std::int32_t low, std::int32_t high) const {
     std::vector<std::int32_t> values = view_.at(name).integers32(low, high);
@@ -96,8 +105,10 @@ class DraftReader {
 
   void read_spans() {
     const std::size_t count = view_.at("span_node").size();
-    const std::vector<std::int32_t> node = column("span_node", count, 0, static_cast<std::int32_t>(space_.forest.node_count()) - 1),
-                                    begin = column("span_begin", count, 0, INT32_MAX), end = column("span_end", count, 1, INT32_MAX);
+    const std::vector<std::int32_t> node = column("span_node", count, 0,
+                                                  static_cast<std::int32_t>(space_.forest.node_count()) - 1),
+                                    begin = column("span_begin", count, 0, INT32_MAX),
+                                    end = column("span_end", count, 1, INT32_MAX);
     for (std::size_t s = 0; s < count; ++s) {
       const DraftSpan span{NodeId(node[s]), begin[s], end[s]};
       if (span.begin >= span.end || span.end > space_.forest.tokens[span.node]) {
@@ -108,12 +119,15 @@ class DraftReader {
   }
 
   void check_piece(std::size_t p, const DraftPiece& piece) const {
-    const auto fail = [&](const std::string& expected) { throw wrong(fmt::format("piece {} {}", p, expected), "another"); };
+    const auto fail = [&](const std::string& expected) {
+      throw wrong(fmt::format("piece {} {}", p, expected), "another");
+    };
     if (piece.begin >= piece.end || piece.kv_begin >= piece.kv_end) fail("with requests and heads");
     for (std::size_t s = 0; s < piece.spans.size(); ++s) {
       const DraftSpan& span = piece.spans[s];
       if (seen_by(space_.forest, span.node, piece.begin, piece.end) == 0) fail("whose requests see its tokens");
-      if (s > 0 && (piece.spans[s - 1].node > span.node || (piece.spans[s - 1].node == span.node && piece.spans[s - 1].end > span.begin))) {
+      if (s > 0 && (piece.spans[s - 1].node > span.node ||
+                    (piece.spans[s - 1].node == span.node && piece.spans[s - 1].end > span.begin))) {
         fail("with spans in order");
       }
     }
@@ -127,7 +141,9 @@ class DraftReader {
 };
 
 void require_same(const core::JsonView& view, const std::string& expected) {
-  if (view.string() != expected) throw core::bad_input(view.where(), expected + " (the state is of another run)", view.string());
+  if (view.string() != expected) {
+    throw core::bad_input(view.where(), expected + " (the state is of another run)", view.string());
+  }
 }
 
 void check_key(const core::JsonView& view, const TuneKey& key) {
@@ -155,7 +171,9 @@ TuneState read_entry(const core::JsonView& view, const DraftSpace& space) {
   };
   read("best", state.best, state.best_us);
   read("current", state.current, state.current_us);
-  if (state.best.has_value() != state.current.has_value()) throw core::bad_input(view.where(), "a best and a current draft", "one of them");
+  if (state.best.has_value() != state.current.has_value()) {
+    throw core::bad_input(view.where(), "a best and a current draft", "one of them");
+  }
   return state;
 }
 
@@ -167,7 +185,10 @@ std::string write_tune_state(std::span<const TuneEntry> entries, std::span<const
   w.begin_object().field("schema", "tune_state/1").key("entries").begin_array();
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const auto& [key, state] = entries[i];
-    w.begin_object().field("input", key.input).field("snapshot", key.snapshot).field("forest_hash", core::hash_text(key.forest_hash));
+    w.begin_object()
+        .field("input", key.input)
+        .field("snapshot", key.snapshot)
+        .field("forest_hash", core::hash_text(key.forest_hash));
     w.field("device", key.device).field("device_hash", core::hash_text(key.device_hash)).field("heads", key.heads);
     w.field("seed", fmt::format("{}", key.seed)).field("start_hash", core::hash_text(state.start_hash));
     w.field("iteration", state.iteration).field("accepted", state.accepted);
@@ -189,13 +210,14 @@ std::vector<TuneState> read_tune_state(std::string_view text, const std::string&
   root.allow_only({"schema", "entries"});
   const core::JsonView entries = root.at("entries");
   if (entries.size() != keys.size()) {
-    throw core::bad_input(entries.where(), fmt::format("{} entries (the state is of another run)", keys.size()), fmt::format("{}", entries.size()));
+    throw core::bad_input(entries.where(), fmt::format("{} entries (the state is of another run)", keys.size()),
+                          fmt::format("{}", entries.size()));
   }
   std::vector<TuneState> states;
   for (std::size_t i = 0; i < keys.size(); ++i) {
     const core::JsonView view = entries.at(i);
-    view.allow_only({"input", "snapshot", "forest_hash", "device", "device_hash", "heads", "seed", "start_hash", "iteration", "accepted",
-                     "best_us", "current_us", "best", "current"});
+    view.allow_only({"input", "snapshot", "forest_hash", "device", "device_hash", "heads", "seed", "start_hash",
+                     "iteration", "accepted", "best_us", "current_us", "best", "current"});
     check_key(view, keys[i]);
     states.push_back(read_entry(view, *spaces[i]));
   }

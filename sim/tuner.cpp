@@ -15,8 +15,8 @@ using scheduler::Plan;
 
 namespace {
 
-/// Iterations of one cooling from kHottest to kHottest / e^kCooling, as shares of the present time. Long enough to rearrange a plan of
-/// a hundred pieces, short enough that a minute holds many.
+/// Iterations of one cooling from kHottest to kHottest / e^kCooling, as shares of the present time. Long enough to
+/// rearrange a plan of a hundred pieces, short enough that a minute holds many.
 constexpr std::int64_t kCycle = 500;
 constexpr double kHottest = 0.015, kCooling = 6;
 /// Merge and launch variants in which each given plan's draft is tried.
@@ -48,7 +48,9 @@ Tuner::Tuner(const traces::PrefixForest& forest, const traces::HeadConfig& heads
     plan_us_.push_back(us);
     hasher.value(plan.hash);
     std::optional<PlanDraft> draft = draft_of(space_, plan);
-    if (draft && std::find(drafts_.begin(), drafts_.end(), *draft) == drafts_.end()) drafts_.push_back(std::move(*draft));
+    if (draft && std::find(drafts_.begin(), drafts_.end(), *draft) == drafts_.end()) {
+      drafts_.push_back(std::move(*draft));
+    }
     if (fastest_ && us >= fastest_us_) continue;
     fastest_us_ = us;
     fastest_ = std::move(plan);
@@ -118,18 +120,23 @@ void Tuner::check_resumed(const std::optional<PlanDraft>& draft, double us, cons
   if (!draft) return;
   const Plan plan = emit_draft(space_, *draft);
   const auto violations = scheduler::validate(plan, space_.device);
-  if (!violations.empty()) throw core::bad_input(where, "a draft that makes a valid plan", scheduler::violations_text(violations));
+  if (!violations.empty()) {
+    throw core::bad_input(where, "a draft that makes a valid plan", scheduler::violations_text(violations));
+  }
   const double now_us = simulate(plan, space_.device).makespan_us;
   if (now_us != us) {
-    throw core::bad_input(where, fmt::format("a plan of {} us, as simulated now (the state may be of another version)", now_us),
-                          fmt::format("{} us", us));
+    throw core::bad_input(
+        where, fmt::format("a plan of {} us, as simulated now (the state may be of another version)", now_us),
+        fmt::format("{} us", us));
   }
 }
 
 void Tuner::resume(TuneState state, const std::string& where) {
   if (state.start_hash != state_.start_hash) {
-    throw core::bad_input(where, fmt::format("a search begun with the strategies' plans of today (hash {})", core::hash_text(state_.start_hash)),
-                          core::hash_text(state.start_hash));
+    throw core::bad_input(
+        where,
+        fmt::format("a search begun with the strategies' plans of today (hash {})", core::hash_text(state_.start_hash)),
+        core::hash_text(state.start_hash));
   }
   check_resumed(state.best, state.best_us, where);
   check_resumed(state.current, state.current_us, where);
@@ -146,10 +153,11 @@ Plan Tuner::best_plan() const {
   ESPALIER_CHECK(state_.best.has_value());
   Plan plan = emit_draft(space_, *state_.best);
   plan.provenance.seed = seed_;
-  plan.provenance.why.push_back(fmt::format("the fastest of {} plans tried, {:.2f} us as simulated", state_.iteration, state_.best_us));
+  plan.provenance.why.push_back(
+      fmt::format("the fastest of {} plans tried, {:.2f} us as simulated", state_.iteration, state_.best_us));
   if (fastest_) {
-    plan.provenance.why.push_back(fmt::format("{:.2f}x faster than the best strategy's, {}", fastest_us_ / state_.best_us,
-                                              fastest_->provenance.strategy));
+    plan.provenance.why.push_back(fmt::format("{:.2f}x faster than the best strategy's, {}",
+                                              fastest_us_ / state_.best_us, fastest_->provenance.strategy));
   }
   seal(plan);
   return plan;

@@ -1,8 +1,9 @@
 // The tuner: simulated annealing over drafts with the simulator as judge, begun from the plans of all strategies.
 //
-// Iterations are numbered: first every opening and every given plan's draft in its launch and merge variants, then annealing in
-// cycles that each begin at the best draft so far. What iteration i does depends on the seed, i and the state before it alone, so a
-// run that stops and resumes makes the same steps as one that doesn't. The best plan is never slower than the fastest plan given.
+// Iterations are numbered: first every opening and every given plan's draft in its launch and merge variants, then
+// annealing in cycles that each begin at the best draft so far. What iteration i does depends on the seed, i and the
+// state before it alone, so a run that stops and resumes makes the same steps as one that doesn't. The best plan is
+// never slower than the fastest plan given.
 #pragma once
 
 #include <cstdint>
@@ -45,8 +46,8 @@ class Tuner {
   std::int64_t opening_iterations() const;
   void step();
   const TuneState& state() const { return state_; }
-  /// Takes up a search. Throws Error (bad input, naming `where`) when it was begun with other plans, or its drafts aren't valid plans
-  /// here or no longer take the time they took.
+  /// Takes up a search. Throws Error (bad input, naming `where`) when it was begun with other plans, or its drafts
+  /// aren't valid plans here or no longer take the time they took.
   void resume(TuneState state, const std::string& where);
 
   /// Takes a draft found elsewhere if it is faster than the search's best. Not part of the state that resumes.
@@ -72,7 +73,8 @@ class Tuner {
   TuneState state_;
 };
 
-/// tune_state/1: one entry an input. Reading checks the drafts against their forests: `spaces` are those of the entries, in order.
+/// tune_state/1: one entry an input. Reading checks the drafts against their forests: `spaces` are those of the
+/// entries, in order.
 struct TuneEntry {
   TuneKey key;
   TuneState state;

@@ -30,7 +30,8 @@ using scheduler::TaskKind;
 constexpr double kMissSteps = 64;
 /// Merges and softmax: pipe cycles a byte, rounded up to this many steps an octave, so that like shapes share a class.
 constexpr double kCycleSteps = 64;
-/// Partial rows a merge keeps requested per output row: published merge kernels read four at a step or have four copy stages.
+/// Partial rows a merge keeps requested per output row: published merge kernels read four at a step or have four copy
+/// stages.
 constexpr std::int64_t kMergeInputsInFlight = 4;
 /// Bytes a thread of the softmax kernel keeps requested: four 16-byte loads (assumed).
 constexpr std::int64_t kSoftmaxBytesPerThread = 64;
@@ -63,10 +64,10 @@ struct TaskKey {
 struct TaskKeyHash {
   std::size_t operator()(const TaskKey& key) const {
     auto h = static_cast<std::uint64_t>(key.miss * kMissSteps * key.mates);
-    for (std::int64_t field : {std::int64_t{key.kernel}, static_cast<std::int64_t>(key.shape.role),
-                               std::int64_t{key.shape.queries}, std::int64_t{key.shape.heads}, key.shape.kv_tokens,
-                               key.shape.visible_pairs, std::int64_t{key.shape.segments},
-                               std::int64_t{key.shape.writes_partial}, key.shape.folded_rows, key.shape.folded_columns}) {
+    for (std::int64_t field :
+         {std::int64_t{key.kernel}, static_cast<std::int64_t>(key.shape.role), std::int64_t{key.shape.queries},
+          std::int64_t{key.shape.heads}, key.shape.kv_tokens, key.shape.visible_pairs, std::int64_t{key.shape.segments},
+          std::int64_t{key.shape.writes_partial}, key.shape.folded_rows, key.shape.folded_columns}) {
       h = (h ^ static_cast<std::uint64_t>(field)) * kSpread;
       h ^= h >> 32;
     }
@@ -141,7 +142,8 @@ class ListMaker {
     // Slots at one offset share storage (in-place merges): the largest counts.
     std::map<std::pair<bool, std::int64_t>, double> storage;
     for (const scheduler::Slot& slot : plan_.slots) {
-      const double elements = static_cast<double>(slot.queries.size()) * slot.head_count * static_cast<double>(slot.columns);
+      const double elements =
+          static_cast<double>(slot.queries.size()) * slot.head_count * static_cast<double>(slot.columns);
       double& bytes = storage[{slot.kind == scheduler::SlotKind::scores, slot.offset}];
       bytes = std::max(bytes, elements * traces::dtype_bytes(slot.dtype));
     }
@@ -182,7 +184,9 @@ class ListMaker {
 
   Work task_work(TaskId t, scheduler::KernelId kernel) {
     const scheduler::Task& task = plan_.tasks[t];
-    if (task.copies < 1) throw core::bad_input(fmt::format("task {}", t.value), "1 copy or more", fmt::format("{}", task.copies));
+    if (task.copies < 1) {
+      throw core::bad_input(fmt::format("task {}", t.value), "1 copy or more", fmt::format("{}", task.copies));
+    }
     if (task.kind == TaskKind::padding) return {kind_id(CtaKind{}), task.copies, t.value, 0};
     const auto [mates, first] = clusters_.empty() ? Share{} : clusters_[t];
     // Rounded as the part of the shared load that misses, so that a cluster's parts add up to it.
@@ -205,7 +209,8 @@ class ListMaker {
     kind.end_us = device_.cta_end_ns * 1e-3;
     if (key.shape.role == KernelRole::softmax) {
       const std::int64_t in_flight = kernel.warps * std::int64_t{32} * kSoftmaxBytesPerThread;
-      set_main(kind, static_cast<double>(counts.score_read_bytes), {score_miss_, pipe_cycles(counts, kernel), static_cast<double>(in_flight)});
+      set_main(kind, static_cast<double>(counts.score_read_bytes),
+               {score_miss_, pipe_cycles(counts, kernel), static_cast<double>(in_flight)});
       set_io(kind, counts.score_write_bytes, score_miss_);
     } else {
       if (counts.kv_bytes > 0) set_kv_flow(kind, key, kernel, counts);
@@ -258,8 +263,10 @@ class ListMaker {
     kind.end_us = device_.cta_end_ns * 1e-3;
     const auto parts = static_cast<double>(ctas);
     set_main(kind, static_cast<double>(counts.partial_read_bytes) / parts,
-             {partial_miss_, pipe_cycles(counts, kernel) / parts, static_cast<double>(std::max<std::int64_t>(in_flight, 1))});
-    const double hbm = partial_miss_ * static_cast<double>(counts.partial_write_bytes) + static_cast<double>(counts.output_bytes);
+             {partial_miss_, pipe_cycles(counts, kernel) / parts,
+              static_cast<double>(std::max<std::int64_t>(in_flight, 1))});
+    const double hbm =
+        partial_miss_ * static_cast<double>(counts.partial_write_bytes) + static_cast<double>(counts.output_bytes);
     set_io(kind, counts.write_bytes(), hbm / static_cast<double>(std::max<std::int64_t>(counts.write_bytes(), 1)));
     kind.io_bytes /= parts;
     const double covered = std::min(1.0, kind.main_bytes / static_cast<double>(std::max<std::int64_t>(in_flight, 1)));
@@ -270,7 +277,8 @@ class ListMaker {
   /// Exponentials and fp32 work of a whole count on one SM; the two pipes run side by side.
   double pipe_cycles(const WorkCounts& counts, const KernelConfig& kernel) const {
     return std::max(static_cast<double>(counts.exps) / device_.ex2_per_clk,
-                    static_cast<double>(counts.fma_flops) / device_.fma_flop_per_clk) / kernel.efficiency;
+                    static_cast<double>(counts.fma_flops) / device_.fma_flop_per_clk) /
+           kernel.efficiency;
   }
 
   struct Stream {
@@ -285,7 +293,8 @@ class ListMaker {
     set_main_class(kind, flow, bytes);
   }
 
-  /// Queries, folds and results pass at the rate of the SM's port when L2 and HBM allow: their latency is hidden or posted.
+  /// Queries, folds and results pass at the rate of the SM's port when L2 and HBM allow: their latency is hidden or
+  /// posted.
   void set_io(CtaKind& kind, std::int64_t bytes, double miss) {
     if (bytes <= 0) return;
     FlowClass flow;
@@ -338,8 +347,8 @@ class ListMaker {
     std::int32_t mates = 1;
     bool first = true;
   };
-  core::Column<TaskId, Share> clusters_;      ///< empty: no clusters
-  std::int64_t multicast_bytes_ = 0;          ///< that arrived without L2 sending them again
+  core::Column<TaskId, Share> clusters_;  ///< empty: no clusters
+  std::int64_t multicast_bytes_ = 0;      ///< that arrived without L2 sending them again
   std::unordered_map<TaskKey, Priced, TaskKeyHash> priced_;
   std::map<std::tuple<double, double, double, double>, std::int32_t> class_ids_;
   std::unordered_map<CtaKind, std::int32_t, KindHash> kind_ids_;

@@ -74,8 +74,8 @@ void check_page_ids(const BlockTable& table, const std::string& name) {
   }
 }
 
-/// True when all pages of all nodes are in range and differ: then no request can have one twice. Tables of engines are like that, and
-/// what many requests share is looked at once.
+/// True when all pages of all nodes are in range and differ: then no request can have one twice. Tables of engines are
+/// like that, and what many requests share is looked at once.
 bool pages_are_distinct(const std::vector<std::int64_t>& page_ids) {
   constexpr std::uint64_t kMostBits = std::uint64_t{1} << 26;
   static_assert(kMostBits <= static_cast<std::uint64_t>(max_page_id(kMaxPageSize)));
@@ -83,7 +83,8 @@ bool pages_are_distinct(const std::vector<std::int64_t>& page_ids) {
   for (const std::int64_t page : page_ids) any |= static_cast<std::uint64_t>(page);
   if (any >= kMostBits) return false;
   std::vector<std::uint64_t> seen(any / 64 + 1, 0);
-  // Neighbours often follow one another: a word is held until another one's turn comes, and eight pages in a row are marked at once.
+  // Neighbours often follow one another: a word is held until another one's turn comes, and eight pages in a row are
+  // marked at once.
   std::uint64_t repeated = 0, held = 0, at = 0;
   const auto mark = [&](std::uint64_t page, std::uint64_t pages) {
     if (page / 64 != at) {
@@ -101,8 +102,11 @@ bool pages_are_distinct(const std::vector<std::int64_t>& page_ids) {
     const auto first = static_cast<std::uint64_t>(ids[0]);
     std::int64_t apart = some < kRow || first % 64 > 64 - kRow ? 1 : 0;
     for (std::size_t k = 1; k < some; ++k) apart |= ids[k] - ids[0] - static_cast<std::int64_t>(k);
-    if (apart == 0) mark(first, (std::uint64_t{1} << kRow) - 1);
-    else for (std::size_t k = 0; k < some; ++k) mark(static_cast<std::uint64_t>(ids[k]), 1);
+    if (apart == 0) {
+      mark(first, (std::uint64_t{1} << kRow) - 1);
+    } else {
+      for (std::size_t k = 0; k < some; ++k) mark(static_cast<std::uint64_t>(ids[k]), 1);
+    }
     i += some;
   }
   return repeated == 0;
@@ -130,14 +134,16 @@ PrefixForest forest_of_trie(PathForest&& trie, std::span<const PageId> ids) {
   return forest;
 }
 
-/// Where the pages of each request begin behind those of the first, and where the last one's end. Throws unless all of them are there.
+/// Where the pages of each request begin behind those of the first, and where the last one's end. Throws unless all of
+/// them are there.
 std::vector<std::size_t> offsets_in_slice(const BlockTableView& view, const std::string& name) {
   std::vector<std::size_t> begin(view.page_begin.size());
   std::int32_t before = 0;
   for (std::size_t r = 0; r < begin.size(); ++r) {
     const std::int32_t at = view.page_begin[r];
     if (at < before || static_cast<std::size_t>(at) > view.pages.size()) {
-      throw core::bad_input(fmt::format("{}: page_begin[{}]", name, r), fmt::format("{} to {}", before, view.pages.size()), std::to_string(at));
+      throw core::bad_input(fmt::format("{}: page_begin[{}]", name, r),
+                            fmt::format("{} to {}", before, view.pages.size()), std::to_string(at));
     }
     begin[r] = static_cast<std::size_t>(at - view.page_begin[0]);
     before = at;
@@ -188,13 +194,15 @@ PrefixForest make_forest(const BlockTable& table, const std::string& name) {
 PrefixForest make_forest(const BlockTableView& view, const std::string& name) {
   ESPALIER_CHECK_OP(view.page_begin.size(), ==, view.tokens.size() + 1);
   const std::vector<std::size_t> begin = offsets_in_slice(view, name);
-  const std::span<const std::int32_t> pages = view.pages.subspan(static_cast<std::size_t>(view.page_begin.front()), begin.back());
+  const std::span<const std::int32_t> pages =
+      view.pages.subspan(static_cast<std::size_t>(view.page_begin.front()), begin.back());
   const std::vector<std::int64_t> tokens(view.tokens.begin(), view.tokens.end());
   const std::size_t requests = tokens.size();
   // What else is wrong is said by the general import.
   bool fits = view.page_size >= 1 && view.page_size <= kMaxPageSize;
   for (std::size_t r = 0; fits && r < requests; ++r) {
-    fits = tokens[r] >= 1 && static_cast<std::int64_t>(begin[r + 1] - begin[r]) == core::ceil_div(tokens[r], view.page_size);
+    fits = tokens[r] >= 1 &&
+           static_cast<std::int64_t>(begin[r + 1] - begin[r]) == core::ceil_div(tokens[r], view.page_size);
   }
   if (fits) {
     const PathView<std::int32_t> paths{view.page_size, begin, pages, tokens};

@@ -14,10 +14,10 @@
 namespace espalier::traces {
 
 // A new family is one file in traces/families/ that defines `Family <name>_family()`, and one line here.
-#define ESPALIER_FAMILIES(row)                                                                                     \
-  row(doc_qa) row(few_shot) row(chat) row(chat_offline) row(tool_agent) row(coding_agent) row(rag) row(tot)        \
-      row(bfs_search) row(beam) row(best_of_n) row(spec_tree) row(kary) row(chain) row(random) row(no_share)       \
-      row(one_hot)
+#define ESPALIER_FAMILIES(row)                                                                               \
+  row(doc_qa) row(few_shot) row(chat) row(chat_offline) row(tool_agent) row(coding_agent) row(rag) row(tot)  \
+      row(bfs_search) row(beam) row(best_of_n) row(spec_tree) row(kary) row(chain) row(random) row(no_share) \
+          row(one_hot)
 
 #define ESPALIER_DECLARE_FAMILY(name) Family name##_family();
 ESPALIER_FAMILIES(ESPALIER_DECLARE_FAMILY)
@@ -54,8 +54,9 @@ std::string expected_text(const FamilyOption& option) {
   if (!option.choices.empty()) {
     return fmt::format("one of {}", core::join({option.choices.begin(), option.choices.end()}, ", "));
   }
-  if (option.kind == OptionKind::whole)
+  if (option.kind == OptionKind::whole) {
     return fmt::format("a whole number from {:.0f} to {:.0f}", option.low, option.high);
+  }
   return fmt::format("a number from {} to {}", option.low, option.high);
 }
 

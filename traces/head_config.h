@@ -1,7 +1,7 @@
 // Attention heads of a model: how many rows a query brings and how many bytes a KV token costs.
 //
-// MHA, GQA, MQA and latent attention (MLA) are values of one type. In MLA the value vector is the first `v_dim` entries of
-// the stored key ("V inside K"), so a token costs qk_dim elements, not qk_dim + v_dim.
+// MHA, GQA, MQA and latent attention (MLA) are values of one type. In MLA the value vector is the first `v_dim` entries
+// of the stored key ("V inside K"), so a token costs qk_dim elements, not qk_dim + v_dim.
 #pragma once
 
 #include <cstdint>
@@ -41,16 +41,16 @@ struct HeadConfig {
 /// Throws Error (bad input) unless the heads divide and all sizes are in range (dims 1..1024, heads 1..4096).
 void check_heads(const HeadConfig& heads, std::string_view where);
 
-/// "32/8/128"; "128/1/576:512" is latent attention (V of 512 inside K of 576); "64/4/192+128" has separate K and V dims.
-/// Throws Error (usage) on anything else.
+/// "32/8/128"; "128/1/576:512" is latent attention (V of 512 inside K of 576); "64/4/192+128" has separate K and V
+/// dims. Throws Error (usage) on anything else.
 HeadConfig parse_heads(std::string_view text);
 std::string heads_text(const HeadConfig& heads);
 
 /// Models by name: heads, number of layers with full attention. Source: published model configurations.
 struct Model {
   std::string_view name;
-  std::int32_t layers;       ///< layers with full attention: those that read the whole KV cache
-  std::string_view heads;    ///< in parse_heads form
+  std::int32_t layers;     ///< layers with full attention: those that read the whole KV cache
+  std::string_view heads;  ///< in parse_heads form
   std::string_view note;
 };
 const std::vector<Model>& models();

@@ -1,5 +1,6 @@
-// A radix tree over id paths. A request first follows the one before it, whole blocks of ids at a time, then goes on from node to node:
-// it costs its number of ids at the speed of memory, plus one lookup a node that the two don't share.
+// A radix tree over id paths. A request first follows the one before it, whole blocks of ids at a time, then goes on
+// from node to node: it costs its number of ids at the speed of memory, plus one lookup a node that the two don't
+// share.
 #include "traces/path_trie.h"
 
 #include <algorithm>
@@ -18,7 +19,8 @@ struct Run {
   std::int32_t parent;
   std::size_t begin, end;  ///< of PathView::ids
   std::int32_t first_request;
-  std::int32_t first_child = kNone, last_child = kNone, next = kNone, previous = kNone;  ///< siblings: in the order of their first requests
+  std::int32_t first_child = kNone, last_child = kNone, next = kNone,
+               previous = kNone;  ///< siblings: in the order of their first requests
 };
 
 /// Equal ids at the beginning of a[0..n) and b[0..n).
@@ -88,7 +90,8 @@ class RadixTree {
     ends_.push_back(above);
   }
 
-  /// Leaves in path_ the runs that request r shares with the one before it, the last one split where they part. Returns where to go on.
+  /// Leaves in path_ the runs that request r shares with the one before it, the last one split where they part. Returns
+  /// where to go on.
   std::size_t follow_previous(std::size_t r) {
     const std::size_t begin = paths_.begin[r], before = paths_.begin[r - 1];
     const std::size_t most = std::min(paths_.begin[r + 1] - begin, begin - before);
@@ -123,10 +126,16 @@ class RadixTree {
     *edge(upper.parent, paths_.ids[upper.begin]) = index;
     upper.end = upper.begin + ids;
     upper.first_child = upper.last_child = lower_index;
-    if (upper.previous != kNone) run(upper.previous).next = index;
-    else (upper.parent == kNone ? first_root_ : run(upper.parent).first_child) = index;
-    if (upper.next != kNone) run(upper.next).previous = index;
-    else (upper.parent == kNone ? last_root_ : run(upper.parent).last_child) = index;
+    if (upper.previous != kNone) {
+      run(upper.previous).next = index;
+    } else {
+      (upper.parent == kNone ? first_root_ : run(upper.parent).first_child) = index;
+    }
+    if (upper.next != kNone) {
+      run(upper.next).previous = index;
+    } else {
+      (upper.parent == kNone ? last_root_ : run(upper.parent).last_child) = index;
+    }
     lower.parent = index;
     lower.begin = upper.end;
     lower.previous = lower.next = kNone;
@@ -137,7 +146,9 @@ class RadixTree {
   /// Place of the edge from `parent` that begins with `id`: holds the run, or none. Open addressing.
   std::int32_t* edge(std::int32_t parent, PathId id) {
     const std::size_t mask = edges_.size() - 1;
-    const std::uint64_t mixed = (static_cast<std::uint64_t>(id) + static_cast<std::uint64_t>(parent + 1) * 0x9E3779B97F4A7C15U) * 0xD6E8FEB86659FD93U;
+    const std::uint64_t mixed =
+        (static_cast<std::uint64_t>(id) + static_cast<std::uint64_t>(parent + 1) * 0x9E3779B97F4A7C15U) *
+        0xD6E8FEB86659FD93U;
     for (std::size_t at = (mixed ^ mixed >> 32) & mask;; at = (at + 1) & mask) {
       std::int32_t& place = edges_[at];
       if (place == kNone || (run(place).parent == parent && paths_.ids[run(place).begin] == id)) return &place;
@@ -147,7 +158,9 @@ class RadixTree {
   void note(std::int32_t index) {
     if (2 * runs_.size() > edges_.size()) {
       edges_.assign(2 * edges_.size(), kNone);
-      for (std::size_t i = 0; i < runs_.size(); ++i) *edge(runs_[i].parent, paths_.ids[runs_[i].begin]) = static_cast<std::int32_t>(i);
+      for (std::size_t i = 0; i < runs_.size(); ++i) {
+        *edge(runs_[i].parent, paths_.ids[runs_[i].begin]) = static_cast<std::int32_t>(i);
+      }
     } else {
       *edge(run(index).parent, paths_.ids[run(index).begin]) = index;
     }
@@ -186,25 +199,32 @@ EndsByRun ends_by_run(const PathView<PathId>& paths, const RadixTree<PathId>& tr
   // Counted two places ahead, so that filling leaves each run's begin in its place.
   for (const std::int32_t end : tree.ends()) ++by.begin[static_cast<std::size_t>(end) + 2];
   for (std::size_t i = 2; i < by.begin.size(); ++i) by.begin[i] += by.begin[i - 1];
-  for (std::size_t r = 0; r < tree.ends().size(); ++r) by.request[by.begin[static_cast<std::size_t>(tree.ends()[r]) + 1]++] = r;
+  for (std::size_t r = 0; r < tree.ends().size(); ++r) {
+    by.request[by.begin[static_cast<std::size_t>(tree.ends()[r]) + 1]++] = r;
+  }
   for (std::size_t i = 0; i < tree.runs().size(); ++i) {
     if (by.begin[i + 1] - by.begin[i] < 2) continue;
-    std::stable_sort(by.request.begin() + static_cast<std::ptrdiff_t>(by.begin[i]), by.request.begin() + static_cast<std::ptrdiff_t>(by.begin[i + 1]),
+    std::stable_sort(by.request.begin() + static_cast<std::ptrdiff_t>(by.begin[i]),
+                     by.request.begin() + static_cast<std::ptrdiff_t>(by.begin[i + 1]),
                      [&](std::size_t a, std::size_t b) { return fill_of(paths, a) < fill_of(paths, b); });
   }
   return by;
 }
 
-/// Nodes of the runs in this order. A run becomes several nodes where requests that end in its last unit fill that to different degrees.
+/// Nodes of the runs in this order. A run becomes several nodes where requests that end in its last unit fill that to
+/// different degrees.
 template <class PathId>
-PathForest forest_of_tree(const PathView<PathId>& paths, const RadixTree<PathId>& tree, const std::vector<std::int32_t>& order) {
+PathForest forest_of_tree(const PathView<PathId>& paths, const RadixTree<PathId>& tree,
+                          const std::vector<std::int32_t>& order) {
   const std::vector<Run>& runs = tree.runs();
   const EndsByRun ends = ends_by_run(paths, tree);
   // Tokens of a run's last unit that its ends fill. Where one run alone goes on, it takes over the rest of that unit.
   const auto most_filled = [&](std::size_t i) {
     return ends.begin[i] == ends.begin[i + 1] ? 0 : fill_of(paths, ends.request[ends.begin[i + 1] - 1]);
   };
-  const auto children = [&](std::size_t i) { return runs[i].first_child == kNone ? 0 : runs[i].first_child == runs[i].last_child ? 1 : 2; };
+  const auto children = [&](std::size_t i) {
+    return runs[i].first_child == kNone ? 0 : runs[i].first_child == runs[i].last_child ? 1 : 2;
+  };
 
   PathForest forest;
   forest.source.leaf.resize(paths.request_count());
@@ -216,7 +236,8 @@ PathForest forest_of_tree(const PathView<PathId>& paths, const RadixTree<PathId>
     const auto i = static_cast<std::size_t>(index);
     const Run& run = runs[i];
     const auto parent = static_cast<std::size_t>(run.parent);
-    const std::int64_t carried_offset = run.parent >= 0 && children(parent) == 1 ? most_filled(parent) % paths.unit_tokens : 0;
+    const std::int64_t carried_offset =
+        run.parent >= 0 && children(parent) == 1 ? most_filled(parent) % paths.unit_tokens : 0;
     const std::int64_t carried = carried_offset > 0 ? paths.unit_tokens - carried_offset : 0;
     const std::int64_t before_last = carried + static_cast<std::int64_t>(run.end - run.begin - 1) * paths.unit_tokens;
     std::int64_t filled = 0;  // tokens of the run's last unit that the pieces so far hold
@@ -226,7 +247,8 @@ PathForest forest_of_tree(const PathView<PathId>& paths, const RadixTree<PathId>
       const bool first = filled == 0;
       forest.source.parent.push_back(first ? -1 : static_cast<std::int64_t>(forest.units.size()) - 1);
       forest.source.tokens.push_back(fill - filled + (first ? before_last : 0));
-      forest.units.push_back(first ? NodeUnits{run.begin, run.end, carried_offset} : NodeUnits{run.begin, run.begin, filled});
+      forest.units.push_back(first ? NodeUnits{run.begin, run.end, carried_offset}
+                                   : NodeUnits{run.begin, run.begin, filled});
       filled = fill;
     };
     for (std::size_t at = ends.begin[i]; at < ends.begin[i + 1]; ++at) {
@@ -238,7 +260,9 @@ PathForest forest_of_tree(const PathView<PathId>& paths, const RadixTree<PathId>
   }
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const std::int32_t parent = runs[i].parent;
-    if (parent >= 0) forest.source.parent[static_cast<std::size_t>(first_piece[i])] = last_piece[static_cast<std::size_t>(parent)];
+    if (parent >= 0) {
+      forest.source.parent[static_cast<std::size_t>(first_piece[i])] = last_piece[static_cast<std::size_t>(parent)];
+    }
   }
   return forest;
 }

@@ -54,8 +54,8 @@ PathForest preorder_of_paths(const PathView<std::int32_t>& paths);
 PathForest preorder_of_paths(const PathView<std::int64_t>& paths);
 
 /// make_forest() for a source whose nodes stand in depth-first preorder, all with tokens and read by some request. Node
-/// labels are the source's rows, and where their pages are is left to the caller. Lengths and columns are checked, the order
-/// isn't. (In prefix_forest.cpp, beside the general one.)
+/// labels are the source's rows, and where their pages are is left to the caller. Lengths and columns are checked, the
+/// order isn't. (In prefix_forest.cpp, beside the general one.)
 PrefixForest make_forest_in_preorder(ForestSource&& source);
 
 }  // namespace espalier::traces

@@ -219,7 +219,9 @@ PrefixForest make_forest_in_preorder(ForestSource&& source) {
   forest.tokens = core::Column<NodeId, std::int64_t>(std::move(source.tokens));
   for (const NodeId n : core::ids<NodeId>(nodes)) {
     const NodeId parent = forest.parent[n];
-    if (parent.valid()) forest.tokens_before[n] = core::checked_add(forest.tokens_before[parent], forest.tokens[parent]);
+    if (parent.valid()) {
+      forest.tokens_before[n] = core::checked_add(forest.tokens_before[parent], forest.tokens[parent]);
+    }
   }
   forest.pages.page_size = source.page_size;
   forest.pages.first_page = core::Column<NodeId, std::int64_t>(nodes);

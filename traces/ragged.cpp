@@ -1,4 +1,5 @@
-// Random ragged forests that searches are judged on: no workload's, but of any sharing and any shape that planners get wrong.
+// Random ragged forests that searches are judged on: no workload's, but of any sharing and any shape that planners get
+// wrong.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -17,7 +18,9 @@ PrefixForest ragged_forest(std::uint64_t seed, std::int64_t index) {
   source.name = fmt::format("{}-{:02}", small ? "small" : "medium", index / 2);
   const std::int64_t nodes = small ? rng.integer(2, 12) : rng.integer(20, 120);
   // One root, a few, or as many as share little.
-  const std::int64_t roots = rng.chance(0.4) ? 1 : rng.chance(0.6) ? rng.integer(1, std::min<std::int64_t>(nodes, 4)) : rng.integer((nodes + 1) / 2, nodes);
+  const std::int64_t roots = rng.chance(0.4)   ? 1
+                             : rng.chance(0.6) ? rng.integer(1, std::min<std::int64_t>(nodes, 4))
+                                               : rng.integer((nodes + 1) / 2, nodes);
   const double depth = 0.6 * rng.uniform(), spread = 0.3 + 1.2 * rng.uniform();
   const auto median = static_cast<double>(rng.integer(64, small ? 4096 : 1024));
   for (std::int64_t n = 0; n < nodes; ++n) {

@@ -69,10 +69,7 @@ std::vector<Index> offered_order(const Trace& trace, const ReplayOptions& option
 class Router {
  public:
   Router(const Trace& trace, const ReplayOptions& options)
-      : trace_(trace),
-        options_(options),
-        rng_(options.seed),
-        served_(static_cast<std::size_t>(options.instances)),
+      : trace_(trace), options_(options), rng_(options.seed), served_(static_cast<std::size_t>(options.instances)),
         dispatched_(static_cast<std::size_t>(options.instances), 0) {}
 
   std::int32_t pick(Index request, const std::vector<std::int32_t>& load) {
@@ -118,16 +115,9 @@ class Router {
 class Scheduler {
  public:
   Scheduler(const Trace& trace, const ReplayOptions& options)
-      : trace_(trace),
-        options_(options),
-        router_(trace, options),
-        order_(offered_order(trace, options)),
-        position_(order_.size()),
-        waiting_(order_.size()),
-        blocked_(order_.size(), 0),
-        spans_(order_.size()),
-        queue_(static_cast<std::size_t>(options.instances)),
-        running_(static_cast<std::size_t>(options.instances), 0),
+      : trace_(trace), options_(options), router_(trace, options), order_(offered_order(trace, options)),
+        position_(order_.size()), waiting_(order_.size()), blocked_(order_.size(), 0), spans_(order_.size()),
+        queue_(static_cast<std::size_t>(options.instances)), running_(static_cast<std::size_t>(options.instances), 0),
         load_(static_cast<std::size_t>(options.instances), 0) {
     for (std::size_t at = 0; at < order_.size(); ++at) position_[static_cast<std::size_t>(order_[at])] = at;
     if (!options.wait_for_previous_turn || options.order == Order::prefix) return;
@@ -166,8 +156,9 @@ class Scheduler {
     for (const Index next : waiting_[r]) {
       blocked_[static_cast<std::size_t>(next)] = 0;
       // Those that the cursor hasn't reached yet come up in their own place.
-      if (position_[static_cast<std::size_t>(next)] < cursor_)
+      if (position_[static_cast<std::size_t>(next)] < cursor_) {
         released_.push(position_[static_cast<std::size_t>(next)]);
+      }
     }
   }
 
@@ -330,7 +321,8 @@ std::string replay_name(const Trace& trace, const ReplayOptions& options) {
 
 }  // namespace
 
-PrefixForest batch_at_step(const Trace& trace, const ReplaySchedule& schedule, const ReplayOptions& options, std::int64_t step) {
+PrefixForest batch_at_step(const Trace& trace, const ReplaySchedule& schedule, const ReplayOptions& options,
+                           std::int64_t step) {
   PrefixForest batch = batch_at(trace, schedule.spans, options.instance, schedule.begin + step);
   batch.name = fmt::format("{} step {}", replay_name(trace, options), step);
   return batch;

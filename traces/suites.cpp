@@ -1,6 +1,7 @@
-// The table of suites. Shapes are those that the benchmarks' scripts and papers state; where a benchmark replays recorded
-// data, the items are drawn from the family that was fitted to it, with a seed of their own. Left out of DeFT's: its tree of
-// 10 drafted tokens, whose shape is not published, and the steps in between (a few-shot tree stands at its last one).
+// The table of suites. Shapes are those that the benchmarks' scripts and papers state; where a benchmark replays
+// recorded data, the items are drawn from the family that was fitted to it, with a seed of their own. Left out of
+// DeFT's: its tree of 10 drafted tokens, whose shape is not published, and the steps in between (a few-shot tree stands
+// at its last one).
 #include "traces/suites.h"
 
 #include <fmt/core.h>
@@ -28,27 +29,40 @@ std::vector<SuiteItem> numbered(const std::vector<std::string>& specs) {
 
 Suite pat20() {
   return {"pat20",
-          "PAT's 20 kernel shapes: one to seven levels, several roots, no sharing; batch order shuffled with a seed of ours",
-          numbered({"1,10|4096,416", "1,256|256,32", "1,1024|2048,32", "1,2,64|1024,256,256", "1,4,256|32,256,32",
-                    "1,8,512|32,512,256", "1,8,512|32,2048,256", "1,8,512|512,512,256", "1,4,8,256|32,256,256,32",
-                    "1,4,16,512|1024,256,128,32", "1,4,16,64,256,1024|256,32,256,64,32,256",
-                    "1,16,32,64,128,1024|256,128,64,32,32,32", "1,16,32,64,256,1024|256,128,64,32,32,32",
-                    "1,8,16,32,64,128,1024|256,128,64,32,32,32,32", "1,8,16,32,64,256,1024|256,128,64,32,32,32,32",
-                    "2,8,16,256|256,256,32,32", "4,16,256,512|512,32,128,32", "8,16,32,256|512,512,256,32", "256|1024",
+          "PAT's 20 kernel shapes: one to seven levels, several roots, no sharing; batch order shuffled with a seed of "
+          "ours",
+          numbered({"1,10|4096,416",
+                    "1,256|256,32",
+                    "1,1024|2048,32",
+                    "1,2,64|1024,256,256",
+                    "1,4,256|32,256,32",
+                    "1,8,512|32,512,256",
+                    "1,8,512|32,2048,256",
+                    "1,8,512|512,512,256",
+                    "1,4,8,256|32,256,256,32",
+                    "1,4,16,512|1024,256,128,32",
+                    "1,4,16,64,256,1024|256,32,256,64,32,256",
+                    "1,16,32,64,128,1024|256,128,64,32,32,32",
+                    "1,16,32,64,256,1024|256,128,64,32,32,32",
+                    "1,8,16,32,64,128,1024|256,128,64,32,32,32,32",
+                    "1,8,16,32,64,256,1024|256,128,64,32,32,32,32",
+                    "2,8,16,256|256,256,32,32",
+                    "4,16,256,512|512,32,128,32",
+                    "8,16,32,256|512,512,256,32",
+                    "256|1024",
                     "256|4096"}),
           true};
 }
 
 Suite ft15() {
-  return {"ft15",
-          "FastTree's 15 kernel shapes, two to nine levels, numbered as in its figure",
-          numbered({"1,10|4000,400", "1,256|256,32", "1,1024|2048,32", "1,2,64|8,256,32", "1,4,256|8,256,32",
-                    "1,16,64|1024,256,32", "1,4,8,256|8,256,256,32", "1,4,16,512|1024,256,128,32",
-                    "1,4,16,64,256,1024|256,8,256,64,32,256", "1,16,32,64,128,1024|256,128,64,16,16,16",
-                    "1,16,32,64,256,1024|256,128,64,16,16,16", "1,8,16,32,64,128,1024|256,128,64,16,16,16,16",
-                    "1,8,16,32,64,256,1024|256,128,64,16,16,16,16",
-                    "1,2,4,8,16,32,64,128,1024|16,16,16,16,16,16,16,16,16",
-                    "1,2,4,8,16,32,64,128,1024|256,128,64,16,16,16,16,16,16"})};
+  return {
+      "ft15", "FastTree's 15 kernel shapes, two to nine levels, numbered as in its figure",
+      numbered({"1,10|4000,400", "1,256|256,32", "1,1024|2048,32", "1,2,64|8,256,32", "1,4,256|8,256,32",
+                "1,16,64|1024,256,32", "1,4,8,256|8,256,256,32", "1,4,16,512|1024,256,128,32",
+                "1,4,16,64,256,1024|256,8,256,64,32,256", "1,16,32,64,128,1024|256,128,64,16,16,16",
+                "1,16,32,64,256,1024|256,128,64,16,16,16", "1,8,16,32,64,128,1024|256,128,64,16,16,16,16",
+                "1,8,16,32,64,256,1024|256,128,64,16,16,16,16", "1,2,4,8,16,32,64,128,1024|16,16,16,16,16,16,16,16,16",
+                "1,2,4,8,16,32,64,128,1024|256,128,64,16,16,16,16,16,16"})};
 }
 
 /// "1,k,k^2|1024,1024,1024"
@@ -63,11 +77,17 @@ std::string full_tree(std::int64_t arity, int depth) {
 }
 
 Suite codec_suite() {
-  Suite suite = {"codec_suite",
-                 "CoDec's five sweeps: tail length, batch (two roots), depth, shared ratio at 120000 tokens a request, arity", {}};
-  const auto add = [&](std::string label, std::string spec) { suite.items.push_back({std::move(label), std::move(spec)}); };
+  Suite suite = {
+      "codec_suite",
+      "CoDec's five sweeps: tail length, batch (two roots), depth, shared ratio at 120000 tokens a request, arity",
+      {}};
+  const auto add = [&](std::string label, std::string spec) {
+    suite.items.push_back({std::move(label), std::move(spec)});
+  };
   // Its benchmark makes this star as a binary tree whose two middle levels are empty.
-  for (const int tail : {128, 256, 512, 1024, 2048}) add(fmt::format("seq-{}", tail), fmt::format("1,2,4,8|4096,0,0,{}", tail));
+  for (const int tail : {128, 256, 512, 1024, 2048}) {
+    add(fmt::format("seq-{}", tail), fmt::format("1,2,4,8|4096,0,0,{}", tail));
+  }
   for (const int root : {2048, 120000}) {
     for (const int batch : {4, 8, 16, 32, 64}) {
       add(fmt::format("batch-{}-root-{}", batch, root), fmt::format("1,{}|{},2048", batch, root));
@@ -78,7 +98,8 @@ Suite codec_suite() {
   for (const double ratio : {0.05, 0.1, 0.2, 0.5, 0.8}) {
     // The ratio is the shared node over all unique tokens.
     const std::int64_t shared = std::llround(ratio * kBatch * kContext / (1 + ratio * (kBatch - 1)));
-    add(fmt::format("ratio-{}", ratio), fmt::format("1,16|{},{}", shared, static_cast<std::int64_t>(kContext) - shared));
+    add(fmt::format("ratio-{}", ratio),
+        fmt::format("1,16|{},{}", shared, static_cast<std::int64_t>(kContext) - shared));
   }
   for (const int arity : {2, 3, 4, 5}) add(fmt::format("arity-{}", arity), full_tree(arity, 3));
   add("chain", full_tree(1, 3));
@@ -90,7 +111,9 @@ Suite deft_suite() {
                  "DeFT's workloads: few-shot trees at their end, Medusa token trees; its recorded reasoning trees "
                  "approximated by tot, three moments each",
                  {}};
-  for (const int width : {20, 30, 50}) suite.items.push_back({fmt::format("few-shot-{}", width), fmt::format("1,{}|4000,400", width)});
+  for (const int width : {20, 30, 50}) {
+    suite.items.push_back({fmt::format("few-shot-{}", width), fmt::format("1,{}|4000,400", width)});
+  }
   suite.items.push_back({"few-shot-50-long", "1,50|20000,400"});
   // Means and spreads of the recorded trees: levels, prompt, median thought, sigma from its 10th and 90th percentile.
   const std::array<std::pair<const char*, const char*>, 4> tasks = {{
@@ -101,7 +124,8 @@ Suite deft_suite() {
   }};
   for (const auto& [task, options] : tasks) {
     for (const char* moment : {"a", "b", "c"}) {
-      suite.items.push_back({fmt::format("{}-{}", task, moment), fmt::format("tot:trees=1,width=10,expanded=1,{}", options)});
+      suite.items.push_back(
+          {fmt::format("{}-{}", task, moment), fmt::format("tot:trees=1,width=10,expanded=1,{}", options)});
     }
   }
   for (const char* tree : {"t5", "t32", "t64", "t96", "t128", "t256"}) {
@@ -116,9 +140,13 @@ Suite planning_tree(const char* name, const char* summary, const char* spec) { r
 constexpr std::string_view kCaterpillar = "caterpillar:", kRagged = "ragged:";
 
 Suite ragged40() {
-  Suite suite{"ragged40", "random ragged forests on which planners are compared with the tuner's best plans; half small, half medium", {}};
+  Suite suite{
+      "ragged40",
+      "random ragged forests on which planners are compared with the tuner's best plans; half small, half medium",
+      {}};
   for (std::int64_t i = 0; i < kRaggedForests; ++i) {
-    suite.items.push_back({fmt::format("{}-{:02}", i % 2 == 0 ? "small" : "medium", i / 2), fmt::format("{}{}", kRagged, i)});
+    suite.items.push_back(
+        {fmt::format("{}-{:02}", i % 2 == 0 ? "small" : "medium", i / 2), fmt::format("{}{}", kRagged, i)});
   }
   return suite;
 }

@@ -14,7 +14,8 @@ namespace espalier::traces {
 
 struct SuiteItem {
   std::string label;  ///< "03"; empty in a suite of one
-  std::string spec;   ///< what it is: tree notation, family with options, "caterpillar:spine,segment,leaf" or "ragged:index"
+  std::string
+      spec;  ///< what it is: tree notation, family with options, "caterpillar:spine,segment,leaf" or "ragged:index"
 };
 
 struct Suite {
@@ -35,7 +36,8 @@ std::string item_name(const Suite& suite, const SuiteItem& item);
 /// Named like the item.
 PrefixForest make_item(const Suite& suite, const SuiteItem& item);
 
-/// "pat20" (all of its items, in order) or "pat20/03" (one). Throws Error (usage) for an unknown name, the nearest suggested.
+/// "pat20" (all of its items, in order) or "pat20/03" (one). Throws Error (usage) for an unknown name, the nearest
+/// suggested.
 std::vector<PrefixForest> make_suite(std::string_view name);
 
 }  // namespace espalier::traces

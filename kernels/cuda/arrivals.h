@@ -1,7 +1,8 @@
-// Steps that run as soon as their inputs are written, by the block that writes the last of them; and the barrier of a grid.
+// Steps that run as soon as their inputs are written, by the block that writes the last of them; and the barrier of a
+// grid.
 //
-// A counter a step and unit of heads; the last arrival finds the others' count, resets it for the next launch, and merges. Nobody waits,
-// so blocks may run in any order.
+// A counter a step and unit of heads; the last arrival finds the others' count, resets it for the next launch, and
+// merges. Nobody waits, so blocks may run in any order.
 #pragma once
 
 #include "kernels/cuda/merge.h"
@@ -32,10 +33,12 @@ class Arrivals {
   }
 
  private:
-  // A chore leaves the list before it adds the one step that reads its result (lower_plan sees to that), so the list never grows.
+  // A chore leaves the list before it adds the one step that reads its result (lower_plan sees to that), so the list
+  // never grows.
   static constexpr SharedAddress kCountAt = C::kChoresAt, kListAt = C::kChoresAt + 16;
 
-  /// One thread counts for the block, once all have written their rows: its fence hands on what they handed it at the barrier.
+  /// One thread counts for the block, once all have written their rows: its fence hands on what they handed it at the
+  /// barrier.
   ESPALIER_DEVICE void arrive(scheduler::Interval to, std::int32_t head, std::int32_t waiting) {
     team_sync<C>();
     if (thread_index() == 0) {
@@ -48,7 +51,8 @@ class Arrivals {
         std::uint32_t* counter = params_.counters + arrival.first_counter + unit;
         if (atomic_add(counter, 1U) + 1U < static_cast<std::uint32_t>(arrival.expected)) continue;
         atomic_add(counter, 0U - static_cast<std::uint32_t>(arrival.expected));
-        const Chore chore = {arrival.step, step.head_begin + unit * arrival.unit_heads, arrival.unit_heads, arrival.first_counter + unit};
+        const Chore chore = {arrival.step, step.head_begin + unit * arrival.unit_heads, arrival.unit_heads,
+                             arrival.first_counter + unit};
         store_shared(kListAt + static_cast<SharedAddress>(waiting++) * 16, chore);
       }
       if (waiting > 0) fence();  // the merge reads what others handed over
@@ -58,11 +62,13 @@ class Arrivals {
   }
 
   ESPALIER_DEVICE void run_chores() {
-    for (std::int32_t waiting = load_shared<std::int32_t>(kCountAt); waiting > 0; waiting = load_shared<std::int32_t>(kCountAt)) {
+    for (std::int32_t waiting = load_shared<std::int32_t>(kCountAt); waiting > 0;
+         waiting = load_shared<std::int32_t>(kCountAt)) {
       const Chore chore = load_shared<Chore>(kListAt + static_cast<SharedAddress>(waiting - 1) * 16);
       stamp_begin(params_.events.arrivals, chore.counter);
       const scheduler::ReductionStep step = load_global(params_.plan.steps + chore.step);
-      for (std::int32_t r = static_cast<std::int32_t>(thread_index()) / 32; r < step.rows * chore.heads; r += C::kWarps) {
+      for (std::int32_t r = static_cast<std::int32_t>(thread_index()) / 32; r < step.rows * chore.heads;
+           r += C::kWarps) {
         merge_row<C::kVDim>(params_.plan, params_.tensors, step, r / chore.heads, chore.first_head + r % chore.heads);
       }
       stamp_team_end<C>(params_.events.arrivals, chore.counter);
@@ -73,7 +79,8 @@ class Arrivals {
   const AttendParams& params_;
 };
 
-/// Every block of the grid arrives before any goes on. The second word counts the launches' barriers, so the first can go back to zero.
+/// Every block of the grid arrives before any goes on. The second word counts the launches' barriers, so the first can
+/// go back to zero.
 template <class C>
 ESPALIER_DEVICE void grid_barrier(std::uint32_t* words) {
   team_sync<C>();

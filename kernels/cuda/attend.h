@@ -1,10 +1,11 @@
-// Partial attention: a block walks its task copies, loads their KV tiles through a ring of asynchronous copies and writes a row, partial or
-// final, for each query and head.
+// Partial attention: a block walks its task copies, loads their KV tiles through a ring of asynchronous copies and
+// writes a row, partial or final, for each query and head.
 //
-// Version 1. One barrier a tile; copies of tile j + stages - 1 are issued while tile j is computed, across the borders of tasks, so a
-// persistent block's loads don't run dry while it writes results. Page ids are looked up a tile ahead in registers and spread over
-// the warp by shuffles. Predicted gain of the crossing over stopping at each border: a latency a task (about 1 us). Not yet measured.
-// Known weak spots: tasks of one tile in a queue wait for each other's queries; results leave in 8-byte pieces.
+// Version 1. One barrier a tile; copies of tile j + stages - 1 are issued while tile j is computed, across the borders
+// of tasks, so a persistent block's loads don't run dry while it writes results. Page ids are looked up a tile ahead in
+// registers and spread over the warp by shuffles. Predicted gain of the crossing over stopping at each border: a
+// latency a task (about 1 us). Not yet measured. Known weak spots: tasks of one tile in a queue wait for each other's
+// queries; results leave in 8-byte pieces.
 #pragma once
 
 #include "kernels/cuda/arrivals.h"
@@ -29,7 +30,8 @@ ESPALIER_DEVICE void merge_behind_barrier(const AttendParams& params) {
 }
 
 template <class C>
-ESPALIER_KERNEL(C::kThreads, 1) attend_kernel(ESPALIER_PARAMETER AttendParams params) {
+ESPALIER_KERNEL(C::kThreads, 1)
+attend_kernel(ESPALIER_PARAMETER AttendParams params) {
   scheduler::Interval items = {static_cast<std::int32_t>(block_index()), static_cast<std::int32_t>(block_index()) + 1};
   if (params.queues != nullptr) items = load_global(params.queues + block_index());
   Loader<C> loader(params, items);

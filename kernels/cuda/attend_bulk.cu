@@ -1,4 +1,5 @@
-// Attend kernels with loading warps and bulk copies, for sm_90 and up. Rows are padded by a chunk, as bulk copies can't swizzle.
+// Attend kernels with loading warps and bulk copies, for sm_90 and up. Rows are padded by a chunk, as bulk copies can't
+// swizzle.
 #include "kernels/cuda/attend_bulk.h"
 #include "kernels/cuda/attend_instance.h"
 

@@ -1,9 +1,10 @@
 // The attend kernel for devices with bulk copies (sm_90 and up): four warps load, the others compute as everywhere.
 //
-// Predicted over attend.h: no barrier of the block a tile, no addresses in the computing warps' registers, copies of a row rather than of
-// 16 bytes. A fifth warp alone would cost the second block of an SM: warps lie in four partitions, and three of 184 registers don't fit one.
-// So the loading warps hand what they don't need to those that compute. Not yet measured. Known weak spots: a copy a row of K or V (256 bytes for
-// 128 columns), where tensor maps would take many rows at once; products are still of one warp each.
+// Predicted over attend.h: no barrier of the block a tile, no addresses in the computing warps' registers, copies of a
+// row rather than of 16 bytes. A fifth warp alone would cost the second block of an SM: warps lie in four partitions,
+// and three of 184 registers don't fit one. So the loading warps hand what they don't need to those that compute. Not
+// yet measured. Known weak spots: a copy a row of K or V (256 bytes for 128 columns), where tensor maps would take many
+// rows at once; products are still of one warp each.
 #pragma once
 
 #include "kernels/cuda/attend.h"
@@ -94,7 +95,8 @@ constexpr int blocks_per_sm() {
 #endif
 }
 
-/// Most threads of a block of kernels that are empty in code for some devices: those can't be launched, and are told by that (cuda_choice.h).
+/// Most threads of a block of kernels that are empty in code for some devices: those can't be launched, and are told by
+/// that (cuda_choice.h).
 template <class C>
 constexpr int bulk_threads() {
 #if defined(ESPALIER_BULK_COPIES)
@@ -106,7 +108,8 @@ constexpr int bulk_threads() {
 
 /// Empty where there are no bulk copies.
 template <class C>
-ESPALIER_KERNEL(bulk_threads<C>(), blocks_per_sm<C>()) attend_bulk_kernel(ESPALIER_PARAMETER AttendParams params) {
+ESPALIER_KERNEL(bulk_threads<C>(), blocks_per_sm<C>())
+attend_bulk_kernel(ESPALIER_PARAMETER AttendParams params) {
 #if defined(ESPALIER_BULK_COPIES)
   if (thread_index() == 0) Ring<C>::init();
   block_sync<C::kBlockThreads>();
@@ -114,9 +117,11 @@ ESPALIER_KERNEL(bulk_threads<C>(), blocks_per_sm<C>()) attend_bulk_kernel(ESPALI
 #endif
 }
 
-/// A task a block; blocks of a cluster that have tasks over the same tokens load together. Without queues, and without steps behind a barrier.
+/// A task a block; blocks of a cluster that have tasks over the same tokens load together. Without queues, and without
+/// steps behind a barrier.
 template <class C>
-ESPALIER_KERNEL(bulk_threads<C>(), blocks_per_sm<C>()) attend_cluster_kernel(ESPALIER_PARAMETER AttendParams params) {
+ESPALIER_KERNEL(bulk_threads<C>(), blocks_per_sm<C>())
+attend_cluster_kernel(ESPALIER_PARAMETER AttendParams params) {
 #if defined(ESPALIER_BULK_COPIES)
   const auto block = static_cast<std::int32_t>(block_index());
   const Mates mates = load_global(params.mates + block);

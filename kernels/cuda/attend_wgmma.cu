@@ -14,7 +14,8 @@ constexpr AttendInstance wgmma(const char* name) {
   return loading_instance<C>(name, &attend_wgmma_kernel<C>, KernelPath::wgmma);
 }
 
-// 64 rows of 128 columns: three stages are what two blocks of an SM have room for. 128 rows: one block, and a ring as deep as it may be useful.
+// 64 rows of 128 columns: three stages are what two blocks of an SM have room for. 128 rows: one block, and a ring as
+// deep as it may be useful.
 const AttendInstance kInstances[] = {
     wgmma<WarpgroupConfig<Narrow, 64, 64, 3>>("attend_wgmma_d64_bf16_m64"),
     wgmma<WarpgroupConfig<Narrow, 128, 64, 4>>("attend_wgmma_d64_bf16_m128"),

@@ -1,4 +1,5 @@
-// The computing half of the attend kernel: scores, online softmax in base 2, values, for the tiles of one task after another.
+// The computing half of the attend kernel: scores, online softmax in base 2, values, for the tiles of one task after
+// another.
 //
 // Probabilities leave the score product in the layout in which the value product takes them.
 #pragma once
@@ -32,18 +33,21 @@ class Attention {
     ESPALIER_KEEP_LOOP
     for (int part = 0; part < (both_parts() ? 2 : 1); ++part) {
       if (part > 0) keep_rest();
-      rows_.values.add(share_, values, [&](std::uint32_t(&a)[4], int r, int block) { probability_fragment(a, r, block, part); });
+      rows_.values.add(share_, values,
+                       [&](std::uint32_t(&a)[4], int r, int block) { probability_fragment(a, r, block, part); });
     }
   }
 
-  /// Brings together what the block's warps hold of the task, folds slots in, writes the rows. `scratch` is the ring's free stage.
+  /// Brings together what the block's warps hold of the task, folds slots in, writes the rows. `scratch` is the ring's
+  /// free stage.
   ESPALIER_DEVICE void finish_task(const Work& work, SharedAddress scratch) {
     rows_.bring_together(params_, share_, work, scratch);
     if (share_.token_group == 0) rows_.write(params_, share_, work);
   }
 
  private:
-  /// Moves a row's running maximum up to `most`, turns its scores into probabilities (not yet over their sum). Rows that have seen nothing stay empty.
+  /// Moves a row's running maximum up to `most`, turns its scores into probabilities (not yet over their sum). Rows
+  /// that have seen nothing stay empty.
   ESPALIER_DEVICE void raise(int r, int half, float most) {
     const float scale = params_.tensors.scale_log2;
     const float raised = fmaxf(rows_.most[r][half], most);
@@ -77,7 +81,8 @@ class Attention {
 
   /// Place of this lane's pair of the warp's n-th 8 tokens.
   ESPALIER_DEVICE SharedAddress probability_at(int row, int n) const {
-    const SharedAddress first = swizzled<C::kProbabilityRowBytes>(row, share_.score_token() / 8) + static_cast<SharedAddress>(share_.pair() * 4);
+    const SharedAddress first = swizzled<C::kProbabilityRowBytes>(row, share_.score_token() / 8) +
+                                static_cast<SharedAddress>(share_.pair() * 4);
     return static_cast<SharedAddress>(C::kProbabilitiesAt) + along<C::kProbabilityRowBytes>(first, n);
   }
 
@@ -98,7 +103,9 @@ class Attention {
       for (int half = 0; half < 2; ++half) {
         float most = minus_infinity();
         ESPALIER_UNROLL
-        for (int c = 0; c < C::kColumnGroups; ++c) most = fmaxf(most, load_shared<float>(rows_.maximum_at(c, share_.row(r, half))));
+        for (int c = 0; c < C::kColumnGroups; ++c) {
+          most = fmaxf(most, load_shared<float>(rows_.maximum_at(c, share_.row(r, half))));
+        }
         raise(r, half, most);
         ESPALIER_UNROLL
         for (int n = 0; n < C::kScoreTiles; ++n) {
@@ -115,10 +122,12 @@ class Attention {
     team_sync<C>();
   }
 
-  /// Probabilities enter the product with the values in 16 bits. One bf16 number is off by up to 2^-8 of itself, which leaves 1.7e-3 of a
-  /// long row and up to 4e-3 of one of few tokens: fine for rows that are rounded to bf16 themselves. Who asks for fp32 rows gets the
-  /// rest as a second bf16 number, in a second product.
-  ESPALIER_DEVICE bool both_parts() const { return C::kQueryDtype == Dtype::bf16 && params_.tensors.row_dtype == Dtype::fp32; }
+  /// Probabilities enter the product with the values in 16 bits. One bf16 number is off by up to 2^-8 of itself, which
+  /// leaves 1.7e-3 of a long row and up to 4e-3 of one of few tokens: fine for rows that are rounded to bf16
+  /// themselves. Who asks for fp32 rows gets the rest as a second bf16 number, in a second product.
+  ESPALIER_DEVICE bool both_parts() const {
+    return C::kQueryDtype == Dtype::bf16 && params_.tensors.row_dtype == Dtype::fp32;
+  }
 
   /// What rounding a pair of probabilities to 16 bits leaves.
   ESPALIER_DEVICE Pair rest_of(float low, float high) const {
@@ -145,8 +154,10 @@ class Attention {
   /// Probabilities of 16 rows and 16 tokens, as the left factor.
   ESPALIER_DEVICE void probability_fragment(std::uint32_t (&a)[4], int r, int block, int part) const {
     if constexpr (C::kColumnGroups > 1) {
-      const SharedAddress first = swizzled<C::kProbabilityRowBytes>(share_.first_row() + r * 16 + share_.lane % 16, share_.lane / 16);
-      load_matrices(a, static_cast<SharedAddress>(C::kProbabilitiesAt + part * C::kProbabilityBytes) + along<C::kProbabilityRowBytes>(first, 2 * block));
+      const SharedAddress first =
+          swizzled<C::kProbabilityRowBytes>(share_.first_row() + r * 16 + share_.lane % 16, share_.lane / 16);
+      load_matrices(a, static_cast<SharedAddress>(C::kProbabilitiesAt + part * C::kProbabilityBytes) +
+                           along<C::kProbabilityRowBytes>(first, 2 * block));
     } else {
       ESPALIER_UNROLL
       for (int i = 0; i < 4; ++i) {

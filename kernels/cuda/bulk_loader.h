@@ -1,9 +1,10 @@
-// The loading half of the attend kernel for devices with bulk copies: four warps of their own that copy whole rows ahead of the warps that compute.
+// The loading half of the attend kernel for devices with bulk copies: four warps of their own that copy whole rows
+// ahead of the warps that compute.
 //
-// A barrier a stage says what has landed, another what is free again; one more says that a task's queries are no longer needed. Nobody but
-// the loading warps holds addresses, and nobody waits for the others of the block to issue copies. A warp issues the copies of its lanes one after the
-// other, we guess 30 to 45 cycles each: one warp alone may be slower at it than memory. Blocks of a cluster whose tasks read the same tokens load
-// together: a part each, to all.
+// A barrier a stage says what has landed, another what is free again; one more says that a task's queries are no longer
+// needed. Nobody but the loading warps holds addresses, and nobody waits for the others of the block to issue copies. A
+// warp issues the copies of its lanes one after the other, we guess 30 to 45 cycles each: one warp alone may be slower
+// at it than memory. Blocks of a cluster whose tasks read the same tokens load together: a part each, to all.
 #pragma once
 
 #include "kernels/cuda/loader.h"
@@ -15,11 +16,18 @@ namespace espalier::kernels::ESPALIER_TARGET {
 /// Places of a block's barriers.
 template <class C>
 struct Ring {
-  ESPALIER_DEVICE static SharedAddress landed(int stage) { return static_cast<SharedAddress>(C::kBarriersAt + stage * 8); }
-  ESPALIER_DEVICE static SharedAddress freed(int stage) { return static_cast<SharedAddress>(C::kBarriersAt + (C::kStages + stage) * 8); }
-  ESPALIER_DEVICE static SharedAddress queries_freed() { return static_cast<SharedAddress>(C::kBarriersAt + 2 * C::kStages * 8); }
+  ESPALIER_DEVICE static SharedAddress landed(int stage) {
+    return static_cast<SharedAddress>(C::kBarriersAt + stage * 8);
+  }
+  ESPALIER_DEVICE static SharedAddress freed(int stage) {
+    return static_cast<SharedAddress>(C::kBarriersAt + (C::kStages + stage) * 8);
+  }
+  ESPALIER_DEVICE static SharedAddress queries_freed() {
+    return static_cast<SharedAddress>(C::kBarriersAt + 2 * C::kStages * 8);
+  }
 
-  /// By one thread, before the block meets. `users` blocks must have freed a stage of all of them before it is filled again.
+  /// By one thread, before the block meets. `users` blocks must have freed a stage of all of them before it is filled
+  /// again.
   ESPALIER_DEVICE static void init(int users = 1) {
     for (int stage = 0; stage < C::kStages; ++stage) {
       init_barrier(landed(stage), C::kLandedArrivals);
@@ -40,9 +48,9 @@ struct Ring {
   }
 };
 
-/// Loads the block's tasks tile by tile as stages become free. For a cluster a block has one task: in its last tile a mate may have nothing to copy, so
-/// it doesn't wait there for the stage's other users, and of a further task it could be a phase ahead of them.
-/// `loader` looks up where a tile's tokens are, a tile before it loads it.
+/// Loads the block's tasks tile by tile as stages become free. For a cluster a block has one task: in its last tile a
+/// mate may have nothing to copy, so it doesn't wait there for the stage's other users, and of a further task it could
+/// be a phase ahead of them. `loader` looks up where a tile's tokens are, a tile before it loads it.
 template <class C, class TileLoader>
 ESPALIER_DEVICE void fill_ring(const AttendParams& params, scheduler::Interval items, TileLoader& loader) {
   std::uint32_t tasks = 0;
@@ -66,13 +74,15 @@ ESPALIER_DEVICE void fill_ring(const AttendParams& params, scheduler::Interval i
   }
 }
 
-/// Copies all rows of a tile, or, with others of its cluster, its part of them to all: each block still looks up and expects the whole tile.
-/// A lane has a token's keys or its values, in every tile the same token, and at most one row of the queries.
+/// Copies all rows of a tile, or, with others of its cluster, its part of them to all: each block still looks up and
+/// expects the whole tile. A lane has a token's keys or its values, in every tile the same token, and at most one row
+/// of the queries.
 template <class C>
 class BulkLoader {
  public:
   ESPALIER_DEVICE explicit BulkLoader(const AttendParams& params, Mates mates = {}) : params_(params) {
-    const int warp = (static_cast<int>(thread_index()) - C::kThreads) / 32, lane = static_cast<int>(thread_index()) % 32;
+    const int warp = (static_cast<int>(thread_index()) - C::kThreads) / 32,
+              lane = static_cast<int>(thread_index()) % 32;
     token_ = warp * kTokens + lane % kTokens;
     part_ = lane / kTokens;
     row_ = lane * C::kLoadWarps + warp;  // few rows are spread over the warps
@@ -96,8 +106,11 @@ class BulkLoader {
   ESPALIER_DEVICE void load_tile(const Work& work, const Ring<C>& ring, bool first) {
     const SharedAddress landed = Ring<C>::landed(ring.stage);
     const auto keys = static_cast<SharedAddress>(C::kRingAt + ring.stage * C::kStageBytes);
-    if (part_ == 0) store_shared(static_cast<SharedAddress>(C::kMasksAt + (ring.stage * C::kTokens + token_) * 4), place_.mask);
-    const SharedAddress at = part_ == 0 ? keys + static_cast<SharedAddress>(token_ * (C::kKeyRowBytes + C::kRowPad)) : values_of(keys, token_);
+    if (part_ == 0) {
+      store_shared(static_cast<SharedAddress>(C::kMasksAt + (ring.stage * C::kTokens + token_) * 4), place_.mask);
+    }
+    const SharedAddress at = part_ == 0 ? keys + static_cast<SharedAddress>(token_ * (C::kKeyRowBytes + C::kRowPad))
+                                        : values_of(keys, token_);
     const std::uint32_t size = part_ == 0 ? C::kKeyRowBytes : C::kValueRowBytes;
     const bool present = place_.page >= 0;
     std::uint32_t bytes = part_ < kParts && present ? size : 0;
@@ -110,7 +123,8 @@ class BulkLoader {
     arrive_expecting(landed, bytes);
     if (query != nullptr) copy_bulk(query_place(row_), query, C::kQueryRowBytes, landed);
     if (part_ < kParts && present && (!C::kClusters || copies_)) {
-      copy_row(at, row_of(part_ == 0 ? params_.tensors.keys : params_.tensors.values, place_, work.kv_head), size, landed);
+      copy_row(at, row_of(part_ == 0 ? params_.tensors.keys : params_.tensors.values, place_, work.kv_head), size,
+               landed);
     }
   }
 
@@ -126,8 +140,11 @@ class BulkLoader {
   ESPALIER_DEVICE void look_up(int tile) { next_ = cursor_.place(params_.plan, tile * C::kTokens + token_); }
 
   ESPALIER_DEVICE void copy_row(SharedAddress at, const char* from, std::uint32_t bytes, SharedAddress landed) const {
-    if constexpr (C::kClusters) copy_bulk_to_blocks(at, from, bytes, landed, blocks_);
-    else copy_bulk(at, from, bytes, landed);
+    if constexpr (C::kClusters) {
+      copy_bulk_to_blocks(at, from, bytes, landed, blocks_);
+    } else {
+      copy_bulk(at, from, bytes, landed);
+    }
   }
 
   /// What no token, and no query, fills must still be numbers: whatever weight 0 multiplies must not be NaN.
@@ -139,9 +156,12 @@ class BulkLoader {
   ESPALIER_DEVICE static SharedAddress values_of(SharedAddress keys, int token) {
     return keys + static_cast<SharedAddress>(C::kKeyTileBytes + token * (C::kValueRowBytes + C::kRowPad));
   }
-  ESPALIER_DEVICE static SharedAddress query_place(int row) { return static_cast<SharedAddress>(row * (C::kQueryRowBytes + C::kRowPad)); }
+  ESPALIER_DEVICE static SharedAddress query_place(int row) {
+    return static_cast<SharedAddress>(row * (C::kQueryRowBytes + C::kRowPad));
+  }
   ESPALIER_DEVICE static const char* row_of(const PagedRows& rows, const TokenPlace& place, std::int32_t kv_head) {
-    return static_cast<const char*>(rows.base) + place.page * rows.page_stride + place.offset * rows.token_stride + kv_head * rows.head_stride;
+    return static_cast<const char*>(rows.base) + place.page * rows.page_stride + place.offset * rows.token_stride +
+           kv_head * rows.head_stride;
   }
   /// Null where the tile has no such row.
   ESPALIER_DEVICE const char* query_row(const Work& work, int row) const {

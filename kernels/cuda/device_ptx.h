@@ -28,7 +28,9 @@ ESPALIER_WORD std::uint32_t block_index() { return blockIdx.x; }
 ESPALIER_WORD std::uint32_t grid_blocks() { return gridDim.x; }
 
 /// Address in the shared window, as ldmatrix and cp.async want it.
-ESPALIER_WORD std::uint32_t window(SharedAddress at) { return static_cast<std::uint32_t>(__cvta_generic_to_shared(block_memory)) + at; }
+ESPALIER_WORD std::uint32_t window(SharedAddress at) {
+  return static_cast<std::uint32_t>(__cvta_generic_to_shared(block_memory)) + at;
+}
 
 template <class T>
 ESPALIER_WORD T load_shared(SharedAddress at) {
@@ -68,7 +70,8 @@ ESPALIER_WORD void copy_async(SharedAddress at, const void* from) {
 }
 ESPALIER_WORD void clear_async(SharedAddress at) {
   // A source size of 0 reads nothing and fills with zeros, in the order of the group; the address is not looked at.
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, 0;" ::"r"(window(at)), "l"(static_cast<const void*>(nullptr)) : "memory");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, 0;" ::"r"(window(at)), "l"(static_cast<const void*>(nullptr))
+               : "memory");
 }
 ESPALIER_WORD void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int kPending>
@@ -110,9 +113,10 @@ ESPALIER_WORD void wait_barrier(SharedAddress barrier, std::uint32_t parity) {
   }
 }
 ESPALIER_WORD void copy_bulk(SharedAddress at, const void* from, std::uint32_t bytes, SharedAddress barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(window(at)), "l"(from), "r"(bytes),
-               "r"(window(barrier))
-               : "memory");
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(window(at)),
+      "l"(from), "r"(bytes), "r"(window(barrier))
+      : "memory");
 }
 ESPALIER_WORD void fence_engine() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
@@ -125,10 +129,11 @@ ESPALIER_WORD void publish_barriers() { asm volatile("fence.mbarrier_init.releas
 ESPALIER_WORD void cluster_sync() {
   asm volatile(
       "barrier.cluster.arrive.release;\n"
-      "barrier.cluster.wait.acquire;" ::: "memory");
+      "barrier.cluster.wait.acquire;" ::
+          : "memory");
 }
-/// At no wider scope than the block's: what was read of a stage has been read by now, and what comes there next comes by the engine. A release to the
-/// cluster would be a fence of the device's memory, hundreds of cycles a warp and tile.
+/// At no wider scope than the block's: what was read of a stage has been read by now, and what comes there next comes
+/// by the engine. A release to the cluster would be a fence of the device's memory, hundreds of cycles a warp and tile.
 ESPALIER_WORD void arrive_in_block(SharedAddress barrier, std::uint32_t rank) {
   asm volatile(
       "{\n"
@@ -139,10 +144,13 @@ ESPALIER_WORD void arrive_in_block(SharedAddress barrier, std::uint32_t rank) {
       "r"(rank)
       : "memory");
 }
-ESPALIER_WORD void copy_bulk_to_blocks(SharedAddress at, const void* from, std::uint32_t bytes, SharedAddress barrier, std::uint32_t blocks) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;" ::"r"(window(at)), "l"(from),
-               "r"(bytes), "r"(window(barrier)), "h"(static_cast<std::uint16_t>(blocks))
-               : "memory");
+ESPALIER_WORD void copy_bulk_to_blocks(SharedAddress at, const void* from, std::uint32_t bytes, SharedAddress barrier,
+                                       std::uint32_t blocks) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], "
+      "%4;" ::"r"(window(at)),
+      "l"(from), "r"(bytes), "r"(window(barrier)), "h"(static_cast<std::uint16_t>(blocks))
+      : "memory");
 }
 #endif
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -169,25 +177,31 @@ ESPALIER_WORD void keep_order() { asm volatile("" ::: "memory"); }
 ESPALIER_WORD void load_matrices(std::uint32_t (&r)[4], SharedAddress row_at) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(window(row_at)) : "memory");
+               : "r"(window(row_at))
+               : "memory");
 }
 ESPALIER_WORD void load_matrices_transposed(std::uint32_t (&r)[4], SharedAddress row_at) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(window(row_at)) : "memory");
+               : "r"(window(row_at))
+               : "memory");
 }
 
 template <Dtype dtype>
 ESPALIER_WORD void mma(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
   if constexpr (dtype == Dtype::bf16) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, "
+        "%2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   } else {
     static_assert(dtype == Dtype::fp16);
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+        "%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   }
 }
 
@@ -232,14 +246,16 @@ ESPALIER_WORD Pair unpack(std::uint32_t pair) {
     return {both.x, both.y};
   }
 }
-/// e4m3 bits stand at the top of a 16-bit number with the wrong bias; one exact product puts that right, subnormals included.
+/// e4m3 bits stand at the top of a 16-bit number with the wrong bias; one exact product puts that right, subnormals
+/// included.
 template <Dtype dtype>
 ESPALIER_WORD void widen_fp8(std::uint32_t four, std::uint32_t& low, std::uint32_t& high) {
   static_assert(dtype == Dtype::bf16);
   const auto place = [](std::uint32_t spread) { return (spread & 0x80008000U) | ((spread & 0x7F007F00U) >> 4); };
   const __nv_bfloat162 bias = __float2bfloat162_rn(0x1p120F);
   const auto scale = [&](std::uint32_t bits) {
-    const __nv_bfloat162 product = __hfma2(*reinterpret_cast<const __nv_bfloat162*>(&bits), bias, __float2bfloat162_rn(-0.0F));
+    const __nv_bfloat162 product =
+        __hfma2(*reinterpret_cast<const __nv_bfloat162*>(&bits), bias, __float2bfloat162_rn(-0.0F));
     return *reinterpret_cast<const std::uint32_t*>(&product);
   };
   low = scale(place(__byte_perm(four, 0, 0x1404)));
@@ -247,7 +263,8 @@ ESPALIER_WORD void widen_fp8(std::uint32_t four, std::uint32_t& low, std::uint32
 }
 
 ESPALIER_WORD std::uint32_t atomic_add(std::uint32_t* at, std::uint32_t value) { return atomicAdd(at, value); }
-/// Words are handed over here, never agreed on in one order for all: that would be a fence.sc, as __threadfence() is, which takes longer.
+/// Words are handed over here, never agreed on in one order for all: that would be a fence.sc, as __threadfence() is,
+/// which takes longer.
 ESPALIER_WORD void fence() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 ESPALIER_WORD std::uint32_t poll(const std::uint32_t* at) {
   std::uint32_t value;

@@ -1,4 +1,5 @@
-// The kernels that exist: a fixed, written list. Each is compiled for the GPU and, from the same source, for the emulator.
+// The kernels that exist: a fixed, written list. Each is compiled for the GPU and, from the same source, for the
+// emulator.
 //
 // To add one: a line in an attend_*.cu, and its entry in the kernel catalog where planners shall choose it.
 #pragma once
@@ -11,7 +12,8 @@
 
 namespace espalier::kernels {
 
-/// What a kernel needs of a device, and each path runs what those before it need: sm_80; bulk copies, sm_90; products of warpgroups, sm_90a.
+/// What a kernel needs of a device, and each path runs what those before it need: sm_80; bulk copies, sm_90; products
+/// of warpgroups, sm_90a.
 enum class KernelPath : std::uint8_t { plain, bulk, wgmma };
 
 /// A kernel for tasks of one kind.
@@ -41,19 +43,19 @@ struct ReduceInstance {
 }  // namespace espalier::kernels
 
 // One target's kernels.
-#define ESPALIER_DECLARE_INSTANCES(target)                 \
-  namespace espalier::kernels::target {                    \
-  std::span<const AttendInstance> attend_narrow();         \
-  std::span<const AttendInstance> attend_standard();       \
-  std::span<const AttendInstance> attend_standard_fp16();  \
-  std::span<const AttendInstance> attend_standard_fp8();   \
-  std::span<const AttendInstance> attend_wide();           \
-  std::span<const AttendInstance> attend_latent();         \
-  std::span<const AttendInstance> attend_bulk();           \
-  std::span<const AttendInstance> attend_cluster();        \
-  std::span<const AttendInstance> attend_wgmma();          \
-  std::span<const AttendInstance> products();              \
-  std::span<const ReduceInstance> reduce_instances();      \
+#define ESPALIER_DECLARE_INSTANCES(target)                \
+  namespace espalier::kernels::target {                   \
+  std::span<const AttendInstance> attend_narrow();        \
+  std::span<const AttendInstance> attend_standard();      \
+  std::span<const AttendInstance> attend_standard_fp16(); \
+  std::span<const AttendInstance> attend_standard_fp8();  \
+  std::span<const AttendInstance> attend_wide();          \
+  std::span<const AttendInstance> attend_latent();        \
+  std::span<const AttendInstance> attend_bulk();          \
+  std::span<const AttendInstance> attend_cluster();       \
+  std::span<const AttendInstance> attend_wgmma();         \
+  std::span<const AttendInstance> products();             \
+  std::span<const ReduceInstance> reduce_instances();     \
   }
 ESPALIER_DECLARE_INSTANCES(on_host)
 ESPALIER_DECLARE_INSTANCES(on_cuda)

@@ -1,5 +1,5 @@
-// The loading half of the attend kernel: walks the block's tasks tile by tile and copies queries, K and V into the ring, ahead of the
-// computing half and across the borders of tasks.
+// The loading half of the attend kernel: walks the block's tasks tile by tile and copies queries, K and V into the
+// ring, ahead of the computing half and across the borders of tasks.
 #pragma once
 
 #include "kernels/cuda/tile.h"
@@ -35,18 +35,22 @@ class TokenCursor {
     const auto size = static_cast<std::uint32_t>(plan.page_size);
     const std::uint32_t page = in_node / size;
     const std::uint32_t logical = run_.first_page + page;
-    const std::uint32_t physical = plan.page_ids == nullptr ? logical : static_cast<std::uint32_t>(load_global(plan.page_ids + logical));
+    const std::uint32_t physical =
+        plan.page_ids == nullptr ? logical : static_cast<std::uint32_t>(load_global(plan.page_ids + logical));
     return {static_cast<std::int32_t>(physical), static_cast<std::int32_t>(in_node - page * size), run_.mask};
   }
 
  private:
   ESPALIER_DEVICE void read_segment(const PlanColumns& plan) {
     const scheduler::Segment s = load_global(plan.segments + segment_);
-    const auto stop = s.token_end == scheduler::kToNodeEnd ? static_cast<std::int32_t>(load_global(plan.node_tokens + s.node.value)) : s.token_end;
+    const auto stop = s.token_end == scheduler::kToNodeEnd
+                          ? static_cast<std::int32_t>(load_global(plan.node_tokens + s.node.value))
+                          : s.token_end;
     first_ += run_.tokens;
     run_.tokens = stop - s.token_begin;
     run_.first_page = static_cast<std::uint32_t>(load_global(plan.node_first_page + s.node.value));
-    run_.offset = static_cast<std::uint32_t>(load_global(plan.node_first_offset + s.node.value)) + static_cast<std::uint32_t>(s.token_begin);
+    run_.offset = static_cast<std::uint32_t>(load_global(plan.node_first_offset + s.node.value)) +
+                  static_cast<std::uint32_t>(s.token_begin);
     run_.mask = static_cast<std::uint32_t>(s.row_begin * heads_) | static_cast<std::uint32_t>(s.row_end * heads_) << 16;
   }
 
@@ -60,7 +64,8 @@ template <class C>
 class Loader {
  public:
   ESPALIER_DEVICE Loader(const AttendParams& params, scheduler::Interval items)
-      : params_(params), warp_(static_cast<int>(thread_index()) / 32), lane_(static_cast<int>(thread_index()) % 32), item_(items.begin), end_(items.end) {
+      : params_(params), warp_(static_cast<int>(thread_index()) / 32), lane_(static_cast<int>(thread_index()) % 32),
+        item_(items.begin), end_(items.end) {
     begin_task();
   }
 
@@ -87,7 +92,9 @@ class Loader {
   /// Finds this lane's token of the next tile, a tile before it is needed: page ids come from far away.
   ESPALIER_DEVICE void look_up() {
     next_ = {-1, 0, 0};
-    if (lane_ < C::kLoadTokens) next_ = cursor_.place(params_.plan, tile_ * C::kTokens + warp_ * C::kLoadTokens + lane_);
+    if (lane_ < C::kLoadTokens) {
+      next_ = cursor_.place(params_.plan, tile_ * C::kTokens + warp_ * C::kLoadTokens + lane_);
+    }
   }
 
   ESPALIER_DEVICE void load_tile() {
@@ -101,7 +108,8 @@ class Loader {
     if constexpr (!C::kVInK) load_rows<C::kValueRowBytes>(params_.tensors.values, ring + C::kKeyTileBytes);
     commit_copies();
     if (lane_ < C::kLoadTokens) {
-      store_shared(static_cast<SharedAddress>(C::kMasksAt + (stage_ * C::kTokens + warp_ * C::kLoadTokens + lane_) * 4), next_.mask);
+      store_shared(static_cast<SharedAddress>(C::kMasksAt + (stage_ * C::kTokens + warp_ * C::kLoadTokens + lane_) * 4),
+                   next_.mask);
     }
     stage_ = stage_ + 1 == C::kStages ? 0 : stage_ + 1;
     ++ahead_;
@@ -133,13 +141,16 @@ class Loader {
     const char* from = static_cast<const char*>(rows.base) + kv_head_ * rows.head_stride + lane_ % kChunks * 16;
     ESPALIER_UNROLL
     for (int first = 0; first < kCopies; first += 32) {
-      // Rows of a warp begin at a multiple of their number, so the next rows differ from the first by bits of their own.
+      // Rows of a warp begin at a multiple of their number, so the next rows differ from the first by bits of their
+      // own.
       const int below = first / kChunks;
-      copy_row(along<kRowBytes>(start, spread_of<kRowBytes>(below)) + static_cast<SharedAddress>(below * kRowBytes), rows, from, below + lane_ / kChunks);
+      copy_row(along<kRowBytes>(start, spread_of<kRowBytes>(below)) + static_cast<SharedAddress>(below * kRowBytes),
+               rows, from, below + lane_ / kChunks);
     }
   }
 
-  /// Rows of more chunks than lanes, one after another. Unrolled, a compiler would keep each copy's place in a register of its own.
+  /// Rows of more chunks than lanes, one after another. Unrolled, a compiler would keep each copy's place in a register
+  /// of its own.
   template <int kRowBytes>
   ESPALIER_DEVICE void load_long_rows(const PagedRows& rows, SharedAddress tile) {
     constexpr int kChunks = kRowBytes / 16;

@@ -23,13 +23,15 @@ struct MergeInput {
 /// What lane `lane` looked up, in all lanes.
 ESPALIER_DEVICE MergeInput input_of_lane(const MergeInput& own, int lane) {
   const auto address = reinterpret_cast<std::uintptr_t>(own.row.values);
-  const std::uint64_t low = shuffle(static_cast<std::uint32_t>(address), lane), high = shuffle(static_cast<std::uint32_t>(address >> 32), lane);
+  const std::uint64_t low = shuffle(static_cast<std::uint32_t>(address), lane),
+                      high = shuffle(static_cast<std::uint32_t>(address >> 32), lane);
   const auto dtype = static_cast<Dtype>(shuffle(static_cast<std::int32_t>(own.row.dtype), lane));
-  return {{reinterpret_cast<char*>(static_cast<std::uintptr_t>(low | high << 32)), nullptr, dtype}, shuffle(own.weight, lane)};
+  return {{reinterpret_cast<char*>(static_cast<std::uintptr_t>(low | high << 32)), nullptr, dtype},
+          shuffle(own.weight, lane)};
 }
 
-/// Adds inputs first, first + 1, … of those that the lanes looked up. All their numbers are asked for before any is used: one after the other, each
-/// would take as long as memory does.
+/// Adds inputs first, first + 1, … of those that the lanes looked up. All their numbers are asked for before any is
+/// used: one after the other, each would take as long as memory does.
 template <int kVDim, int kCount>
 ESPALIER_DEVICE void add_inputs(MergedRow<kVDim>& merged, const MergeInput& own, int first) {
   constexpr int kPairs = MergedRow<kVDim>::kPairs;
@@ -61,8 +63,9 @@ ESPALIER_DEVICE void add_inputs(MergedRow<kVDim>& merged, const MergeInput& own,
 
 /// Inputs are taken 32 at a time, a lane an input: each is looked up, and its log-sum-exp read and exponentiated, once.
 template <int kVDim>
-ESPALIER_DEVICE void merge_batch(MergedRow<kVDim>& merged, const PlanColumns& plan, const Tensors& tensors, const scheduler::ReductionStep& step,
-                                 std::int32_t first, std::int32_t row, std::int32_t head) {
+ESPALIER_DEVICE void merge_batch(MergedRow<kVDim>& merged, const PlanColumns& plan, const Tensors& tensors,
+                                 const scheduler::ReductionStep& step, std::int32_t first, std::int32_t row,
+                                 std::int32_t head) {
   const int lane = static_cast<int>(thread_index()) % 32;
   const int count = step.inputs.end - first < 32 ? step.inputs.end - first : 32;
   const bool sums = step.op == scheduler::ReductionOp::sum;
@@ -78,8 +81,11 @@ ESPALIER_DEVICE void merge_batch(MergedRow<kVDim>& merged, const PlanColumns& pl
   for (int mask = 16; mask > 0; mask /= 2) most = fmaxf(most, shuffle_xor(most, mask));
   const float top = fmaxf(merged.top, most);
   const float shrink = merged.top == minus_infinity() ? 0.0F : exp2_fast(merged.top - top);
-  if (sums) own.weight = lane < count ? 1.0F : 0.0F;
-  else own.weight = score == minus_infinity() ? 0.0F : exp2_fast(score - top);
+  if (sums) {
+    own.weight = lane < count ? 1.0F : 0.0F;
+  } else {
+    own.weight = score == minus_infinity() ? 0.0F : exp2_fast(score - top);
+  }
   float total = own.weight;
   ESPALIER_UNROLL
   for (int mask = 16; mask > 0; mask /= 2) total += shuffle_xor(total, mask);
@@ -99,8 +105,8 @@ ESPALIER_DEVICE void merge_batch(MergedRow<kVDim>& merged, const PlanColumns& pl
 
 /// Row `row` of a step, for one head.
 template <int kVDim>
-ESPALIER_DEVICE void merge_row(const PlanColumns& plan, const Tensors& tensors, const scheduler::ReductionStep& step, std::int32_t row,
-                               std::int32_t head) {
+ESPALIER_DEVICE void merge_row(const PlanColumns& plan, const Tensors& tensors, const scheduler::ReductionStep& step,
+                               std::int32_t row, std::int32_t head) {
   const int lane = static_cast<int>(thread_index()) % 32;
   const bool sums = step.op == scheduler::ReductionOp::sum;
   MergedRow<kVDim> merged;
@@ -108,7 +114,9 @@ ESPALIER_DEVICE void merge_row(const PlanColumns& plan, const Tensors& tensors, 
   merged.sum = 0.0F;
   ESPALIER_UNROLL
   for (int i = 0; i < MergedRow<kVDim>::kPairs; ++i) merged.values[i][0] = merged.values[i][1] = 0.0F;
-  for (std::int32_t first = step.inputs.begin; first < step.inputs.end; first += 32) merge_batch(merged, plan, tensors, step, first, row, head);
+  for (std::int32_t first = step.inputs.begin; first < step.inputs.end; first += 32) {
+    merge_batch(merged, plan, tensors, step, first, row, head);
+  }
 
   RowPlace to;
   if (step.out.value < 0) {
@@ -123,17 +131,23 @@ ESPALIER_DEVICE void merge_row(const PlanColumns& plan, const Tensors& tensors, 
     store_pair(to, 2 * (i * 32 + lane), {merged.values[i][0] * inverse, merged.values[i][1] * inverse});
   }
   // Sums carry no log-sum-exp: that of the final row is the softmax task's.
-  if (lane == 0 && !sums) store_global(to.lse, merged.sum > 0.0F ? (merged.top + log2_fast(merged.sum)) * kLn2 : minus_infinity());
+  if (lane == 0 && !sums) {
+    store_global(to.lse, merged.sum > 0.0F ? (merged.top + log2_fast(merged.sum)) * kLn2 : minus_infinity());
+  }
 }
 
 /// Rows are numbered through the steps of a phase; `rows` has one entry a step.
 template <int kVDim>
-ESPALIER_DEVICE void merge_numbered_row(const PlanColumns& plan, const Tensors& tensors, const StepRows* rows, std::int32_t steps, std::int32_t number) {
+ESPALIER_DEVICE void merge_numbered_row(const PlanColumns& plan, const Tensors& tensors, const StepRows* rows,
+                                        std::int32_t steps, std::int32_t number) {
   std::int32_t low = 0, high = steps;
   while (high - low > 1) {
     const std::int32_t middle = (low + high) / 2;
-    if (load_global(rows + middle).first_row <= number) low = middle;
-    else high = middle;
+    if (load_global(rows + middle).first_row <= number) {
+      low = middle;
+    } else {
+      high = middle;
+    }
   }
   const StepRows at = load_global(rows + low);
   const scheduler::ReductionStep step = load_global(plan.steps + at.step);

@@ -1,7 +1,9 @@
-// The loading half of the attend kernel for products of warpgroups: four warps of their own gather rows in 16-byte pieces, into panels.
+// The loading half of the attend kernel for products of warpgroups: four warps of their own gather rows in 16-byte
+// pieces, into panels.
 //
-// Neither kind of bulk copy can do that for pages of any size: one of a row doesn't swizzle, and one by a tensor map takes a box, which a
-// node that begins or ends inside a page cuts. Copies are counted at the stage's barrier as they land, so nobody waits for them here.
+// Neither kind of bulk copy can do that for pages of any size: one of a row doesn't swizzle, and one by a tensor map
+// takes a box, which a node that begins or ends inside a page cuts. Copies are counted at the stage's barrier as they
+// land, so nobody waits for them here.
 #pragma once
 
 #include "kernels/cuda/bulk_loader.h"
@@ -15,7 +17,8 @@ template <class C>
 class PanelLoader {
  public:
   ESPALIER_DEVICE explicit PanelLoader(const AttendParams& params, Mates = {})
-      : params_(params), warp_((static_cast<int>(thread_index()) - C::kThreads) / 32), lane_(static_cast<int>(thread_index()) % 32) {}
+      : params_(params), warp_((static_cast<int>(thread_index()) - C::kThreads) / 32),
+        lane_(static_cast<int>(thread_index()) % 32) {}
 
   ESPALIER_DEVICE void load(scheduler::Interval items) {
     fill_ring<C>(params_, items, *this);
@@ -40,10 +43,15 @@ class PanelLoader {
     for (int i = 0; i < kTokens; i += kRowsAtOnce) {
       const std::int32_t page = shuffle(place_.page, i + row()), offset = shuffle(place_.offset, i + row());
       const SharedAddress to = keys + place(warp_ * kTokens + i);
-      copy_panels<C::kQkDim>(to, C::kTokens, page < 0 ? nullptr : row_of(params_.tensors.keys, page, offset, work.kv_head));
-      copy_panels<C::kVDim>(to + C::kKeyTileBytes, C::kTokens, page < 0 ? nullptr : row_of(params_.tensors.values, page, offset, work.kv_head));
+      copy_panels<C::kQkDim>(to, C::kTokens,
+                             page < 0 ? nullptr : row_of(params_.tensors.keys, page, offset, work.kv_head));
+      copy_panels<C::kVDim>(to + C::kKeyTileBytes, C::kTokens,
+                            page < 0 ? nullptr : row_of(params_.tensors.values, page, offset, work.kv_head));
     }
-    if (lane_ < kTokens) store_shared(static_cast<SharedAddress>(C::kMasksAt + (ring.stage * C::kTokens + warp_ * kTokens + lane_) * 4), place_.mask);
+    if (lane_ < kTokens) {
+      store_shared(static_cast<SharedAddress>(C::kMasksAt + (ring.stage * C::kTokens + warp_ * kTokens + lane_) * 4),
+                   place_.mask);
+    }
     arrive_when_copied(landed);
     warp_sync();
     if (lane_ == 0) arrive(landed);  // for the masks: the other arrival orders copies alone
@@ -59,22 +67,28 @@ class PanelLoader {
   ESPALIER_DEVICE int chunk() const { return lane_ % kChunks; }
   /// This lane's chunk of the first panel, rows from `first` on.
   ESPALIER_DEVICE SharedAddress place(int first) const { return swizzled<kPanelRowBytes>(first + row(), chunk()); }
-  ESPALIER_DEVICE const char* row_of(const PagedRows& rows, std::int32_t page, std::int32_t offset, std::int32_t kv_head) const {
-    return static_cast<const char*>(rows.base) + page * rows.page_stride + offset * rows.token_stride + kv_head * rows.head_stride + chunk() * 16;
+  ESPALIER_DEVICE const char* row_of(const PagedRows& rows, std::int32_t page, std::int32_t offset,
+                                     std::int32_t kv_head) const {
+    return static_cast<const char*>(rows.base) + page * rows.page_stride + offset * rows.token_stride +
+           kv_head * rows.head_stride + chunk() * 16;
   }
   ESPALIER_DEVICE void look_up(int tile) {
     next_ = {-1, 0, 0};
     if (lane_ < kTokens) next_ = cursor_.place(params_.plan, tile * C::kTokens + warp_ * kTokens + lane_);
   }
 
-  /// This lane's chunk of each panel of a row in a tile of `rows`; zeros where there is no row: whatever weight 0 multiplies must not be NaN.
+  /// This lane's chunk of each panel of a row in a tile of `rows`; zeros where there is no row: whatever weight 0
+  /// multiplies must not be NaN.
   template <int kColumns>
   ESPALIER_DEVICE void copy_panels(SharedAddress to, int rows, const char* from) {
     ESPALIER_UNROLL
     for (int panel = 0; panel < kColumns / kPanelColumns; ++panel) {
       const SharedAddress at = to + static_cast<SharedAddress>(panel * rows * kPanelRowBytes);
-      if (from != nullptr) copy_async(at, from + panel * kPanelRowBytes);
-      else clear_async(at);
+      if (from != nullptr) {
+        copy_async(at, from + panel * kPanelRowBytes);
+      } else {
+        clear_async(at);
+      }
     }
   }
 

@@ -1,7 +1,7 @@
 // What the host hands to a kernel: the plan's columns as they are, a few derived arrays, the tensors.
 //
-// Everything here is a plain struct of pointers and numbers, equal on both sides. Derived arrays are made by kernels/device_plan.h
-// and hold nothing that the plan doesn't say: they save a thread from searching for it.
+// Everything here is a plain struct of pointers and numbers, equal on both sides. Derived arrays are made by
+// kernels/device_plan.h and hold nothing that the plan doesn't say: they save a thread from searching for it.
 #pragma once
 
 #include <cstdint>
@@ -20,17 +20,18 @@ struct TokenRun {
 
 /// Of one task, for any of its copies.
 struct alignas(8) TaskFacts {
-  std::int32_t tokens = 0;        ///< of all its segments
-  std::int32_t unmasked = 0;      ///< 1: every row sees every token
-  TokenRun first;                 ///< of its first segment
+  std::int32_t tokens = 0;    ///< of all its segments
+  std::int32_t unmasked = 0;  ///< 1: every row sees every token
+  TokenRun first;             ///< of its first segment
 };
 
 /// Writing a slot brings its readers closer to their turn: one counter a step and unit of heads.
 struct Arrival {
   std::int32_t step = 0;
   std::int32_t first_counter = 0;
-  std::int32_t unit_heads = 0;  ///< heads of a unit; a writer of these heads arrives at the unit that holds its first one
-  std::int32_t expected = 0;    ///< arrivals at a unit's counter until the step may run for it
+  std::int32_t unit_heads =
+      0;                      ///< heads of a unit; a writer of these heads arrives at the unit that holds its first one
+  std::int32_t expected = 0;  ///< arrivals at a unit's counter until the step may run for it
 };
 
 /// A step's rows are numbered through all steps of a phase: one row is one request's head.
@@ -40,22 +41,22 @@ struct StepRows {
 };
 
 struct PlanColumns {
-  const scheduler::Segment* segments;            // [segments]
-  const scheduler::Task* tasks;                  // [tasks]
-  const std::int32_t* query_rows;                // [query rows]: request ids
-  const std::int32_t* fold_slots;                // [folds]: slot ids
-  const scheduler::Slot* slots;                  // [slots]
-  const scheduler::ReductionStep* steps;         // [steps]
-  const scheduler::RowRef* reduction_inputs;     // [inputs]
-  const std::int64_t* node_tokens;               // [nodes]
-  const std::int64_t* node_first_page;           // [nodes]
-  const std::int32_t* node_first_offset;         // [nodes]
-  const std::int64_t* page_ids;                  // [logical pages], or null: a page's id is its index
+  const scheduler::Segment* segments;         // [segments]
+  const scheduler::Task* tasks;               // [tasks]
+  const std::int32_t* query_rows;             // [query rows]: request ids
+  const std::int32_t* fold_slots;             // [folds]: slot ids
+  const scheduler::Slot* slots;               // [slots]
+  const scheduler::ReductionStep* steps;      // [steps]
+  const scheduler::RowRef* reduction_inputs;  // [inputs]
+  const std::int64_t* node_tokens;            // [nodes]
+  const std::int64_t* node_first_page;        // [nodes]
+  const std::int32_t* node_first_offset;      // [nodes]
+  const std::int64_t* page_ids;               // [logical pages], or null: a page's id is its index
   std::int32_t page_size;
-  const TaskFacts* facts;                        // [tasks]
-  const Arrival* arrivals;                       // grouped by writer
-  const scheduler::Interval* task_arrivals;      // [tasks], of arrivals; null: no step runs on arrival
-  const scheduler::Interval* step_arrivals;      // [steps], of arrivals
+  const TaskFacts* facts;                    // [tasks]
+  const Arrival* arrivals;                   // grouped by writer
+  const scheduler::Interval* task_arrivals;  // [tasks], of arrivals; null: no step runs on arrival
+  const scheduler::Interval* step_arrivals;  // [steps], of arrivals
 };
 
 /// Rows of K or V in a paged cache, by strides in bytes.
@@ -65,15 +66,15 @@ struct PagedRows {
 };
 
 struct Tensors {
-  const void* queries;      // [requests][q_heads][qk_dim]
-  PagedRows keys, values;   // V inside K: values unused
-  void* workspace;          // [workspace bytes]
-  void* rows;               // [requests][q_heads][v_dim] of row_dtype
-  float* lse;               // [requests][q_heads], natural logarithm
+  const void* queries;     // [requests][q_heads][qk_dim]
+  PagedRows keys, values;  // V inside K: values unused
+  void* workspace;         // [workspace bytes]
+  void* rows;              // [requests][q_heads][v_dim] of row_dtype
+  float* lse;              // [requests][q_heads], natural logarithm
   std::int32_t q_heads;
-  std::int32_t group;       ///< query heads a KV head
+  std::int32_t group;  ///< query heads a KV head
   traces::Dtype row_dtype;
-  float scale_log2;         ///< softmax scale x log2(e)
+  float scale_log2;  ///< softmax scale x log2(e)
 };
 
 /// When and where an item of a launch ran, on the device's clock.
@@ -90,7 +91,8 @@ struct EventPlaces {
   EventRecord* merges;    // one a block: rows that it merges as a launch of steps, or behind a grid barrier
 };
 
-/// Blocks of a cluster whose tasks read the same tokens of the same heads: `count`, from block `first` of the cluster on. None: the block has no task.
+/// Blocks of a cluster whose tasks read the same tokens of the same heads: `count`, from block `first` of the cluster
+/// on. None: the block has no task.
 struct alignas(4) Mates {
   std::int16_t first = 0, count = 0;
   friend bool operator==(const Mates&, const Mates&) = default;
@@ -104,11 +106,11 @@ struct AttendParams {
   const scheduler::Interval* queues;  // [blocks], of items; null: one item a block
   std::uint32_t* counters;            // [arrival counters] then 2 of the grid barrier; zero between launches
   std::int32_t arrival_counters;
-  const StepRows* barrier_steps;      // steps that run behind a grid barrier, and one past the last row; null: none
+  const StepRows* barrier_steps;  // steps that run behind a grid barrier, and one past the last row; null: none
   std::int32_t barrier_step_count;
   std::int32_t barrier_rows;
   EventPlaces events;
-  const Mates* mates;                 // [blocks]; null: a launch without clusters
+  const Mates* mates;  // [blocks]; null: a launch without clusters
 };
 
 /// One launch of the reduction kernel: a warp a row.

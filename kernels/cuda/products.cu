@@ -10,8 +10,8 @@ using scheduler::TaskKind;
 
 template <class C>
 constexpr AttendInstance product(TaskKind kind, const char* name, void (*kernel)(AttendParams)) {
-  return {kind,       name,       C::kQueryDtype, C::kKvDtype,   C::kQkDim,   C::kVDim,        false, C::kRows, C::kTokens,
-          C::kStages, C::kWarpRows, C::kThreads,    C::kSharedBytes, kernel};
+  return {kind,     name,       C::kQueryDtype, C::kKvDtype,  C::kQkDim,   C::kVDim,        false,
+          C::kRows, C::kTokens, C::kStages,     C::kWarpRows, C::kThreads, C::kSharedBytes, kernel};
 }
 template <Dtype q, Dtype kv, int kDim>
 constexpr AttendInstance scores(const char* name) {
@@ -23,7 +23,8 @@ constexpr AttendInstance values(const char* name) {
 }
 /// For all heads: it reads stored numbers alone.
 constexpr AttendInstance softmax(const char* name) {
-  return {TaskKind::softmax, name, Dtype::bf16, Dtype::bf16, 0, 0, false, 1, 1, 1, 1, kSoftmaxThreads, kSoftmaxSharedBytes, &softmax_kernel};
+  return {TaskKind::softmax,   name,           Dtype::bf16, Dtype::bf16, 0, 0, false, 1, 1, 1, 1, kSoftmaxThreads,
+          kSoftmaxSharedBytes, &softmax_kernel};
 }
 
 const AttendInstance kInstances[] = {

@@ -8,7 +8,8 @@ namespace {
 constexpr int kThreads = 128;
 
 template <int kVDim>
-ESPALIER_KERNEL(kThreads, 1) reduce_kernel(ESPALIER_PARAMETER ReduceParams params) {
+ESPALIER_KERNEL(kThreads, 1)
+reduce_kernel(ESPALIER_PARAMETER ReduceParams params) {
   stamp_begin(params.events.merges, static_cast<std::int32_t>(block_index()));
   const auto row = static_cast<std::int32_t>(block_index() * (kThreads / 32) + thread_index() / 32);
   if (row < params.rows) merge_numbered_row<kVDim>(params.plan, params.tensors, params.steps, params.step_count, row);

@@ -16,23 +16,27 @@ struct RowPlace {
   Dtype dtype;
 };
 
-ESPALIER_DEVICE RowPlace partial_row(const Tensors& tensors, const scheduler::Slot& slot, std::int32_t row, std::int32_t head) {
+ESPALIER_DEVICE RowPlace partial_row(const Tensors& tensors, const scheduler::Slot& slot, std::int32_t row,
+                                     std::int32_t head) {
   const std::int64_t rows = slot.queries.end - slot.queries.begin;
   const std::int64_t before = std::int64_t{row} * slot.head_count + head - slot.head_begin;
   const std::int64_t row_bytes = slot.columns * (slot.dtype == Dtype::fp32 ? 4 : 2);
   char* begin = static_cast<char*>(tensors.workspace) + slot.offset;
-  return {begin + before * row_bytes, reinterpret_cast<float*>(begin + rows * slot.head_count * row_bytes) + before, slot.dtype};
+  return {begin + before * row_bytes, reinterpret_cast<float*>(begin + rows * slot.head_count * row_bytes) + before,
+          slot.dtype};
 }
 
 template <int kVDim>
 ESPALIER_DEVICE RowPlace final_row(const Tensors& tensors, std::int32_t request, std::int32_t head) {
   const std::int64_t row = std::int64_t{request} * tensors.q_heads + head;
-  return {static_cast<char*>(tensors.rows) + row * kVDim * (tensors.row_dtype == Dtype::fp32 ? 4 : 2), tensors.lse + row, tensors.row_dtype};
+  return {static_cast<char*>(tensors.rows) + row * kVDim * (tensors.row_dtype == Dtype::fp32 ? 4 : 2),
+          tensors.lse + row, tensors.row_dtype};
 }
 
-/// Row of the slot that belongs to a request, -1 where none does. Requests stand in rising order; tasks that share a query group with
-/// the slot find it at `hint`.
-ESPALIER_DEVICE std::int32_t find_row(const PlanColumns& plan, const scheduler::Slot& slot, std::int32_t request, std::int32_t hint) {
+/// Row of the slot that belongs to a request, -1 where none does. Requests stand in rising order; tasks that share a
+/// query group with the slot find it at `hint`.
+ESPALIER_DEVICE std::int32_t find_row(const PlanColumns& plan, const scheduler::Slot& slot, std::int32_t request,
+                                      std::int32_t hint) {
   const std::int32_t* requests = plan.query_rows + slot.queries.begin;
   std::int32_t low = 0, high = slot.queries.end - slot.queries.begin;
   if (hint < high && load_global(requests + hint) == request) return hint;
@@ -40,8 +44,11 @@ ESPALIER_DEVICE std::int32_t find_row(const PlanColumns& plan, const scheduler::
     const std::int32_t middle = (low + high) / 2;
     const std::int32_t found = load_global(requests + middle);
     if (found == request) return middle;
-    if (found < request) low = middle + 1;
-    else high = middle;
+    if (found < request) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
   }
   return -1;
 }
@@ -58,7 +65,9 @@ ESPALIER_DEVICE StoredPair load_stored(const RowPlace& row, int column) {
 }
 
 ESPALIER_DEVICE Pair pair_of(Dtype dtype, const StoredPair& stored) {
-  if (dtype == Dtype::fp32) return {__builtin_bit_cast(float, stored.words[0]), __builtin_bit_cast(float, stored.words[1])};
+  if (dtype == Dtype::fp32) {
+    return {__builtin_bit_cast(float, stored.words[0]), __builtin_bit_cast(float, stored.words[1])};
+  }
   return dtype == Dtype::bf16 ? unpack<Dtype::bf16>(stored.words[0]) : unpack<Dtype::fp16>(stored.words[0]);
 }
 
@@ -68,7 +77,8 @@ ESPALIER_DEVICE void store_pair(const RowPlace& row, int column, Pair pair) {
   if (row.dtype == Dtype::fp32) {
     store_global(reinterpret_cast<Pair*>(row.values) + column / 2, pair);
   } else {
-    const std::uint32_t bits = row.dtype == Dtype::bf16 ? pack<Dtype::bf16>(pair.low, pair.high) : pack<Dtype::fp16>(pair.low, pair.high);
+    const std::uint32_t bits =
+        row.dtype == Dtype::bf16 ? pack<Dtype::bf16>(pair.low, pair.high) : pack<Dtype::fp16>(pair.low, pair.high);
     store_global(reinterpret_cast<std::uint32_t*>(row.values) + column / 2, bits);
   }
 }
@@ -89,7 +99,8 @@ ESPALIER_DEVICE void store_number(const RowPlace& row, std::int32_t column, floa
 }
 
 /// Row `row` of a task's tile (queries x heads) in a slot; none where the slot hasn't its request.
-ESPALIER_DEVICE RowPlace slot_row(const AttendParams& params, const Work& work, const scheduler::Slot& slot, std::int32_t row) {
+ESPALIER_DEVICE RowPlace slot_row(const AttendParams& params, const Work& work, const scheduler::Slot& slot,
+                                  std::int32_t row) {
   const std::int32_t query = row / work.head_count;
   const std::int32_t request = load_global(params.plan.query_rows + work.queries.begin + query);
   const std::int32_t found = find_row(params.plan, slot, request, query);

@@ -1,4 +1,5 @@
-// Attention by two matrix products with stored scores (bifurcated attention): a kernel a product, and one for the softmax between them.
+// Attention by two matrix products with stored scores (bifurcated attention): a kernel a product, and one for the
+// softmax between them.
 //
 // A block does one copy of one task, whose rows all see all its tokens (lower_plan sees to that).
 #pragma once
@@ -49,7 +50,8 @@ ESPALIER_DEVICE void store_scores(const RowPlace& row, std::int32_t column, std:
 }
 ESPALIER_DEVICE Pair load_scores(const RowPlace& row, std::int32_t column, std::int32_t columns) {
   if (columns % 2 == 0) return column < columns ? load_pair(row, column) : Pair{0.0F, 0.0F};
-  return {column < columns ? load_number(row, column) : 0.0F, column + 1 < columns ? load_number(row, column + 1) : 0.0F};
+  return {column < columns ? load_number(row, column) : 0.0F,
+          column + 1 < columns ? load_number(row, column + 1) : 0.0F};
 }
 
 /// Scaled scores of a task's rows and tokens, into its slot.
@@ -90,13 +92,16 @@ ESPALIER_DEVICE void score_task(const AttendParams& params) {
 }
 
 template <Dtype kQueryDtype, Dtype kKvDtype, int kDim>
-ESPALIER_KERNEL((KeyTiles<kQueryDtype, kKvDtype, kDim>::kThreads), 1) scores_kernel(ESPALIER_PARAMETER AttendParams params) {
+ESPALIER_KERNEL((KeyTiles<kQueryDtype, kKvDtype, kDim>::kThreads), 1)
+scores_kernel(ESPALIER_PARAMETER AttendParams params) {
   stamp_begin(params.events.items, static_cast<std::int32_t>(block_index()));
   score_task<KeyTiles<kQueryDtype, kKvDtype, kDim>>(params);
-  stamp_block_end<KeyTiles<kQueryDtype, kKvDtype, kDim>::kThreads>(params.events.items, static_cast<std::int32_t>(block_index()));
+  stamp_block_end<KeyTiles<kQueryDtype, kKvDtype, kDim>::kThreads>(params.events.items,
+                                                                   static_cast<std::int32_t>(block_index()));
 }
 
-/// The folded score slots of a values task, as columns one after another: column i is the task's token i (lower_plan sees to that).
+/// The folded score slots of a values task, as columns one after another: column i is the task's token i (lower_plan
+/// sees to that).
 template <class C>
 class StoredWeights {
  public:
@@ -125,8 +130,11 @@ class StoredWeights {
       const RowPlace& row = rows_[r][i % 2];
       Pair two = {0.0F, 0.0F};
       if (share_.row(r, i % 2) < work_.rows) {
-        if (in_one_slot_) two = row.values == nullptr ? two : load_scores(row, column - begin_, columns_);
-        else two = {find(r, i % 2, column), find(r, i % 2, column + 1)};
+        if (in_one_slot_) {
+          two = row.values == nullptr ? two : load_scores(row, column - begin_, columns_);
+        } else {
+          two = {find(r, i % 2, column), find(r, i % 2, column + 1)};
+        }
       }
       a[i] = pack<C::kQueryDtype>(two.low, two.high);
     }
@@ -173,7 +181,8 @@ class StoredWeights {
   bool in_one_slot_ = true;
 };
 
-/// Rows of weights times values. Weights are of whole rows already, so nothing is normalised, and no log-sum-exp is written.
+/// Rows of weights times values. Weights are of whole rows already, so nothing is normalised, and no log-sum-exp is
+/// written.
 template <class C>
 ESPALIER_DEVICE void value_task(const AttendParams& params) {
   const auto block = static_cast<std::int32_t>(block_index());
@@ -193,16 +202,20 @@ ESPALIER_DEVICE void value_task(const AttendParams& params) {
   for (int r = 0; r < C::kRowTiles; ++r) {
     ESPALIER_UNROLL
     for (int half = 0; half < 2; ++half) {
-      if (share.row(r, half) < work.rows) store_row(product, share, task_row<C::kVDim>(params, work, share.row(r, half)), {r, half}, 1.0F);
+      if (share.row(r, half) < work.rows) {
+        store_row(product, share, task_row<C::kVDim>(params, work, share.row(r, half)), {r, half}, 1.0F);
+      }
     }
   }
 }
 
 template <Dtype kQueryDtype, Dtype kKvDtype, int kDim>
-ESPALIER_KERNEL((ValueTiles<kQueryDtype, kKvDtype, kDim>::kThreads), 1) values_kernel(ESPALIER_PARAMETER AttendParams params) {
+ESPALIER_KERNEL((ValueTiles<kQueryDtype, kKvDtype, kDim>::kThreads), 1)
+values_kernel(ESPALIER_PARAMETER AttendParams params) {
   stamp_begin(params.events.items, static_cast<std::int32_t>(block_index()));
   value_task<ValueTiles<kQueryDtype, kKvDtype, kDim>>(params);
-  stamp_block_end<ValueTiles<kQueryDtype, kKvDtype, kDim>::kThreads>(params.events.items, static_cast<std::int32_t>(block_index()));
+  stamp_block_end<ValueTiles<kQueryDtype, kKvDtype, kDim>::kThreads>(params.events.items,
+                                                                     static_cast<std::int32_t>(block_index()));
 }
 
 }  // namespace espalier::kernels::ESPALIER_TARGET

@@ -39,7 +39,8 @@ class ScoreProduct {
     ESPALIER_UNROLL
     for (int n = 0; n < C::kScoreTiles; ++n) {
       const int token = share.score_token() + n * 8 + share.pair() * 2;
-      const Words masks = load_shared<Words>(static_cast<SharedAddress>(C::kMasksAt + (stage * C::kTokens + token) * 4));
+      const Words masks =
+          load_shared<Words>(static_cast<SharedAddress>(C::kMasksAt + (stage * C::kTokens + token) * 4));
       ESPALIER_UNROLL
       for (int r = 0; r < C::kRowTiles; ++r) {
         ESPALIER_UNROLL
@@ -56,7 +57,9 @@ class ScoreProduct {
   ESPALIER_DEVICE float maximum(int r, int half) const {
     float most = minus_infinity();
     ESPALIER_UNROLL
-    for (int n = 0; n < C::kScoreTiles; ++n) most = fmaxf(most, fmaxf(scores[r][n][2 * half], scores[r][n][2 * half + 1]));
+    for (int n = 0; n < C::kScoreTiles; ++n) {
+      most = fmaxf(most, fmaxf(scores[r][n][2 * half], scores[r][n][2 * half + 1]));
+    }
     most = fmaxf(most, shuffle_xor(most, 1));
     return fmaxf(most, shuffle_xor(most, 2));
   }
@@ -108,21 +111,23 @@ class ScoreProduct {
   static constexpr int kSpanTiles = C::kScoreTiles > 1 ? 2 : 1;  ///< tiles of 8 tokens whose keys come together
   static_assert(C::kScoreTiles % kSpanTiles == 0 && (kSpanTiles == 2 || !C::kFp8));
 
-  /// Queries of 16 rows and step k. With 8-bit keys a lane's four neighbouring numbers of a row stand for columns 2t, 2t+1, 2t+8, 2t+9 of
-  /// the product, on both sides: a sum doesn't mind the order of its terms.
+  /// Queries of 16 rows and step k. With 8-bit keys a lane's four neighbouring numbers of a row stand for columns 2t,
+  /// 2t+1, 2t+8, 2t+9 of the product, on both sides: a sum doesn't mind the order of its terms.
   ESPALIER_DEVICE void query_fragment(const WarpShare<C>& share, std::uint32_t (&a)[4], int r, int k) const {
     const int first = share.first_row() + r * 16;
     if constexpr (C::kFp8) {
       ESPALIER_UNROLL
       for (int half = 0; half < 2; ++half) {
         const SharedAddress row =
-            tile_place<C::kQueryRowBytes, C::kRowPad>(first + half * 8 + share.group(), share.pair() / 2) + static_cast<SharedAddress>(share.pair() % 2 * 8);
+            tile_place<C::kQueryRowBytes, C::kRowPad>(first + half * 8 + share.group(), share.pair() / 2) +
+            static_cast<SharedAddress>(share.pair() % 2 * 8);
         const Words two = load_shared<Words>(tile_along<C::kQueryRowBytes, C::kRowPad>(row, 2 * k));
         a[half] = two.low;
         a[2 + half] = two.high;
       }
     } else {
-      load_matrices(a, tile_along<C::kQueryRowBytes, C::kRowPad>(tile_place<C::kQueryRowBytes, C::kRowPad>(first + share.lane % 16, share.lane / 16), 2 * k));
+      load_matrices(a, tile_along<C::kQueryRowBytes, C::kRowPad>(
+                           tile_place<C::kQueryRowBytes, C::kRowPad>(first + share.lane % 16, share.lane / 16), 2 * k));
     }
   }
 
@@ -137,7 +142,8 @@ class ScoreProduct {
   }
 
   /// Keys of 8 or 16 tokens for steps k and k + 1: b[step][8 tokens][2].
-  ESPALIER_DEVICE void key_fragments(std::uint32_t (&b)[2][kSpanTiles][2], SharedAddress first, int token, int k) const {
+  ESPALIER_DEVICE void key_fragments(std::uint32_t (&b)[2][kSpanTiles][2], SharedAddress first, int token,
+                                     int k) const {
     const SharedAddress row = first + static_cast<SharedAddress>(token * (C::kKeyRowBytes + C::kRowPad));
     if constexpr (kSpanTiles == 1) {
       std::uint32_t four[4];

@@ -24,13 +24,17 @@ ESPALIER_DEVICE Mass joined(Mass a, Mass b) {
 ESPALIER_DEVICE Mass joined_in_block(Mass mine) {
   const auto thread = static_cast<int>(thread_index());
   ESPALIER_UNROLL
-  for (int mask = 16; mask > 0; mask /= 2) mine = joined(mine, {shuffle_xor(mine.most, mask), shuffle_xor(mine.sum, mask)});
+  for (int mask = 16; mask > 0; mask /= 2) {
+    mine = joined(mine, {shuffle_xor(mine.most, mask), shuffle_xor(mine.sum, mask)});
+  }
   block_sync<kSoftmaxThreads>();  // the row before has been read
   if (thread % 32 == 0) store_shared(static_cast<SharedAddress>(thread / 32 * 8), mine);
   block_sync<kSoftmaxThreads>();
   Mass all = load_shared<Mass>(0);
   ESPALIER_UNROLL
-  for (int w = 1; w < kSoftmaxThreads / 32; ++w) all = joined(all, load_shared<Mass>(static_cast<SharedAddress>(w * 8)));
+  for (int w = 1; w < kSoftmaxThreads / 32; ++w) {
+    all = joined(all, load_shared<Mass>(static_cast<SharedAddress>(w * 8)));
+  }
   return all;
 }
 
@@ -65,8 +69,9 @@ ESPALIER_KERNEL(kSoftmaxThreads, 1) softmax_kernel(ESPALIER_PARAMETER AttendPara
     });
     if (thread == 0) {
       const std::int32_t request = load_global(params.plan.query_rows + work.queries.begin + row / work.head_count);
-      store_global(params.tensors.lse + std::int64_t{request} * params.tensors.q_heads + work.head_begin + row % work.head_count,
-                   all.sum > 0.0F ? (all.most + log2_fast(all.sum)) * kLn2 : minus_infinity());
+      store_global(
+          params.tensors.lse + std::int64_t{request} * params.tensors.q_heads + work.head_begin + row % work.head_count,
+          all.sum > 0.0F ? (all.most + log2_fast(all.sum)) * kLn2 : minus_infinity());
     }
   }
   stamp_block_end<kSoftmaxThreads>(params.events.items, static_cast<std::int32_t>(block_index()));

@@ -1,5 +1,5 @@
-// A task's rows while they grow: output, running maximum, running sum; what the block's warps hold of them is brought together at the end,
-// slots are folded in, rows are written.
+// A task's rows while they grow: output, running maximum, running sum; what the block's warps hold of them is brought
+// together at the end, slots are folded in, rows are written.
 #pragma once
 
 #include "kernels/cuda/value_product.h"
@@ -16,13 +16,15 @@ struct HeldRow {
 };
 
 template <class C>
-ESPALIER_DEVICE void store_row(ValueProduct<C>& values, const WarpShare<C>& share, const RowPlace& to, HeldRow row, float factor) {
+ESPALIER_DEVICE void store_row(ValueProduct<C>& values, const WarpShare<C>& share, const RowPlace& to, HeldRow row,
+                               float factor) {
   ESPALIER_UNROLL
   for (int n = 0; n < C::kColumnTiles; n += 2) {
     ESPALIER_UNROLL
     for (int which = 0; which < 2; ++which) {
-      store_pair(to, values.column(share, n, which),
-                 {values.number(row.r, row.half, n, which, 0) * factor, values.number(row.r, row.half, n, which, 1) * factor});
+      store_pair(
+          to, values.column(share, n, which),
+          {values.number(row.r, row.half, n, which, 0) * factor, values.number(row.r, row.half, n, which, 1) * factor});
     }
     keep_order();
   }
@@ -43,8 +45,10 @@ class TaskRows {
     }
   }
 
-  /// Makes sums and output those of whole rows, in the warps of the first token group. `scratch` is a stage of the ring that is free.
-  ESPALIER_DEVICE void bring_together(const AttendParams& params, const WarpShare<C>& share, const Work& work, SharedAddress scratch) {
+  /// Makes sums and output those of whole rows, in the warps of the first token group. `scratch` is a stage of the ring
+  /// that is free.
+  ESPALIER_DEVICE void bring_together(const AttendParams& params, const WarpShare<C>& share, const Work& work,
+                                      SharedAddress scratch) {
     ESPALIER_UNROLL
     for (int r = 0; r < C::kRowTiles; ++r) {
       ESPALIER_UNROLL
@@ -100,8 +104,8 @@ class TaskRows {
     team_sync<C>();  // before the next task's maxima
   }
 
-  // Token groups: lanes of equal place hold the same rows and columns, so they exchange fragments as they are, in as many rounds as
-  // the scratch space asks for: first the statistics of the rows, then the output.
+  // Token groups: lanes of equal place hold the same rows and columns, so they exchange fragments as they are, in as
+  // many rounds as the scratch space asks for: first the statistics of the rows, then the output.
   static constexpr int kPieces = C::kRowTiles * (1 + C::kColumnTiles);
   static constexpr int kGivers = C::kTokenGroups > 1 ? C::kTokenGroups - 1 : 1;
   static constexpr int kFittingPieces = C::kStageBytes / (C::kRowGroups * kGivers * 32 * 16);
@@ -109,8 +113,10 @@ class TaskRows {
   static constexpr int kRoundPieces = kFittingPieces < kMostLoads / kGivers ? kFittingPieces : kMostLoads / kGivers;
   static_assert(kRoundPieces >= C::kRowTiles, "a round holds at least the statistics");
 
-  ESPALIER_DEVICE static SharedAddress piece_at(const WarpShare<C>& share, SharedAddress scratch, int piece, int token_group) {
-    const int stream = (share.row_group * (C::kTokenGroups - 1) + token_group - 1) * kRoundPieces + piece % kRoundPieces;
+  ESPALIER_DEVICE static SharedAddress piece_at(const WarpShare<C>& share, SharedAddress scratch, int piece,
+                                                int token_group) {
+    const int stream =
+        (share.row_group * (C::kTokenGroups - 1) + token_group - 1) * kRoundPieces + piece % kRoundPieces;
     return scratch + static_cast<SharedAddress>((stream * 32 + share.lane) * 16);
   }
   ESPALIER_DEVICE void give_piece(const WarpShare<C>& share, SharedAddress scratch, int piece) const {
@@ -126,20 +132,24 @@ class TaskRows {
 
   using Weights = float[C::kTokenGroups][C::kRowTiles][2];
 
-  ESPALIER_DEVICE void merge_token_groups(const AttendParams& params, const WarpShare<C>& share, SharedAddress scratch) {
+  ESPALIER_DEVICE void merge_token_groups(const AttendParams& params, const WarpShare<C>& share,
+                                          SharedAddress scratch) {
     Weights weight = {};
     ESPALIER_UNROLL
     for (int first = 0; first < kPieces; first += kRoundPieces) {
       team_sync<C>();
       if (share.token_group > 0) {
         ESPALIER_UNROLL
-        for (int piece = first; piece < kPieces && piece < first + kRoundPieces; ++piece) give_piece(share, scratch, piece);
+        for (int piece = first; piece < kPieces && piece < first + kRoundPieces; ++piece) {
+          give_piece(share, scratch, piece);
+        }
       }
       team_sync<C>();
       if (share.token_group > 0) continue;
       if (first == 0) weigh_groups(params, share, scratch, weight);
       ESPALIER_UNROLL
-      for (int piece = first < C::kRowTiles ? C::kRowTiles : first; piece < kPieces && piece < first + kRoundPieces; ++piece) {
+      for (int piece = first < C::kRowTiles ? C::kRowTiles : first; piece < kPieces && piece < first + kRoundPieces;
+           ++piece) {
         const int r = (piece - C::kRowTiles) / C::kColumnTiles, n = (piece - C::kRowTiles) % C::kColumnTiles;
         float(&out)[4] = values.out[r][n];
         ESPALIER_UNROLL
@@ -156,7 +166,8 @@ class TaskRows {
   }
 
   /// What each token group's part of a row weighs; sets the rows' maxima and sums.
-  ESPALIER_DEVICE void weigh_groups(const AttendParams& params, const WarpShare<C>& share, SharedAddress scratch, Weights& weight) {
+  ESPALIER_DEVICE void weigh_groups(const AttendParams& params, const WarpShare<C>& share, SharedAddress scratch,
+                                    Weights& weight) {
     const float scale = params.tensors.scale_log2;
     ESPALIER_UNROLL
     for (int r = 0; r < C::kRowTiles; ++r) {
@@ -181,8 +192,10 @@ class TaskRows {
     }
   }
 
-  ESPALIER_DEVICE void write_row(const AttendParams& params, const WarpShare<C>& share, const Work& work, int r, int half) {
-    const int query = share.row(r, half) / work.head_count, head = work.head_begin + share.row(r, half) % work.head_count;
+  ESPALIER_DEVICE void write_row(const AttendParams& params, const WarpShare<C>& share, const Work& work, int r,
+                                 int half) {
+    const int query = share.row(r, half) / work.head_count,
+              head = work.head_begin + share.row(r, half) % work.head_count;
     const std::int32_t request = load_global(params.plan.query_rows + work.queries.begin + query);
     float top = most[r][half] == minus_infinity() ? minus_infinity() : most[r][half] * params.tensors.scale_log2;
     for (std::int32_t f = work.folds.begin; f < work.folds.end; ++f) {

@@ -1,7 +1,7 @@
 // What a warp of an attend kernel owns of a task: rows, tokens and value columns, and which of them a lane holds.
 //
-// Fragments follow mma.m16n8k16: a lane (g = lane / 4, t = lane % 4) holds rows g and g + 8 of a 16-row tile, and of every 8 columns
-// numbers 2t and 2t + 1.
+// Fragments follow mma.m16n8k16: a lane (g = lane / 4, t = lane % 4) holds rows g and g + 8 of a 16-row tile, and of
+// every 8 columns numbers 2t and 2t + 1.
 #pragma once
 
 #include "kernels/cuda/rows.h"
@@ -20,7 +20,8 @@ struct WarpShare {
   ESPALIER_DEVICE int score_token() const { return (token_group * C::kColumnGroups + column_group) * C::kWarpTokens; }
   ESPALIER_DEVICE int value_token() const { return token_group * C::kValueTokens; }
 
-  /// Compilers keep whatever follows from a lane's place in registers for a whole launch; from here on they work it out anew.
+  /// Compilers keep whatever follows from a lane's place in registers for a whole launch; from here on they work it out
+  /// anew.
   ESPALIER_DEVICE void work_out_anew() {
     forget(lane);
     forget(row_group);

@@ -10,7 +10,8 @@ namespace espalier::kernels::emulator {
 enum class MemoryKind : std::uint8_t { plan, query, kv, partials, output, lse, counters, other };
 inline constexpr int kMemoryKinds = static_cast<int>(MemoryKind::other) + 1;
 
-/// Traffic of one direction. A request is one instruction of a warp; its lanes' bytes may share sectors (32 B) and lines (128 B).
+/// Traffic of one direction. A request is one instruction of a warp; its lanes' bytes may share sectors (32 B) and
+/// lines (128 B).
 struct GlobalTraffic {
   std::int64_t bytes = 0;
   std::int64_t requests = 0, sectors = 0, lines = 0;

@@ -72,7 +72,9 @@ ESPALIER_WORD void team_barrier() {
 ESPALIER_WORD void init_barrier(SharedAddress at, int arrivals) { emulator::init_barrier(at, arrivals); }
 ESPALIER_WORD void arrive(SharedAddress barrier) { emulator::arrive(barrier, 0); }
 ESPALIER_WORD void arrive_expecting(SharedAddress barrier, std::uint32_t bytes) { emulator::arrive(barrier, bytes); }
-ESPALIER_WORD void wait_barrier(SharedAddress barrier, std::uint32_t parity) { emulator::wait_barrier(barrier, parity); }
+ESPALIER_WORD void wait_barrier(SharedAddress barrier, std::uint32_t parity) {
+  emulator::wait_barrier(barrier, parity);
+}
 ESPALIER_WORD void copy_bulk(SharedAddress at, const void* from, std::uint32_t bytes, SharedAddress barrier) {
   emulator::copy_bulk(at, {from, bytes}, barrier);
 }
@@ -80,8 +82,11 @@ ESPALIER_WORD void fence_engine() { emulator::fence_engine(); }
 ESPALIER_WORD std::uint32_t cluster_rank() { return emulator::place().rank; }
 ESPALIER_WORD void publish_barriers() { emulator::publish_barriers(); }
 ESPALIER_WORD void cluster_sync() { emulator::cluster_barrier(); }
-ESPALIER_WORD void arrive_in_block(SharedAddress barrier, std::uint32_t rank) { emulator::arrive_in_block(barrier, rank); }
-ESPALIER_WORD void copy_bulk_to_blocks(SharedAddress at, const void* from, std::uint32_t bytes, SharedAddress barrier, std::uint32_t blocks) {
+ESPALIER_WORD void arrive_in_block(SharedAddress barrier, std::uint32_t rank) {
+  emulator::arrive_in_block(barrier, rank);
+}
+ESPALIER_WORD void copy_bulk_to_blocks(SharedAddress at, const void* from, std::uint32_t bytes, SharedAddress barrier,
+                                       std::uint32_t blocks) {
   emulator::copy_bulk_to_blocks(at, {from, bytes}, barrier, blocks);
 }
 template <int kRegisters>
@@ -92,13 +97,18 @@ ESPALIER_WORD void warp_sync() { emulator::warp_barrier(); }
 ESPALIER_WORD void forget(int&) {}
 ESPALIER_WORD void keep_order() {}
 
-ESPALIER_WORD void load_matrices(std::uint32_t (&r)[4], SharedAddress row_at) { emulator::load_matrices(r, row_at, false); }
-ESPALIER_WORD void load_matrices_transposed(std::uint32_t (&r)[4], SharedAddress row_at) { emulator::load_matrices(r, row_at, true); }
+ESPALIER_WORD void load_matrices(std::uint32_t (&r)[4], SharedAddress row_at) {
+  emulator::load_matrices(r, row_at, false);
+}
+ESPALIER_WORD void load_matrices_transposed(std::uint32_t (&r)[4], SharedAddress row_at) {
+  emulator::load_matrices(r, row_at, true);
+}
 
 template <Dtype dtype>
 ESPALIER_WORD void mma(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
   const std::uint32_t b[2] = {b0, b1};
-  emulator::multiply_accumulate(dtype == Dtype::bf16 ? emulator::MmaFormat::bf16 : emulator::MmaFormat::fp16, {a, b, c});
+  emulator::multiply_accumulate(dtype == Dtype::bf16 ? emulator::MmaFormat::bf16 : emulator::MmaFormat::fp16,
+                                {a, b, c});
 }
 
 template <class T>
@@ -123,7 +133,9 @@ struct Pair {
 };
 template <Dtype dtype>
 ESPALIER_WORD std::uint32_t pack(float low, float high) {
-  const auto bits = [](float x) -> std::uint32_t { return dtype == Dtype::bf16 ? emulator::float_to_bf16(x) : emulator::float_to_fp16(x); };
+  const auto bits = [](float x) -> std::uint32_t {
+    return dtype == Dtype::bf16 ? emulator::float_to_bf16(x) : emulator::float_to_fp16(x);
+  };
   return bits(low) | bits(high) << 16;
 }
 template <Dtype dtype>
@@ -136,12 +148,16 @@ ESPALIER_WORD Pair unpack(std::uint32_t pair) {
 }
 template <Dtype dtype>
 ESPALIER_WORD void widen_fp8(std::uint32_t four, std::uint32_t& low, std::uint32_t& high) {
-  const auto number = [&](unsigned i) { return emulator::fp8_e4m3_to_float(static_cast<std::uint8_t>(four >> 8 * i & 0xFFU)); };
+  const auto number = [&](unsigned i) {
+    return emulator::fp8_e4m3_to_float(static_cast<std::uint8_t>(four >> 8 * i & 0xFFU));
+  };
   low = pack<dtype>(number(0), number(1));
   high = pack<dtype>(number(2), number(3));
 }
 
-ESPALIER_WORD std::uint32_t atomic_add(std::uint32_t* at, std::uint32_t value) { return emulator::atomic_add_bits(at, value); }
+ESPALIER_WORD std::uint32_t atomic_add(std::uint32_t* at, std::uint32_t value) {
+  return emulator::atomic_add_bits(at, value);
+}
 ESPALIER_WORD void fence() {}
 ESPALIER_WORD std::uint32_t poll(const std::uint32_t* at) { return emulator::poll_word(at); }
 ESPALIER_WORD std::uint64_t device_time_ns() { return emulator::next_moment(); }

@@ -1,4 +1,5 @@
-// Fibers on Boost.Context's lowest layer, with the annotations that AddressSanitizer needs to follow a switch of stacks.
+// Fibers on Boost.Context's lowest layer, with the annotations that AddressSanitizer needs to follow a switch of
+// stacks.
 #include "kernels/emulator/fiber.h"
 
 #include <sys/mman.h>
@@ -106,7 +107,9 @@ void StackPool::give(Fiber& fiber) {
     if (slab == MAP_FAILED) throw std::bad_alloc();
     mprotect(slab, kGuardBytes, PROT_NONE);
     slabs_.push_back(slab);
-    for (std::size_t i = kSlabStacks; i-- > 0;) free_.push_back(static_cast<std::byte*>(slab) + kGuardBytes + i * kStackBytes);
+    for (std::size_t i = kSlabStacks; i-- > 0;) {
+      free_.push_back(static_cast<std::byte*>(slab) + kGuardBytes + i * kStackBytes);
+    }
   }
   fiber.stack = free_.back();
   fiber.stack_bytes = kStackBytes;

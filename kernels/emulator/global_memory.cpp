@@ -10,8 +10,8 @@ namespace espalier::kernels::emulator {
 namespace {
 
 constexpr std::size_t kAlignment = 256;  // as device allocations have
-constexpr std::size_t kWord = 2;  // neighbouring rows of 16-bit numbers meet within four bytes
-constexpr std::uint32_t kHost = 1;  ///< as a writer
+constexpr std::size_t kWord = 2;         // neighbouring rows of 16-bit numbers meet within four bytes
+constexpr std::uint32_t kHost = 1;       ///< as a writer
 
 }  // namespace
 
@@ -64,7 +64,9 @@ GlobalMemory::Verdict GlobalMemory::check(Access access, const void* address, st
   Piece* piece = find(at);
   if (piece == nullptr) return {nullptr, fmt::format("{} of {} bytes outside all global memory", verb, bytes)};
   const auto offset = static_cast<std::size_t>(at - piece->begin);
-  const auto place = [&] { return fmt::format("{} of {} bytes at offset {} of {} ({} bytes)", verb, bytes, offset, piece->name, piece->bytes); };
+  const auto place = [&] {
+    return fmt::format("{} of {} bytes at offset {} of {} ({} bytes)", verb, bytes, offset, piece->name, piece->bytes);
+  };
   if (bytes > piece->bytes - offset) return {piece, place() + ", past its end"};
   if (access == Access::write && !piece->writable) return {piece, place() + ", which kernels may only read"};
   if (piece->writable) {
@@ -72,10 +74,15 @@ GlobalMemory::Verdict GlobalMemory::check(Access access, const void* address, st
     const std::uint32_t self = first_writer_ + block;
     for (std::size_t word = first; word <= last; ++word) {
       std::uint32_t& writer = piece->written[word];
-      if (access == Access::write) writer = self;
-      else if (writer == 0) return {piece, place() + ", where nothing has been written"};
-      else if (access == Access::read && writer >= first_writer_ && writer != self) {
-        return {piece, fmt::format("{}, which block {} wrote in this launch: the first-level cache may hold what was there before", place(), writer - first_writer_)};
+      if (access == Access::write) {
+        writer = self;
+      } else if (writer == 0) {
+        return {piece, place() + ", where nothing has been written"};
+      } else if (access == Access::read && writer >= first_writer_ && writer != self) {
+        return {
+            piece,
+            fmt::format("{}, which block {} wrote in this launch: the first-level cache may hold what was there before",
+                        place(), writer - first_writer_)};
       }
     }
   }

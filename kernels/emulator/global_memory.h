@@ -22,7 +22,8 @@ struct Piece {
   std::size_t bytes = 0;
   std::unique_ptr<std::byte[]> storage;
   std::byte* begin = nullptr;          ///< 256-byte aligned
-  std::vector<std::uint32_t> written;  ///< one a 2-byte word of writable pieces: by whom last, of all blocks ever launched; 0: nothing was stored here
+  std::vector<std::uint32_t> written;  ///< one a 2-byte word of writable pieces: by whom last, of all blocks ever
+                                       ///< launched; 0: nothing was stored here
 };
 
 class GlobalMemory {
@@ -56,7 +57,7 @@ class GlobalMemory {
 
   std::vector<Piece> pieces_;
   std::uint32_t first_writer_ = 2, blocks_ = 0;  ///< of the launch under way
-  std::size_t last_ = 0;  ///< piece of the access before
+  std::size_t last_ = 0;                         ///< piece of the access before
 };
 
 }  // namespace espalier::kernels::emulator

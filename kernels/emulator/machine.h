@@ -1,8 +1,9 @@
 // Runs CUDA kernels on the host: blocks of threads as fibers, with checks on everything they do.
 //
-// A kernel is a C++ function that calls the operations of kernels/cuda/device.h; compiled for the host, those come here. Execution
-// is sequential and deterministic for a seed. What it proves: bounds, alignment, initialisation, races within a block, convergence
-// of warp operations, right results in every order tried. What it can't show: time, weak memory order, compiler bugs.
+// A kernel is a C++ function that calls the operations of kernels/cuda/device.h; compiled for the host, those come
+// here. Execution is sequential and deterministic for a seed. What it proves: bounds, alignment, initialisation, races
+// within a block, convergence of warp operations, right results in every order tried. What it can't show: time, weak
+// memory order, compiler bugs.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,8 @@ namespace espalier::kernels::emulator {
 
 /// Which of the threads that can run goes on.
 enum class Order : std::uint8_t { forward, backward, shuffled };
-/// When an asynchronous copy moves its bytes: at the wait that must see them, or as soon as it is issued. Code that reads too
-/// early, or reuses its source too early, goes wrong in one of the two.
+/// When an asynchronous copy moves its bytes: at the wait that must see them, or as soon as it is issued. Code that
+/// reads too early, or reuses its source too early, goes wrong in one of the two.
 enum class CopyMoment : std::uint8_t { latest, earliest };
 
 struct EmulatorOptions {
@@ -31,10 +32,11 @@ struct EmulatorOptions {
 struct LaunchShape {
   const char* kernel = "";
   std::uint32_t blocks = 1;
-  std::uint32_t threads = 32;       ///< a multiple of 32, at most 1024
+  std::uint32_t threads = 32;  ///< a multiple of 32, at most 1024
   std::uint32_t shared_bytes = 0;
-  bool cooperative = false;         ///< blocks may wait for each other
-  std::uint32_t cluster = 1;        ///< blocks that run at once and reach each other's shared memory; a divisor of `blocks`, at most 16
+  bool cooperative = false;  ///< blocks may wait for each other
+  std::uint32_t cluster =
+      1;  ///< blocks that run at once and reach each other's shared memory; a divisor of `blocks`, at most 16
 };
 
 inline constexpr std::uint32_t kMostClusterBlocks = 16;
@@ -45,7 +47,8 @@ class Machine {
  public:
   Machine(GlobalMemory& memory, const EmulatorOptions& options);
   ~Machine();
-  /// Runs `body` once a thread. Throws Error (check failed) that names kernel, block and thread at the first thing that is wrong.
+  /// Runs `body` once a thread. Throws Error (check failed) that names kernel, block and thread at the first thing that
+  /// is wrong.
   void launch(const LaunchShape& shape, const std::function<void()>& body);
   const Counters& counters() const { return counters_; }
 

@@ -26,8 +26,8 @@ float number(std::uint32_t pair, int which) {
   return number_of<format>(static_cast<std::uint16_t>(which == 0 ? pair & 0xFFFFU : pair >> 16));
 }
 
-/// Fragments hold: A row g and g+8, columns 2t, 2t+1 and 2t+8, 2t+9; B the same of rows, column g; C rows g and g+8, columns 2t, 2t+1
-/// (g = lane / 4, t = lane % 4).
+/// Fragments hold: A row g and g+8, columns 2t, 2t+1 and 2t+8, 2t+9; B the same of rows, column g; C rows g and g+8,
+/// columns 2t, 2t+1 (g = lane / 4, t = lane % 4).
 template <MmaFormat format>
 void multiply(const MmaLane* lanes) {
   float a[kRows][kDepth], b[kDepth][kColumns], c[kRows][kColumns];
@@ -93,7 +93,9 @@ std::uint16_t float_to_fp16(float x) {
   const auto sign = static_cast<std::uint16_t>(std::signbit(x) ? 0x8000U : 0U);
   const float size = std::fabs(x);
   if (size >= 65520.0F) return static_cast<std::uint16_t>(sign | 0x7C00U);
-  if (size < 0x1p-14F) return static_cast<std::uint16_t>(sign | static_cast<std::uint16_t>(std::nearbyint(size * 0x1p24F)));
+  if (size < 0x1p-14F) {
+    return static_cast<std::uint16_t>(sign | static_cast<std::uint16_t>(std::nearbyint(size * 0x1p24F)));
+  }
   const auto bits = std::bit_cast<std::uint32_t>(size);
   const std::uint32_t rounded = (bits + 0xFFFU + (bits >> 13 & 1U)) >> 13;
   return static_cast<std::uint16_t>(sign | (rounded - (112U << 10)));

@@ -23,7 +23,9 @@ void require(const std::string& complaint) {
 }
 
 void require_aligned(std::uintptr_t address, std::uint32_t alignment, const char* space) {
-  if (address % alignment != 0) active().fail(fmt::format("misaligned access: {} address {} is not a multiple of {}", space, address, alignment));
+  if (address % alignment != 0) {
+    active().fail(fmt::format("misaligned access: {} address {} is not a multiple of {}", space, address, alignment));
+  }
 }
 
 void access_global(Access access, const void* site, const void* address, Extent extent) {
@@ -104,8 +106,11 @@ void land(const std::vector<AsyncCopy>& group) {
 }  // namespace
 
 void bring(Block& block, const AsyncCopy& copy) {
-  if (copy.from == nullptr) std::memset(block.shared->data() + copy.at, 0, kAsyncCopyBytes);
-  else if (active().options().copies == CopyMoment::latest) std::memcpy(block.shared->data() + copy.at, copy.from, kAsyncCopyBytes);
+  if (copy.from == nullptr) {
+    std::memset(block.shared->data() + copy.at, 0, kAsyncCopyBytes);
+  } else if (active().options().copies == CopyMoment::latest) {
+    std::memcpy(block.shared->data() + copy.at, copy.from, kAsyncCopyBytes);
+  }
 }
 
 Place place() {
@@ -148,9 +153,12 @@ void copy_async(std::uint32_t at, const void* from) {
   require_aligned(at, kAsyncCopyBytes, "shared");
   if (from != nullptr) access_global(Access::read, site, from, {kAsyncCopyBytes, kAsyncCopyBytes});
   require(shared().begin_copy(self().warp->id, at, kAsyncCopyBytes));
-  if (from != nullptr && active().options().copies == CopyMoment::earliest) std::memcpy(shared().data() + at, from, kAsyncCopyBytes);
+  if (from != nullptr && active().options().copies == CopyMoment::earliest) {
+    std::memcpy(shared().data() + at, from, kAsyncCopyBytes);
+  }
   // The same instruction's write side: apart from its read side by one byte of the site.
-  count_shared_access(static_cast<const char*>(site) + 1, at, from != nullptr ? kAsyncCopyBytes : 0, active().counters().shared_writes);
+  count_shared_access(static_cast<const char*>(site) + 1, at, from != nullptr ? kAsyncCopyBytes : 0,
+                      active().counters().shared_writes);
   self().open_group.push_back({at, from});
 }
 
@@ -184,7 +192,9 @@ void block_barrier(int id, int threads) {
   }
   std::sort(warps.begin(), warps.end());
   warps.erase(std::unique(warps.begin(), warps.end()), warps.end());
-  if (warps.size() * kLanes != barrier.waiting.size()) s.fail(fmt::format("barrier {}: some warps arrived in part", id));
+  if (warps.size() * kLanes != barrier.waiting.size()) {
+    s.fail(fmt::format("barrier {}: some warps arrived in part", id));
+  }
   block.cluster->clocks.synchronise(warps);
   ++s.counters().block_barriers;
   const std::vector<Thread*> released = std::move(barrier.waiting);

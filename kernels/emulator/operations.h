@@ -41,7 +41,8 @@ void publish_barriers();
 void arrive(std::uint32_t at, std::uint32_t bytes);
 /// Arrives at the barrier at this place in another block of the cluster, or in this one.
 void arrive_in_block(std::uint32_t at, std::uint32_t rank);
-/// Arrives once all copies that this thread has begun, and not closed as a group, have landed. Nothing else that it did is waited for.
+/// Arrives once all copies that this thread has begun, and not closed as a group, have landed. Nothing else that it did
+/// is waited for.
 void arrive_when_copied(std::uint32_t at);
 /// Waits until the phase of this parity is over.
 void wait_barrier(std::uint32_t at, std::uint32_t parity);
@@ -54,8 +55,8 @@ struct BulkSource {
 void copy_bulk(std::uint32_t at, const BulkSource& source, std::uint32_t barrier);
 /// One read for all blocks of the cluster whose bit is set: to the same place in each, counted at the barrier of each.
 void copy_bulk_to_blocks(std::uint32_t at, const BulkSource& source, std::uint32_t barrier, std::uint32_t blocks);
-/// What this warp wrote to shared memory by ordinary stores and copies, or knows of, comes before what engines (of bulk copies and of
-/// products of warpgroups) do there that it starts, or that others start who learn of it.
+/// What this warp wrote to shared memory by ordinary stores and copies, or knows of, comes before what engines (of bulk
+/// copies and of products of warpgroups) do there that it starts, or that others start who learn of it.
 void fence_engine();
 
 void block_barrier(int id, int threads);
@@ -69,9 +70,11 @@ std::uint32_t shuffle_bits(std::uint32_t value, int from_lane);
 bool warp_any(bool value);
 
 // Products of a warpgroup (wgmma): all 128 threads of four warps must arrive, the first of them a multiple of four.
-/// Registers that products take or add to are as they shall be. Asked for ahead of each group of products, which is more than the ISA asks.
+/// Registers that products take or add to are as they shall be. Asked for ahead of each group of products, which is
+/// more than the ISA asks.
 void warpgroup_fence();
-/// Begins sums += left x right: 64 rows, 16 steps. Sums hold nothing, and factors must stay, until a wait for the product's group.
+/// Begins sums += left x right: 64 rows, 16 steps. Sums hold nothing, and factors must stay, until a wait for the
+/// product's group.
 void warpgroup_multiply(const GroupFactors& factors, float* sums /* [columns / 2] */);
 /// Closes a group of products.
 void warpgroup_commit();

@@ -32,8 +32,8 @@ Scheduler& active() { return *active_scheduler; }
 
 void Scheduler::fail(const std::string& sentence) const {
   const Thread& t = *current_;
-  throw core::Error(core::ErrorKind::check_failed,
-                    fmt::format("{}, block {}, thread {}: {}", shape_->kernel, t.warp->block->index, t.index, sentence));
+  throw core::Error(core::ErrorKind::check_failed, fmt::format("{}, block {}, thread {}: {}", shape_->kernel,
+                                                               t.warp->block->index, t.index, sentence));
 }
 
 Thread* Scheduler::pick() {
@@ -73,10 +73,15 @@ void Scheduler::wake(Thread& thread) {
 }
 
 void Scheduler::poll() {
-  if (++polls_ > kPatience * static_cast<std::int64_t>(blocks_.size() * shape_->threads)) fail("waits for something that never comes");
+  if (++polls_ > kPatience * static_cast<std::int64_t>(blocks_.size() * shape_->threads)) {
+    fail("waits for something that never comes");
+  }
   // Pollers go where they are picked last.
-  if (options().order == Order::forward) ready_.push_back(current_);
-  else ready_.push_front(current_);
+  if (options().order == Order::forward) {
+    ready_.push_back(current_);
+  } else {
+    ready_.push_front(current_);
+  }
   switch_to(pick());
 }
 
@@ -137,12 +142,15 @@ void Scheduler::start_block(std::uint32_t index, const std::shared_ptr<Cluster>&
 }
 
 void Scheduler::start_blocks() {
-  const auto most = shape_->cooperative ? std::size_t{shape_->blocks} : static_cast<std::size_t>(std::max(options().resident_blocks, 1));
+  const auto most = shape_->cooperative ? std::size_t{shape_->blocks}
+                                        : static_cast<std::size_t>(std::max(options().resident_blocks, 1));
   const auto together = static_cast<std::size_t>(shape_->cluster);
   const int entries = static_cast<int>(shape_->cluster * (shape_->threads / kLanes + 1));
   while (!to_start_.empty() && (blocks_.empty() || blocks_.size() + together <= most)) {
     const auto cluster = std::make_shared<Cluster>(entries);
-    for (std::uint32_t rank = 0; rank < shape_->cluster; ++rank) start_block(to_start_.back() * shape_->cluster + rank, cluster);
+    for (std::uint32_t rank = 0; rank < shape_->cluster; ++rank) {
+      start_block(to_start_.back() * shape_->cluster + rank, cluster);
+    }
     to_start_.pop_back();
   }
 }
@@ -194,7 +202,9 @@ void Scheduler::run(const LaunchShape& shape, const std::function<void()>& body)
   for (std::uint32_t b = shape.blocks / shape.cluster; b-- > 0;) to_start_.push_back(b);
   if (options().order == Order::backward) std::reverse(to_start_.begin(), to_start_.end());
   if (options().order == Order::shuffled) {
-    for (std::size_t i = to_start_.size(); i > 1; --i) std::swap(to_start_[i - 1], to_start_[static_cast<std::size_t>(rng_.bits() % i)]);
+    for (std::size_t i = to_start_.size(); i > 1; --i) {
+      std::swap(to_start_[i - 1], to_start_[static_cast<std::size_t>(rng_.bits() % i)]);
+    }
   }
   start_blocks();
   while (!blocks_.empty() && !failure_) {

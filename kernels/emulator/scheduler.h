@@ -72,7 +72,7 @@ struct TransactionBarrier {
   std::vector<AsyncCopy> counted;  ///< of threads that arrived ahead of them
   std::vector<Thread*> waiting;
   const Thread* maker = nullptr;
-  bool published = false;          ///< to the other blocks of the cluster
+  bool published = false;                  ///< to the other blocks of the cluster
   WarpClocks::Clock gathering, completed;  ///< of the phase under way, of those that are over
 };
 
@@ -80,9 +80,9 @@ struct TransactionBarrier {
 struct Cluster {
   explicit Cluster(int clock_entries) : clocks(clock_entries) {}
   WarpClocks clocks;
-  std::vector<Block*> blocks;     ///< by rank; null: it has ended
-  std::vector<Thread*> waiting;   ///< at the cluster's barrier
-  std::size_t live = 0;           ///< threads
+  std::vector<Block*> blocks;    ///< by rank; null: it has ended
+  std::vector<Thread*> waiting;  ///< at the cluster's barrier
+  std::size_t live = 0;          ///< threads
 };
 
 struct Block {
@@ -146,7 +146,8 @@ class Scheduler {
 
 /// The scheduler whose thread is running.
 Scheduler& active();
-/// The running thread's part in its cluster is over: nobody waits for it any more, and with it its block may end. Fails where others may still need that.
+/// The running thread's part in its cluster is over: nobody waits for it any more, and with it its block may end. Fails
+/// where others may still need that.
 void leave_cluster();
 
 }  // namespace espalier::kernels::emulator

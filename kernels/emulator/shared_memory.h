@@ -1,4 +1,5 @@
-// Shared memory of one block, with a record of who wrote and read each word when: by the clocks of the block's cluster, races are found.
+// Shared memory of one block, with a record of who wrote and read each word when: by the clocks of the block's cluster,
+// races are found.
 //
 // Warps have numbers of their cluster (SharedPlace). Only bulk copies write the memory of another block.
 #pragma once
@@ -39,7 +40,8 @@ class SharedMemory {
   /// What a barrier counted, bulk copies or ordinary asynchronous ones, is seen by those who acquire its `clock`.
   void land_counted_copy(std::uint32_t at, std::uint32_t bytes, Proxy proxy, WarpClocks::Clock& clock);
 
-  /// The engine of products reads the words, on behalf of a warp, until end_matrix_read(): nobody may write them before.
+  /// The engine of products reads the words, on behalf of a warp, until end_matrix_read(): nobody may write them
+  /// before.
   [[nodiscard]] std::string begin_matrix_read(int warp, std::uint32_t at, std::uint32_t bytes);
   void end_matrix_read(int warp, std::uint32_t at, std::uint32_t bytes);
 
@@ -49,7 +51,8 @@ class SharedMemory {
   [[nodiscard]] std::string use_barrier(int warp, std::uint32_t at) const;
   /// A warp of another block arrives at a barrier here.
   void note_arrival(int warp) { remote_epochs_[static_cast<std::size_t>(warp)] = clocks_.now(warp); }
-  /// Nobody of the block knows of an arrival from afar, or of a copy that has landed: the block could as well have ended before.
+  /// Nobody of the block knows of an arrival from afar, or of a copy that has landed: the block could as well have
+  /// ended before.
   [[nodiscard]] std::string end() const;
 
   std::byte* data() { return bytes_.data(); }
@@ -70,10 +73,13 @@ class SharedMemory {
   std::string writer_text(const Word& word) const;
   std::string warp_text(int warp) const;
   std::uint32_t& read_epoch(std::size_t word, int warp) {
-    return read_epochs_[word * static_cast<std::size_t>(place_.count()) + static_cast<std::size_t>(warp - place_.first)];
+    return read_epochs_[word * static_cast<std::size_t>(place_.count()) +
+                        static_cast<std::size_t>(warp - place_.first)];
   }
   /// Ordinary writes that an engine, asked by `warp`, doesn't see.
-  bool unfenced(int warp, const Word& word) const { return word.proxy == Proxy::ordinary && clocks_.fenced(warp, word.warp) < word.epoch; }
+  bool unfenced(int warp, const Word& word) const {
+    return word.proxy == Proxy::ordinary && clocks_.fenced(warp, word.warp) < word.epoch;
+  }
   bool knows(int warp) const;
 
   SharedPlace place_;

@@ -1,7 +1,7 @@
 // mbarrier objects and bulk copies: phases, expected bytes, and the latest moment at which a copy may land.
 //
-// As late as allowed means: not before a thread waits for the phase. A phase that nobody waits for stays open, and arriving at it once
-// more is then an error, as it would be a race on hardware.
+// As late as allowed means: not before a thread waits for the phase. A phase that nobody waits for stays open, and
+// arriving at it once more is then an error, as it would be a race on hardware.
 #include <fmt/core.h>
 
 #include <bit>
@@ -24,9 +24,13 @@ void require(const std::string& complaint) {
 
 TransactionBarrier& barrier_at(Block& block, std::uint32_t at) {
   const auto found = block.transaction_barriers.find(at);
-  if (found == block.transaction_barriers.end()) active().fail(fmt::format("no barrier was initialised at shared offset {}", at));
+  if (found == block.transaction_barriers.end()) {
+    active().fail(fmt::format("no barrier was initialised at shared offset {}", at));
+  }
   require(block.shared->use_barrier(self().warp->id, at));
-  if (&block != &home() && !found->second.published) active().fail(fmt::format("the barrier at shared offset {} was never published to the cluster", at));
+  if (&block != &home() && !found->second.published) {
+    active().fail(fmt::format("the barrier at shared offset {} was never published to the cluster", at));
+  }
   return found->second;
 }
 
@@ -92,7 +96,9 @@ void count_bulk(const BulkSource& source, const Piece& piece, int blocks) {
 }  // namespace
 
 void init_barrier(std::uint32_t at, int arrivals) {
-  if (at % kBarrierBytes != 0) active().fail(fmt::format("misaligned barrier: shared address {} is not a multiple of {}", at, kBarrierBytes));
+  if (at % kBarrierBytes != 0) {
+    active().fail(fmt::format("misaligned barrier: shared address {} is not a multiple of {}", at, kBarrierBytes));
+  }
   if (arrivals <= 0) active().fail(fmt::format("a barrier of {} arrivals", arrivals));
   require(home().shared->reserve(self().warp->id, at, kBarrierBytes));
   TransactionBarrier barrier;
@@ -109,7 +115,9 @@ namespace {
 
 void arrive_in(Block& block, std::uint32_t at, std::uint32_t bytes) {
   TransactionBarrier& barrier = barrier_at(block, at);
-  if (barrier.missing == 0) active().fail(fmt::format("arrival at the barrier at shared offset {}, whose phase lacks nothing but bytes", at));
+  if (barrier.missing == 0) {
+    active().fail(fmt::format("arrival at the barrier at shared offset {}, whose phase lacks nothing but bytes", at));
+  }
   if (&block != &home()) block.shared->note_arrival(self().warp->id);
   block.cluster->clocks.release(self().warp->id, barrier.gathering);
   barrier.missing_bytes += bytes;
@@ -129,7 +137,9 @@ void arrive_when_copied(std::uint32_t at) {
   TransactionBarrier& barrier = barrier_at(block, at);
   Thread& t = self();
   if (!t.groups.empty()) active().fail("copies of closed groups can't be counted at a barrier as well");
-  if (barrier.missing == 0) active().fail(fmt::format("arrival at the barrier at shared offset {}, whose phase lacks nothing but bytes", at));
+  if (barrier.missing == 0) {
+    active().fail(fmt::format("arrival at the barrier at shared offset {}, whose phase lacks nothing but bytes", at));
+  }
   if (active().options().copies == CopyMoment::earliest) {
     for (const AsyncCopy& copy : t.open_group) land(block, barrier, copy);
   } else {
@@ -152,11 +162,16 @@ void wait_barrier(std::uint32_t at, std::uint32_t parity) {
   block.cluster->clocks.acquire(self().warp->id, barrier.completed);
 }
 
-void copy_bulk(std::uint32_t at, const BulkSource& source, std::uint32_t at_barrier) { copy_bulk_to_blocks(at, source, at_barrier, 1U << home().rank); }
+void copy_bulk(std::uint32_t at, const BulkSource& source, std::uint32_t at_barrier) {
+  copy_bulk_to_blocks(at, source, at_barrier, 1U << home().rank);
+}
 
 void copy_bulk_to_blocks(std::uint32_t at, const BulkSource& source, std::uint32_t at_barrier, std::uint32_t blocks) {
-  if (at % kBulkUnit != 0 || reinterpret_cast<std::uintptr_t>(source.from) % kBulkUnit != 0 || source.bytes % kBulkUnit != 0 || source.bytes == 0) {
-    active().fail(fmt::format("bulk copy of {} bytes to shared address {}: its size and both addresses must be multiples of {}", source.bytes, at, kBulkUnit));
+  if (at % kBulkUnit != 0 || reinterpret_cast<std::uintptr_t>(source.from) % kBulkUnit != 0 ||
+      source.bytes % kBulkUnit != 0 || source.bytes == 0) {
+    active().fail(
+        fmt::format("bulk copy of {} bytes to shared address {}: its size and both addresses must be multiples of {}",
+                    source.bytes, at, kBulkUnit));
   }
   if (blocks == 0) active().fail("bulk copy to no block of the cluster");
   const GlobalMemory::Verdict verdict = active().memory().check(Access::read, source.from, source.bytes, home().index);
@@ -168,8 +183,11 @@ void copy_bulk_to_blocks(std::uint32_t at, const BulkSource& source, std::uint32
     Block& block = mate(rank, "bulk copy to");
     TransactionBarrier& barrier = barrier_at(block, at_barrier);
     require(block.shared->begin_bulk_copy(self().warp->id, at, source.bytes));
-    if (active().options().copies == CopyMoment::earliest) land(block, barrier, copy);
-    else barrier.in_flight.push_back(copy);
+    if (active().options().copies == CopyMoment::earliest) {
+      land(block, barrier, copy);
+    } else {
+      barrier.in_flight.push_back(copy);
+    }
     try_complete(block, barrier);
   }
 }

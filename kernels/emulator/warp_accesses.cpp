@@ -43,7 +43,8 @@ void count_shared(const SharedAccesses& accesses, SharedTraffic& traffic) {
   }
 }
 
-void WarpAccesses::global(const void* site, int lane, std::uintptr_t address, std::uint32_t bytes, GlobalTraffic& traffic) {
+void WarpAccesses::global(const void* site, int lane, std::uintptr_t address, std::uint32_t bytes,
+                          GlobalTraffic& traffic) {
   Group empty;
   empty.global = &traffic;
   add(site, lane, address, bytes, empty);

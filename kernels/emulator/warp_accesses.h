@@ -1,7 +1,7 @@
 // Puts the lanes' accesses of a warp together into the instructions that hardware would issue, and counts their cost.
 //
-// Lanes run one after another here. Two accesses belong to one instruction when they come from the same place in the code and are
-// each lane's n-th visit to it; so divergence, or a lane that runs ahead, doesn't tear instructions apart.
+// Lanes run one after another here. Two accesses belong to one instruction when they come from the same place in the
+// code and are each lane's n-th visit to it; so divergence, or a lane that runs ahead, doesn't tear instructions apart.
 #pragma once
 
 #include <array>
@@ -15,8 +15,8 @@ namespace espalier::kernels::emulator {
 
 inline constexpr int kLanes = 32;
 
-/// Wavefronts of one shared-memory instruction, by lane: 16-byte accesses are served a quarter warp at a time, 8-byte ones a half.
-/// Lanes with `bytes` 0 take no part.
+/// Wavefronts of one shared-memory instruction, by lane: 16-byte accesses are served a quarter warp at a time, 8-byte
+/// ones a half. Lanes with `bytes` 0 take no part.
 struct SharedAccesses {
   std::array<std::uint32_t, kLanes> at{};
   std::array<std::uint8_t, kLanes> bytes{};

@@ -6,7 +6,8 @@
 namespace espalier::kernels::emulator {
 
 WarpClocks::WarpClocks(int count)
-    : count_(count), seen_(static_cast<std::size_t>(count) * static_cast<std::size_t>(count), 0), fenced_(seen_.size(), 0) {
+    : count_(count), seen_(static_cast<std::size_t>(count) * static_cast<std::size_t>(count), 0),
+      fenced_(seen_.size(), 0) {
   for (int w = 0; w < count; ++w) seen_[index(w, w)] = 1;
 }
 

@@ -1,8 +1,8 @@
 // Who knows of what: vector clocks of a cluster's warps, and of an engine a block for the copies that barriers count.
 //
-// An access must come after a barrier that its predecessor's warp took part in, whatever order the emulator happened to run them in.
-// Lanes of one warp are not told apart. Engines beside the warps (bulk copies, products of warpgroups) see what ordinary stores wrote
-// only behind a fence that lies between: a second clock says which do.
+// An access must come after a barrier that its predecessor's warp took part in, whatever order the emulator happened to
+// run them in. Lanes of one warp are not told apart. Engines beside the warps (bulk copies, products of warpgroups) see
+// what ordinary stores wrote only behind a fence that lies between: a second clock says which do.
 #pragma once
 
 #include <cstddef>
@@ -39,7 +39,9 @@ class WarpClocks {
  private:
   /// into = the larger of itself and the row of `warp`, number by number.
   void raise(std::vector<std::uint32_t>& into, const std::vector<std::uint32_t>& rows, int warp) const;
-  std::size_t index(int a, int b) const { return static_cast<std::size_t>(a) * static_cast<std::size_t>(count_) + static_cast<std::size_t>(b); }
+  std::size_t index(int a, int b) const {
+    return static_cast<std::size_t>(a) * static_cast<std::size_t>(count_) + static_cast<std::size_t>(b);
+  }
 
   int count_;
   std::vector<std::uint32_t> seen_, fenced_;  ///< [knower][known]

@@ -1,7 +1,8 @@
 // Products of a warpgroup, wgmma: what four warps have issued, what is under way, and where its numbers belong.
 //
-// Nothing of a product is there before the wait for its group: sums are poisoned, left factors in registers are held to what they were,
-// shared memory that it reads can't be written. Operands in shared memory are read as late as they may be, or as early.
+// Nothing of a product is there before the wait for its group: sums are poisoned, left factors in registers are held to
+// what they were, shared memory that it reads can't be written. Operands in shared memory are read as late as they may
+// be, or as early.
 #pragma once
 
 #include <array>
@@ -19,11 +20,11 @@ inline constexpr int kGroupWarps = 4, kGroupThreads = 128;
 /// What one thread says of a product of 64 rows and 16 steps: rows 16 w … of the warp w of its group.
 struct GroupFactors {
   MmaFormat format = MmaFormat::bf16;
-  int columns = 0;                              ///< a multiple of 8, at most 256
+  int columns = 0;  ///< a multiple of 8, at most 256
   Major right_major = Major::k;
-  bool accumulate = true;                       ///< or the sums begin at 0
+  bool accumulate = true;                         ///< or the sums begin at 0
   const std::uint32_t* left_registers = nullptr;  ///< [4], as of mma.m16n8k16; null: a descriptor instead
-  std::uint64_t left = 0, right = 0;            ///< matrix descriptors; the left one K-major
+  std::uint64_t left = 0, right = 0;              ///< matrix descriptors; the left one K-major
 };
 
 struct GroupProduct {

@@ -18,14 +18,24 @@ ESPALIER_WORD void group_fence(Registers&...) {
 template <Dtype dtype, int kTiles>
 ESPALIER_WORD void group_multiply(float (&sums)[kTiles][4], std::uint64_t left, std::uint64_t right, bool accumulate) {
   static_assert(sizeof sums == kTiles * 4 * sizeof(float));
-  emulator::warpgroup_multiply({.format = dtype == Dtype::bf16 ? emulator::MmaFormat::bf16 : emulator::MmaFormat::fp16, .columns = kTiles * 8,
-                                .right_major = emulator::Major::k, .accumulate = accumulate, .left_registers = nullptr, .left = left, .right = right},
+  emulator::warpgroup_multiply({.format = dtype == Dtype::bf16 ? emulator::MmaFormat::bf16 : emulator::MmaFormat::fp16,
+                                .columns = kTiles * 8,
+                                .right_major = emulator::Major::k,
+                                .accumulate = accumulate,
+                                .left_registers = nullptr,
+                                .left = left,
+                                .right = right},
                                &sums[0][0]);
 }
 template <Dtype dtype, int kTiles>
 ESPALIER_WORD void group_multiply(float (&sums)[kTiles][4], const std::uint32_t (&left)[4], std::uint64_t right) {
-  emulator::warpgroup_multiply({.format = dtype == Dtype::bf16 ? emulator::MmaFormat::bf16 : emulator::MmaFormat::fp16, .columns = kTiles * 8,
-                                .right_major = emulator::Major::mn, .accumulate = true, .left_registers = left, .left = 0, .right = right},
+  emulator::warpgroup_multiply({.format = dtype == Dtype::bf16 ? emulator::MmaFormat::bf16 : emulator::MmaFormat::fp16,
+                                .columns = kTiles * 8,
+                                .right_major = emulator::Major::mn,
+                                .accumulate = true,
+                                .left_registers = left,
+                                .left = 0,
+                                .right = right},
                                &sums[0][0]);
 }
 ESPALIER_WORD void group_commit() { emulator::warpgroup_commit(); }

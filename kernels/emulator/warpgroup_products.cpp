@@ -27,10 +27,13 @@ void collective(const char* operation, void* argument, const Complete& complete)
   Thread& t = self();
   Block& block = *t.warp->block;
   const auto number = static_cast<std::size_t>(t.warp->index / kGroupWarps);
-  if (number >= block.warpgroups.size()) s.fail(fmt::format("{} in warp {}, which is in no whole group of four", operation, t.warp->index));
+  if (number >= block.warpgroups.size()) {
+    s.fail(fmt::format("{} in warp {}, which is in no whole group of four", operation, t.warp->index));
+  }
   Warpgroup& group = block.warpgroups[number];
   if (group.arrived > 0 && group.operation != operation) {
-    s.fail(fmt::format("divergent warpgroup: this thread is at {}, {} others at {}", operation, group.arrived, group.operation));
+    s.fail(fmt::format("divergent warpgroup: this thread is at {}, {} others at {}", operation, group.arrived,
+                       group.operation));
   }
   group.operation = operation;
   group.arguments[t.index % kGroupThreads] = argument;
@@ -56,9 +59,13 @@ void for_each_chunk(std::uint64_t descriptor, Major major, int lines, const Visi
   const int outer = major == Major::k ? lines : kDepth, inner = major == Major::k ? kDepth : lines;
   for (int line = 0; line < outer; ++line) {
     for (int chunk = 0; chunk < inner / kChunkNumbers; ++chunk) {
-      const std::uint32_t at = chunk_address(matrix.layout, major, static_cast<std::uint32_t>(line), static_cast<std::uint32_t>(chunk));
-      if (major == Major::k) visit(line, chunk * kChunkNumbers, at);
-      else visit(chunk * kChunkNumbers, line, at);
+      const std::uint32_t at =
+          chunk_address(matrix.layout, major, static_cast<std::uint32_t>(line), static_cast<std::uint32_t>(chunk));
+      if (major == Major::k) {
+        visit(line, chunk * kChunkNumbers, at);
+      } else {
+        visit(chunk * kChunkNumbers, line, at);
+      }
     }
   }
 }
@@ -69,7 +76,8 @@ std::vector<std::uint16_t> gathered(std::uint64_t descriptor, Major major, int l
   std::vector<std::uint16_t> numbers(static_cast<std::size_t>(lines * kDepth));
   for_each_chunk(descriptor, major, lines, [&](int line, int step, std::uint32_t at) {
     for (int i = 0; i < kChunkNumbers; ++i) {
-      std::uint16_t& to = numbers[static_cast<std::size_t>(major == Major::k ? place(line, step + i) : place(line + i, step))];
+      std::uint16_t& to =
+          numbers[static_cast<std::size_t>(major == Major::k ? place(line, step + i) : place(line + i, step))];
       std::memcpy(&to, shared().data() + at + 2 * i, sizeof to);
     }
   });
@@ -92,8 +100,11 @@ std::vector<std::uint16_t> from_registers(const std::array<const std::uint32_t*,
 
 void gather(GroupProduct& product) {
   const GroupFactors& f = product.factors;
-  if (product.left.empty()) product.left = gathered(f.left, Major::k, kRows, [](int row, int step) { return row * kDepth + step; });
-  product.right = gathered(f.right, f.right_major, f.columns, [&](int column, int step) { return step * f.columns + column; });
+  if (product.left.empty()) {
+    product.left = gathered(f.left, Major::k, kRows, [](int row, int step) { return row * kDepth + step; });
+  }
+  product.right =
+      gathered(f.right, f.right_major, f.columns, [&](int column, int step) { return step * f.columns + column; });
 }
 
 /// Visits each sum: its thread, its place among the thread's, its place in the matrix.
@@ -120,7 +131,9 @@ GroupSums& sums_of(Warpgroup& group, bool accumulate, int columns) {
     }
     if (!same) continue;
     for (std::size_t t = 0; t < kGroupThreads; ++t) {
-      if (known.registers[t] != static_cast<const Issue*>(group.arguments[t])->sums) active().fail("a product adds to other registers in some threads than the one before");
+      if (known.registers[t] != static_cast<const Issue*>(group.arguments[t])->sums) {
+        active().fail("a product adds to other registers in some threads than the one before");
+      }
     }
     return known;
   }
@@ -140,17 +153,23 @@ void require_agreement(const Warpgroup& group) {
   const GroupFactors& first = static_cast<const Issue*>(group.arguments[0])->factors;
   for (const void* argument : group.arguments) {
     const GroupFactors& f = static_cast<const Issue*>(argument)->factors;
-    const bool same = f.format == first.format && f.columns == first.columns && f.right_major == first.right_major && f.accumulate == first.accumulate &&
-                      (f.left_registers == nullptr) == (first.left_registers == nullptr) && f.left == first.left && f.right == first.right;
+    const bool same = f.format == first.format && f.columns == first.columns && f.right_major == first.right_major &&
+                      f.accumulate == first.accumulate &&
+                      (f.left_registers == nullptr) == (first.left_registers == nullptr) && f.left == first.left &&
+                      f.right == first.right;
     if (!same) active().fail("threads of a warpgroup ask for different products");
   }
-  if (first.columns < 8 || first.columns > kMostColumns || first.columns % 8 != 0) active().fail(fmt::format("a product of {} columns", first.columns));
+  if (first.columns < 8 || first.columns > kMostColumns || first.columns % 8 != 0) {
+    active().fail(fmt::format("a product of {} columns", first.columns));
+  }
 }
 
 void begin_reads(GroupProduct& product) {
   const auto visit = [&](int, int, std::uint32_t at) {
     for (int w = 0; w < kGroupWarps; ++w) {
-      if (const std::string wrong = shared().begin_matrix_read(first_warp() + w, at, kChunkBytes); !wrong.empty()) active().fail(wrong);
+      if (const std::string wrong = shared().begin_matrix_read(first_warp() + w, at, kChunkBytes); !wrong.empty()) {
+        active().fail(wrong);
+      }
     }
     product.reads.push_back(at);
   };
@@ -168,12 +187,16 @@ void begin_reads(GroupProduct& product) {
 
 void issue(Warpgroup& group) {
   require_agreement(group);
-  if (!group.fenced) active().fail("a product of a warpgroup without a fence of its registers since the last group of products");
+  if (!group.fenced) {
+    active().fail("a product of a warpgroup without a fence of its registers since the last group of products");
+  }
   GroupProduct product;
   product.factors = static_cast<const Issue*>(group.arguments[0])->factors;
   product.sums = static_cast<const Issue*>(group.arguments[0])->sums;
   if (product.factors.left_registers != nullptr) {
-    for (std::size_t t = 0; t < kGroupThreads; ++t) product.registers[t] = static_cast<const Issue*>(group.arguments[t])->factors.left_registers;
+    for (std::size_t t = 0; t < kGroupThreads; ++t) {
+      product.registers[t] = static_cast<const Issue*>(group.arguments[t])->factors.left_registers;
+    }
     product.left = from_registers(product.registers);
   }
   begin_reads(product);
@@ -198,7 +221,8 @@ void finish(Warpgroup& group, GroupProduct& product) {
     active().fail("a left factor in registers was written while a product was reading it");
   }
   if (product.right.empty()) gather(product);
-  const auto sums = std::find_if(group.sums.begin(), group.sums.end(), [&](const GroupSums& s) { return s.registers[0] == product.sums; });
+  const auto sums = std::find_if(group.sums.begin(), group.sums.end(),
+                                 [&](const GroupSums& s) { return s.registers[0] == product.sums; });
   if (!product.factors.accumulate) std::fill(sums->values.begin(), sums->values.end(), 0.0F);
   mma_m64k16(product.factors.format, product.left.data(), product.right.data(), sums->columns, sums->values.data());
   for (const std::uint32_t at : product.reads) {

@@ -1,13 +1,14 @@
-// Bifurcated attention: the shared context in one matrix product with all queries as rows, the rest batched, one softmax.
+// Bifurcated attention: the shared context in one matrix product with all queries as rows, the rest batched, one
+// softmax.
 //
-// Faithful: scores of context and decoded part are materialised, one softmax runs over both, two value products are summed; no
-// log-sum-exp merge anywhere. Exactly one context, shared by all requests. A matrix product isn't split over its inner
-// dimension, so a CTA of the value product walks all context tokens: slow for few requests, as the original is.
-// Deviates: the original is compiled framework code; here the products are 64 x 64 library tiles. Its concatenation of scores is
-// left out (scores are written where the softmax reads them). CTAs of the score product take several tiles of columns when
-// the context is long. Decoded parts may be paths of several nodes. The published set launches the six kernels one after the
-// other, ours puts context and decode part of a product into one launch; both use the same kernels, which only
-// this method has.
+// Faithful: scores of context and decoded part are materialised, one softmax runs over both, two value products are
+// summed; no log-sum-exp merge anywhere. Exactly one context, shared by all requests. A matrix product isn't split over
+// its inner dimension, so a CTA of the value product walks all context tokens: slow for few requests, as the original
+// is. Deviates: the original is compiled framework code; here the products are 64 x 64 library tiles. Its concatenation
+// of scores is left out (scores are written where the softmax reads them). CTAs of the score product take several tiles
+// of columns when the context is long. Decoded parts may be paths of several nodes. The published set launches the six
+// kernels one after the other, ours puts context and decode part of a product into one launch; both use the same
+// kernels, which only this method has.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -61,10 +62,13 @@ class BifurcatedBuild {
   void check_structure() const {
     std::int64_t roots = 0;
     for (const NodeId n : core::ids<NodeId>(forest_.node_count())) roots += forest_.is_root(n) ? 1 : 0;
-    if (roots != 1) refuse(RefusalClass::structure, fmt::format("needs one root shared by all requests; this forest has {}", roots));
+    if (roots != 1) {
+      refuse(RefusalClass::structure, fmt::format("needs one root shared by all requests; this forest has {}", roots));
+    }
   }
 
-  /// Scores take a 16-bit number a head and token of every request; more than the device's memory is refused before any is laid out.
+  /// Scores take a 16-bit number a head and token of every request; more than the device's memory is refused before any
+  /// is laid out.
   void check_workspace() const {
     double bytes = 0;
     for (const RequestId r : core::ids<RequestId>(forest_.request_count())) {
@@ -84,7 +88,8 @@ class BifurcatedBuild {
     std::int32_t deeper = 0;
     while (deeper < requests && forest_.leaf[RequestId(deeper)] == NodeId(0)) ++deeper;
     const auto& kernels = builder_.plan().kernels;
-    const std::int32_t per_tile = std::min(queries_per_tile(kernels[scores_], request_.heads), queries_per_tile(kernels[values_], request_.heads));
+    const std::int32_t per_tile = std::min(queries_per_tile(kernels[scores_], request_.heads),
+                                           queries_per_tile(kernels[values_], request_.heads));
     for (const auto& [begin, end] : {std::pair(0, deeper), std::pair(deeper, requests)}) {
       for (std::int32_t q = begin; q < end; q += per_tile) {
         groups_.push_back({RequestId(q), RequestId(std::min(q + per_tile, end)), 0, {}, {}});
@@ -209,20 +214,24 @@ class BifurcatedBuild {
       step.op = ReductionOp::sum;
       step.out_row = builder_.queries(r, groups_[g].end).begin;
       step.head_count = request_.heads.q_heads;
-      const std::vector<RowRef> inputs = {{groups_[context].partial, r.value - groups_[context].begin.value}, {groups_[g].partial, 0}};
+      const std::vector<RowRef> inputs = {{groups_[context].partial, r.value - groups_[context].begin.value},
+                                          {groups_[g].partial, 0}};
       builder_.step(step, inputs);
     }
   }
 
   std::vector<std::string> why() {
     double scores = 0;
-    for (const Slot& slot : builder_.plan().slots) scores += slot.kind == SlotKind::scores ? static_cast<double>(slot_bytes(slot)) : 0;
+    for (const Slot& slot : builder_.plan().slots) {
+      scores += slot.kind == SlotKind::scores ? static_cast<double>(slot_bytes(slot)) : 0;
+    }
     const std::size_t decoded = groups_.size() - context_groups_;
-    return {fmt::format("the root's {} tokens are read by tiles of {} for {}; {} has a decoded part", forest_.tokens[NodeId(0)],
-                        counted(groups_[0].end.value - groups_[0].begin.value, "request"),
+    return {fmt::format("the root's {} tokens are read by tiles of {} for {}; {} has a decoded part",
+                        forest_.tokens[NodeId(0)], counted(groups_[0].end.value - groups_[0].begin.value, "request"),
                         counted(static_cast<std::int64_t>(forest_.request_count()), "request"),
                         decoded == forest_.request_count() ? "each" : std::to_string(decoded)),
-            fmt::format("{:.1f} MiB of scores are written, normalised and read back, in CTAs of {} columns", scores / 0x1p20, columns_)};
+            fmt::format("{:.1f} MiB of scores are written, normalised and read back, in CTAs of {} columns",
+                        scores / 0x1p20, columns_)};
   }
 
   const PlanRequest& request_;
@@ -233,16 +242,20 @@ class BifurcatedBuild {
   std::vector<Route> routes_;
   std::vector<ProductGroup> groups_;  ///< tiles over the context, then decoded parts, both by request
   std::size_t context_groups_ = 0;
-  std::int64_t columns_ = 0;          ///< of one CTA of the score products
+  std::int64_t columns_ = 0;  ///< of one CTA of the score products
 };
 
 class Bifurcated final : public Strategy {
  public:
   const StrategyInfo& info() const override {
-    static const StrategyInfo kInfo{"bifurcated", "one root read by all queries in one matrix product, the rest batched, one softmax",
+    static const StrategyInfo kInfo{"bifurcated",
+                                    "one root read by all queries in one matrix product, the rest batched, one softmax",
                                     "bifurcated attention (arXiv 2403.08845)",
-                                    "exactly one root, shared by all requests, and room for all scores in memory; no latent attention (the products' tiles hold "
-                                    "whole heads)", false, {}};
+                                    "exactly one root, shared by all requests, and room for all scores in memory; no "
+                                    "latent attention (the products' tiles hold "
+                                    "whole heads)",
+                                    false,
+                                    {}};
     return kInfo;
   }
 

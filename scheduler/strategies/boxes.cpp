@@ -68,14 +68,16 @@ void box_segments(const PlanBuilder& builder, const PrefixForest& forest, const 
 void check_sizes(const PlanBuilder& builder, std::span<const Box> boxes) {
   std::int64_t rows = 0;
   for (const Box& box : boxes) rows = core::checked_add(rows, box.queries.size());
-  require_at_most("tasks", static_cast<std::int64_t>(builder.next_task().value) + static_cast<std::int64_t>(boxes.size()), kMaxTasks);
+  require_at_most("tasks",
+                  static_cast<std::int64_t>(builder.next_task().value) + static_cast<std::int64_t>(boxes.size()),
+                  kMaxTasks);
   require_at_most("partial rows", rows, kMaxPlanRows);
 }
 
 }  // namespace
 
-std::vector<LaunchId> launch_boxes(PlanBuilder& builder, std::span<const costmodel::KernelConfig* const> kernels, std::span<Box> boxes,
-                                   const LaunchStyle& style) {
+std::vector<LaunchId> launch_boxes(PlanBuilder& builder, std::span<const costmodel::KernelConfig* const> kernels,
+                                   std::span<Box> boxes, const LaunchStyle& style) {
   check_sizes(builder, boxes);
   std::vector<std::vector<std::size_t>> of_kernel(kernels.size());
   for (std::size_t i = 0; i < boxes.size(); ++i) of_kernel[boxes[i].kernel].push_back(i);
@@ -91,7 +93,8 @@ std::vector<LaunchId> launch_boxes(PlanBuilder& builder, std::span<const costmod
       });
     }
     const KernelId kernel = builder.kernel(*kernels[k]);
-    launches.push_back(builder.launch(style.follow, style.stream + (style.side_by_side ? static_cast<std::int32_t>(launches.size()) : 0)));
+    launches.push_back(builder.launch(
+        style.follow, style.stream + (style.side_by_side ? static_cast<std::int32_t>(launches.size()) : 0)));
     const TaskId first = builder.next_task();
     for (const std::size_t i : order) {
       box_segments(builder, forest, boxes[i], segments);

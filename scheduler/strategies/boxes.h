@@ -1,5 +1,5 @@
-// Boxes: what most methods on trees launch. A box is a run of tokens of one path x a group of queries that see all of it. Private to
-// scheduler/strategies.
+// Boxes: what most methods on trees launch. A box is a run of tokens of one path x a group of queries that see all of
+// it. Private to scheduler/strategies.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,8 @@ struct Box {
   TaskId task;                      ///< set by launch_boxes()
 };
 
-/// Appends `chain` cut every `piece` tokens, for queries [begin, end) of `group` cut every `most_queries`: token pieces of a query
-/// tile stand side by side.
+/// Appends `chain` cut every `piece` tokens, for queries [begin, end) of `group` cut every `most_queries`: token pieces
+/// of a query tile stand side by side.
 struct Cut {
   std::int64_t piece;
   std::int32_t most_queries;
@@ -58,7 +58,7 @@ struct LaunchStyle {
 
 /// Refuses with class `size` when the boxes make too many tasks, segments or partial rows.
 /// Then one launch a kernel that has boxes, in the kernels' order; sets Box::task. Boxes keep their places in the span.
-std::vector<LaunchId> launch_boxes(PlanBuilder& builder, std::span<const costmodel::KernelConfig* const> kernels, std::span<Box> boxes,
-                                   const LaunchStyle& style);
+std::vector<LaunchId> launch_boxes(PlanBuilder& builder, std::span<const costmodel::KernelConfig* const> kernels,
+                                   std::span<Box> boxes, const LaunchStyle& style);
 
 }  // namespace espalier::scheduler::planning

@@ -12,7 +12,8 @@ namespace {
 /// Pieces as tasks, longest first.
 void write_pieces(PlanBuilder& builder, const Candidate& c, const Runs& runs) {
   const traces::PrefixForest& forest = builder.plan().forest;
-  TilePieces cut = c.boxes ? cut_box_cover(forest, runs, c.kernels[0]->queries, c.cuts[0]) : cut_tiles(forest, c.cover, c.cuts);
+  TilePieces cut =
+      c.boxes ? cut_box_cover(forest, runs, c.kernels[0]->queries, c.cuts[0]) : cut_tiles(forest, c.cover, c.cuts);
   require_at_most("tasks", static_cast<std::int64_t>(cut.pieces.size()), kMaxTasks);
   const std::vector<std::uint32_t> order = dispatch_order(cut);
   builder.reserve_tasks(cut.pieces.size(), cut.segments.size());
@@ -32,8 +33,11 @@ void write_pieces(PlanBuilder& builder, const Candidate& c, const Runs& runs) {
   if (merges == builder.next_step()) return;
   const KernelId reduce = builder.kernel(costmodel::our_reduce_kernel());
   // In a single launch, whoever writes the last partial row of a merge goes on with it: no second launch.
-  if (launches.size() == 1) builder.step_phase(reduce, merges, PhaseStart::on_arrival);
-  else merge_launch(builder, reduce, merges, Follow::graph, launches);
+  if (launches.size() == 1) {
+    builder.step_phase(reduce, merges, PhaseStart::on_arrival);
+  } else {
+    merge_launch(builder, reduce, merges, Follow::graph, launches);
+  }
 }
 
 void write_shares(PlanBuilder& builder, const Candidate& c, std::int32_t copies) {
@@ -55,8 +59,11 @@ void write_shares(PlanBuilder& builder, const Candidate& c, std::int32_t copies)
 }  // namespace
 
 void write_candidate(PlanBuilder& builder, const Candidate& candidate, const Runs& runs, std::int32_t copies) {
-  if (candidate.shares.empty()) write_pieces(builder, candidate, runs);
-  else write_shares(builder, candidate, copies);
+  if (candidate.shares.empty()) {
+    write_pieces(builder, candidate, runs);
+  } else {
+    write_shares(builder, candidate, copies);
+  }
 }
 
 std::string said_of_tiles(const Candidate& c, const Plan& plan) {
@@ -66,12 +73,14 @@ std::string said_of_tiles(const Candidate& c, const Plan& plan) {
     if (layer.runs.empty()) continue;
     std::int64_t longest = 0, tiles_of_height = 0;
     for (const TileRun& run : layer.runs) tiles_of_height += run.tiles, longest = std::max(longest, run.tokens);
-    tiles += fmt::format("{}{} of up to {} requests (at most {} tokens{})", tiles.empty() ? "" : ", ",
-                         counted(tiles_of_height, "tile"), c.kernels[h]->queries, longest, c.boxes ? ", of one node" : "");
+    tiles +=
+        fmt::format("{}{} of up to {} requests (at most {} tokens{})", tiles.empty() ? "" : ", ",
+                    counted(tiles_of_height, "tile"), c.kernels[h]->queries, longest, c.boxes ? ", of one node" : "");
   }
   const std::string tasks = counted(static_cast<std::int64_t>(plan.tasks.size()), "task");
   const std::string partial = counted(static_cast<std::int64_t>(plan.slots.size()), "task") + " leave partial rows";
-  return fmt::format("{}, read by {}; {}", tiles, tasks, plan.slots.empty() ? "every row is final, nothing to merge" : partial);
+  return fmt::format("{}, read by {}; {}", tiles, tasks,
+                     plan.slots.empty() ? "every row is final, nothing to merge" : partial);
 }
 
 std::string said_of_shares(const Candidate& c, std::int32_t copies) {

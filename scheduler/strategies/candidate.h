@@ -1,4 +1,5 @@
-// A plan that our planner weighs: which tiles, cut how, forecast to take how long. And how the one it takes is written down.
+// A plan that our planner weighs: which tiles, cut how, forecast to take how long. And how the one it takes is written
+// down.
 #pragma once
 
 #include <cstdint>
@@ -16,16 +17,16 @@ struct Candidate {
   HeightSet set;
   std::vector<const TileKernel*> kernels;  ///< by height
   Cover cover;
-  std::vector<PieceCut> cuts;              ///< by height
-  double goal_us = 0;                      ///< of its pieces
-  std::vector<Share> shares;               ///< not empty: persistent CTAs with equal shares, instead of pieces
-  bool boxes = false;                      ///< of nodes by themselves (node_boxes.h)
-  bool even = false;                       ///< its tiles are cut evenly
+  std::vector<PieceCut> cuts;  ///< by height
+  double goal_us = 0;          ///< of its pieces
+  std::vector<Share> shares;   ///< not empty: persistent CTAs with equal shares, instead of pieces
+  bool boxes = false;          ///< of nodes by themselves (node_boxes.h)
+  bool even = false;           ///< its tiles are cut evenly
   Forecast forecast;
 };
 
-/// Appends its tasks, launches and merges. `runs` are those its boxes were made of; each task is made in `copies` of heads.
-/// Throws Refused where there would be too many tasks.
+/// Appends its tasks, launches and merges. `runs` are those its boxes were made of; each task is made in `copies` of
+/// heads. Throws Refused where there would be too many tasks.
 void write_candidate(PlanBuilder& builder, const Candidate& candidate, const Runs& runs, std::int32_t copies);
 
 /// What its plan reads, in a sentence; and by whom, if by equal shares.

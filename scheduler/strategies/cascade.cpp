@@ -1,13 +1,13 @@
 // FlashInfer's multi-level cascade: one attention launch a tree level, states merged in place from the last level up.
 //
-// Faithful: level l holds the nodes at depth l; each level is planned alone by FlashInfer's prefill planner (tile from the integer
-// mean of the packed lengths, budget of two CTAs an SM, smallest chunk by bisection, items node x query tile x chunk); split
-// chunks are merged a level, then levels pairwise, last level first; partials in the output dtype with the published kernels;
-// nothing asks whether a level is worth its launches.
-// Deviates: tokens instead of pages; tiles hold whole requests (a group of 7 puts 63 rows into a tile of 64); a request without a
-// node at a level has no item there (FlashInfer is given an empty segment); rows that need no merge are not copied; the last
-// merge writes the output itself. With our kernels: the smallest tile that holds the level's rows, longest items first, and
-// when nothing is shared there are no levels to cascade over, so the flat plan is used, as a caller would.
+// Faithful: level l holds the nodes at depth l; each level is planned alone by FlashInfer's prefill planner (tile from
+// the integer mean of the packed lengths, budget of two CTAs an SM, smallest chunk by bisection, items node x query
+// tile x chunk); split chunks are merged a level, then levels pairwise, last level first; partials in the output dtype
+// with the published kernels; nothing asks whether a level is worth its launches. Deviates: tokens instead of pages;
+// tiles hold whole requests (a group of 7 puts 63 rows into a tile of 64); a request without a node at a level has no
+// item there (FlashInfer is given an empty segment); rows that need no merge are not copied; the last merge writes the
+// output itself. With our kernels: the smallest tile that holds the level's rows, longest items first, and when nothing
+// is shared there are no levels to cascade over, so the flat plan is used, as a caller would.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -43,7 +43,9 @@ class CascadeBuild {
     require_at_most("levels", deepest + 1, kMostLevels);
     require_at_most("partial rows", path_rows(forest_), kMaxPlanRows);
     levels_.resize(static_cast<std::size_t>(deepest) + 1);
-    for (const NodeId n : core::ids<NodeId>(forest_.node_count())) levels_[static_cast<std::size_t>(depth[n])].nodes.push_back(n);
+    for (const NodeId n : core::ids<NodeId>(forest_.node_count())) {
+      levels_[static_cast<std::size_t>(depth[n])].nodes.push_back(n);
+    }
     core::Column<RequestId, std::int32_t> levels_of(forest_.request_count(), 0);
     for (const RequestId r : core::ids<RequestId>(forest_.request_count())) levels_of[r] = depth[forest_.leaf[r]] + 1;
 
@@ -112,7 +114,8 @@ class CascadeBuild {
     level.items = static_cast<std::int64_t>(pieces.size());
     require_at_most("tasks", static_cast<std::int64_t>(builder_.next_task().value) + level.items, kMaxTasks);
     if (request_.kernels == KernelSet::ours) {
-      std::stable_sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) { return a.end - a.begin > b.end - b.begin; });
+      std::stable_sort(pieces.begin(), pieces.end(),
+                       [](const Piece& a, const Piece& b) { return a.end - a.begin > b.end - b.begin; });
     }
     builder_.launch();
     const TaskId first = builder_.next_task();
@@ -126,13 +129,14 @@ class CascadeBuild {
     std::string text = fmt::format("{}, one launch each:", counted(static_cast<std::int64_t>(levels_.size()), "level"));
     for (std::size_t l = 0; l < std::min(levels_.size(), kMostNamed); ++l) {
       const Level& level = levels_[l];
-      text += fmt::format("{} level {} {} of {} rows, {}", l == 0 ? "" : ";", l, counted(level.items, "item"), level.tile_rows,
-                          level.split ? fmt::format("chunks of {} tokens", level.chunk) : "KV whole");
+      text += fmt::format("{} level {} {} of {} rows, {}", l == 0 ? "" : ";", l, counted(level.items, "item"),
+                          level.tile_rows, level.split ? fmt::format("chunks of {} tokens", level.chunk) : "KV whole");
     }
     if (levels_.size() > kMostNamed) text += "; …";
     std::vector<std::string> sentences = {text};
     if (levels_.size() > 1) {
-      sentences.push_back(fmt::format("{} between levels, each a launch", counted(static_cast<std::int64_t>(levels_.size()) - 1, "merge")));
+      sentences.push_back(fmt::format("{} between levels, each a launch",
+                                      counted(static_cast<std::int64_t>(levels_.size()) - 1, "merge")));
     }
     return sentences;
   }
@@ -148,9 +152,13 @@ class CascadeBuild {
 class Cascade final : public Strategy {
  public:
   const StrategyInfo& info() const override {
-    static const StrategyInfo kInfo{"cascade", "one attention launch a tree level, levels merged in place",
-                                    "FlashInfer MultiLevelCascadeAttentionWrapper with its prefill planner a level",
-                                    "at most 256 levels; refuses head configurations whose tile fits no kernel of the set", false, {}};
+    static const StrategyInfo kInfo{
+        "cascade",
+        "one attention launch a tree level, levels merged in place",
+        "FlashInfer MultiLevelCascadeAttentionWrapper with its prefill planner a level",
+        "at most 256 levels; refuses head configurations whose tile fits no kernel of the set",
+        false,
+        {}};
     return kInfo;
   }
 

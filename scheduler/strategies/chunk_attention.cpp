@@ -1,12 +1,14 @@
-// ChunkAttention: KV in a trie of 64-token chunks; first every shared chunk with all its sequences, then every sequence over its
-// private chunks, taking in the partial rows of the shared ones.
+// ChunkAttention: KV in a trie of 64-token chunks; first every shared chunk with all its sequences, then every sequence
+// over its private chunks, taking in the partial rows of the shared ones.
 //
-// Faithful: chunks are counted from the first token of a sequence and are shared when they are full, equal and not the last of a sequence;
-// shared means by more than one; a chunk serves one interval of sequences; phase one is a CTA a shared chunk and head with one row for each
-// sequence of the batch (rounded up to 16, compiled up to 128), half-precision partials; phase two is a CTA a sequence and head that folds them
-// in; nothing is split for balance; the plan is kept until the trie changes. The published kernels know no groups of heads and one head dim.
-// Deviates: chunks are runs of tokens of the paged cache; a batch beyond the largest compiled tile is refused with the published
-// kernels. With our kernels the smallest tile that holds the readers of the most shared chunk runs, in several tiles if need be, and heads are packed.
+// Faithful: chunks are counted from the first token of a sequence and are shared when they are full, equal and not the
+// last of a sequence; shared means by more than one; a chunk serves one interval of sequences; phase one is a CTA a
+// shared chunk and head with one row for each sequence of the batch (rounded up to 16, compiled up to 128),
+// half-precision partials; phase two is a CTA a sequence and head that folds them in; nothing is split for balance; the
+// plan is kept until the trie changes. The published kernels know no groups of heads and one head dim. Deviates: chunks
+// are runs of tokens of the paged cache; a batch beyond the largest compiled tile is refused with the published
+// kernels. With our kernels the smallest tile that holds the readers of the most shared chunk runs, in several tiles if
+// need be, and heads are packed.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -25,9 +27,12 @@ class ChunkBuild {
  public:
   ChunkBuild(const PlanRequest& request, const StrategyInfo& info)
       : request_(request), info_(info), forest_(request.forest), builder_(request.forest, request.heads),
-        published_(request.kernels == KernelSet::published), chunk_(static_cast<std::int64_t>(request.options.at("chunk"))),
-        roots_(request.forest.node_count()), shared_tokens_(request.forest.request_count(), 0), slots_of_(request.forest.request_count()) {
-    for (const NodeId n : core::ids<NodeId>(forest_.node_count())) roots_[n] = forest_.is_root(n) ? n : roots_[forest_.parent[n]];
+        published_(request.kernels == KernelSet::published),
+        chunk_(static_cast<std::int64_t>(request.options.at("chunk"))), roots_(request.forest.node_count()),
+        shared_tokens_(request.forest.request_count(), 0), slots_of_(request.forest.request_count()) {
+    for (const NodeId n : core::ids<NodeId>(forest_.node_count())) {
+      roots_[n] = forest_.is_root(n) ? n : roots_[forest_.parent[n]];
+    }
   }
 
   Plan run() {
@@ -39,7 +44,8 @@ class ChunkBuild {
     for (const std::int64_t tokens : shared_tokens_) folded += tokens / chunk_;
     Provenance from = provenance(info_, request_);
     from.graph_safe = !published_;
-    from.why = {fmt::format("{} of {} tokens, shared by up to {}", counted(chunks_, "shared chunk"), chunk_, counted(most_readers_, "sequence")),
+    from.why = {fmt::format("{} of {} tokens, shared by up to {}", counted(chunks_, "shared chunk"), chunk_,
+                            counted(most_readers_, "sequence")),
                 fmt::format("each sequence takes in {:.1f} partial rows on average and walks its private chunks alone",
                             static_cast<double>(folded) / static_cast<double>(forest_.request_count()))};
     return std::move(builder_).finish(std::move(from));
@@ -48,14 +54,18 @@ class ChunkBuild {
  private:
   void check_heads() const {
     const traces::HeadConfig& heads = request_.heads;
-    if (heads.group() != 1) refuse(RefusalClass::heads, fmt::format("ChunkAttention's kernels know no groups of heads, got {}", traces::heads_text(heads)));
+    if (heads.group() != 1) {
+      refuse(RefusalClass::heads,
+             fmt::format("ChunkAttention's kernels know no groups of heads, got {}", traces::heads_text(heads)));
+    }
     if (heads.qk_dim != 128 || heads.v_dim != 128 || heads.v_in_k) {
-      refuse(RefusalClass::heads, fmt::format("ChunkAttention's kernels are compiled for head dim 128, got {}", traces::heads_text(heads)));
+      refuse(RefusalClass::heads,
+             fmt::format("ChunkAttention's kernels are compiled for head dim 128, got {}", traces::heads_text(heads)));
     }
   }
 
-  /// A chunk belongs to the node that holds its last token. Sequences that end with the chunk own a copy of it: they come first
-  /// among the node's requests.
+  /// A chunk belongs to the node that holds its last token. Sequences that end with the chunk own a copy of it: they
+  /// come first among the node's requests.
   std::vector<Box> shared_chunks() {
     std::vector<Box> boxes;
     std::int64_t rows = 0;
@@ -83,7 +93,8 @@ class ChunkBuild {
     for (const std::int32_t rows : kCompiledRows) {
       if (rows >= batch) return published_kernel(request_, fmt::format("chunk_attention_m{}", rows));
     }
-    refuse(RefusalClass::size, fmt::format("ChunkAttention's kernels are compiled for batches of up to {}, got {}", kCompiledRows.back(), batch));
+    refuse(RefusalClass::size, fmt::format("ChunkAttention's kernels are compiled for batches of up to {}, got {}",
+                                           kCompiledRows.back(), batch));
   }
 
   void attend_chunks(const std::vector<Box>& chunks) {
@@ -107,8 +118,9 @@ class ChunkBuild {
   }
 
   void attend_sequences() {
-    const costmodel::KernelConfig* const kernels[] = {published_ ? &published_kernel(request_, "chunk_attention_sequence")
-                                                                 : &our_kernel(request_, request_.heads.group())};
+    const costmodel::KernelConfig* const kernels[] = {published_
+                                                          ? &published_kernel(request_, "chunk_attention_sequence")
+                                                          : &our_kernel(request_, request_.heads.group())};
     std::vector<Box> boxes;
     for (const RequestId r : core::ids<RequestId>(forest_.request_count())) {
       const Chain path{roots_[forest_.leaf[r]], forest_.leaf[r], forest_.context_tokens(r)};
@@ -134,7 +146,7 @@ class ChunkBuild {
   bool published_;
   std::int64_t chunk_;
   core::Column<NodeId, NodeId> roots_;
-  core::Column<RequestId, std::int64_t> shared_tokens_;          ///< sharing is of prefixes: what comes after is private
+  core::Column<RequestId, std::int64_t> shared_tokens_;  ///< sharing is of prefixes: what comes after is private
   core::Column<RequestId, std::vector<SlotId>> slots_of_;
   std::int64_t chunks_ = 0;
   std::int32_t most_readers_ = 0;
@@ -144,9 +156,12 @@ class ChunkAttention final : public Strategy {
  public:
   const StrategyInfo& info() const override {
     static const StrategyInfo kInfo{
-        "chunk_attention", "shared chunks first, then each sequence over its private chunks, taking in the partial rows",
+        "chunk_attention",
+        "shared chunks first, then each sequence over its private chunks, taking in the partial rows",
         "ChunkAttention (arXiv 2402.15220)",
-        "at most 16777216 partial rows; with its own kernels one query head a KV head, head dim 128 and batches of up to 128", false,
+        "at most 16777216 partial rows; with its own kernels one query head a KV head, head dim 128 and batches of up "
+        "to 128",
+        false,
         {{"chunk", 64, 16, 65536, "tokens of a chunk"}}};
     return kInfo;
   }

@@ -1,13 +1,14 @@
 // CoDec (first published as FlashForge): nodes are divided by a cost estimate so that all CTA slots finish together.
 //
-// Faithful: one read of a node's KV a query tile, the heads of a group as rows; divisions from the lower bound cost_l (see
-// division.h) and a few multiples of it, each judged by a longest-first schedule over SMs x occupancy slots; the best kept; tasks
-// are launched longest first; nothing shared gives FlashDecoding's plan. KV is cut at KV tiles, not at pages.
-// Deviates: the body of the paper wasn't available, the planner is reconstructed from what is known of it. The released code has no
-// planner at all (one task a 1024-token page); `published` here is this planner on the released kernel (16 queries a task) with its
-// rounds of reduction: within a node, then a launch a depth. With our kernels all partial rows of a request are merged in one launch
-// (option rounds), the estimate of that merge is part of the judgement, and tasks with few rows may run on a smaller tile in a
-// launch beside. Consecutive nodes read by the same requests are one run: the same reads, fewer partial rows.
+// Faithful: one read of a node's KV a query tile, the heads of a group as rows; divisions from the lower bound cost_l
+// (see division.h) and a few multiples of it, each judged by a longest-first schedule over SMs x occupancy slots; the
+// best kept; tasks are launched longest first; nothing shared gives FlashDecoding's plan. KV is cut at KV tiles, not at
+// pages. Deviates: the body of the paper wasn't available, the planner is reconstructed from what is known of it. The
+// released code has no planner at all (one task a 1024-token page); `published` here is this planner on the released
+// kernel (16 queries a task) with its rounds of reduction: within a node, then a launch a depth. With our kernels all
+// partial rows of a request are merged in one launch (option rounds), the estimate of that merge is part of the
+// judgement, and tasks with few rows may run on a smaller tile in a launch beside. Consecutive nodes read by the same
+// requests are one run: the same reads, fewer partial rows.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -45,11 +46,11 @@ struct DividedRun {
 /// Kernels by rising query tile, the query tiles of all runs, and the division problem they make.
 struct Setting {
   std::vector<const KernelConfig*> kernels;
-  std::vector<QueryTile> tiles;       ///< one an item
-  std::vector<std::size_t> run;       ///< of each item
-  std::vector<std::size_t> kernel;    ///< of each item, in `kernels`
+  std::vector<QueryTile> tiles;     ///< one an item
+  std::vector<std::size_t> run;     ///< of each item
+  std::vector<std::size_t> kernel;  ///< of each item, in `kernels`
   DivisionProblem problem;
-  double bound_us = 0;                ///< cost_l
+  double bound_us = 0;  ///< cost_l
 };
 
 struct Division {
@@ -62,8 +63,7 @@ class CodecBuild {
  public:
   CodecBuild(const PlanRequest& request, const StrategyInfo& info)
       : request_(request), info_(info), forest_(request.forest), builder_(request.forest, request.heads),
-        model_(request.model),
-        reduce_(&reduce_kernel(request, "codec_por")) {
+        model_(request.model), reduce_(&reduce_kernel(request, "codec_por")) {
     const double rounds = request.options.at("rounds");
     rounds_ = rounds < 0 ? request.kernels == KernelSet::published : rounds > 0;
   }
@@ -89,8 +89,8 @@ class CodecBuild {
     require_at_most("partial rows", rows, kMaxPlanRows);
   }
 
-  /// Ours: the smallest tile that holds one request's rows, in each of its variants, alone or beside one larger tile for runs
-  /// with more readers. The usual variant alone comes first.
+  /// Ours: the smallest tile that holds one request's rows, in each of its variants, alone or beside one larger tile
+  /// for runs with more readers. The usual variant alone comes first.
   std::vector<std::vector<const KernelConfig*>> kernel_sets() const {
     if (request_.kernels == KernelSet::published) return {{&published_kernel_by_dim(request_, "codec_pac")}};
     const KernelConfig& usual = our_kernel(request_, request_.heads.group());
@@ -194,10 +194,12 @@ class CodecBuild {
     return rows;
   }
 
-  /// Estimate of the merge: CTAs of the reduction kernel, each a few heads of one request, at the device's occupancy, and the launches.
+  /// Estimate of the merge: CTAs of the reduction kernel, each a few heads of one request, at the device's occupancy,
+  /// and the launches.
   double merge_us(const std::vector<std::int32_t>& rows) {
     const std::int32_t heads = std::min(reduce_->query_tile, request_.heads.q_heads);
-    const double slots = request_.device.sms * std::max(1, costmodel::ctas_per_sm(*reduce_, request_.heads, request_.device));
+    const double slots =
+        request_.device.sms * std::max(1, costmodel::ctas_per_sm(*reduce_, request_.heads, request_.device));
     const auto ctas = static_cast<double>(core::ceil_div(request_.heads.q_heads, heads));
     double total = 0, longest = 0;
     std::int32_t launches = 0;
@@ -292,14 +294,18 @@ class CodecBuild {
     }
     for (const std::int32_t n : partial_rows(setting, division_.splits)) most = std::max<std::int64_t>(most, n);
     std::vector<std::string> sentences = {
-        fmt::format("by the planner's cost model the tasks take {:.1f} us, {:.2f} x cost_l, the least any division could take",
-                    division_.makespan_us, division_.makespan_us / setting.bound_us),
-        fmt::format("{} of {} of KV in {} are split, giving {}", split, counted(static_cast<std::int64_t>(setting.tiles.size()), "query tile"),
+        fmt::format(
+            "by the planner's cost model the tasks take {:.1f} us, {:.2f} x cost_l, the least any division could take",
+            division_.makespan_us, division_.makespan_us / setting.bound_us),
+        fmt::format("{} of {} of KV in {} are split, giving {}", split,
+                    counted(static_cast<std::int64_t>(setting.tiles.size()), "query tile"),
                     counted(static_cast<std::int64_t>(runs_.size()), "run"), counted(tasks, "task"))};
     std::string tiles;
-    for (const KernelConfig* kernel : setting.kernels) tiles += fmt::format("{}{}", tiles.empty() ? "" : " and ", kernel->query_tile);
-    sentences.push_back(fmt::format("query tiles of {} rows; at most {} a request, merged in an estimated {:.1f} us", tiles,
-                                    counted(most, "partial row"), division_.merge_us));
+    for (const KernelConfig* kernel : setting.kernels) {
+      tiles += fmt::format("{}{}", tiles.empty() ? "" : " and ", kernel->query_tile);
+    }
+    sentences.push_back(fmt::format("query tiles of {} rows; at most {} a request, merged in an estimated {:.1f} us",
+                                    tiles, counted(most, "partial row"), division_.merge_us));
     return sentences;
   }
 
@@ -310,10 +316,10 @@ class CodecBuild {
   std::shared_ptr<const costmodel::CostModel> model_;
   const KernelConfig* reduce_;
   bool rounds_ = false;
-  std::vector<DividedRun> runs_;                              ///< in preorder
-  core::Column<RequestId, std::int32_t> levels_;       ///< runs on each request's path
+  std::vector<DividedRun> runs_;                  ///< in preorder
+  core::Column<RequestId, std::int32_t> levels_;  ///< runs on each request's path
   std::map<std::pair<std::string, std::int32_t>, std::unique_ptr<TileCost>> tables_;
-  std::map<std::int32_t, double> merge_cost_;          ///< by partial rows
+  std::map<std::int32_t, double> merge_cost_;  ///< by partial rows
   std::optional<Setting> setting_;
   Division division_;
 };
@@ -322,10 +328,14 @@ class Codec final : public Strategy {
  public:
   const StrategyInfo& info() const override {
     static const StrategyInfo kInfo{
-        "codec", "nodes divided by a cost estimate so that all CTA slots finish together", "CoDec / FlashForge (arXiv 2505.17694)",
-        "at most 16777216 partial rows; refuses head configurations whose tile fits no kernel of the set", true,
+        "codec",
+        "nodes divided by a cost estimate so that all CTA slots finish together",
+        "CoDec / FlashForge (arXiv 2505.17694)",
+        "at most 16777216 partial rows; refuses head configurations whose tile fits no kernel of the set",
+        true,
         {{"rounds", -1, -1, 1,
-          "reduction: 0 all partial rows in one launch, 1 within nodes and then a launch a depth, -1 as the kernel set does (ours 0, published 1)"}}};
+          "reduction: 0 all partial rows in one launch, 1 within nodes and then a launch a depth, -1 as the kernel set "
+          "does (ours 0, published 1)"}}};
     return kInfo;
   }
 
@@ -334,7 +344,8 @@ class Codec final : public Strategy {
     return refusable([&] {
       // As published: without sharing the method degenerates to FlashDecoding.
       const bool flat = !shares_anything(request.forest) && request.kernels == KernelSet::ours;
-      return flat ? flat_plan(request, info(), 0, "nothing is shared: FlashDecoding's plan") : CodecBuild(request, info()).run();
+      return flat ? flat_plan(request, info(), 0, "nothing is shared: FlashDecoding's plan")
+                  : CodecBuild(request, info()).run();
     });
   }
 };

@@ -1,19 +1,20 @@
 // CoDec as released: one item a KV page and up to 16 queries; the hardware balances.
 //
-// Faithful: no estimator, no division; items in the order in which walking the requests meets them (by first query, then along its path);
-// the heads of a group as rows; the reduction in rounds: the pages of a node first, then a launch a depth from the roots down; fp16 partials with the
-// published kernels, whose merge takes at most 128 pages of a node; every step is launched eagerly.
-// Deviates: its defects aren't reproduced (parent rows taken from a sibling's offset, the last node left out of the split count, lengths
-// changed in place); a page is `page` tokens of a node of the radix tree, whatever the pages of the cache; heads other than 32/8 run on its kernel as if
-// it were compiled for them. With our kernels: our tile for 16 queries, longest items first, one merge launch.
+// Faithful: no estimator, no division; items in the order in which walking the requests meets them (by first query,
+// then along its path); the heads of a group as rows; the reduction in rounds: the pages of a node first, then a launch
+// a depth from the roots down; fp16 partials with the published kernels, whose merge takes at most 128 pages of a node;
+// every step is launched eagerly. Deviates: its defects aren't reproduced (parent rows taken from a sibling's offset,
+// the last node left out of the split count, lengths changed in place); a page is `page` tokens of a node of the radix
+// tree, whatever the pages of the cache; heads other than 32/8 run on its kernel as if it were compiled for them. With
+// our kernels: our tile for 16 queries, longest items first, one merge launch.
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <tuple>
 
 #include "core/units.h"
-#include "scheduler/strategies/level_merge.h"
 #include "scheduler/strategies/boxes.h"
+#include "scheduler/strategies/level_merge.h"
 
 namespace espalier::scheduler {
 namespace planning {
@@ -25,23 +26,29 @@ constexpr std::int64_t kMostPages = 128;
 class ReleaseBuild {
  public:
   ReleaseBuild(const PlanRequest& request, const StrategyInfo& info)
-      : request_(request), info_(info), builder_(request.forest, request.heads), published_(request.kernels == KernelSet::published),
+      : request_(request), info_(info), builder_(request.forest, request.heads),
+        published_(request.kernels == KernelSet::published),
         page_(static_cast<std::int64_t>(request.options.at("page"))), runs_(runs_of(request.forest)) {}
 
   Plan run() {
-    const costmodel::KernelConfig* const kernels[] = {published_ ? &published_kernel_by_dim(request_, "codec_pac") : &ours()};
+    const costmodel::KernelConfig* const kernels[] = {published_ ? &published_kernel_by_dim(request_, "codec_pac")
+                                                                 : &ours()};
     std::vector<Box> items = make_items(*kernels[0]);
     std::sort(items.begin(), items.end(), [&](const Box& a, const Box& b) { return key(a) < key(b); });
     const KernelId reduce = builder_.kernel(reduce_kernel(request_, "codec_por"));
     const Follow follow = published_ ? Follow::stream : Follow::graph;
     const std::vector<LaunchId> launches = launch_boxes(builder_, kernels, items, {follow, !published_});
     const traces::Dtype dtype = kernels[0]->partial_dtype;
-    if (published_) merge_in_rounds(builder_, reduce, tiles_by_level(items), runs_.levels, {dtype, follow, launches});
-    else merge_rows(request_, builder_, {reduce, dtype, follow, launches});
+    if (published_) {
+      merge_in_rounds(builder_, reduce, tiles_by_level(items), runs_.levels, {dtype, follow, launches});
+    } else {
+      merge_rows(request_, builder_, {reduce, dtype, follow, launches});
+    }
     Provenance from = provenance(info_, request_);
     from.graph_safe = !published_;
-    from.why = {fmt::format("{} of up to {} tokens and {}, no balance but the hardware's", counted(static_cast<std::int64_t>(items.size()), "item"),
-                            page_, counted(kMostQueries, "query row"))};
+    from.why = {fmt::format("{} of up to {} tokens and {}, no balance but the hardware's",
+                            counted(static_cast<std::int64_t>(items.size()), "item"), page_,
+                            counted(kMostQueries, "query row"))};
     return std::move(builder_).finish(std::move(from));
   }
 
@@ -57,9 +64,11 @@ class ReleaseBuild {
     for (const Run& run : runs_.runs) {
       const std::int64_t pages = core::ceil_div(run.chain.tokens, page_);
       if (published_ && pages > kMostPages) {
-        refuse(RefusalClass::size, fmt::format("a node has {} pages of {} tokens, CoDec's merge takes {}", pages, page_, kMostPages));
+        refuse(RefusalClass::size,
+               fmt::format("a node has {} pages of {} tokens, CoDec's merge takes {}", pages, page_, kMostPages));
       }
-      cut_boxes(run.chain, builder_.queries(run.begin, run.end), {page_, std::min(kMostQueries, queries_per_tile(kernel, request_.heads))}, items);
+      cut_boxes(run.chain, builder_.queries(run.begin, run.end),
+                {page_, std::min(kMostQueries, queries_per_tile(kernel, request_.heads))}, items);
       require_at_most("tasks", static_cast<std::int64_t>(items.size()), kMaxTasks);
     }
     return items;
@@ -97,8 +106,11 @@ class CodecRelease final : public Strategy {
  public:
   const StrategyInfo& info() const override {
     static const StrategyInfo kInfo{
-        "codec_release", "one item a KV page and 16 queries, balanced by the hardware", "CoDec's released code",
-        "at most 4000000 tasks and 16777216 partial rows; with its own kernels at most 128 pages a node", false,
+        "codec_release",
+        "one item a KV page and 16 queries, balanced by the hardware",
+        "CoDec's released code",
+        "at most 4000000 tasks and 16777216 partial rows; with its own kernels at most 128 pages a node",
+        false,
         {{"page", 1024, 16, 65536, "tokens of a page"}}};
     return kInfo;
   }

@@ -15,7 +15,9 @@ using traces::PrefixForest;
 void refuse(RefusalClass refusal, std::string sentence) { throw Refused{{refusal, std::move(sentence)}}; }
 
 void require_at_most(std::string_view what, std::int64_t count, std::int64_t limit) {
-  if (count > limit) refuse(RefusalClass::size, fmt::format("the plan would have {} {}, more than {}", count, what, limit));
+  if (count > limit) {
+    refuse(RefusalClass::size, fmt::format("the plan would have {} {}, more than {}", count, what, limit));
+  }
 }
 
 std::int64_t path_rows(const PrefixForest& forest) {
@@ -46,10 +48,13 @@ const KernelConfig& allowed_kernel(const PlanRequest& request, std::int64_t rows
     if (!costmodel::fits_device(kernel, request.heads, request.device)) continue;
     // The smallest that holds the rows; while none does, the largest. Of equal tiles the first of the catalog.
     const bool better = chosen == nullptr || (chosen->query_tile < rows ? kernel.query_tile > chosen->query_tile
-                                                                        : kernel.query_tile >= rows && kernel.query_tile < chosen->query_tile);
+                                                                        : kernel.query_tile >= rows &&
+                                                                              kernel.query_tile < chosen->query_tile);
     if (better) chosen = &kernel;
   }
-  if (chosen == nullptr) refuse(RefusalClass::kernel, fmt::format("none of the kernels allowed fits {}", request.device.name));
+  if (chosen == nullptr) {
+    refuse(RefusalClass::kernel, fmt::format("none of the kernels allowed fits {}", request.device.name));
+  }
   return *chosen;
 }
 
@@ -70,8 +75,12 @@ std::vector<const KernelConfig*> our_variants(const PlanRequest& request, const 
   const std::string family = usual.name.substr(0, usual.name.rfind("_m") + 2);
   std::vector<const KernelConfig*> variants = {&usual};
   for (const KernelConfig& kernel : costmodel::kernel_catalog()) {
-    const bool same = kernel.role == usual.role && kernel.query_tile == usual.query_tile && kernel.name.starts_with(family);
-    if (same && kernel.name != usual.name && may_use(request, kernel) && costmodel::fits_device(kernel, request.heads, request.device)) variants.push_back(&kernel);
+    const bool same =
+        kernel.role == usual.role && kernel.query_tile == usual.query_tile && kernel.name.starts_with(family);
+    if (same && kernel.name != usual.name && may_use(request, kernel) &&
+        costmodel::fits_device(kernel, request.heads, request.device)) {
+      variants.push_back(&kernel);
+    }
   }
   return variants;
 }
@@ -90,7 +99,8 @@ const KernelConfig& published_kernel_by_dim(const PlanRequest& request, std::str
 }
 
 const KernelConfig& reduce_kernel(const PlanRequest& request, std::string_view published_name) {
-  return request.kernels == KernelSet::ours ? costmodel::our_reduce_kernel() : published_kernel(request, published_name);
+  return request.kernels == KernelSet::ours ? costmodel::our_reduce_kernel()
+                                            : published_kernel(request, published_name);
 }
 
 Provenance provenance(const StrategyInfo& info, const PlanRequest& request) {
@@ -149,8 +159,11 @@ void merge_launch(PlanBuilder& builder, KernelId kernel, StepId begin, Follow fo
 void merge_rows(const PlanRequest& request, PlanBuilder& builder, StepId begin, const FinalMerge& merge) {
   builder.finish_rows(merge.dtype);
   const bool in_place = request.kernels == KernelSet::ours && builder.plan().launches.size() == 1;
-  if (!in_place) merge_launch(builder, merge.kernel, begin, merge.follow, merge.after);
-  else if (begin < builder.next_step()) builder.step_phase(merge.kernel, begin, PhaseStart::on_arrival);
+  if (!in_place) {
+    merge_launch(builder, merge.kernel, begin, merge.follow, merge.after);
+  } else if (begin < builder.next_step()) {
+    builder.step_phase(merge.kernel, begin, PhaseStart::on_arrival);
+  }
 }
 
 Slot partial_slot(const Plan& plan, Interval queries, traces::Dtype dtype) {

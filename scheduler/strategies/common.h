@@ -1,5 +1,5 @@
-// What several strategies share: refusing from deep inside a build, choosing kernels, walking node chains, provenance, and the
-// emission of pieces of KV as tasks. Private to scheduler/strategies.
+// What several strategies share: refusing from deep inside a build, choosing kernels, walking node chains, provenance,
+// and the emission of pieces of KV as tasks. Private to scheduler/strategies.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +45,8 @@ bool may_use(const PlanRequest& request, const costmodel::KernelConfig& kernel);
 // Kernels. All refuse with class `kernel` when none fits the device.
 const costmodel::KernelConfig& our_kernel(const PlanRequest& request, std::int64_t rows);
 /// Our kernels of the same query tile that fit the device, `usual` first.
-std::vector<const costmodel::KernelConfig*> our_variants(const PlanRequest& request, const costmodel::KernelConfig& usual);
+std::vector<const costmodel::KernelConfig*> our_variants(const PlanRequest& request,
+                                                         const costmodel::KernelConfig& usual);
 const costmodel::KernelConfig& published_kernel(const PlanRequest& request, std::string_view name);
 /// `name` for head dims 65..128, name_n256 up to 64, name_n64 above 128: kernels whose KV tile follows the head dim.
 const costmodel::KernelConfig& published_kernel_by_dim(const PlanRequest& request, std::string_view name);
@@ -60,7 +61,8 @@ class Route {
   Route(const traces::PrefixForest& forest, std::vector<NodeId> nodes);
   std::int64_t tokens() const { return ends_.empty() ? 0 : ends_.back(); }
   /// Appends the segments of route tokens [begin, end), seen by `rows` queries.
-  void cut(const PlanBuilder& builder, std::int64_t begin, std::int64_t end, std::int32_t rows, std::vector<Segment>& out) const;
+  void cut(const PlanBuilder& builder, std::int64_t begin, std::int64_t end, std::int32_t rows,
+           std::vector<Segment>& out) const;
 
  private:
   std::vector<NodeId> nodes_;
@@ -85,7 +87,8 @@ void emit_pieces(PlanBuilder& builder, KernelId kernel, std::span<const Route> r
                  std::span<QueryTile> tiles);
 
 /// Opens a launch that runs the steps [begin, now) on `kernel`; nothing when there are none.
-void merge_launch(PlanBuilder& builder, KernelId kernel, StepId begin, Follow follow, std::span<const LaunchId> after = {});
+void merge_launch(PlanBuilder& builder, KernelId kernel, StepId begin, Follow follow,
+                  std::span<const LaunchId> after = {});
 
 /// How a plan's partial rows become final ones.
 struct FinalMerge {
@@ -94,8 +97,8 @@ struct FinalMerge {
   Follow follow;        ///< of a launch of merges
   std::span<const LaunchId> after = {};
 };
-/// Finishes all rows and runs the steps from `begin` on: with our kernels, where one launch holds all tasks, on arrival in that launch;
-/// else in a launch that follows.
+/// Finishes all rows and runs the steps from `begin` on: with our kernels, where one launch holds all tasks, on arrival
+/// in that launch; else in a launch that follows.
 void merge_rows(const PlanRequest& request, PlanBuilder& builder, StepId begin, const FinalMerge& merge);
 inline void merge_rows(const PlanRequest& request, PlanBuilder& builder, const FinalMerge& merge) {
   merge_rows(request, builder, builder.next_step(), merge);

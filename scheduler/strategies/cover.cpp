@@ -18,8 +18,8 @@ using traces::PrefixForest;
 
 namespace {
 
-/// Least cost of a node's subtree when the node stands at a height: for requests that have one partial row so far (their heights
-/// have all been the same), and for those that have several.
+/// Least cost of a node's subtree when the node stands at a height: for requests that have one partial row so far
+/// (their heights have all been the same), and for those that have several.
 template <std::size_t Heights>
 struct SubtreeCost {
   std::array<double, Heights> single{}, several{};
@@ -32,13 +32,16 @@ struct SubtreeCost {
 };
 
 /// Full tiles that hold the readers of a node. Most nodes fit one; a division is spared.
-std::int32_t tiles_of(std::int32_t readers, std::int32_t queries) { return readers <= queries ? 1 : (readers - 1) / queries + 1; }
+std::int32_t tiles_of(std::int32_t readers, std::int32_t queries) {
+  return readers <= queries ? 1 : (readers - 1) / queries + 1;
+}
 
 /// The number of heights is known at compile time: this runs for every node at every step that is planned.
 template <std::size_t Heights>
 class HeightAssignment {
  public:
-  HeightAssignment(std::span<const NodeGroup> groups, const CoverPrices& prices) : groups_(groups), partial_us_(prices.partial_us), costs_(groups.size()) {
+  HeightAssignment(std::span<const NodeGroup> groups, const CoverPrices& prices)
+      : groups_(groups), partial_us_(prices.partial_us), costs_(groups.size()) {
     std::copy_n(prices.heights.begin(), Heights, heights_.begin());
   }
 
@@ -101,18 +104,24 @@ class HeightAssignment {
   }
 
   HeightChoice assign() const {
-    static constexpr std::int8_t kRows[] = {0, 0, 0, 2, 0, 2, 2, 3, 0, 2, 2, 3, 2, 3, 3, 4};  // of a request, by the heights on its path
+    static constexpr std::int8_t kRows[] = {0, 0, 0, 2, 0, 2, 2, 3,
+                                            0, 2, 2, 3, 2, 3, 3, 4};  // of a request, by the heights on its path
     HeightChoice choice;
     choice.height.resize(static_cast<std::size_t>(groups_.back().first.value + groups_.back().count));
     std::vector<std::uint8_t> on_path(groups_.size());  // a bit a height
     for (std::size_t g = 0; g < groups_.size(); ++g) {
       const NodeGroup& group = groups_[g];
       const unsigned above = group.parent < 0 ? 0 : on_path[static_cast<std::size_t>(group.parent)];
-      const std::size_t best = group.parent < 0 ? height_at_root(g)
-                                                : height_below(g, choice.height[groups_[static_cast<std::size_t>(group.parent)].first.index()], (above & (above - 1)) != 0);
+      const std::size_t best =
+          group.parent < 0
+              ? height_at_root(g)
+              : height_below(g, choice.height[groups_[static_cast<std::size_t>(group.parent)].first.index()],
+                             (above & (above - 1)) != 0);
       on_path[g] = static_cast<std::uint8_t>(above | 1U << best);
       choice.height[group.first.index()] = static_cast<std::uint8_t>(best);
-      if (group.count > 1) std::fill_n(choice.height.begin() + group.first.value + 1, group.count - 1, static_cast<std::uint8_t>(best));
+      if (group.count > 1) {
+        std::fill_n(choice.height.begin() + group.first.value + 1, group.count - 1, static_cast<std::uint8_t>(best));
+      }
       choice.least_tokens[best] += group.count * group.tokens * tiles_of(group.readers, heights_[best].queries);
       // Of all requests below, what this height adds to their rows.
       choice.partial_rows += std::int64_t{group.count} * group.readers * (kRows[on_path[g]] - kRows[above]);
@@ -126,7 +135,8 @@ class HeightAssignment {
   std::vector<SubtreeCost<Heights>> costs_;
 };
 
-/// Where every border costs the same, as between equal leaves of one node: as few tiles as will do, the first one short.
+/// Where every border costs the same, as between equal leaves of one node: as few tiles as will do, the first one
+/// short.
 std::vector<std::int32_t> even_borders(std::int32_t end, std::int32_t longest) {
   std::vector<std::int32_t> borders = {0};
   borders.reserve(static_cast<std::size_t>(end / longest) + 2);
@@ -135,15 +145,19 @@ std::vector<std::int32_t> even_borders(std::int32_t end, std::int32_t longest) {
 }
 
 /// Borders with gaps of at most `longest` and the least sum of `shared[i]` + tile_tokens over borders i.
-std::vector<std::int32_t> place_borders(const std::vector<std::int64_t>& shared, std::int32_t longest, double tile_tokens) {
+std::vector<std::int32_t> place_borders(const std::vector<std::int64_t>& shared, std::int32_t longest,
+                                        double tile_tokens) {
   struct Cheapest {
     double cost;
     std::int32_t border;
   };
   const auto end = static_cast<std::int32_t>(shared.size()) - 1;
-  if (std::adjacent_find(shared.begin() + 1, shared.end() - 1, std::not_equal_to<>()) == shared.end() - 1) return even_borders(end, longest);
+  if (std::adjacent_find(shared.begin() + 1, shared.end() - 1, std::not_equal_to<>()) == shared.end() - 1) {
+    return even_borders(end, longest);
+  }
   const auto before = std::make_unique_for_overwrite<std::int32_t[]>(shared.size());
-  const auto window = std::make_unique_for_overwrite<Cheapest[]>(shared.size());  // candidates for the border before, cost and place rising
+  const auto window = std::make_unique_for_overwrite<Cheapest[]>(
+      shared.size());  // candidates for the border before, cost and place rising
   std::size_t head = 0, tail = 1;
   window[0] = {0, 0};
   for (std::int32_t i = 1; i <= end; ++i) {
@@ -198,7 +212,8 @@ TileLayer make_layer(const PathTokens& path, std::int32_t longest, double tile_t
       tile.logical += path.own[r];
     }
     TileRun* last = layer.runs.empty() ? nullptr : &layer.runs.back();
-    if (last != nullptr && last->tokens == tile.tokens && last->logical == tile.logical && last->requests == tile.requests) {
+    if (last != nullptr && last->tokens == tile.tokens && last->logical == tile.logical &&
+        last->requests == tile.requests) {
       ++last->tiles;
     } else {
       layer.runs.push_back(tile);
@@ -234,7 +249,8 @@ std::vector<NodeGroup> group_nodes(const PrefixForest& forest) {
   const RequestId* const end = forest.request_end.raw().data();
   std::vector<NodeGroup> groups;
   groups.reserve(nodes);
-  const auto group_of = std::make_unique_for_overwrite<std::int32_t[]>(nodes);  // of first nodes, and so of all that have children
+  const auto group_of =
+      std::make_unique_for_overwrite<std::int32_t[]>(nodes);  // of first nodes, and so of all that have children
   NodeGroup last;
   for (std::size_t i = 0; i < nodes; ++i) {
     const NodeId parent = parents[i];
@@ -275,19 +291,25 @@ HeightChoice choose_heights(std::span<const NodeGroup> groups, const CoverPrices
       choice.least_tokens[0] = least_tokens(groups, std::span(&prices.heights[0].queries, 1))[0];
       return choice;
     }
-    case 2: return HeightAssignment<2>(groups, prices).run();
-    case 3: return HeightAssignment<3>(groups, prices).run();
-    case 4: return HeightAssignment<4>(groups, prices).run();
-    default: break;
+    case 2:
+      return HeightAssignment<2>(groups, prices).run();
+    case 3:
+      return HeightAssignment<3>(groups, prices).run();
+    case 4:
+      return HeightAssignment<4>(groups, prices).run();
+    default:
+      break;
   }
   core::fail_check(__FILE__, __LINE__, "one to four heights", std::to_string(prices.heights.size()));
 }
 
 bool one_height(const HeightChoice& choice) {
-  return std::all_of(choice.height.begin(), choice.height.end(), [&](std::uint8_t h) { return h == choice.height.front(); });
+  return std::all_of(choice.height.begin(), choice.height.end(),
+                     [&](std::uint8_t h) { return h == choice.height.front(); });
 }
 
-Cover cover_forest(const PrefixForest& forest, const CoverPrices& prices, const PathTokens& all, HeightChoice&& choice) {
+Cover cover_forest(const PrefixForest& forest, const CoverPrices& prices, const PathTokens& all,
+                   HeightChoice&& choice) {
   ESPALIER_CHECK(forest.request_count() > 0);
   Cover cover;
   cover.layers.resize(prices.heights.size());

@@ -1,8 +1,8 @@
 // Covering a forest with query tiles: which tile height reads which node, and where the tiles of a height begin.
 //
-// A tile is an interval of requests; it reads every node assigned to its height that one of its requests needs, each once, and
-// masks the rows that don't see it. So the number of partial rows of a request is the number of heights on its path, whatever
-// its depth, and a node is read once for each tile of its height that its readers fall into.
+// A tile is an interval of requests; it reads every node assigned to its height that one of its requests needs, each
+// once, and masks the rows that don't see it. So the number of partial rows of a request is the number of heights on
+// its path, whatever its depth, and a node is read once for each tile of its height that its readers fall into.
 #pragma once
 
 #include <array>
@@ -47,7 +47,8 @@ struct TileLayer {
   std::int64_t unique = 0;            ///< tokens of the height's nodes
 };
 
-/// Of some nodes: tokens on the path of each request, and tokens that request r shares with r - 1. One more than requests, the last 0.
+/// Of some nodes: tokens on the path of each request, and tokens that request r shares with r - 1. One more than
+/// requests, the last 0.
 struct PathTokens {
   std::vector<std::int64_t> own, shared;
   std::int64_t unique = 0;
@@ -59,9 +60,9 @@ PathTokens path_tokens(const traces::PrefixForest& forest);
 struct NodeGroup {
   NodeId first;
   std::int32_t count = 1;
-  std::int32_t parent = -1;   ///< group of the node above
-  std::int32_t readers = 0;   ///< of each node
-  std::int64_t tokens = 0;    ///< of each node
+  std::int32_t parent = -1;  ///< group of the node above
+  std::int32_t readers = 0;  ///< of each node
+  std::int64_t tokens = 0;   ///< of each node
 };
 /// In preorder. Most trees end in many such leaves: what is decided for one holds for all.
 std::vector<NodeGroup> group_nodes(const traces::PrefixForest& forest);
@@ -89,12 +90,12 @@ struct HeightChoice {
   std::array<std::int64_t, kMaxHeights> least_tokens{};
 };
 
-/// Tokens that tiles of one height read at least, for each of several: each node once for as many full tiles as hold its readers.
-/// `queries`: requests of a full tile, ascending.
+/// Tokens that tiles of one height read at least, for each of several: each node once for as many full tiles as hold
+/// its readers. `queries`: requests of a full tile, ascending.
 std::vector<std::int64_t> least_tokens(std::span<const NodeGroup> groups, std::span<const std::int32_t> queries);
 
-/// With one height all nodes have it. With several: the assignment with the least tile and partial cost when tiles are full and no node
-/// straddles more of them than it must. O(nodes x heights).
+/// With one height all nodes have it. With several: the assignment with the least tile and partial cost when tiles are
+/// full and no node straddles more of them than it must. O(nodes x heights).
 HeightChoice choose_heights(std::span<const NodeGroup> groups, const CoverPrices& prices);
 
 /// True when all nodes have one height.
@@ -108,7 +109,8 @@ struct Cover {
 
 /// For each height, the tile borders that split the fewest shared tokens (exact, by a sliding-window minimum). `all` is
 /// path_tokens(forest). O((nodes + requests) x heights).
-Cover cover_forest(const traces::PrefixForest& forest, const CoverPrices& prices, const PathTokens& all, HeightChoice&& choice);
+Cover cover_forest(const traces::PrefixForest& forest, const CoverPrices& prices, const PathTokens& all,
+                   HeightChoice&& choice);
 
 inline Cover cover_forest(const traces::PrefixForest& forest, const CoverPrices& prices, const PathTokens& all) {
   return cover_forest(forest, prices, all, choose_heights(group_nodes(forest), prices));

@@ -1,13 +1,14 @@
 // DeFT-Flatten: the KV of all nodes in depth-first order, cut into equal blocks across node borders.
 //
-// Faithful: blocks of 128 tokens over the flattened KV of the whole forest; a block's queries are the union over the nodes it
-// touches, cut in groups of at most 32, and the block is read once a group; what a query may see of a block is a row interval a
-// node (DeFT's bit mask a token: the readers of a node are neighbours in depth-first order); one CTA a query head with the published
-// kernel, which doesn't pack heads; fp32 partials merged by query; the metadata is made on the host every step, so no CUDA graph.
-// The re-write in FastTree's artifact (rewrite=1) packs heads and walks a block's query tiles one after another in one CTA.
-// Deviates: a node of which a group sees nothing is left out of that group's task (DeFT reads and masks it); the reduction by
-// atomics in two kernels is one merge launch; the traffic of masks and page indices isn't counted; a query with one block writes its
-// final row. With our kernels heads are packed, groups shrink to what the tile holds, and the plan may run in a graph.
+// Faithful: blocks of 128 tokens over the flattened KV of the whole forest; a block's queries are the union over the
+// nodes it touches, cut in groups of at most 32, and the block is read once a group; what a query may see of a block is
+// a row interval a node (DeFT's bit mask a token: the readers of a node are neighbours in depth-first order); one CTA a
+// query head with the published kernel, which doesn't pack heads; fp32 partials merged by query; the metadata is made
+// on the host every step, so no CUDA graph. The re-write in FastTree's artifact (rewrite=1) packs heads and walks a
+// block's query tiles one after another in one CTA. Deviates: a node of which a group sees nothing is left out of that
+// group's task (DeFT reads and masks it); the reduction by atomics in two kernels is one merge launch; the traffic of
+// masks and page indices isn't counted; a query with one block writes its final row. With our kernels heads are packed,
+// groups shrink to what the tile holds, and the plan may run in a graph.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -30,7 +31,8 @@ class DeftBuild {
  public:
   DeftBuild(const PlanRequest& request, const StrategyInfo& info)
       : request_(request), info_(info), forest_(request.forest), builder_(request.forest, request.heads),
-        block_(static_cast<std::int64_t>(request.options.at("block"))), published_(request.kernels == KernelSet::published) {}
+        block_(static_cast<std::int64_t>(request.options.at("block"))),
+        published_(request.kernels == KernelSet::published) {}
 
   Plan run() {
     const std::int64_t unique = traces::unique_tokens(forest_);
@@ -45,8 +47,8 @@ class DeftBuild {
     merge_rows(request_, builder_, {reduce, builder_.plan().kernels[kernel_].partial_dtype, follow});
     Provenance from = provenance(info_, request_);
     from.graph_safe = !published_;
-    from.why = {fmt::format("{} of {} tokens, {}: each is read once a group of at most {}", counted(blocks_, "block"), block_,
-                            counted(tasks_, "task"), counted(most_queries_, "query row")),
+    from.why = {fmt::format("{} of {} tokens, {}: each is read once a group of at most {}", counted(blocks_, "block"),
+                            block_, counted(tasks_, "task"), counted(most_queries_, "query row")),
                 fmt::format("{:.2f} partial rows a request on average",
                             static_cast<double>(rows_) / static_cast<double>(forest_.request_count()))};
     if (!builder_.plan().kernels[kernel_].packs_heads && request_.heads.group() > 1) {
@@ -108,11 +110,12 @@ class DeftBuild {
     }
   }
 
-  /// One CTA walks all query tiles of a block and head: CTAs in grid order (heads outermost) to whichever resident place is free
-  /// first, counted in tiles.
+  /// One CTA walks all query tiles of a block and head: CTAs in grid order (heads outermost) to whichever resident
+  /// place is free first, counted in tiles.
   void walk_blocks() {
     const costmodel::KernelConfig& kernel = builder_.plan().kernels[kernel_];
-    const std::int64_t places = std::min<std::int64_t>(resident_ctas(kernel, request_), blocks_ * request_.heads.kv_heads);
+    const std::int64_t places =
+        std::min<std::int64_t>(resident_ctas(kernel, request_), blocks_ * request_.heads.kv_heads);
     using Place = std::pair<std::int64_t, std::size_t>;
     std::priority_queue<Place, std::vector<Place>, std::greater<>> free;
     std::vector<std::vector<QueueItem>> queues(static_cast<std::size_t>(places));
@@ -122,7 +125,9 @@ class DeftBuild {
       for (std::size_t block = 0; block + 1 < block_tasks_.size(); ++block) {
         auto [tiles, place] = free.top();
         free.pop();
-        for (TaskId t = block_tasks_[block]; t < block_tasks_[block + 1]; ++t.value, ++tiles) queues[place].push_back({t, head});
+        for (TaskId t = block_tasks_[block]; t < block_tasks_[block + 1]; ++t.value, ++tiles) {
+          queues[place].push_back({t, head});
+        }
         free.emplace(tiles, place);
       }
     }
@@ -159,12 +164,17 @@ class DeftBuild {
 class DeftFlatten final : public Strategy {
  public:
   const StrategyInfo& info() const override {
-    static const StrategyInfo kInfo{
-        "deft_flatten", "all KV flattened in depth-first order and cut into equal blocks across nodes",
-        "DeFT-Flatten (arXiv 2404.00242)",
-        "at most 4000000 tasks and 16777216 partial rows; refuses head configurations whose tile fits no kernel of the set", false,
-        {{"block", 128, 16, 65536, "tokens of a block"}, {"queries", 32, 1, 128, "most queries a task"},
-         {"rewrite", 0, 0, 1, "1: the kernel that FastTree's artifact runs as DeFT: heads packed, tiles of 64 rows and 32 tokens (published kernels)"}}};
+    static const StrategyInfo kInfo{"deft_flatten",
+                                    "all KV flattened in depth-first order and cut into equal blocks across nodes",
+                                    "DeFT-Flatten (arXiv 2404.00242)",
+                                    "at most 4000000 tasks and 16777216 partial rows; refuses head configurations "
+                                    "whose tile fits no kernel of the set",
+                                    false,
+                                    {{"block", 128, 16, 65536, "tokens of a block"},
+                                     {"queries", 32, 1, 128, "most queries a task"},
+                                     {"rewrite", 0, 0, 1,
+                                      "1: the kernel that FastTree's artifact runs as DeFT: heads packed, tiles of 64 "
+                                      "rows and 32 tokens (published kernels)"}}};
     return kInfo;
   }
 

@@ -9,15 +9,20 @@ class DeftNodeChunk final : public Strategy {
  public:
   const StrategyInfo& info() const override {
     static const StrategyInfo kInfo{
-        "deft_node_chunk", "one item a chunk of a node and group of queries", "DeFT-Node-Chunk (arXiv 2404.00242)",
-        "at most 4000000 tasks and 16777216 partial rows; refuses head configurations whose tile fits no kernel of the set", false,
+        "deft_node_chunk",
+        "one item a chunk of a node and group of queries",
+        "DeFT-Node-Chunk (arXiv 2404.00242)",
+        "at most 4000000 tasks and 16777216 partial rows; refuses head configurations whose tile fits no kernel of the "
+        "set",
+        false,
         {{"chunk", 128, 16, 65536, "tokens of a chunk"}, {"queries", 32, 1, 128, "most queries a task"}}};
     return kInfo;
   }
 
   PlanResult build(const PlanRequest& request) const override {
     if (request.forest.request_count() == 0) return empty_plan(info(), request);
-    return refusable([&] { return deft_node_plan(request, info(), static_cast<std::int64_t>(request.options.at("chunk"))); });
+    return refusable(
+        [&] { return deft_node_plan(request, info(), static_cast<std::int64_t>(request.options.at("chunk"))); });
   }
 };
 

@@ -1,6 +1,6 @@
-// The division problem of CoDec's planner: estimator table, lower bound, longest-first schedule. Source: the published notes on
-// arXiv 2505.17694 (lower bound cost_l by binary search from the estimator, division bounds b_i(c), list scheduling); the body of the
-// paper wasn't available, so the exact forms are reconstructed.
+// The division problem of CoDec's planner: estimator table, lower bound, longest-first schedule. Source: the published
+// notes on arXiv 2505.17694 (lower bound cost_l by binary search from the estimator, division bounds b_i(c), list
+// scheduling); the body of the paper wasn't available, so the exact forms are reconstructed.
 #include "scheduler/strategies/division.h"
 
 #include <algorithm>
@@ -41,7 +41,8 @@ std::int64_t TileCost::tiles_within(double us) const {
   if (above == 0) return 1;
   if (above == us_.size()) return tiles_.back();
   const double part = (us - us_[above - 1]) / (us_[above] - us_[above - 1]);
-  auto tiles = tiles_[above - 1] + static_cast<std::int64_t>(part * static_cast<double>(tiles_[above] - tiles_[above - 1]));
+  auto tiles =
+      tiles_[above - 1] + static_cast<std::int64_t>(part * static_cast<double>(tiles_[above] - tiles_[above - 1]));
   while (tiles > tiles_[above - 1] && this->us(tiles) > us) --tiles;  // rounding of the interpolation
   return tiles;
 }
@@ -97,8 +98,8 @@ class Slots {
   double most() const { return most_; }
 
  private:
-  /// Many equal pieces: gives every slot at once what it would have got before time `until`. Returns the pieces left, at
-  /// most one a slot or so.
+  /// Many equal pieces: gives every slot at once what it would have got before time `until`. Returns the pieces left,
+  /// at most one a slot or so.
   std::int64_t fill(double us, std::int64_t count) {
     double sum = 0;
     for (const double load : loads_) sum += load;
@@ -136,8 +137,11 @@ double cost_lower_bound(const DivisionProblem& problem) {
   high = std::max(low, high * static_cast<double>(problem.copies));
   while (high - low > 1e-3 * low) {
     const double middle = (low + high) / 2;
-    if (fits(middle)) high = middle;
-    else low = middle;
+    if (fits(middle)) {
+      high = middle;
+    } else {
+      low = middle;
+    }
   }
   return low;
 }

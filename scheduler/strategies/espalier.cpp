@@ -1,12 +1,12 @@
-// Our planner: cover the forest with query tiles of a few heights, cut the tiles to fill the device, forecast several such
-// plans, write the best.
+// Our planner: cover the forest with query tiles of a few heights, cut the tiles to fill the device, forecast several
+// such plans, write the best.
 //
-// A tile is an interval of requests in depth-first order that reads all nodes of its height that any of them needs, rows
-// masked by segment. So depth costs nothing: a request has one partial row for each height on its path (and cut), and where
-// one height serves all nodes there is nothing to merge. Covers: every tile height alone, mixtures found by dynamic
-// programming (cover.h), and each node by itself (node_boxes.h). Each is priced by a closed form of the device (forecast.h);
-// with another cost model than "analytic", tiles and pieces are priced by that model. Pieces are launched longest first,
-// pieces of the same tokens side by side; kernels in launches beside each other, merges after.
+// A tile is an interval of requests in depth-first order that reads all nodes of its height that any of them needs,
+// rows masked by segment. So depth costs nothing: a request has one partial row for each height on its path (and cut),
+// and where one height serves all nodes there is nothing to merge. Covers: every tile height alone, mixtures found by
+// dynamic programming (cover.h), and each node by itself (node_boxes.h). Each is priced by a closed form of the device
+// (forecast.h); with another cost model than "analytic", tiles and pieces are priced by that model. Pieces are launched
+// longest first, pieces of the same tokens side by side; kernels in launches beside each other, merges after.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -32,10 +32,11 @@ namespace espalier::scheduler {
 namespace planning {
 namespace {
 
-/// Covers of long plans are tried where they could save so many microseconds, mixtures and boxes twice that: a plan serves all layers of
-/// a step, and each cover takes about as long to lay out as all of them would gain.
+/// Covers of long plans are tried where they could save so many microseconds, mixtures and boxes twice that: a plan
+/// serves all layers of a step, and each cover takes about as long to lay out as all of them would gain.
 constexpr double kWorthUs = 0.7;
-/// Covers come as close to their bounds as the best one so far does to its own, or closer, but by no more than half, and 4 % of the plan.
+/// Covers come as close to their bounds as the best one so far does to its own, or closer, but by no more than half,
+/// and 4 % of the plan.
 constexpr double kMissedAgain = 0.5, kMostMissed = 0.04;
 /// In short plans boxes are tried, and heights mixed, where that could be faster than the best so far by this.
 constexpr double kWorthBoxes = 0.98, kWorthMixing = 0.93;
@@ -93,8 +94,8 @@ class EspalierBuild {
     consider_boxes(height, heights + 2);
   }
 
-  /// Nodes by themselves, in tiles as high as the best of one height; if they are better, also in the next: boxes aren't cut
-  /// as often.
+  /// Nodes by themselves, in tiles as high as the best of one height; if they are better, also in the next: boxes
+  /// aren't cut as often.
   void consider_boxes(std::size_t height, std::size_t rank) {
     for (std::size_t k = height; k < std::min(height + 2, kernels_.size()); ++k) {
       ++considered_;
@@ -114,7 +115,8 @@ class EspalierBuild {
   }
 
   bool boxes_worth_trying(double least) {
-    const double best = best_->forecast.total_us, enough = std::max(kWorthBoxes * best, best - 2 * kWorthUs) - late_us(request_);
+    const double best = best_->forecast.total_us,
+                 enough = std::max(kWorthBoxes * best, best - 2 * kWorthUs) - late_us(request_);
     if (least > enough) rule_out(least);
     return least <= enough;
   }
@@ -151,10 +153,12 @@ class EspalierBuild {
     best_least_us_ = least;
   }
 
-  /// What a cover must promise to gain: who misses its own bound by less than half of what the best so far does is rare.
+  /// What a cover must promise to gain: who misses its own bound by less than half of what the best so far does is
+  /// rare.
   double worth_us() const {
     const double best = best_->forecast.total_us;
-    return std::max(best < kLongUs ? 0 : kWorthUs, std::min(kMostMissed * best, kMissedAgain * (best - best_least_us_)));
+    return std::max(best < kLongUs ? 0 : kWorthUs,
+                    std::min(kMostMissed * best, kMissedAgain * (best - best_least_us_)));
   }
 
   /// A cover that isn't taken: no plan of it is forecast below `us`.
@@ -202,17 +206,23 @@ class EspalierBuild {
     candidate.set = set;
     for (std::size_t h = 0; h < set.count; ++h) candidate.kernels.push_back(&kernels_[set.kernel[h]]);
     candidate.boxes = boxes;
-    if (boxes) candidate.cover = box_cover(groups_, runs_, candidate.kernels[0]->queries);
-    else candidate.cover = cover_forest(forest_, prices_of(set), all_, std::move(choice));
+    if (boxes) {
+      candidate.cover = box_cover(groups_, runs_, candidate.kernels[0]->queries);
+    } else {
+      candidate.cover = cover_forest(forest_, prices_of(set), all_, std::move(choice));
+    }
     cut(candidate);
     return candidate;
   }
 
-  /// Memory serves the first requests of all CTAs in turn, so in the shortest plans those that begin last should have less to read.
+  /// Memory serves the first requests of all CTAs in turn, so in the shortest plans those that begin last should have
+  /// less to read.
   void taper() {
     if (best_->forecast.total_us >= kShortUs || best_->boxes || !best_->shares.empty()) return;
     for (std::size_t h = 0; h < best_->kernels.size(); ++h) lines_[h] = prices_.line(*best_->kernels[h]);
-    for (const double goal_us : {best_->goal_us, best_->goal_us / 1.2, best_->goal_us * 1.2}) try_cut(*best_, goal_us, true);
+    for (const double goal_us : {best_->goal_us, best_->goal_us / 1.2, best_->goal_us * 1.2}) {
+      try_cut(*best_, goal_us, true);
+    }
   }
 
   void cut(Candidate& candidate) {
@@ -251,7 +261,8 @@ class EspalierBuild {
     if (best + 1 < tried.size()) try_cut(candidate, round / std::sqrt(tried[best] * tried[best + 1]));
   }
 
-  /// Where arithmetic is what takes time, hardware order leaves SMs idle that wait for nobody's memory: equal shares don't.
+  /// Where arithmetic is what takes time, hardware order leaves SMs idle that wait for nobody's memory: equal shares
+  /// don't.
   void try_shares(Candidate& candidate) {
     if (!prices_.of_device() || candidate.forecast.compute_us < kComputeBound * candidate.forecast.hbm_us) return;
     const ShareTask task{candidate.kernels[0], &candidate.cover.layers[0], copies_, fresh_copies_};
@@ -278,8 +289,12 @@ class EspalierBuild {
     for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
       add_classes(candidate.cover.layers[h], *candidate.kernels[h], cuts[h], candidate.boxes, partial_rows);
     }
-    const Workload work{classes_, candidate.kernels.size() == 1, static_cast<double>(copies_),
-                        static_cast<double>(forest_.request_count()), partial_rows, candidate.boxes};
+    const Workload work{classes_,
+                        candidate.kernels.size() == 1,
+                        static_cast<double>(copies_),
+                        static_cast<double>(forest_.request_count()),
+                        partial_rows,
+                        candidate.boxes};
     const Forecast trial = forecast(request_, work, limit_us(candidate));
     if (trial.total_us >= candidate.forecast.total_us) return false;
     candidate.forecast = trial;
@@ -317,8 +332,10 @@ class EspalierBuild {
     if (considered_ > 1) {
       sentences.push_back(
           others_us_ < f.total_us
-              ? fmt::format("best of those tried of {} covers; no plan of the others can be forecast below {:.1f} us", considered_, others_us_)
-              : fmt::format("best of {} covers; none of the others is forecast below {:.1f} us", considered_, others_us_));
+              ? fmt::format("best of those tried of {} covers; no plan of the others can be forecast below {:.1f} us",
+                            considered_, others_us_)
+              : fmt::format("best of {} covers; none of the others is forecast below {:.1f} us", considered_,
+                            others_us_));
     }
     if (!shares_) sentences.push_back("nothing is shared: requests are cut by their own lengths");
     return sentences;
@@ -329,7 +346,8 @@ class EspalierBuild {
   const traces::PrefixForest& forest_;
   std::vector<TileKernel> kernels_;
   std::int32_t copies_;
-  double fresh_copies_;  ///< share of the copies that read a KV head first: groups larger than a tile read it several times
+  double fresh_copies_;  ///< share of the copies that read a KV head first: groups larger than a tile read it several
+                         ///< times
   PiecePrices prices_;
   std::optional<Candidate> best_;
   std::size_t best_rank_ = 0;
@@ -356,7 +374,8 @@ class Espalier final : public Strategy {
         "query tiles of a few heights over the whole forest, cut to fill the device; the best of several by forecast",
         "this project",
         "serves every forest; refuses heads that fit none of our kernels, and more than 4000000 tasks",
-        true, {}};
+        true,
+        {}};
     return kInfo;
   }
 

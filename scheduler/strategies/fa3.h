@@ -11,7 +11,8 @@
 
 namespace espalier::scheduler::planning {
 
-/// Kernel, and tile by which the rules count: FlashAttention-3's own, with our kernels its blocks rounded up to whole KV tiles.
+/// Kernel, and tile by which the rules count: FlashAttention-3's own, with our kernels its blocks rounded up to whole
+/// KV tiles.
 struct Fa3Kernel {
   const costmodel::KernelConfig& config;
   Fa3Tile tile;
@@ -29,7 +30,8 @@ struct Fa3Cut {
   std::vector<std::int64_t> blocks;
 };
 /// `packed_rows`: live rows of one KV head of each.
-Fa3Cut fa3_dynamic_cut(const PlanRequest& request, const Fa3Tile& tile, std::span<const std::int64_t> lengths, std::int64_t packed_rows);
+Fa3Cut fa3_dynamic_cut(const PlanRequest& request, const Fa3Tile& tile, std::span<const std::int64_t> lengths,
+                       std::int64_t packed_rows);
 
 /// Indices of a cut in launch order: most blocks a split first.
 std::vector<std::size_t> fa3_longest_first(const Fa3Cut& cut);

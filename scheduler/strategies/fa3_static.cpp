@@ -1,9 +1,10 @@
 // FlashAttention-3 with one split count for the batch (its heuristic on the longest context, static tile scheduler).
 //
-// Faithful: tile of the path that decoding takes (KV gathered from pages, so heads are packed); split count by its rule, one CTA an
-// SM; each request's own blocks divided by that count; fp32 partials; combine launched programmatically when anything is split.
-// Deviates: fp8 queries aren't required for fp8 KV; a request in one piece writes its final row; the 50 MB rule for query
-// tiles beyond twice the SMs is left out (decoding never has them). With our kernels blocks are rounded up to whole KV tiles.
+// Faithful: tile of the path that decoding takes (KV gathered from pages, so heads are packed); split count by its
+// rule, one CTA an SM; each request's own blocks divided by that count; fp32 partials; combine launched
+// programmatically when anything is split. Deviates: fp8 queries aren't required for fp8 KV; a request in one piece
+// writes its final row; the 50 MB rule for query tiles beyond twice the SMs is left out (decoding never has them). With
+// our kernels blocks are rounded up to whole KV tiles.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -27,8 +28,9 @@ Fa3Kernel fa3_kernel(const PlanRequest& request, std::int64_t rows) {
     return {ours, tile};
   }
   if (tile.rows == 0) {
-    refuse(RefusalClass::kernel, fmt::format("FlashAttention-3 needs head dims up to 256 or latent attention of 576 and 512, got {}",
-                                             traces::heads_text(request.heads)));
+    refuse(RefusalClass::kernel,
+           fmt::format("FlashAttention-3 needs head dims up to 256 or latent attention of 576 and 512, got {}",
+                       traces::heads_text(request.heads)));
   }
   return {published_kernel(request, fmt::format("fa3_m{}_n{}", tile.rows, tile.tokens)), tile};
 }
@@ -37,7 +39,8 @@ std::int64_t fa3_piece_tokens(std::int64_t tokens, std::int64_t block, std::int6
   return ceil_div(ceil_div(tokens, block), splits) * block;
 }
 
-Fa3Cut fa3_dynamic_cut(const PlanRequest& request, const Fa3Tile& tile, std::span<const std::int64_t> lengths, std::int64_t packed_rows) {
+Fa3Cut fa3_dynamic_cut(const PlanRequest& request, const Fa3Tile& tile, std::span<const std::int64_t> lengths,
+                       std::int64_t packed_rows) {
   Fa3Cut cut;
   cut.blocks.reserve(lengths.size());
   std::int64_t longest = 1;
@@ -79,18 +82,22 @@ Plan static_plan(const PlanRequest& request, const StrategyInfo& info) {
   const FlatRun run{.attend = kernel.config,
                     .reduce = reduce_kernel(request, "fa3_combine"),
                     .merge_follow = request.kernels == KernelSet::published ? Follow::programmatic : Follow::graph};
-  return flat_cuts_plan(request, info, run, cuts,
-                        {fmt::format("{} of each request's own blocks of {} tokens{}: {} tiles on {} SMs, the longest context has {} blocks",
-                                     counted(splits, "split"), kernel.tile.tokens, asked > 0 ? " as asked for" : "", tiles, sms, blocks)});
+  return flat_cuts_plan(
+      request, info, run, cuts,
+      {fmt::format(
+          "{} of each request's own blocks of {} tokens{}: {} tiles on {} SMs, the longest context has {} blocks",
+          counted(splits, "split"), kernel.tile.tokens, asked > 0 ? " as asked for" : "", tiles, sms, blocks)});
 }
 
 class Fa3Static final : public Strategy {
  public:
   const StrategyInfo& info() const override {
     static const StrategyInfo kInfo{
-        "fa3_static", "one split count for the batch, each request's own blocks divided by it",
+        "fa3_static",
+        "one split count for the batch, each request's own blocks divided by it",
         "FlashAttention-3, static split heuristic",
-        "published kernels need warp-group MMA and head dims up to 256 or latent attention of 576 and 512", false,
+        "published kernels need warp-group MMA and head dims up to 256 or latent attention of 576 and 512",
+        false,
         {{"splits", 0, 0, 128, "splits of every request; 0: FlashAttention-3's rule"}}};
     return kInfo;
   }

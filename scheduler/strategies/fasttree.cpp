@@ -1,14 +1,16 @@
-// FastTree: a greedy walk over the tree's edges decides which nodes read their parent's KV themselves, by a cost of padding; two
-// launches of Triton kernels, for groups of many and of few queries.
+// FastTree: a greedy walk over the tree's edges decides which nodes read their parent's KV themselves, by a cost of
+// padding; two launches of Triton kernels, for groups of many and of few queries.
 //
-// Faithful: both costs with their constants (0.66 for padded query rows, 0.33 for padded KV, 0.1 a query kept apart); tiles of 64 and
-// 16 rows (requests x group), KV tiles of 32 in the cost; chunks of 1024 tokens, 128 for a phase with too few CTAs (132 and 528); at
-// most three rounds, in which the tiles of both phases may become the small or the large one (below 132); queries are cut by the
-// first tile, chunks follow the phase of the whole group; the merge is a third launch. Thresholds are the constants of the artifact, whatever the device.
-// Deviates: each round begins with the published tiles (the artifact keeps changed ones between calls); a group launched on a changed
-// tile gets that tile's kernel (the artifact's benchmark launches the original one and would drop rows); several roots are
-// planned as below an empty root, which changes no decision. With another cost model than its own, that model's times of whole tiles
-// and of merged rows take the place of the padding and of the 0.1. With our kernels: our tiles of the same height, longest chunks first, launches side by side.
+// Faithful: both costs with their constants (0.66 for padded query rows, 0.33 for padded KV, 0.1 a query kept apart);
+// tiles of 64 and 16 rows (requests x group), KV tiles of 32 in the cost; chunks of 1024 tokens, 128 for a phase with
+// too few CTAs (132 and 528); at most three rounds, in which the tiles of both phases may become the small or the large
+// one (below 132); queries are cut by the first tile, chunks follow the phase of the whole group; the merge is a third
+// launch. Thresholds are the constants of the artifact, whatever the device. Deviates: each round begins with the
+// published tiles (the artifact keeps changed ones between calls); a group launched on a changed tile gets that tile's
+// kernel (the artifact's benchmark launches the original one and would drop rows); several roots are planned as below
+// an empty root, which changes no decision. With another cost model than its own, that model's times of whole tiles and
+// of merged rows take the place of the padding and of the 0.1. With our kernels: our tiles of the same height, longest
+// chunks first, launches side by side.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -43,22 +45,27 @@ double group_cost(std::int64_t queries, std::int64_t tokens, const Tuning& tunin
   const std::int64_t tile = tuning.tile[tuning.phase(queries)];
   const std::int64_t padded = queries == 0 ? 0 : tile - ((queries - 1) % tile + 1);
   const std::int64_t short_tokens = std::max<std::int64_t>(0, kKvTile - tokens);
-  return kQueryWeight * static_cast<double>(padded * group * tokens) + kKvWeight * static_cast<double>(short_tokens * queries * group);
+  return kQueryWeight * static_cast<double>(padded * group * tokens) +
+         kKvWeight * static_cast<double>(short_tokens * queries * group);
 }
 
 class FastTreeBuild {
  public:
   FastTreeBuild(const PlanRequest& request, const StrategyInfo& info)
       : request_(request), info_(info), forest_(request.forest), builder_(request.forest, request.heads),
-        published_(request.kernels == KernelSet::published), greedy_(request.options.at("greedy") > 0), group_(request.heads.group()) {
-    for (std::size_t phase = 0; phase < 2; ++phase) tuning_.tile[phase] = std::max<std::int64_t>(1, kTileRows[phase] / group_);
+        published_(request.kernels == KernelSet::published), greedy_(request.options.at("greedy") > 0),
+        group_(request.heads.group()) {
+    for (std::size_t phase = 0; phase < 2; ++phase) {
+      tuning_.tile[phase] = std::max<std::int64_t>(1, kTileRows[phase] / group_);
+    }
   }
 
   Plan run() {
     settle();
     choose_kernels();
     std::vector<Box> boxes;
-    const auto cut = static_cast<std::int32_t>(std::min<std::int64_t>(tuning_.tile[0], queries_per_tile(*kernels_[0], request_.heads)));
+    const auto cut = static_cast<std::int32_t>(
+        std::min<std::int64_t>(tuning_.tile[0], queries_per_tile(*kernels_[0], request_.heads)));
     const std::vector<Pack> packs = packing_->packs(builder_);
     for (const Pack& pack : packs) {
       const std::size_t first = boxes.size();
@@ -87,9 +94,13 @@ class FastTreeBuild {
     if (!changed) return;
     ctas = round();
     const auto short_of = [&](std::size_t phase) { return ctas[phase] > 0 && ctas[phase] < kEnoughTiles; };
-    if (short_of(0)) tuning_.tile[0] = tuning_.tile[1];
-    else if (short_of(1)) tuning_.tile[1] = tuning_.tile[0];
-    else return;
+    if (short_of(0)) {
+      tuning_.tile[0] = tuning_.tile[1];
+    } else if (short_of(1)) {
+      tuning_.tile[1] = tuning_.tile[0];
+    } else {
+      return;
+    }
     round();
   }
 
@@ -109,7 +120,8 @@ class FastTreeBuild {
     std::array<std::int64_t, 2> ctas{0, 0};
     packing_->each([&](std::int64_t queries, std::int64_t tokens) {
       const std::size_t phase = tuning_.phase(queries);
-      ctas[phase] += request_.heads.kv_heads * ceil_div(queries, tuning_.tile[phase]) * ceil_div(tokens, tuning_.chunk[phase]);
+      ctas[phase] +=
+          request_.heads.kv_heads * ceil_div(queries, tuning_.tile[phase]) * ceil_div(tokens, tuning_.chunk[phase]);
     });
     return ctas;
   }
@@ -146,7 +158,8 @@ class FastTreeBuild {
   /// The kernel of a phase, for its tile.
   const costmodel::KernelConfig& phase_kernel(std::size_t phase) const {
     const bool large = tuning_.tile[phase] * group_ > kTileRows[1];
-    return published_ ? published_kernel(request_, large ? "fasttree_m64" : "fasttree_m16") : our_kernel(request_, kTileRows[large ? 0 : 1]);
+    return published_ ? published_kernel(request_, large ? "fasttree_m64" : "fasttree_m16")
+                      : our_kernel(request_, kTileRows[large ? 0 : 1]);
   }
 
   /// One kernel a phase, for the tiles that the rounds left.
@@ -161,10 +174,13 @@ class FastTreeBuild {
                     !greedy_     ? "every node is kept apart, as asked"
                     : own_cost() ? "less padding, by FastTree's cost"
                                  : "cheaper, by cost model " + request_.cost_model),
-        fmt::format("{} cut into {}, query tiles of {} and {}, chunks of {} and {} tokens", counted(static_cast<std::int64_t>(packs), "group"),
-                    counted(static_cast<std::int64_t>(boxes), "task"), tuning_.tile[0], tuning_.tile[1], tuning_.chunk[0], tuning_.chunk[1])};
+        fmt::format("{} cut into {}, query tiles of {} and {}, chunks of {} and {} tokens",
+                    counted(static_cast<std::int64_t>(packs), "group"),
+                    counted(static_cast<std::int64_t>(boxes), "task"), tuning_.tile[0], tuning_.tile[1],
+                    tuning_.chunk[0], tuning_.chunk[1])};
     if (rounds_ > 1) {
-      sentences.push_back(fmt::format("{} rounds: the first left a launch below {} or {} CTAs", rounds_, kEnoughCtas[0], kEnoughCtas[1]));
+      sentences.push_back(fmt::format("{} rounds: the first left a launch below {} or {} CTAs", rounds_, kEnoughCtas[0],
+                                      kEnoughCtas[1]));
     }
     return sentences;
   }
@@ -185,10 +201,15 @@ class FastTreeBuild {
 class FastTree final : public Strategy {
  public:
   const StrategyInfo& info() const override {
-    static const StrategyInfo kInfo{"fasttree", "greedy choice an edge: read the parent's KV with it or again; two tile classes",
-                                    "FastTree (MLSys 2025)",
-                                    "at most 4000000 tasks and 16777216 partial rows; refuses head configurations whose tile fits no kernel of the set",
-                                    true, {{"greedy", 1, 0, 1, "0: every node keeps its own queries (the published ablation)"}}, "padding"};
+    static const StrategyInfo kInfo{
+        "fasttree",
+        "greedy choice an edge: read the parent's KV with it or again; two tile classes",
+        "FastTree (MLSys 2025)",
+        "at most 4000000 tasks and 16777216 partial rows; refuses head configurations whose tile fits no kernel of the "
+        "set",
+        true,
+        {{"greedy", 1, 0, 1, "0: every node keeps its own queries (the published ablation)"}},
+        "padding"};
     return kInfo;
   }
 

@@ -1,11 +1,12 @@
-// FlashDecoding as FlashAttention-2 ships it (split-KV decode with its num_splits heuristic): the baseline that shares nothing.
+// FlashDecoding as FlashAttention-2 ships it (split-KV decode with its num_splits heuristic): the baseline that shares
+// nothing.
 //
-// Faithful: one split count for the batch, from the longest context; splits are whole N-blocks counted from position 0 of each
-// request; the query heads of a group are rows of one tile; splits that a short request doesn't reach are empty CTAs of the same
-// launch, in request order; partials in fp32 and a combine launch when there is more than one split.
-// Deviates: pages of any size (FA2 wants 256-token pages); a request whose context fits its first split writes its final row
-// at once instead of passing through the combine kernel; heads above 64 a group are cut in head chunks (FA2: row tiles); with our
-// kernels the smallest tile that holds the group runs, the rule still counts 64-row tiles.
+// Faithful: one split count for the batch, from the longest context; splits are whole N-blocks counted from position 0
+// of each request; the query heads of a group are rows of one tile; splits that a short request doesn't reach are empty
+// CTAs of the same launch, in request order; partials in fp32 and a combine launch when there is more than one split.
+// Deviates: pages of any size (FA2 wants 256-token pages); a request whose context fits its first split writes its
+// final row at once instead of passing through the combine kernel; heads above 64 a group are cut in head chunks (FA2:
+// row tiles); with our kernels the smallest tile that holds the group runs, the rule still counts 64-row tiles.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -41,12 +42,14 @@ std::vector<std::string> flat_why(const PlanRequest& request, const FlatCut& cut
   if (splits_asked > 0) {
     why.push_back(fmt::format("{} as asked for, of {} tokens", counted(cut.splits, "split"), cut.split_tokens));
   } else if (cut.work * 10 >= cut.slots * 8) {
-    why.push_back(fmt::format("no split: {} without splits, which is at least 80 % of the {} the device is taken to hold",
-                              counted(cut.work, "CTA"), cut.slots));
+    why.push_back(
+        fmt::format("no split: {} without splits, which is at least 80 % of the {} the device is taken to hold",
+                    counted(cut.work, "CTA"), cut.slots));
   } else {
-    why.push_back(fmt::format("{} of {} tokens for the longest context ({}): {} without splits, less than 80 % of the {} the device "
-                              "is taken to hold",
-                              counted(cut.splits, "split"), cut.split_tokens, cut.longest, counted(cut.work, "CTA"), cut.slots));
+    why.push_back(fmt::format(
+        "{} of {} tokens for the longest context ({}): {} without splits, less than 80 % of the {} the device "
+        "is taken to hold",
+        counted(cut.splits, "split"), cut.split_tokens, cut.longest, counted(cut.work, "CTA"), cut.slots));
   }
   add_no_sharing(request.forest, why);
   return why;
@@ -63,7 +66,8 @@ Plan flat_plan(const PlanRequest& request, const StrategyInfo& info, std::int64_
   require_at_most("segments", path_rows(forest) + requests * cut.splits, kMaxPlanRows);
 
   PlanBuilder builder(forest, request.heads);
-  const KernelId attend = builder.kernel(ours ? our_kernel(request, request.heads.group()) : published_kernel_by_dim(request, "fa2_split"));
+  const KernelId attend =
+      builder.kernel(ours ? our_kernel(request, request.heads.group()) : published_kernel_by_dim(request, "fa2_split"));
   const KernelId combine = builder.kernel(reduce_kernel(request, "fa2_combine"));
   const std::int32_t copies = request.heads.q_heads / heads_per_copy(builder.plan().kernels[attend], request.heads);
   builder.launch();
@@ -95,18 +99,20 @@ class FlashDecoding final : public Strategy {
  public:
   const StrategyInfo& info() const override {
     static const StrategyInfo kInfo{
-        "flash_decoding", "every request reads its whole context; one split count for the batch",
+        "flash_decoding",
+        "every request reads its whole context; one split count for the batch",
         "FlashAttention-2 split-KV decode (num_splits heuristic)",
-        "serves every forest; refuses head configurations whose tile fits no kernel of the set, and more than 4000000 tasks", false,
+        "serves every forest; refuses head configurations whose tile fits no kernel of the set, and more than 4000000 "
+        "tasks",
+        false,
         {{"splits", 0, 0, 128, "splits of the longest context; 0: FlashAttention-2's rule"}}};
     return kInfo;
   }
 
   PlanResult build(const PlanRequest& request) const override {
     if (request.forest.request_count() == 0) return empty_plan(info(), request);
-    return refusable([&] {
-      return flat_plan(request, info(), static_cast<std::int64_t>(request.options.at("splits")), "");
-    });
+    return refusable(
+        [&] { return flat_plan(request, info(), static_cast<std::int64_t>(request.options.at("splits")), ""); });
   }
 };
 

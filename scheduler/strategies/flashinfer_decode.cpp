@@ -1,9 +1,9 @@
 // FlashInfer's batch decode on CUDA cores: one chunk size for the batch, the smallest that fits the device at once.
 //
-// Faithful: capacity from the occupancy of the kernel; no split when requests x KV heads fill it; else bisection of the chunk in
-// pages, at least 128 tokens; items in request order, each for the heads of one KV head; partials in the output's type; the grid padded to
-// the capacity when asked for (graph=1), as under CUDA graphs.
-// Deviates: any group whose threads fit a CTA (the original compiles some); a request in one piece writes its final row instead of passing
+// Faithful: capacity from the occupancy of the kernel; no split when requests x KV heads fill it; else bisection of the
+// chunk in pages, at least 128 tokens; items in request order, each for the heads of one KV head; partials in the
+// output's type; the grid padded to the capacity when asked for (graph=1), as under CUDA graphs. Deviates: any group
+// whose threads fit a CTA (the original compiles some); a request in one piece writes its final row instead of passing
 // through the merge. With our kernels capacity is that of our tile for the group.
 #include <fmt/core.h>
 
@@ -24,12 +24,14 @@ constexpr std::int32_t kMostThreads = 1024;
 costmodel::KernelConfig decode_kernel(const PlanRequest& request) {
   const DecodeShape shape = flashinfer_decode_shape(request.heads);
   if (request.heads.v_in_k || request.heads.qk_dim > 256) {
-    refuse(RefusalClass::kernel, fmt::format("FlashInfer's decode kernel needs separate keys and values of up to 256 dims, got {}",
-                                             traces::heads_text(request.heads)));
+    refuse(RefusalClass::kernel,
+           fmt::format("FlashInfer's decode kernel needs separate keys and values of up to 256 dims, got {}",
+                       traces::heads_text(request.heads)));
   }
   if (shape.threads > kMostThreads) {
-    refuse(RefusalClass::kernel, fmt::format("FlashInfer's decode kernel needs {} threads a CTA for a group of {}, a CTA has at most {}",
-                                             shape.threads, request.heads.group(), kMostThreads));
+    refuse(RefusalClass::kernel,
+           fmt::format("FlashInfer's decode kernel needs {} threads a CTA for a group of {}, a CTA has at most {}",
+                       shape.threads, request.heads.group(), kMostThreads));
   }
   costmodel::KernelConfig kernel = costmodel::find_kernel("flashinfer_decode");
   kernel.name = fmt::format("{}_g{}_n{}", kernel.name, request.heads.group(), shape.kv_tile);
@@ -68,7 +70,8 @@ Plan decode_plan(const PlanRequest& request, const StrategyInfo& info) {
   if (request.options.at("graph") > 0 && !full) run.grid_items = capacity / heads;
   const std::string why =
       full ? fmt::format("no split: {} CTAs fill the {} that fit the device", requests * heads, capacity)
-           : fmt::format("chunks of {} tokens: {} for each of {} head intervals, {} CTAs fit the device", chunk, counted(items, "item"), heads, capacity);
+           : fmt::format("chunks of {} tokens: {} for each of {} head intervals, {} CTAs fit the device", chunk,
+                         counted(items, "item"), heads, capacity);
   return flat_cuts_plan(request, info, run, cuts, {why});
 }
 
@@ -76,9 +79,11 @@ class FlashInferDecode final : public Strategy {
  public:
   const StrategyInfo& info() const override {
     static const StrategyInfo kInfo{
-        "flashinfer_decode", "one chunk size for the batch, the smallest whose work items the device holds at once",
+        "flashinfer_decode",
+        "one chunk size for the batch, the smallest whose work items the device holds at once",
         "FlashInfer batch decode plan, CUDA-core kernel",
-        "published kernels need separate keys and values of up to 256 dims and a group whose threads fit a CTA", false,
+        "published kernels need separate keys and values of up to 256 dims and a group whose threads fit a CTA",
+        false,
         {{"graph", 0, 0, 1, "1: the grid is padded to the device's capacity, as inside CUDA graphs"}}};
     return kInfo;
   }

@@ -1,11 +1,12 @@
 // FlashInfer's persistent attention ("holistic" plan), and its plan for latent attention, which follows the same idea.
 //
-// Faithful: two clusters an SM (one from 256 dims on), the limit of an item's KV from an equal share of the batch, a class of 128 rows above 16
-// packed rows and one of 16 below (a decode batch has one group and so one class); items (request, chunk, KV head) in request order to the
-// least loaded cluster, cost 2 x tile + tokens; half-precision partials, merged behind a grid barrier in the same launch. Latent
-// attention: tiles of 64 rows, its own limits, one CTA an SM.
-// Deviates: a latent cluster of two CTAs is two workers that get the same items, loads aren't multicast; equal loads go to the first cluster. With
-// our kernels: as many clusters as both the rule and the device allow, merges by the last CTA to arrive.
+// Faithful: two clusters an SM (one from 256 dims on), the limit of an item's KV from an equal share of the batch, a
+// class of 128 rows above 16 packed rows and one of 16 below (a decode batch has one group and so one class); items
+// (request, chunk, KV head) in request order to the least loaded cluster, cost 2 x tile + tokens; half-precision
+// partials, merged behind a grid barrier in the same launch. Latent attention: tiles of 64 rows, its own limits, one
+// CTA an SM. Deviates: a latent cluster of two CTAs is two workers that get the same items, loads aren't multicast;
+// equal loads go to the first cluster. With our kernels: as many clusters as both the rule and the device allow, merges
+// by the last CTA to arrive.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -26,14 +27,12 @@ constexpr std::int64_t kMostSplitRowsACluster = 4 * 144;
 class PersistentBuild {
  public:
   PersistentBuild(const PlanRequest& request, const StrategyInfo& info)
-      : request_(request),
-        info_(info),
-        ours_(request.kernels == KernelSet::ours),
-        latent_(request.heads.v_in_k && request.heads.qk_dim >= 512),
-        group_(request.heads.group()),
-        tile_(latent_ ? 64 : group_ > 16 ? 128 : 16),
-        kernel_(choose_kernel()),
-        contexts_(contexts_of(request.forest)) {
+      : request_(request), info_(info), ours_(request.kernels == KernelSet::ours),
+        latent_(request.heads.v_in_k && request.heads.qk_dim >= 512), group_(request.heads.group()),
+        tile_(latent_       ? 64
+              : group_ > 16 ? 128
+                            : 16),
+        kernel_(choose_kernel()), contexts_(contexts_of(request.forest)) {
     intervals_ = request.heads.q_heads / heads_per_copy(kernel_, request.heads);
     const auto sms = static_cast<std::int64_t>(request.device.sms);
     // Mean packed rows above 64 make a latent cluster of two CTAs; both read the same KV.
@@ -55,16 +54,24 @@ class PersistentBuild {
         const TaskId task = plan.tasks().add(contexts_.requests[i], begin, end);
         for (std::int64_t interval = 0; interval < intervals_; interval += width_) {
           const std::int64_t cluster = loads.take(2 * tile_ + end - begin);
-          for (std::int64_t w = 0; w < width_; ++w) plan.give(cluster * width_ + w, task, static_cast<std::int32_t>(interval + w));
+          for (std::int64_t w = 0; w < width_; ++w) {
+            plan.give(cluster * width_ + w, task, static_cast<std::int32_t>(interval + w));
+          }
         }
       }
     }
-    if (ours_) plan.close(reduce_kernel(request_, ""), PhaseStart::on_arrival);
-    else plan.close(published_kernel(request_, "flashinfer_persistent_merge"), PhaseStart::barrier);
+    if (ours_) {
+      plan.close(reduce_kernel(request_, ""), PhaseStart::on_arrival);
+    } else {
+      plan.close(published_kernel(request_, "flashinfer_persistent_merge"), PhaseStart::barrier);
+    }
     Provenance from = provenance(info_, request_);
-    const std::int64_t ideal = std::max<std::int64_t>(1, core::ceil_div(contexts_.total * (intervals_ / width_), clusters_));
-    from.why.push_back(fmt::format("items of up to {} tokens to the least loaded of {}; the most loaded has {} by FlashInfer's cost, an equal share is {} tokens",
-                                   limit_, counted(clusters_, "cluster"), loads.longest(), ideal));
+    const std::int64_t ideal =
+        std::max<std::int64_t>(1, core::ceil_div(contexts_.total * (intervals_ / width_), clusters_));
+    from.why.push_back(
+        fmt::format("items of up to {} tokens to the least loaded of {}; the most loaded has {} by FlashInfer's cost, "
+                    "an equal share is {} tokens",
+                    limit_, counted(clusters_, "cluster"), loads.longest(), ideal));
     add_no_sharing(request_.forest, from.why);
     return std::move(plan).finish(std::move(from));
   }
@@ -72,7 +79,8 @@ class PersistentBuild {
  private:
   const costmodel::KernelConfig& choose_kernel() const {
     if (ours_) return our_kernel(request_, std::min(group_, tile_));
-    return published_kernel(request_, latent_ ? "flashinfer_latent_m64" : fmt::format("flashinfer_persistent_m{}", tile_));
+    return published_kernel(request_,
+                            latent_ ? "flashinfer_latent_m64" : fmt::format("flashinfer_persistent_m{}", tile_));
   }
 
   void check_size() const {
@@ -98,17 +106,20 @@ class PersistentBuild {
   std::int64_t intervals_ = 1;  ///< head intervals that read the same KV run, one a CTA
   std::int64_t width_ = 1;      ///< CTAs of a cluster
   std::int64_t clusters_ = 1;
-  std::int64_t limit_ = 0;      ///< most tokens of an item
+  std::int64_t limit_ = 0;  ///< most tokens of an item
 };
 
 class FlashInferPersistent final : public Strategy {
  public:
   const StrategyInfo& info() const override {
     static const StrategyInfo kInfo{
-        "flashinfer_persistent", "one persistent launch: items of limited length to the least loaded cluster, merged behind a grid barrier",
+        "flashinfer_persistent",
+        "one persistent launch: items of limited length to the least loaded cluster, merged behind a grid barrier",
         "FlashInfer BatchAttention (two-class holistic plan) and its latent-attention plan",
-        "published kernels take at most 65536 items (16384 with latent attention); refuses head configurations whose tile fits no kernel of the set",
-        false, {}};
+        "published kernels take at most 65536 items (16384 with latent attention); refuses head configurations whose "
+        "tile fits no kernel of the set",
+        false,
+        {}};
     return kInfo;
   }
 

@@ -1,8 +1,9 @@
 // FlashInfer's decode on tensor cores: its prefill planner with every request one row of queries.
 //
-// Faithful: tile from the mean packed length (a group here), budget of two CTAs an SM over the KV heads, smallest chunk in pages by
-// bisection, items (request, query tile, chunk) in that order, partials in the output's type, the padded grid when asked for.
-// Deviates: a request in one piece writes its final row; a group larger than the tile is cut into equal head chunks.
+// Faithful: tile from the mean packed length (a group here), budget of two CTAs an SM over the KV heads, smallest chunk
+// in pages by bisection, items (request, query tile, chunk) in that order, partials in the output's type, the padded
+// grid when asked for. Deviates: a request in one piece writes its final row; a group larger than the tile is cut into
+// equal head chunks.
 #include <fmt/core.h>
 
 #include "core/units.h"
@@ -16,8 +17,11 @@ namespace {
 const costmodel::KernelConfig& prefill_kernel(const PlanRequest& request) {
   const std::int32_t group = request.heads.group();
   // FlashInfer's exceptions for wide heads are limits of its kernels, not of the method.
-  if (request.kernels == KernelSet::ours) return our_kernel(request, std::min(group, flashinfer_tile_rows(group, 128, 128)));
-  return published_kernel(request, fmt::format("flashinfer_prefill_m{}", flashinfer_tile_rows(group, request.heads.qk_dim, request.heads.v_dim)));
+  if (request.kernels == KernelSet::ours) {
+    return our_kernel(request, std::min(group, flashinfer_tile_rows(group, 128, 128)));
+  }
+  return published_kernel(request, fmt::format("flashinfer_prefill_m{}",
+                                               flashinfer_tile_rows(group, request.heads.qk_dim, request.heads.v_dim)));
 }
 
 Plan prefill_plan(const PlanRequest& request, const StrategyInfo& info) {
@@ -39,8 +43,10 @@ Plan prefill_plan(const PlanRequest& request, const StrategyInfo& info) {
   // A grid of `budget` items a KV head: items here are counted a tile of rows.
   if (request.options.at("graph") > 0) run.grid_items = budget / tiles;
   const std::string why = chunk < contexts.longest
-      ? fmt::format("chunks of {} tokens: {} a KV head within a budget of {}, tiles of {} rows", chunk, counted(items * tiles, "item"), budget, kernel.query_tile)
-      : fmt::format("no split: {} a KV head against a budget of {}, tiles of {} rows", counted(items * tiles, "item"), budget, kernel.query_tile);
+                              ? fmt::format("chunks of {} tokens: {} a KV head within a budget of {}, tiles of {} rows",
+                                            chunk, counted(items * tiles, "item"), budget, kernel.query_tile)
+                              : fmt::format("no split: {} a KV head against a budget of {}, tiles of {} rows",
+                                            counted(items * tiles, "item"), budget, kernel.query_tile);
   return flat_cuts_plan(request, info, run, cuts, {why});
 }
 
@@ -48,9 +54,11 @@ class FlashInferPrefill final : public Strategy {
  public:
   const StrategyInfo& info() const override {
     static const StrategyInfo kInfo{
-        "flashinfer_prefill", "decode on tensor cores: one chunk size that keeps to two CTAs an SM",
+        "flashinfer_prefill",
+        "decode on tensor cores: one chunk size that keeps to two CTAs an SM",
         "FlashInfer prefill plan (FA2 backend) as its tensor-core decode uses it",
-        "serves every forest; refuses head configurations whose tile fits no kernel of the set", false,
+        "serves every forest; refuses head configurations whose tile fits no kernel of the set",
+        false,
         {{"graph", 0, 0, 1, "1: the grid is padded to the budget, as inside CUDA graphs"}}};
     return kInfo;
   }

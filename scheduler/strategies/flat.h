@@ -7,8 +7,8 @@
 
 namespace espalier::scheduler::planning {
 
-/// FlashAttention-2's split-KV decode for this request (see flash_decoding.cpp). `splits` 0: its own rule. Throws Refused.
-/// `why` comes first among the plan's sentences when it isn't empty.
+/// FlashAttention-2's split-KV decode for this request (see flash_decoding.cpp). `splits` 0: its own rule. Throws
+/// Refused. `why` comes first among the plan's sentences when it isn't empty.
 Plan flat_plan(const PlanRequest& request, const StrategyInfo& info, std::int64_t splits, const std::string& why);
 
 /// Query tile rows the FA2 rule counts with.

@@ -74,8 +74,8 @@ void check_size(const PlanRequest& request, std::span<const ContextCut> cuts) {
 
 }  // namespace
 
-Plan flat_cuts_plan(const PlanRequest& request, const StrategyInfo& info, const FlatRun& run, std::span<const ContextCut> cuts,
-                    std::vector<std::string> why) {
+Plan flat_cuts_plan(const PlanRequest& request, const StrategyInfo& info, const FlatRun& run,
+                    std::span<const ContextCut> cuts, std::vector<std::string> why) {
   check_size(request, cuts);
   PlanBuilder builder(request.forest, request.heads);
   const KernelId attend = builder.kernel(run.attend), reduce = builder.kernel(run.reduce);
@@ -109,9 +109,7 @@ Plan flat_cuts_plan(const PlanRequest& request, const StrategyInfo& info, const 
 }
 
 QueuePlan::QueuePlan(const PlanRequest& request, const costmodel::KernelConfig& attend, std::int64_t workers)
-    : builder_(request.forest, request.heads),
-      attend_(builder_.kernel(attend)),
-      tasks_(builder_, attend_),
+    : builder_(request.forest, request.heads), attend_(builder_.kernel(attend)), tasks_(builder_, attend_),
       queues_(static_cast<std::size_t>(workers)) {}
 
 void QueuePlan::plan_first(std::int32_t ctas) {
@@ -144,8 +142,8 @@ std::int64_t resident_ctas(const costmodel::KernelConfig& kernel, const PlanRequ
 void add_no_sharing(const traces::PrefixForest& forest, std::vector<std::string>& why) {
   const std::int64_t unique = traces::unique_tokens(forest), logical = traces::logical_tokens(forest);
   if (logical <= unique) return;
-  why.push_back(fmt::format("prefixes are read by each request anew: {} tokens requested, {} unique ({:.2f} x)", logical, unique,
-                            static_cast<double>(logical) / static_cast<double>(unique)));
+  why.push_back(fmt::format("prefixes are read by each request anew: {} tokens requested, {} unique ({:.2f} x)",
+                            logical, unique, static_cast<double>(logical) / static_cast<double>(unique)));
 }
 
 }  // namespace espalier::scheduler::planning

@@ -49,14 +49,15 @@ struct FlatRun {
   const costmodel::KernelConfig& attend;
   const costmodel::KernelConfig& reduce;
   Follow merge_follow = Follow::graph;
-  std::int64_t planner_ctas = 0;    ///< CTAs of a launch that plans on the device, in front of everything
-  std::int64_t grid_items = 0;      ///< pieces of a fixed grid; the rest is empty CTAs
-  bool merge_single = false;        ///< a request in one piece passes through the merge too
+  std::int64_t planner_ctas = 0;  ///< CTAs of a launch that plans on the device, in front of everything
+  std::int64_t grid_items = 0;    ///< pieces of a fixed grid; the rest is empty CTAs
+  bool merge_single = false;      ///< a request in one piece passes through the merge too
 };
 
-/// Attention in the order of the cuts, one CTA a piece and copy, then a merge. Throws Refused when the plan would be too large.
-Plan flat_cuts_plan(const PlanRequest& request, const StrategyInfo& info, const FlatRun& run, std::span<const ContextCut> cuts,
-                    std::vector<std::string> why);
+/// Attention in the order of the cuts, one CTA a piece and copy, then a merge. Throws Refused when the plan would be
+/// too large.
+Plan flat_cuts_plan(const PlanRequest& request, const StrategyInfo& info, const FlatRun& run,
+                    std::span<const ContextCut> cuts, std::vector<std::string> why);
 
 /// Persistent workers with queues: tasks are added, then given to workers; merges follow in the same launch.
 class QueuePlan {
@@ -64,7 +65,9 @@ class QueuePlan {
   QueuePlan(const PlanRequest& request, const costmodel::KernelConfig& attend, std::int64_t workers);
   std::int64_t workers() const { return static_cast<std::int64_t>(queues_.size()); }
   FlatTasks& tasks() { return tasks_; }
-  void give(std::int64_t worker, TaskId task, std::int32_t copy) { queues_[static_cast<std::size_t>(worker)].push_back({task, copy}); }
+  void give(std::int64_t worker, TaskId task, std::int32_t copy) {
+    queues_[static_cast<std::size_t>(worker)].push_back({task, copy});
+  }
   PlanBuilder& builder() { return builder_; }
   /// A launch of `ctas` CTAs in front that plan on the device. Before any task.
   void plan_first(std::int32_t ctas);

@@ -10,12 +10,14 @@
 namespace espalier::scheduler::planning {
 namespace {
 
-/// CTAs of a kernel whose ends differ by less than this share of their bytes go on as one; by any, when there is no room for more.
+/// CTAs of a kernel whose ends differ by less than this share of their bytes go on as one; by any, when there is no
+/// room for more.
 constexpr double kAlike = 0.01;
 constexpr std::size_t kMaxCohorts = 128, kMaxArrivals = 128;
-/// Memory serves the first wave's opening requests in turn: CTAs begin apart, in groups, by half the time that the requests before take.
-/// A group is of equals and at most this share of the SMs, as in the event engine; or of more, up to this share of the slots, where its
-/// turn is below that share of HBM's time for everything, so that long plans have few.
+/// Memory serves the first wave's opening requests in turn: CTAs begin apart, in groups, by half the time that the
+/// requests before take. A group is of equals and at most this share of the SMs, as in the event engine; or of more, up
+/// to this share of the slots, where its turn is below that share of HBM's time for everything, so that long plans have
+/// few.
 constexpr double kTurnShare = 0.5, kGroupShare = 0.25, kShortTurn = 0.02;
 /// Groups of the first wave, about: more take time and room.
 constexpr double kMostGroups = 32;
@@ -35,7 +37,8 @@ struct Arrival {
   double ctas, bytes, at_us, end_us;
 };
 
-/// Sorted, smallest first; of equals the new one. Nearly always the new one is the largest, or close. Holds `Most`, a power of two.
+/// Sorted, smallest first; of equals the new one. Nearly always the new one is the largest, or close. Holds `Most`, a
+/// power of two.
 template <class T, double T::*key, std::size_t Most>
 class Ring {
  public:
@@ -71,8 +74,8 @@ struct Flow {
 class Fluid {
  public:
   Fluid(const costmodel::DeviceSpec& device, std::span<const FluidKernel> kernels, std::span<const FluidClass> classes)
-      : device_(device), kernels_(kernels), classes_(classes), free_(device.sms), hbm_(device.hbm_achievable_bytes_per_us()),
-        l2_(device.l2_bytes_per_us()), waiting_(classes[0].ctas) {
+      : device_(device), kernels_(kernels), classes_(classes), free_(device.sms),
+        hbm_(device.hbm_achievable_bytes_per_us()), l2_(device.l2_bytes_per_us()), waiting_(classes[0].ctas) {
     ESPALIER_CHECK_OP(kernels.size(), <=, kMaxFluidKernels);
     for (const FluidClass& c : classes) misses_ += c.ctas * c.bytes * kernels[c.kernel].missed;
     double unloaded = 0;  // of slots full of the kernel that asks for most
@@ -87,8 +90,11 @@ class Fluid {
       if (cohort_count_ == 0 && arrivals_.size() == 0) return done_us_;
       const double least = std::max(done_us_, us_ + misses_ / most_);
       if (least > limit_us) return least;
-      if (kernels_.size() == 1) fill_alone();
-      else fill();
+      if (kernels_.size() == 1) {
+        fill_alone();
+      } else {
+        fill();
+      }
       pass(next_us());
       if (leave()) dispatch();
     }
@@ -103,8 +109,11 @@ class Fluid {
       if (ctas > 0) {
         free_ -= ctas * sms;
         waiting_ -= ctas;
-        if (us_ > 0) arrive_at({c.kernel, ctas, c.bytes, us_ + kernels_[c.kernel].fixed_us, c.end_us});
-        else open(c, ctas);
+        if (us_ > 0) {
+          arrive_at({c.kernel, ctas, c.bytes, us_ + kernels_[c.kernel].fixed_us, c.end_us});
+        } else {
+          open(c, ctas);
+        }
       }
       if (waiting_ > 0) return;
       waiting_ = ++next_ < classes_.size() ? classes_[next_].ctas : 0;
@@ -115,8 +124,11 @@ class Fluid {
     const FluidKernel& kernel = kernels_[c.kernel];
     const double slots = device_.sms / kernel.sms, most = kGroupShare * slots;
     const double least = std::min(std::max(kernel.alike, slots / kMostGroups), kGroupShare * device_.sms);
-    const double opening_us = c.bytes < kernel.ring_bytes ? kernel.opening_us * c.bytes / kernel.ring_bytes : kernel.opening_us;
-    const double group = opening_us > 0 ? std::max(1.0, std::floor(std::clamp(kShortTurn * misses_ / (hbm_ * opening_us), least, most))) : ctas;
+    const double opening_us =
+        c.bytes < kernel.ring_bytes ? kernel.opening_us * c.bytes / kernel.ring_bytes : kernel.opening_us;
+    const double group =
+        opening_us > 0 ? std::max(1.0, std::floor(std::clamp(kShortTurn * misses_ / (hbm_ * opening_us), least, most)))
+                       : ctas;
     for (double left = ctas; left > 0;) {
       const double some = std::min(left, group);
       arrive_at({c.kernel, some, c.bytes, kTurnShare * queue_us_, c.end_us});
@@ -138,7 +150,8 @@ class Fluid {
     Flow& flow = flows_[arrival.kernel];
     flow.ctas += arrival.ctas;
     const double end = flow.moved + arrival.bytes;
-    const double alike = flow.cohorts.size() < kMaxCohorts ? kAlike * arrival.bytes : std::numeric_limits<double>::infinity();
+    const double alike =
+        flow.cohorts.size() < kMaxCohorts ? kAlike * arrival.bytes : std::numeric_limits<double>::infinity();
     // Of several that are alike the one that began first.
     std::size_t first = flow.cohorts.size();
     for (std::size_t i = flow.cohorts.size(); i-- > 0 && end - flow.cohorts[i].end <= alike;) {
@@ -193,9 +206,11 @@ class Fluid {
     Flow& flow = flows_[0];
     flow.rate = missing_ = 0;
     if (flow.ctas <= 0) return;
-    const double hbm = soft_corner(device_, flow.ctas * kernel.unloaded_hbm, hbm_), l2 = soft_corner(device_, flow.ctas * kernel.unloaded, l2_);
+    const double hbm = soft_corner(device_, flow.ctas * kernel.unloaded_hbm, hbm_),
+                 l2 = soft_corner(device_, flow.ctas * kernel.unloaded, l2_);
     const double pipes = std::min<double>(device_.sms, flow.ctas);
-    const double level = std::min({hbm / (flow.ctas * kernel.missed), l2 / flow.ctas, pipes / (flow.ctas * kernel.sm_us_per_byte)});
+    const double level =
+        std::min({hbm / (flow.ctas * kernel.missed), l2 / flow.ctas, pipes / (flow.ctas * kernel.sm_us_per_byte)});
     flow.rate = std::min(kernel.cap, std::max(kLeastRate, level));
     missing_ = flow.rate * flow.ctas * kernel.missed;
   }
@@ -209,7 +224,8 @@ class Fluid {
       unloaded += flows_[k].ctas * kernels_[k].unloaded;
       unloaded_hbm += flows_[k].ctas * kernels_[k].unloaded_hbm;
     }
-    double hbm = soft_corner(device_, unloaded_hbm, hbm_), l2 = soft_corner(device_, unloaded, l2_), pipes = std::min<double>(device_.sms, active);
+    double hbm = soft_corner(device_, unloaded_hbm, hbm_), l2 = soft_corner(device_, unloaded, l2_),
+           pipes = std::min<double>(device_.sms, active);
     missing_ = 0;
     for (bool capped = true; capped;) {
       double misses = 0, ctas = 0, sm_us = 0;
@@ -222,7 +238,9 @@ class Fluid {
       if (ctas <= 0) return;
       const double level = std::max(kLeastRate, std::min({hbm / misses, l2 / ctas, pipes / sm_us}));
       capped = false;
-      for (std::size_t k = 0; k < kernels_.size(); ++k) capped |= flows_[k].ctas > 0 && flows_[k].rate == 0 && kernels_[k].cap < level;
+      for (std::size_t k = 0; k < kernels_.size(); ++k) {
+        capped |= flows_[k].ctas > 0 && flows_[k].rate == 0 && kernels_[k].cap < level;
+      }
       for (std::size_t k = 0; k < kernels_.size(); ++k) {
         Flow& flow = flows_[k];
         if (flow.ctas <= 0 || flow.rate > 0 || (capped && kernels_[k].cap >= level)) continue;
@@ -239,16 +257,16 @@ class Fluid {
   const costmodel::DeviceSpec& device_;
   std::span<const FluidKernel> kernels_;
   std::span<const FluidClass> classes_;
-  double free_;                ///< SMs
+  double free_;  ///< SMs
   double hbm_, l2_;
-  double most_;                ///< bytes a microsecond that CTAs draw from HBM at most
+  double most_;  ///< bytes a microsecond that CTAs draw from HBM at most
   double us_ = 0;
-  double done_us_ = 0;         ///< when the last of those who left were through
-  double misses_ = 0;          ///< bytes still to come from HBM
-  double missing_ = 0;         ///< of these, a microsecond
-  std::size_t next_ = 0;       ///< class that waits
-  double waiting_;             ///< CTAs of it
-  double queue_us_ = 0;        ///< HBM's time for the opening requests so far
+  double done_us_ = 0;    ///< when the last of those who left were through
+  double misses_ = 0;     ///< bytes still to come from HBM
+  double missing_ = 0;    ///< of these, a microsecond
+  std::size_t next_ = 0;  ///< class that waits
+  double waiting_;        ///< CTAs of it
+  double queue_us_ = 0;   ///< HBM's time for the opening requests so far
   std::array<Flow, kMaxFluidKernels> flows_;
   std::size_t cohort_count_ = 0, places_ = 0;
   Ring<Arrival, &Arrival::at_us, kMaxArrivals> arrivals_;
@@ -256,7 +274,8 @@ class Fluid {
 
 }  // namespace
 
-double fluid_us(const costmodel::DeviceSpec& device, std::span<const FluidKernel> kernels, std::span<const FluidClass> classes, double limit_us) {
+double fluid_us(const costmodel::DeviceSpec& device, std::span<const FluidKernel> kernels,
+                std::span<const FluidClass> classes, double limit_us) {
   if (classes.empty()) return 0;
   return Fluid(device, kernels, classes).run(limit_us);
 }

@@ -21,16 +21,21 @@ constexpr std::size_t kMaxClasses = 512;
 constexpr double kUneven = 1.04;
 /// Of the latency of HBM, what the late one among unlike CTAs shows.
 constexpr double kLateShare = 0.5;
-/// What a CTA's end may come earlier than by its own bytes, as a share: CTAs that end within a hundredth of their bytes, or more where
-/// there are very many, go on as one (fluid.h). A bound must stay below that; far below costs some forecasts.
+/// What a CTA's end may come earlier than by its own bytes, as a share: CTAs that end within a hundredth of their
+/// bytes, or more where there are very many, go on as one (fluid.h). A bound must stay below that; far below costs some
+/// forecasts.
 constexpr double kEarlierEnd = 0.1;
-/// Lanes of equal shares read KV from HBM or find it in L2, each for a while: resources that are all nearly full are so at different times.
+/// Lanes of equal shares read KV from HBM or find it in L2, each for a while: resources that are all nearly full are so
+/// at different times.
 constexpr double kShareCorner = 10;
 
 /// Of one request and all its heads: a partial row, and its query with its result.
-double partial_row_bytes(const traces::HeadConfig& heads) { return static_cast<double>(heads.q_heads) * (heads.v_dim + 1) * kPartialBytes; }
+double partial_row_bytes(const traces::HeadConfig& heads) {
+  return static_cast<double>(heads.q_heads) * (heads.v_dim + 1) * kPartialBytes;
+}
 double io_row_bytes(const traces::HeadConfig& heads) {
-  return static_cast<double>(heads.q_heads) * (heads.qk_dim + heads.v_dim) * static_cast<double>(traces::dtype_bytes(heads.q_dtype));
+  return static_cast<double>(heads.q_heads) * (heads.qk_dim + heads.v_dim) *
+         static_cast<double>(traces::dtype_bytes(heads.q_dtype));
 }
 
 /// Partial rows stay in L2 while they and as much KV fit.
@@ -56,15 +61,18 @@ double merging_us(const PlanRequest& request, const Merging& m) {
 
 /// Queries and rows of all CTAs, through their ports. A row is partial, or final and its request's only one.
 double io_bytes(const traces::HeadConfig& heads, const Merging& m) {
-  const double rows = m.partial_rows + m.requests - (m.partial_rows > 0 ? m.merged() : 0), q_bytes = static_cast<double>(traces::dtype_bytes(heads.q_dtype));
+  const double rows = m.partial_rows + m.requests - (m.partial_rows > 0 ? m.merged() : 0),
+               q_bytes = static_cast<double>(traces::dtype_bytes(heads.q_dtype));
   const double row_bytes = heads.qk_dim * q_bytes, final_bytes = heads.v_dim * q_bytes;
-  return heads.q_heads * (rows * row_bytes + (rows - m.partial_rows) * final_bytes) + m.partial_rows * partial_row_bytes(heads);
+  return heads.q_heads * (rows * row_bytes + (rows - m.partial_rows) * final_bytes) +
+         m.partial_rows * partial_row_bytes(heads);
 }
 
 /// Of equal shares: what takes about as long as the longest takes part of that beside it and part of it after.
 double corner_us(const Forecast& f) {
   const double longest = std::max({f.hbm_us, f.l2_us, f.compute_us});
-  const double all = std::pow(f.hbm_us / longest, kShareCorner) + std::pow(f.l2_us / longest, kShareCorner) + std::pow(f.compute_us / longest, kShareCorner);
+  const double all = std::pow(f.hbm_us / longest, kShareCorner) + std::pow(f.l2_us / longest, kShareCorner) +
+                     std::pow(f.compute_us / longest, kShareCorner);
   return longest * (std::pow(all, 1 / kShareCorner) - 1);
 }
 
@@ -74,7 +82,8 @@ class Forecaster {
  public:
   Forecaster(const PlanRequest& request, const Workload& work)
       : device_(request.device), work_(work), kv_bytes_(static_cast<double>(request.heads.kv_bytes_per_token_head())),
-        hbm_peak_(device_.hbm_achievable_bytes_per_us()), port_(device_.sm_port_bytes_per_clk * device_.clocks_per_us()),
+        hbm_peak_(device_.hbm_achievable_bytes_per_us()),
+        port_(device_.sm_port_bytes_per_clk * device_.clocks_per_us()),
         fixed_us_((device_.cta_start_ns + device_.cta_end_ns) * 1e-3) {
     for (const CtaClass& c : work.classes) ctas_ += c.ctas;
     late_us_ = work.unlike ? late_us(request) : 0;
@@ -88,7 +97,10 @@ class Forecaster {
     double least = std::max(forecast_.compute_us, fixed_us_ + std::max(forecast_.hbm_us, forecast_.l2_us));
     if (work_.unlike) least = std::max(least, fixed_us_ + io_us_ + longest_us());
     forecast_.total_us = around + least;
-    if (forecast_.total_us < limit_us) forecast_.total_us = around + std::max(least, fixed_us_ + io_us_ + flow_us(limit_us - around - fixed_us_ - io_us_));
+    if (forecast_.total_us < limit_us) {
+      forecast_.total_us =
+          around + std::max(least, fixed_us_ + io_us_ + flow_us(limit_us - around - fixed_us_ - io_us_));
+    }
     return forecast_;
   }
 
@@ -115,9 +127,9 @@ class Forecaster {
     forecast_.compute_us = compute_us / device_.sms;
   }
 
-  /// Where HBM is what takes time, queries and results pass beside KV, as a part of what it moves, and only the last CTAs' partial rows take
-  /// their time at the port. Elsewhere nobody but their own CTA waits for them; alone on its SM it computes nothing before it has its
-  /// queries, and all those that begin with it ask for theirs.
+  /// Where HBM is what takes time, queries and results pass beside KV, as a part of what it moves, and only the last
+  /// CTAs' partial rows take their time at the port. Elsewhere nobody but their own CTA waits for them; alone on its SM
+  /// it computes nothing before it has its queries, and all those that begin with it ask for theirs.
   void set_io_time(const PlanRequest& request) {
     const TileKernel& kernel = *work_.classes[0].kernel;
     if (kernel.residents > 1 && forecast_.hbm_us >= forecast_.compute_us) {
@@ -138,7 +150,8 @@ class Forecaster {
     const double shown = work_.merges_in_place ? kMergesBeside * moved : device_.launch_graph_us + fixed_us_ + moved;
     forecast_.merge_us = merge_latency_us(device_, merging) + shown;
     if (!work_.merges_in_place) return;
-    // They take the slots of the CTAs they follow: those of earlier waves before the next CTA does, those of the last one after it.
+    // They take the slots of the CTAs they follow: those of earlier waves before the next CTA does, those of the last
+    // one after it.
     const double all_us = merging_us(request, merging), slots = device_.sms * work_.classes[0].kernel->residents;
     merging_us_ = all_us / ctas_;
     forecast_.merge_us = std::max(forecast_.merge_us, all_us * std::min(1.0, slots / ctas_) / slots);
@@ -148,7 +161,8 @@ class Forecaster {
     const TileKernel& kernel = *c.kernel;
     const double merged = 1 - device_.l2_merge_fraction;
     const double from_hbm = c.cold * 1e3 / device_.hbm_latency_ns;
-    const double from_both = (1 - c.cold) * 1e3 / (merged * device_.hbm_latency_ns + (1 - merged) * device_.l2_latency_ns);
+    const double from_both =
+        (1 - c.cold) * 1e3 / (merged * device_.hbm_latency_ns + (1 - merged) * device_.l2_latency_ns);
     // Queries and results pass beside the KV.
     const double kv_missed = c.cold + (1 - c.cold) * merged;
     FluidKernel out;
@@ -169,11 +183,14 @@ class Forecaster {
   /// Of the longest CTA, if it were alone; somewhat less, as CTAs that end at about the same time go on as one.
   double longest_us() const {
     double us = 0;
-    for (const CtaClass& c : work_.classes) us = std::max(us, (is_uneven(c) ? c.longest : c.tokens) * kv_bytes_ / fluid_kernel(c).cap);
+    for (const CtaClass& c : work_.classes) {
+      us = std::max(us, (is_uneven(c) ? c.longest : c.tokens) * kv_bytes_ / fluid_kernel(c).cap);
+    }
     return (1 - kEarlierEnd) * us;
   }
 
-  /// What the last KV tile of the longest computes on nothing. Only who ends last shows it, and of uneven CTAs that is the longest.
+  /// What the last KV tile of the longest computes on nothing. Only who ends last shows it, and of uneven CTAs that is
+  /// the longest.
   static double padding_us(const CtaClass& c, double tokens) {
     const double tile = c.kernel->config->kv_tile;
     return c.kernel->tile_us * std::max(0.0, std::ceil(std::max(c.longest, c.tokens) / tile) - tokens / tile);
@@ -202,14 +219,14 @@ class Forecaster {
   const costmodel::DeviceSpec& device_;
   const Workload& work_;
   double kv_bytes_, hbm_peak_, port_;
-  double fixed_us_;         ///< of a CTA besides its bytes
+  double fixed_us_;  ///< of a CTA besides its bytes
   double ctas_ = 0;
   double partial_bytes_ = 0, spill_us_ = 0;
-  double merging_us_ = 0;   ///< of the merges in place, a CTA
-  double late_us_ = 0;      ///< what unlike CTAs take longer
-  double io_us_ = 0;        ///< of the last CTAs' queries and rows, through their ports
+  double merging_us_ = 0;     ///< of the merges in place, a CTA
+  double late_us_ = 0;        ///< what unlike CTAs take longer
+  double io_us_ = 0;          ///< of the last CTAs' queries and rows, through their ports
   double io_between_us_ = 0;  ///< of those before, as far as others don't fill it
-  double io_share_ = 0;     ///< bytes of queries and results that HBM moves for each byte of KV that CTAs read
+  double io_share_ = 0;       ///< bytes of queries and results that HBM moves for each byte of KV that CTAs read
   Forecast forecast_;
 };
 
@@ -220,7 +237,8 @@ Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load, doub
   const CtaClass one{load.kernel, load.tokens / load.ctas, load.ctas, load.cold};
   Forecast f = Forecaster(request, {std::span(&one, 1), true, 1, load.requests, load.partial_rows}).run(limit_us);
   f.total_us += corner_us(f);
-  f.total_us = std::max(f.total_us, device.least_launch_gap_us() + device.cta_start_ns * 1e-3 + load.busy_us + f.merge_us);
+  f.total_us =
+      std::max(f.total_us, device.least_launch_gap_us() + device.cta_start_ns * 1e-3 + load.busy_us + f.merge_us);
   return f;
 }
 
@@ -231,7 +249,8 @@ Forecast least_forecast(const PlanRequest& request, const LeastLoad& load) {
   const traces::HeadConfig& heads = request.heads;
   const double kv_bytes = static_cast<double>(heads.kv_bytes_per_token_head());
   const double partial_bytes = load.partial_rows * partial_row_bytes(heads);
-  const double from_hbm = (load.cold_tokens + (load.tokens - load.cold_tokens) * (1 - device.l2_merge_fraction)) * kv_bytes;
+  const double from_hbm =
+      (load.cold_tokens + (load.tokens - load.cold_tokens) * (1 - device.l2_merge_fraction)) * kv_bytes;
   const double spill_us = spill_us_of(device, partial_bytes);
   const double hbm_rate = soft_corner(device, device.sms * load.bytes_per_us, device.hbm_achievable_bytes_per_us());
   const double start_us = device.cta_start_ns * 1e-3;
@@ -242,9 +261,11 @@ Forecast least_forecast(const PlanRequest& request, const LeastLoad& load) {
   if (load.partial_rows > 0) {
     const double start = load.merges_in_place ? 0 : device.launch_graph_us + start_us + device.cta_end_ns * 1e-3;
     f.merge_us = start + merge_latency_us(device, {load.requests, load.partial_rows});
-    f.merge_us += (load.merges_in_place ? kMergesBeside : 1) * std::max(partial_bytes / device.l2_bytes_per_us(), spill_us);
+    f.merge_us +=
+        (load.merges_in_place ? kMergesBeside : 1) * std::max(partial_bytes / device.l2_bytes_per_us(), spill_us);
   }
-  f.total_us = device.least_launch_gap_us() + std::max(f.compute_us, start_us + std::max(f.hbm_us, f.l2_us)) + f.merge_us;
+  f.total_us =
+      device.least_launch_gap_us() + std::max(f.compute_us, start_us + std::max(f.hbm_us, f.l2_us)) + f.merge_us;
   f.total_us *= 1 - 1e-9;  // sums are rounded in another order than there
   return f;
 }

@@ -1,8 +1,8 @@
 // When would a set of CTAs be done? A closed form, for choosing between plans that haven't been written yet.
 //
-// It knows what the planner knows before it writes a plan: how many CTAs of which length run on which kernel, how many partial rows they
-// leave, how much of the KV is read for the first time. Nothing in it is fitted to the simulator; it may differ from it by several
-// percent and serves to rank plans of one forest.
+// It knows what the planner knows before it writes a plan: how many CTAs of which length run on which kernel, how many
+// partial rows they leave, how much of the KV is read for the first time. Nothing in it is fitted to the simulator; it
+// may differ from it by several percent and serves to rank plans of one forest.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ struct CtaClass {
 
 struct Workload {
   std::span<const CtaClass> classes;  ///< kernels by rising tile, the classes of each by rising length
-  bool merges_in_place = true;  ///< on arrival, in the launch of the tasks; else in a launch after them
-  double copies = 1;             ///< CTAs of a tile
+  bool merges_in_place = true;        ///< on arrival, in the launch of the tasks; else in a launch after them
+  double copies = 1;                  ///< CTAs of a tile
   double requests = 0;
   double partial_rows = 0;  ///< of one head, over all requests
   bool unlike = false;      ///< lengths differ much: somebody is late, and the longest takes its own time
@@ -54,12 +54,12 @@ double late_us(const PlanRequest& request);
 
 /// What is known of a cover before its tiles are laid out and cut.
 struct LeastLoad {
-  double tokens = 0;         ///< KV tokens that all CTAs read at least
-  double cold_tokens = 0;    ///< of these, read for the first time
-  double compute_us = 0;     ///< the device's time for computing on them
+  double tokens = 0;       ///< KV tokens that all CTAs read at least
+  double cold_tokens = 0;  ///< of these, read for the first time
+  double compute_us = 0;   ///< the device's time for computing on them
   double requests = 0;
-  double partial_rows = 0;   ///< of one head, at least
-  double bytes_per_us = 0;   ///< most that an SM full of CTAs of any of its kernels reads
+  double partial_rows = 0;  ///< of one head, at least
+  double bytes_per_us = 0;  ///< most that an SM full of CTAs of any of its kernels reads
   bool merges_in_place = true;
 };
 /// Neither forecast() nor forecast_shares() of any plan of such a cover is below this in total.
@@ -67,7 +67,9 @@ Forecast least_forecast(const PlanRequest& request, const LeastLoad& load);
 /// What forecast_shares() isn't below.
 double least_shares_us(const PlanRequest& request, const LeastLoad& load);
 
-/// Kernels run side by side. A forecast that can't be below `limit_us` may stop at any total from there on that it is not below either.
-Forecast forecast(const PlanRequest& request, const Workload& work, double limit_us = std::numeric_limits<double>::infinity());
+/// Kernels run side by side. A forecast that can't be below `limit_us` may stop at any total from there on that it is
+/// not below either.
+Forecast forecast(const PlanRequest& request, const Workload& work,
+                  double limit_us = std::numeric_limits<double>::infinity());
 
 }  // namespace espalier::scheduler::planning

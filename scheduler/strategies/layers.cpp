@@ -1,5 +1,5 @@
-// Layers of dense attention and the decode of the rest; see the header. Split counts are FlashAttention-2's, which the dense attention of
-// both methods calls: a segment with its queries is one sequence of a batch.
+// Layers of dense attention and the decode of the rest; see the header. Split counts are FlashAttention-2's, which the
+// dense attention of both methods calls: a segment with its queries is one sequence of a batch.
 #include "scheduler/strategies/layers.h"
 
 #include <fmt/core.h>
@@ -38,7 +38,8 @@ class LayeredBuild {
       if (!published_ || tiles.empty()) continue;
       const StepId merges = builder_.next_step();
       rows.push_back(settle_level(builder_, tiles, levels, dtype_));
-      merge_launch(builder_, builder_.kernel(reduce_kernel(request_, method_.combine_kernel)), merges, follow(layers_[l]), launches);
+      merge_launch(builder_, builder_.kernel(reduce_kernel(request_, method_.combine_kernel)), merges,
+                   follow(layers_[l]), launches);
     }
     const KernelId join = builder_.kernel(reduce_kernel(request_, method_.join_kernel));
     if (!published_) return merge_rows(request_, builder_, {join, dtype_, Follow::graph, launches});
@@ -61,7 +62,8 @@ class LayeredBuild {
   const costmodel::KernelConfig& layer_kernel(const Layer& layer, std::int64_t readers) const {
     if (!published_) return our_kernel(request_, readers * request_.heads.group());
     if (layer.dense) return published_kernel_by_dim(request_, "fa2_dense");
-    return method_.rest_by_dim ? published_kernel_by_dim(request_, method_.rest_kernel) : published_kernel(request_, method_.rest_kernel);
+    return method_.rest_by_dim ? published_kernel_by_dim(request_, method_.rest_kernel)
+                               : published_kernel(request_, method_.rest_kernel);
   }
 
   /// One launch: every segment, its queries in tiles, its tokens in the layer's splits.
@@ -78,24 +80,29 @@ class LayeredBuild {
     dtype_ = kernel.partial_dtype;
     const std::int64_t copies = request_.heads.q_heads / (kernel.packs_heads ? group : 1);
     const std::int64_t rows = readers * (kernel.packs_heads ? group : 1);
-    const std::int64_t work = static_cast<std::int64_t>(layer.segments.size()) * copies * ceil_div(rows, std::max(kRuleRows, kernel.query_tile));
+    const std::int64_t work = static_cast<std::int64_t>(layer.segments.size()) * copies *
+                              ceil_div(rows, std::max(kRuleRows, kernel.query_tile));
     const std::int64_t block = fa2_block_tokens(request_.heads.qk_dim), blocks = ceil_div(longest, block);
     const std::int64_t splits = fa2_splits(work, 2 * static_cast<std::int64_t>(request_.device.sms), blocks);
     const std::int64_t piece = ceil_div(blocks, splits) * block;
 
     std::vector<Box> boxes;
     const std::int32_t most = queries_per_tile(kernel, request_.heads);
-    for (const Run& segment : layer.segments) cut_boxes(segment.chain, builder_.queries(segment.begin, segment.end), {piece, most}, boxes);
+    for (const Run& segment : layer.segments) {
+      cut_boxes(segment.chain, builder_.queries(segment.begin, segment.end), {piece, most}, boxes);
+    }
     const costmodel::KernelConfig* const kernels[] = {&kernel};
-    const std::vector<LaunchId> made = launch_boxes(builder_, kernels, boxes, {follow(layer), !published_, published_ ? 0 : stream});
+    const std::vector<LaunchId> made =
+        launch_boxes(builder_, kernels, boxes, {follow(layer), !published_, published_ ? 0 : stream});
     launches.insert(launches.end(), made.begin(), made.end());
     for (const Box& box : boxes) {
       if (box.begin == 0) tiles.push_back({RequestId(box.queries.begin), RequestId(box.queries.end), {}});
       tiles.back().tasks.push_back(box.task);
     }
-    why_.push_back(fmt::format("{}: {} of up to {} tokens, {}, {} of {} tokens", layer.dense ? fmt::format("layer {}", stream) : "the rest",
-                               counted(static_cast<std::int64_t>(layer.segments.size()), "segment"), longest,
-                               layer.dense ? fmt::format("tiles of {} queries", most) : "a query each", counted(splits, "split"), piece));
+    why_.push_back(fmt::format(
+        "{}: {} of up to {} tokens, {}, {} of {} tokens", layer.dense ? fmt::format("layer {}", stream) : "the rest",
+        counted(static_cast<std::int64_t>(layer.segments.size()), "segment"), longest,
+        layer.dense ? fmt::format("tiles of {} queries", most) : "a query each", counted(splits, "split"), piece));
     return tiles;
   }
 
@@ -110,8 +117,8 @@ class LayeredBuild {
 
 }  // namespace
 
-Plan layered_plan(const PlanRequest& request, const StrategyInfo& info, const std::vector<Layer>& layers, const LayeredMethod& method,
-                  std::string first) {
+Plan layered_plan(const PlanRequest& request, const StrategyInfo& info, const std::vector<Layer>& layers,
+                  const LayeredMethod& method, std::string first) {
   LayeredBuild build(request, method, layers);
   build.run();
   Provenance from = provenance(info, request);

@@ -1,10 +1,11 @@
-// Lean attention (stream-K): the KV tiles of all outputs in one list, an equal share of it for each CTA, shares cross output borders.
+// Lean attention (stream-K): the KV tiles of all outputs in one list, an equal share of it for each CTA, shares cross
+// output borders.
 //
-// Faithful: tiles of 256 or 128 tokens by head dim, 64 rows with packed heads; outputs (request, head interval) one after the other; the
-// number of CTAs by the published rule; shares that differ by at most one tile; what a share leaves of an output is merged
-// within the launch, by the CTA that comes last (the original: by the one that holds the output, which waits).
-// Deviates: shares of equal predicted time instead of equal tiles when a cost model is given; head dims above 128 take tiles
-// of 64 tokens. With our kernels a tile is our kernel's.
+// Faithful: tiles of 256 or 128 tokens by head dim, 64 rows with packed heads; outputs (request, head interval) one
+// after the other; the number of CTAs by the published rule; shares that differ by at most one tile; what a share
+// leaves of an output is merged within the launch, by the CTA that comes last (the original: by the one that holds the
+// output, which waits). Deviates: shares of equal predicted time instead of equal tiles when a cost model is given;
+// head dims above 128 take tiles of 64 tokens. With our kernels a tile is our kernel's.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -21,9 +22,9 @@ namespace {
 class LeanBuild {
  public:
   LeanBuild(const PlanRequest& request, const StrategyInfo& info)
-      : request_(request),
-        info_(info),
-        kernel_(request.kernels == KernelSet::ours ? our_kernel(request, request.heads.group()) : published_kernel_by_dim(request, "lean_attend")),
+      : request_(request), info_(info),
+        kernel_(request.kernels == KernelSet::ours ? our_kernel(request, request.heads.group())
+                                                   : published_kernel_by_dim(request, "lean_attend")),
         contexts_(contexts_of(request.forest)) {
     intervals_ = request.heads.q_heads / heads_per_copy(kernel_, request.heads);
     for (const std::int64_t tokens : contexts_.tokens) {
@@ -54,10 +55,11 @@ class LeanBuild {
     }
     plan.close(reduce_kernel(request_, "lean_fixup"), PhaseStart::on_arrival);
     Provenance from = provenance(info_, request_);
-    from.why.push_back(timed ? fmt::format("{} of {} tokens over {}, none above {:.2f} us by the cost model", counted(total_, "tile"), kernel_.kv_tile,
-                                           counted(grid_.ctas, "CTA"), share_us)
-                             : fmt::format("{} of {} tokens over {}: {} each, {} of them one less", counted(total_, "tile"), kernel_.kv_tile,
-                                           counted(grid_.ctas, "CTA"), grid_.most, grid_.ctas - grid_.larger));
+    from.why.push_back(
+        timed ? fmt::format("{} of {} tokens over {}, none above {:.2f} us by the cost model", counted(total_, "tile"),
+                            kernel_.kv_tile, counted(grid_.ctas, "CTA"), share_us)
+              : fmt::format("{} of {} tokens over {}: {} each, {} of them one less", counted(total_, "tile"),
+                            kernel_.kv_tile, counted(grid_.ctas, "CTA"), grid_.most, grid_.ctas - grid_.larger));
     add_no_sharing(request_.forest, from.why);
     return std::move(plan).finish(std::move(from));
   }
@@ -151,8 +153,9 @@ class LeanBuild {
     } else {
       const std::int64_t tile = kernel_.kv_tile;
       const auto interval = static_cast<std::int32_t>(part.interval);
-      open_task_ = plan.tasks().add(contexts_.requests[part.request], part.begin * tile, std::min(part.end * tile, contexts_.tokens[part.request]),
-                                    {interval, interval + 1});
+      open_task_ =
+          plan.tasks().add(contexts_.requests[part.request], part.begin * tile,
+                           std::min(part.end * tile, contexts_.tokens[part.request]), {interval, interval + 1});
       plan.give(worker, open_task_, 0);
     }
     open_ = whole;
@@ -180,9 +183,13 @@ class Lean final : public Strategy {
  public:
   const StrategyInfo& info() const override {
     static const StrategyInfo kInfo{
-        "lean", "all KV tiles in one list, equal shares for persistent CTAs, merged within the launch",
+        "lean",
+        "all KV tiles in one list, equal shares for persistent CTAs, merged within the launch",
         "LeanAttention (arXiv 2405.10480), planner as in ONNX Runtime",
-        "serves every forest; refuses head configurations whose tile fits no kernel of the set", true, {}, ""};
+        "serves every forest; refuses head configurations whose tile fits no kernel of the set",
+        true,
+        {},
+        ""};
     return kInfo;
   }
 

@@ -41,9 +41,14 @@ class StepRuns {
 
  private:
   bool continues(const RowMerge& merge) const {
-    if (merge.inputs.size() != open_.inputs.size() || merge.out != open_.out || merge.out_row != open_.out_row + rows_) return false;
+    if (merge.inputs.size() != open_.inputs.size() || merge.out != open_.out ||
+        merge.out_row != open_.out_row + rows_) {
+      return false;
+    }
     for (std::size_t i = 0; i < merge.inputs.size(); ++i) {
-      if (merge.inputs[i].slot != open_.inputs[i].slot || merge.inputs[i].row != open_.inputs[i].row + rows_) return false;
+      if (merge.inputs[i].slot != open_.inputs[i].slot || merge.inputs[i].row != open_.inputs[i].row + rows_) {
+        return false;
+      }
     }
     return true;
   }
@@ -74,8 +79,11 @@ std::vector<LevelRow> settle_level(PlanBuilder& builder, std::span<const QueryTi
       ReductionStep step;
       step.rows = group.size();
       step.head_count = plan.heads.q_heads;
-      if (only_level) step.out_row = group.begin;
-      else step.out = whole = builder.slot(partial_slot(plan, group, dtype));
+      if (only_level) {
+        step.out_row = group.begin;
+      } else {
+        step.out = whole = builder.slot(partial_slot(plan, group, dtype));
+      }
       builder.step(step, pieces);
     }
     if (only_level) continue;
@@ -101,7 +109,8 @@ void join_levels(PlanBuilder& builder, std::span<const std::vector<LevelRow>> le
 }
 
 RunningRows::RunningRows(PlanBuilder& builder, const core::Column<RequestId, std::int32_t>& levels, traces::Dtype dtype)
-    : builder_(builder), levels_(levels), dtype_(dtype), had_(levels.size(), 0), running_(levels.size()), cohort_row_(levels.size(), 0) {
+    : builder_(builder), levels_(levels), dtype_(dtype), had_(levels.size(), 0), running_(levels.size()),
+      cohort_row_(levels.size(), 0) {
   std::int32_t most = 0;
   for (const std::int32_t n : levels) most = std::max(most, n);
   cohort_.resize(static_cast<std::size_t>(most) + 1);
@@ -157,7 +166,9 @@ void merge_in_rounds(PlanBuilder& builder, KernelId reduce, std::span<const std:
                      const core::Column<RequestId, std::int32_t>& levels, const RoundStyle& style) {
   StepId first = builder.next_step();
   std::vector<std::vector<LevelRow>> rows;
-  for (const std::vector<QueryTile>& tiles : tiles_of_level) rows.push_back(settle_level(builder, tiles, levels, style.dtype));
+  for (const std::vector<QueryTile>& tiles : tiles_of_level) {
+    rows.push_back(settle_level(builder, tiles, levels, style.dtype));
+  }
   merge_launch(builder, reduce, first, style.follow, style.after);
   RunningRows running(builder, levels, style.dtype);
   for (const std::vector<LevelRow>& level : rows) {

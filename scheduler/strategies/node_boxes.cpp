@@ -11,8 +11,11 @@ void add_tiles(TileLayer& layer, std::int64_t tokens, std::int32_t requests, std
   if (tiles == 0 || requests == 0) return;
   const TileRun run{tokens, tokens * requests, requests, tiles};
   TileRun* last = layer.runs.empty() ? nullptr : &layer.runs.back();
-  if (last != nullptr && last->tokens == run.tokens && last->requests == requests) last->tiles += tiles;
-  else layer.runs.push_back(run);
+  if (last != nullptr && last->tokens == run.tokens && last->requests == requests) {
+    last->tiles += tiles;
+  } else {
+    layer.runs.push_back(run);
+  }
 }
 
 }  // namespace

@@ -4,8 +4,8 @@
 namespace espalier::scheduler::planning {
 
 Packing::Packing(const traces::PrefixForest& forest)
-    : forest_(forest), top_(forest.node_count()), tokens_(forest.tokens), queries_(forest.node_count()), first_taken_(forest.node_count()),
-      last_taken_(forest.node_count()), next_taken_(forest.node_count()) {
+    : forest_(forest), top_(forest.node_count()), tokens_(forest.tokens), queries_(forest.node_count()),
+      first_taken_(forest.node_count()), last_taken_(forest.node_count()), next_taken_(forest.node_count()) {
   for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
     top_[n] = n;
     queries_[n] = forest.readers(n);

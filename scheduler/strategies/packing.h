@@ -1,5 +1,6 @@
-// Grouping the queries of a tree by its edges: at each edge the child is kept apart, or absorbed, which takes its queries out of its
-// parent's group and makes them read the parent's KV together with their own. FastTree and PAT decide the edges, each by its rule.
+// Grouping the queries of a tree by its edges: at each edge the child is kept apart, or absorbed, which takes its
+// queries out of its parent's group and makes them read the parent's KV together with their own. FastTree and PAT
+// decide the edges, each by its rule.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,8 @@ struct Pack {
   Interval queries;  ///< of Plan::query_rows
 };
 
-/// What a decision may look at: queries that are still with the parent and the tokens they read, queries and own tokens of the child.
+/// What a decision may look at: queries that are still with the parent and the tokens they read, queries and own tokens
+/// of the child.
 struct Edge {
   std::int64_t parent_queries, parent_tokens, child_queries, child_tokens;
 };
@@ -24,8 +26,9 @@ class Packing {
  public:
   explicit Packing(const traces::PrefixForest& forest);
 
-  /// Absorbs every child for which `absorb(edge)`, in depth-first order: a decision sees the final state of its parent's own edge
-  /// and of the siblings before it. (Breadth-first order gives the same, as no other edge is looked at.)
+  /// Absorbs every child for which `absorb(edge)`, in depth-first order: a decision sees the final state of its
+  /// parent's own edge and of the siblings before it. (Breadth-first order gives the same, as no other edge is looked
+  /// at.)
   template <class Absorb>
   void decide(Absorb&& absorb) {
     for (const NodeId n : core::ids<NodeId>(forest_.node_count())) {

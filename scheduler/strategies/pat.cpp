@@ -1,17 +1,19 @@
-// PAT: pack queries by saved memory traffic, cut what is too long, run each pack on the tile that fits it, one stream a tile.
+// PAT: pack queries by saved memory traffic, cut what is too long, run each pack on the tile that fits it, one stream a
+// tile.
 //
-// Faithful: the pack rule with its tiled re-reads (a child is absorbed when it holds all live queries, or when kv x (change in query
-// tiles) + 4 x its queries >= 0), q_max = 64 / group requests a box; balance: boxes over 5 x the mean page count are cut into mean-sized
-// parts, then the box with most pages is halved until there are enough boxes for the KV heads (54 down to 4: two CTAs an SM of an A100) or a
-// request has 32 partial rows; the eleven tiles 16/32/64 x 16..128; a launch a tile, each on its own stream, one merge; a
-// batch with one box a request writes its rows at once; refuses more than 32 partial rows a request, as its merge kernel does. The two shipped planners differ in the
+// Faithful: the pack rule with its tiled re-reads (a child is absorbed when it holds all live queries, or when kv x
+// (change in query tiles) + 4 x its queries >= 0), q_max = 64 / group requests a box; balance: boxes over 5 x the mean
+// page count are cut into mean-sized parts, then the box with most pages is halved until there are enough boxes for the
+// KV heads (54 down to 4: two CTAs an SM of an A100) or a request has 32 partial rows; the eleven tiles 16/32/64
+// x 16..128; a launch a tile, each on its own stream, one merge; a batch with one box a request writes its rows at
+// once; refuses more than 32 partial rows a request, as its merge kernel does. The two shipped planners differ in the
 // balance, both are here (option planner). The optional compute model is option model.
-// Fixed: the published slots are a running rank of a box's first request, by which two boxes of one request can get the same slot
-// and others stay unwritten on ragged forests (a fifth of random ones); here every (request, box) has its slot by construction. A batch without
-// splits but with several tiles is launched whole (published: the first tile alone).
-// Deviates: lengths are tokens and every node begins a page; a page is the forest's own if that is a multiple of 16 tokens, else 16;
-// boxes stand in depth-first order; published kernels on forests with pages of any size. With our kernels: our smallest tile that holds a box's rows,
-// longest boxes first.
+// Fixed: the published slots are a running rank of a box's first request, by which two boxes of one request can get the
+// same slot and others stay unwritten on ragged forests (a fifth of random ones); here every (request, box) has its
+// slot by construction. A batch without splits but with several tiles is launched whole (published: the first tile
+// alone). Deviates: lengths are tokens and every node begins a page; a page is the forest's own if that is a multiple
+// of 16 tokens, else 16; boxes stand in depth-first order; published kernels on forests with pages of any size. With
+// our kernels: our smallest tile that holds a box's rows, longest boxes first.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -30,9 +32,9 @@ using core::ceil_div;
 constexpr std::int64_t kMostRows = 64, kSmallRows = 16;
 constexpr std::int64_t kMergeTrafficPerQuery = 4;
 constexpr std::int64_t kPage = 16;
-constexpr std::int64_t kLongFactor = 5;    // a box over this many means is cut
-constexpr std::int64_t kHalvable = 8;      // pages below which nothing is halved
-constexpr std::int64_t kSplits = 32;       // partial rows of a request that the merge kernel takes
+constexpr std::int64_t kLongFactor = 5;  // a box over this many means is cut
+constexpr std::int64_t kHalvable = 8;    // pages below which nothing is halved
+constexpr std::int64_t kSplits = 32;     // partial rows of a request that the merge kernel takes
 
 /// The planners of the package: the one in C++ and its older twin in Python.
 enum class Planner { cpp, python };
@@ -44,7 +46,8 @@ std::int64_t enough_boxes(std::int32_t kv_heads) {
 /// Pages of boxes: a run of tokens that begins a page.
 class Balance {
  public:
-  Balance(std::int64_t page, Planner planner, std::vector<std::int32_t> splits) : page_(page), planner_(planner), splits_(std::move(splits)) {}
+  Balance(std::int64_t page, Planner planner, std::vector<std::int32_t> splits)
+      : page_(page), planner_(planner), splits_(std::move(splits)) {}
 
   void cut_long(std::vector<Box>& boxes, const std::vector<RequestId>& query_rows) {
     std::int64_t pages = 0, count = 0;
@@ -63,7 +66,8 @@ class Balance {
         continue;
       }
       // One planner divides by the mean's integer part, the other by the mean.
-      const std::int64_t parts = planner_ == Planner::cpp ? ceil_div(size, pages / count) : ceil_div(size * count, pages);
+      const std::int64_t parts =
+          planner_ == Planner::cpp ? ceil_div(size, pages / count) : ceil_div(size * count, pages);
       const std::int64_t part = ceil_div(size, parts) * page_;
       for (std::int64_t at = box.begin; at < box.end; at += part) {
         cut.push_back(box);
@@ -78,7 +82,8 @@ class Balance {
 
   void halve(std::vector<Box>& boxes, std::int64_t enough, const std::vector<RequestId>& query_rows) {
     while (static_cast<std::int64_t>(boxes.size()) < enough && most_splits() < kSplits) {
-      const auto longest = std::max_element(boxes.begin(), boxes.end(), [&](const Box& a, const Box& b) { return pages_of(a) < pages_of(b); });
+      const auto longest = std::max_element(boxes.begin(), boxes.end(),
+                                            [&](const Box& a, const Box& b) { return pages_of(a) < pages_of(b); });
       const std::int64_t size = pages_of(*longest);
       if (size < kHalvable || (planner_ == Planner::python && size == kHalvable)) return;
       Box first = *longest, second = *longest;
@@ -105,7 +110,9 @@ class Balance {
   std::int64_t pages_of(const Box& box) const { return ceil_div(box.end - box.begin, page_); }
   /// One more partial row for each request of the box.
   void count_rows(const Box& box, const std::vector<RequestId>& query_rows) {
-    for (std::int32_t q = box.queries.begin; q < box.queries.end; ++q) ++splits_[query_rows[static_cast<std::size_t>(q)].index()];
+    for (std::int32_t q = box.queries.begin; q < box.queries.end; ++q) {
+      ++splits_[query_rows[static_cast<std::size_t>(q)].index()];
+    }
   }
 
   std::int64_t page_;
@@ -119,12 +126,16 @@ class PatBuild {
   PatBuild(const PlanRequest& request, const StrategyInfo& info)
       : request_(request), info_(info), forest_(request.forest), builder_(request.forest, request.heads),
         published_(request.kernels == KernelSet::published), group_(request.heads.group()),
-        most_queries_(std::max<std::int64_t>(1, kMostRows / group_)), planner_(request.options.at("planner") == 0 ? Planner::cpp : Planner::python) {}
+        most_queries_(std::max<std::int64_t>(1, kMostRows / group_)),
+        planner_(request.options.at("planner") == 0 ? Planner::cpp : Planner::python) {}
 
   Plan run() {
     if (published_) check_heads();
     // Wide heads leave no room for 64 rows on some devices.
-    else most_queries_ = std::min<std::int64_t>(most_queries_, queries_per_tile(our_kernel(request_, kMostRows), request_.heads));
+    else {
+      most_queries_ =
+          std::min<std::int64_t>(most_queries_, queries_per_tile(our_kernel(request_, kMostRows), request_.heads));
+    }
     std::vector<Box> boxes = pack();
     const std::size_t packed = boxes.size();
     const std::int64_t page = forest_.pages.page_size % kPage == 0 ? forest_.pages.page_size : kPage;
@@ -133,7 +144,8 @@ class PatBuild {
     balance.halve(boxes, enough_boxes(request_.heads.kv_heads), builder_.plan().query_rows);
     const std::int64_t most = balance.most_splits(), limit = static_cast<std::int64_t>(request_.options.at("splits"));
     if (most > (published_ ? std::min(limit, kSplits) : limit)) {
-      refuse(RefusalClass::size, fmt::format("a request would have {} partial rows, PAT's merge takes {}", most, limit));
+      refuse(RefusalClass::size,
+             fmt::format("a request would have {} partial rows, PAT's merge takes {}", most, limit));
     }
     for (Box& box : boxes) box.kernel = kernel_of(box);
 
@@ -143,12 +155,15 @@ class PatBuild {
     merge_rows(request_, builder_, {reduce, kernels_[0]->partial_dtype, follow, launches});
     Provenance from = provenance(info_, request_);
     from.graph_safe = !published_;
-    from.why = {fmt::format("{} of {} absorbed where {}", packing_->absorbed(), counted(static_cast<std::int64_t>(forest_.node_count()), "node"),
+    from.why = {fmt::format("{} of {} absorbed where {}", packing_->absorbed(),
+                            counted(static_cast<std::int64_t>(forest_.node_count()), "node"),
                             compute_model() ? "padding falls" : "it saves memory traffic"),
-                fmt::format("{} of at most {}; {} cut and {} halved: {}, at most {} a request", counted(static_cast<std::int64_t>(packed), "pack"),
-                            counted(most_queries_, "query row"), balance.cuts(), balance.halvings(),
+                fmt::format("{} of at most {}; {} cut and {} halved: {}, at most {} a request",
+                            counted(static_cast<std::int64_t>(packed), "pack"), counted(most_queries_, "query row"),
+                            balance.cuts(), balance.halvings(),
                             counted(static_cast<std::int64_t>(boxes.size()), "task"), counted(most, "partial row")),
-                fmt::format("{}, each in a launch on its own stream", counted(static_cast<std::int64_t>(launches.size()), "tile shape"))};
+                fmt::format("{}, each in a launch on its own stream",
+                            counted(static_cast<std::int64_t>(launches.size()), "tile shape"))};
     return std::move(builder_).finish(std::move(from));
   }
 
@@ -156,9 +171,13 @@ class PatBuild {
   void check_heads() const {
     const traces::HeadConfig& heads = request_.heads;
     const bool dims = heads.qk_dim == heads.v_dim && (heads.qk_dim == 64 || heads.qk_dim == 128) && !heads.v_in_k;
-    if (!dims) refuse(RefusalClass::heads, fmt::format("PAT's kernels are compiled for head dims 64 and 128, not {}", traces::heads_text(heads)));
+    if (!dims) {
+      refuse(RefusalClass::heads,
+             fmt::format("PAT's kernels are compiled for head dims 64 and 128, not {}", traces::heads_text(heads)));
+    }
     if (group_ != 1 && group_ != 2 && group_ != 4 && group_ != 8) {
-      refuse(RefusalClass::heads, fmt::format("PAT's kernels are compiled for groups of 1, 2, 4 and 8 query heads, not {}", group_));
+      refuse(RefusalClass::heads,
+             fmt::format("PAT's kernels are compiled for groups of 1, 2, 4 and 8 query heads, not {}", group_));
     }
   }
 
@@ -167,7 +186,8 @@ class PatBuild {
   /// Change in padded work by the optional compute model, FastTree's rule on PAT's tiles.
   bool pads_less(const Edge& edge) const {
     const auto cost = [&](std::int64_t queries, std::int64_t tokens) {
-      const std::int64_t tile = queries * group_ >= kMostRows ? kMostRows : kSmallRows;  // taken as queries, as published
+      const std::int64_t tile =
+          queries * group_ >= kMostRows ? kMostRows : kSmallRows;  // taken as queries, as published
       const std::int64_t padded = queries == 0 ? 0 : tile - ((queries - 1) % tile + 1);
       return static_cast<double>(padded * tokens * group_);
     };
@@ -180,7 +200,8 @@ class PatBuild {
   bool saves_traffic(const Edge& edge) const {
     if (edge.child_queries == edge.parent_queries) return true;
     const auto tiles = [&](std::int64_t queries) { return ceil_div(queries, most_queries_); };
-    const std::int64_t change = tiles(edge.parent_queries) - tiles(edge.parent_queries - edge.child_queries) - tiles(edge.child_queries);
+    const std::int64_t change =
+        tiles(edge.parent_queries) - tiles(edge.parent_queries - edge.child_queries) - tiles(edge.child_queries);
     return edge.parent_tokens * change + kMergeTrafficPerQuery * edge.child_queries >= 0;
   }
 
@@ -198,7 +219,9 @@ class PatBuild {
     std::vector<std::int32_t> splits(forest_.request_count(), 0);
     const std::vector<RequestId>& rows = builder_.plan().query_rows;
     for (const Box& box : boxes) {
-      for (std::int32_t q = box.queries.begin; q < box.queries.end; ++q) ++splits[rows[static_cast<std::size_t>(q)].index()];
+      for (std::int32_t q = box.queries.begin; q < box.queries.end; ++q) {
+        ++splits[rows[static_cast<std::size_t>(q)].index()];
+      }
     }
     return splits;
   }
@@ -209,11 +232,17 @@ class PatBuild {
     const std::int64_t m = rows <= 16 ? 16 : rows <= 32 ? 32 : 64;
     std::int64_t n = 0;
     if (published_) {
-      n = tokens < 32 ? 16 : tokens < 64 ? 32 : tokens < 128 || (planner_ == Planner::python && tokens == 128) ? 64 : 128;
+      n = tokens < 32                                                      ? 16
+          : tokens < 64                                                    ? 32
+          : tokens < 128 || (planner_ == Planner::python && tokens == 128) ? 64
+                                                                           : 128;
       if (m == 64) n = std::max<std::int64_t>(n, 32);
     }
     const auto [entry, added] = index_.try_emplace({m, n}, kernels_.size());
-    if (added) kernels_.push_back(published_ ? &published_kernel(request_, fmt::format("pat_m{}_n{}", m, n)) : &our_kernel(request_, m));
+    if (added) {
+      kernels_.push_back(published_ ? &published_kernel(request_, fmt::format("pat_m{}_n{}", m, n))
+                                    : &our_kernel(request_, m));
+    }
     return entry->second;
   }
 
@@ -233,9 +262,13 @@ class Pat final : public Strategy {
  public:
   const StrategyInfo& info() const override {
     static const StrategyInfo kInfo{
-        "pat", "pack by saved traffic, cut long packs, a stream for each of eleven tiles", "PAT (arXiv 2511.22333, ASPLOS 2026)",
-        "at most 32 partial rows a request; with its own kernels head dims 64 and 128 and groups of 1, 2, 4 and 8", false,
-        {{"planner", 0, 0, 1, "the package's planner in C++ (0) or in Python (1): they cut long packs by different means"},
+        "pat",
+        "pack by saved traffic, cut long packs, a stream for each of eleven tiles",
+        "PAT (arXiv 2511.22333, ASPLOS 2026)",
+        "at most 32 partial rows a request; with its own kernels head dims 64 and 128 and groups of 1, 2, 4 and 8",
+        false,
+        {{"planner", 0, 0, 1,
+          "the package's planner in C++ (0) or in Python (1): they cut long packs by different means"},
          {"model", 0, 0, 1, "edges by memory traffic (0) or by the optional compute model (1)"},
          {"splits", kSplits, 1, 4096, "most partial rows a request; PAT's own merge takes 32"}}};
     return kInfo;

@@ -16,8 +16,10 @@ std::int64_t PieceLine::tokens_within(double us) const {
 }
 
 PiecePrices::PiecePrices(const PlanRequest& request)
-    : request_(request), fixed_us_((request.device.cta_start_ns + request.device.cta_end_ns + request.device.hbm_latency_ns) * 1e-3),
-      sm_us_per_token_(static_cast<double>(request.heads.kv_bytes_per_token_head()) * request.device.sms / request.device.hbm_achievable_bytes_per_us()) {
+    : request_(request),
+      fixed_us_((request.device.cta_start_ns + request.device.cta_end_ns + request.device.hbm_latency_ns) * 1e-3),
+      sm_us_per_token_(static_cast<double>(request.heads.kv_bytes_per_token_head()) * request.device.sms /
+                       request.device.hbm_achievable_bytes_per_us()) {
   if (request.model && request.model->name() != "analytic") model_ = request.model.get();
 }
 

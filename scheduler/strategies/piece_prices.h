@@ -1,4 +1,5 @@
-// What reading costs a CTA, before anything is known of the others: by the device, or by the cost model that was asked for.
+// What reading costs a CTA, before anything is known of the others: by the device, or by the cost model that was asked
+// for.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +29,8 @@ class PiecePrices {
   double piece_us(const TileKernel& kernel, std::int64_t tokens) const {
     if (model_ != nullptr) return modelled_us(kernel, tokens);
     const double tiles = static_cast<double>(core::ceil_div(tokens, std::int64_t{kernel.config->kv_tile}));
-    return fixed_us_ + kernel.residents * std::max(tiles * kernel.tile_us, static_cast<double>(tokens) * sm_us_per_token_);
+    return fixed_us_ +
+           kernel.residents * std::max(tiles * kernel.tile_us, static_cast<double>(tokens) * sm_us_per_token_);
   }
   PieceLine line(const TileKernel& kernel) const;
 

@@ -10,9 +10,10 @@ inline constexpr double kUncutRounds = 1e6;
 /// Microseconds of a plan from which it is short, long, and endless.
 inline constexpr double kShortUs = 20, kLongUs = 60, kEndlessUs = 300;
 
-/// Rounds worth trying, rising, for a plan that a full device works off in `plan_us` microseconds. Short plans can't afford the fixed
-/// cost of many pieces, long ones end more evenly with them; the shorter a plan, the more slots it may leave empty, so as to have fewer rows to merge.
-/// `boxes`: nodes by themselves (node_boxes.h), which are of many lengths; only the longest are cut then. `mixed`: tiles of two heights or more.
+/// Rounds worth trying, rising, for a plan that a full device works off in `plan_us` microseconds. Short plans can't
+/// afford the fixed cost of many pieces, long ones end more evenly with them; the shorter a plan, the more slots it may
+/// leave empty, so as to have fewer rows to merge. `boxes`: nodes by themselves (node_boxes.h), which are of many
+/// lengths; only the longest are cut then. `mixed`: tiles of two heights or more.
 inline std::span<const double> rounds_to_try(double plan_us, bool boxes, bool mixed) {
   static constexpr double kTiny[] = {0.03, 0.06, 0.12, 0.2, 0.275, 0.35, 0.42, 0.5, 0.6, 0.75, 0.85, 1, 1.25, 1.5};
   static constexpr double kShort[] = {0.6, 0.75, 0.85, 1, 1.25, 1.5, 2, 3};

@@ -17,7 +17,8 @@ class Dealer {
   void deal(std::int32_t tile, std::int64_t kv_tiles) {
     for (std::int64_t at = 0; at < kv_tiles;) {
       const std::int64_t left = kv_tiles - at;
-      const double whole = cost_.begin + (at > 0 ? cost_.partial : 0) + static_cast<double>(left), room = share_ - load_;
+      const double whole = cost_.begin + (at > 0 ? cost_.partial : 0) + static_cast<double>(left),
+                   room = share_ - load_;
       // To cut here leaves one more partial result on either side.
       if (whole <= room + cost_.partial || lane_ + 1 == lanes_) {
         give({tile, at, kv_tiles, static_cast<std::int32_t>(lane_)}, whole, at > 0);
@@ -25,7 +26,8 @@ class Dealer {
       }
       const auto some = static_cast<std::int64_t>(room - cost_.begin - cost_.partial);
       if (some >= least_cut()) {
-        give({tile, at, at + some, static_cast<std::int32_t>(lane_)}, cost_.begin + cost_.partial + static_cast<double>(some), true);
+        give({tile, at, at + some, static_cast<std::int32_t>(lane_)},
+             cost_.begin + cost_.partial + static_cast<double>(some), true);
         at += some;
       }
       ++lane_;
@@ -37,7 +39,9 @@ class Dealer {
 
  private:
   /// Less isn't worth its partial rows.
-  std::int64_t least_cut() const { return load_ > 0 ? std::max<std::int64_t>(1, static_cast<std::int64_t>(cost_.partial)) : 1; }
+  std::int64_t least_cut() const {
+    return load_ > 0 ? std::max<std::int64_t>(1, static_cast<std::int64_t>(cost_.partial)) : 1;
+  }
 
   void give(const Share& share, double cost, bool partial) {
     shares.list.push_back(share);
@@ -62,20 +66,23 @@ PieceCost piece_cost(const PlanRequest& request, const TileKernel& kernel, doubl
   return {(device.cta_end_ns * 1e-3 + kernel.tile_us) / tile_us, 2 * bytes / rate / tile_us};
 }
 
-/// Share of a tile's KV that a later reader still finds in L2. Tiles as long as their lanes are read beside each other; of shorter ones, each CTA
-/// reads one after the other.
-double kept_share(const PlanRequest& request, const ShareTask& task, double ctas, double mean_tokens, double tiles_of_lane) {
+/// Share of a tile's KV that a later reader still finds in L2. Tiles as long as their lanes are read beside each other;
+/// of shorter ones, each CTA reads one after the other.
+double kept_share(const PlanRequest& request, const ShareTask& task, double ctas, double mean_tokens,
+                  double tiles_of_lane) {
   const double beside = std::clamp(2 / tiles_of_lane - 1, 0.0, 1.0);
   const double token_bytes = static_cast<double>(request.heads.kv_bytes_per_token_head());
   const double all = task.fresh_copies * task.copies * static_cast<double>(task.layer->unique) * token_bytes;
-  const double fits = std::min(1.0, request.device.l2_knee_mib * 0x1p20 / std::min(all, ctas * mean_tokens * token_bytes));
+  const double fits =
+      std::min(1.0, request.device.l2_knee_mib * 0x1p20 / std::min(all, ctas * mean_tokens * token_bytes));
   return beside + (1 - beside) * fits;
 }
 
 class Sharing {
  public:
   Sharing(const PlanRequest& request, const ShareTask& task, std::int64_t lanes)
-      : request_(request), task_(task), kernel_(*task.kernel), lanes_(lanes), slots_(static_cast<double>(lanes * task.copies)) {
+      : request_(request), task_(task), kernel_(*task.kernel), lanes_(lanes),
+        slots_(static_cast<double>(lanes * task.copies)) {
     std::int64_t shortest = std::numeric_limits<std::int64_t>::max();
     for (const TileRun& run : task.layer->runs) {
       if (run.tokens == 0) continue;
@@ -105,18 +112,24 @@ class Sharing {
 
   ShareTrial trial(bool anywhere, double limit_us) const {
     ShareTrial out;
-    out.shares = anywhere ? cut_anywhere() : deal_shares(*task_.layer, kernel_.config->kv_tile, lanes_, share(cost_), cost_);
+    out.shares =
+        anywhere ? cut_anywhere() : deal_shares(*task_.layer, kernel_.config->kv_tile, lanes_, share(cost_), cost_);
     const std::vector<Share>& list = out.shares.list;
-    const double lanes = list.back().lane + 1, tokens = static_cast<double>(tokens_), partials = static_cast<double>(out.shares.partials);
+    const double lanes = list.back().lane + 1, tokens = static_cast<double>(tokens_),
+                 partials = static_cast<double>(out.shares.partials);
     ShareLoad load;
     load.kernel = &kernel_;
     load.ctas = lanes * task_.copies;
     load.tokens = tokens * task_.copies;
     load.busy_us = out.shares.most * tile_us_;
-    if (anywhere) load.busy_us += (static_cast<double>(list.size()) * cost_.begin + partials * cost_.partial) / lanes * tile_us_;
-    load.busy_us += std::max(1.0, std::ceil(static_cast<double>(tiles_) / lanes) * in_step(list) / lanes) * queries_us(load.ctas);
+    if (anywhere) {
+      load.busy_us += (static_cast<double>(list.size()) * cost_.begin + partials * cost_.partial) / lanes * tile_us_;
+    }
+    load.busy_us +=
+        std::max(1.0, std::ceil(static_cast<double>(tiles_) / lanes) * in_step(list) / lanes) * queries_us(load.ctas);
     const double cold = task_.fresh_copies * static_cast<double>(task_.layer->unique) / tokens;
-    load.cold = 1 - (1 - cold) * kept_share(request_, task_, load.ctas, tokens / static_cast<double>(tiles_), static_cast<double>(tiles_) / lanes);
+    load.cold = 1 - (1 - cold) * kept_share(request_, task_, load.ctas, tokens / static_cast<double>(tiles_),
+                                            static_cast<double>(tiles_) / lanes);
     load.requests = static_cast<double>(request_.forest.request_count());
     load.partial_rows = partials * visible_ / tokens;
     out.forecast = forecast_shares(request_, load, limit_us);
@@ -129,14 +142,19 @@ class Sharing {
   /// Whole KV tiles, so that the lanes' borders wander through tiles of one length.
   Shares cut_anywhere() const {
     double tiles = std::ceil(share({}));
-    if (alike_ && std::fmod(tiles, static_cast<double>(core::ceil_div(longest_, std::int64_t{kernel_.config->kv_tile}))) == 0) ++tiles;
+    if (alike_ &&
+        std::fmod(tiles, static_cast<double>(core::ceil_div(longest_, std::int64_t{kernel_.config->kv_tile}))) == 0) {
+      ++tiles;
+    }
     return deal_shares(*task_.layer, kernel_.config->kv_tile, lanes_, tiles, {});
   }
 
   /// Lanes that begin with a whole tile, and so all their tiles when they are equally long.
   double in_step(const std::vector<Share>& list) const {
     double count = alike_ ? 1 : 0;
-    for (std::size_t i = 1; alike_ && i < list.size(); ++i) count += list[i].lane != list[i - 1].lane && list[i].begin == 0 ? 1 : 0;
+    for (std::size_t i = 1; alike_ && i < list.size(); ++i) {
+      count += list[i].lane != list[i - 1].lane && list[i].begin == 0 ? 1 : 0;
+    }
     return count;
   }
 
@@ -160,17 +178,21 @@ class Sharing {
 double even_share(const TileLayer& layer, std::int32_t kv_tile, std::int64_t lanes, const PieceCost& cost) {
   double all = static_cast<double>(lanes - 1) * (cost.begin + 2 * cost.partial);
   for (const TileRun& run : layer.runs) {
-    if (run.tokens > 0) all += run.tiles * (static_cast<double>(core::ceil_div(run.tokens, std::int64_t{kv_tile})) + cost.begin);
+    if (run.tokens > 0) {
+      all += run.tiles * (static_cast<double>(core::ceil_div(run.tokens, std::int64_t{kv_tile})) + cost.begin);
+    }
   }
   return std::max(all / static_cast<double>(lanes), cost.begin + cost.partial + 1);
 }
 
-Shares deal_shares(const TileLayer& layer, std::int32_t kv_tile, std::int64_t lanes, double share, const PieceCost& cost) {
+Shares deal_shares(const TileLayer& layer, std::int32_t kv_tile, std::int64_t lanes, double share,
+                   const PieceCost& cost) {
   ESPALIER_CHECK(lanes > 0 && share >= cost.begin + cost.partial + 1);
   Dealer dealer(share, lanes, cost);
   std::int64_t tiles = 0;
   for (const TileRun& run : layer.runs) tiles += run.tiles;
-  dealer.shares.list.reserve(static_cast<std::size_t>(tiles + lanes));  // one a tile, and one more where a lane ends within a tile
+  dealer.shares.list.reserve(
+      static_cast<std::size_t>(tiles + lanes));  // one a tile, and one more where a lane ends within a tile
   std::int32_t tile = 0;
   for (const TileRun& run : layer.runs) {
     for (std::int32_t i = 0; i < run.tiles; ++i) dealer.deal(tile++, core::ceil_div(run.tokens, std::int64_t{kv_tile}));
@@ -186,7 +208,8 @@ ShareTrial try_equal_shares(const PlanRequest& request, const ShareTask& task, d
   if (sharing.tokens() == 0) return best;
   best.forecast.total_us = limit_us;
   if (sharing.least_us() >= limit_us) return best;
-  // As few cuts as even shares need, or a cut wherever a share is full, so that lanes don't begin their tiles at the same time.
+  // As few cuts as even shares need, or a cut wherever a share is full, so that lanes don't begin their tiles at the
+  // same time.
   for (const bool anywhere : {false, true}) {
     ShareTrial trial = sharing.trial(anywhere, best.forecast.total_us);
     if (trial.forecast.total_us < best.forecast.total_us) best = std::move(trial);

@@ -1,7 +1,8 @@
-// Equal shares: the KV tiles of a cover of one height, dealt to persistent CTAs so that all of them end at about the same time.
+// Equal shares: the KV tiles of a cover of one height, dealt to persistent CTAs so that all of them end at about the
+// same time.
 //
-// FlashMLA's payload rule, on trees and with prices of the device: what beginning a piece and leaving partial rows cost is counted in
-// KV tiles, and a query tile isn't cut where finishing it is cheaper than two partial results.
+// FlashMLA's payload rule, on trees and with prices of the device: what beginning a piece and leaving partial rows cost
+// is counted in KV tiles, and a query tile isn't cut where finishing it is cheaper than two partial results.
 #pragma once
 
 #include <limits>
@@ -28,7 +29,8 @@ struct Shares {
 double even_share(const TileLayer& layer, std::int32_t kv_tile, std::int64_t lanes, const PieceCost& cost);
 
 /// Deals the query tiles, in order, to at most `lanes` lanes of `share` each; the last takes what is left.
-Shares deal_shares(const TileLayer& layer, std::int32_t kv_tile, std::int64_t lanes, double share, const PieceCost& cost);
+Shares deal_shares(const TileLayer& layer, std::int32_t kv_tile, std::int64_t lanes, double share,
+                   const PieceCost& cost);
 
 /// What the planner knows when it weighs shares against pieces.
 struct ShareTask {

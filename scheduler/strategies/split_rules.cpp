@@ -1,6 +1,7 @@
-// Sources: FlashAttention-2's num_splits heuristic and block sizes of its split kernel; FlashAttention-3's tile table, static and
-// dynamic split rules; FlashInfer's decode, prefill, persistent and latent-attention planners; SGLang's Triton split counts; the
-// stream-K grid of ONNX Runtime's lean attention; FlashMLA's tile scheduler. Exact, in tokens or in pages of the forest.
+// Sources: FlashAttention-2's num_splits heuristic and block sizes of its split kernel; FlashAttention-3's tile table,
+// static and dynamic split rules; FlashInfer's decode, prefill, persistent and latent-attention planners; SGLang's
+// Triton split counts; the stream-K grid of ONNX Runtime's lean attention; FlashMLA's tile scheduler. Exact, in tokens
+// or in pages of the forest.
 #include "scheduler/strategies/split_rules.h"
 
 #include <algorithm>
@@ -45,8 +46,11 @@ template <class Fits>
 std::int64_t least_that_fits(std::int64_t low, std::int64_t high, Fits fits) {
   while (low < high) {
     const std::int64_t middle = low + (high - low) / 2;
-    if (fits(middle)) high = middle;
-    else low = middle + 1;
+    if (fits(middle)) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
   }
   return low;
 }
@@ -84,7 +88,8 @@ std::int64_t fa3_split_bound(std::int64_t tiles, std::int64_t sms, std::int64_t 
   return fewest_good_splits(tiles, sms, std::min({kMostSplits, sms, blocks}), [](std::int64_t) { return true; });
 }
 
-Fa3Splits fa3_dynamic_splits(std::span<const std::int64_t> blocks, std::int64_t tiles, std::int64_t sms, std::int64_t bound) {
+Fa3Splits fa3_dynamic_splits(std::span<const std::int64_t> blocks, std::int64_t tiles, std::int64_t sms,
+                             std::int64_t bound) {
   Fa3Splits splits;
   splits.of.assign(blocks.size(), 1);
   if (blocks.size() > kFa3MostSplitRequests) return splits;
@@ -106,12 +111,15 @@ std::int32_t flashinfer_tile_rows(std::int64_t mean_packed, std::int32_t qk_dim,
   return mean_packed > 16 ? 64 : 16;
 }
 
-std::int64_t flashinfer_chunk_tokens(std::span<const LevelLoad> loads, std::int32_t tile_rows, std::int64_t budget, std::int64_t page_size) {
+std::int64_t flashinfer_chunk_tokens(std::span<const LevelLoad> loads, std::int32_t tile_rows, std::int64_t budget,
+                                     std::int64_t page_size) {
   std::int64_t longest = 1;
   for (const LevelLoad& load : loads) longest = std::max(longest, ceil_div(load.tokens, page_size));
   const auto fits = [&](std::int64_t pages) {
     std::int64_t items = 0;
-    for (const LevelLoad& load : loads) items += ceil_div(load.packed_rows, tile_rows) * ceil_div(load.tokens, pages * page_size);
+    for (const LevelLoad& load : loads) {
+      items += ceil_div(load.packed_rows, tile_rows) * ceil_div(load.tokens, pages * page_size);
+    }
     return items <= budget;
   };
   const std::int64_t least = std::max<std::int64_t>(kLeastChunkTokens / page_size, 1);
@@ -128,7 +136,9 @@ DecodeShape flashinfer_decode_shape(const traces::HeadConfig& heads) {
   return {across * group * parts, group * parts * tile, std::clamp(32 / across, 1, group)};
 }
 
-std::int64_t flashinfer_persistent_limit(std::int64_t share) { return share <= 128 ? 128 : round_up(share, std::int64_t{256}); }
+std::int64_t flashinfer_persistent_limit(std::int64_t share) {
+  return share <= 128 ? 128 : round_up(share, std::int64_t{256});
+}
 
 std::int64_t flashinfer_latent_limit(std::int64_t share) {
   if (share <= 8) return 32;
@@ -162,15 +172,18 @@ std::vector<std::int64_t> sglang_splits(std::span<const std::int64_t> lengths, c
   const auto wanted = static_cast<std::int64_t>(static_cast<float>(grid.sms) * growth);
   const std::int64_t by_device = std::min(ceil_div(wanted, grid.ctas), grid.cap);
   const std::int64_t chunk_1 = ceil_div(longest, by_length), chunk_2 = ceil_div(longest, by_device);
-  for (const std::int64_t length : lengths) splits.push_back(std::max(ceil_div(length, chunk_1), ceil_div(length, chunk_2)));
+  for (const std::int64_t length : lengths) {
+    splits.push_back(std::max(ceil_div(length, chunk_1), ceil_div(length, chunk_2)));
+  }
   return splits;
 }
 
 LeanGrid lean_grid(std::int64_t tiles, std::int64_t outputs, std::int64_t longest, std::int64_t sms) {
   ESPALIER_CHECK(tiles > 0 && outputs > 0 && longest > 0 && sms > 0);
   constexpr std::int64_t kMostPerOutput = 32;
-  const std::int64_t wanted = tiles > 4 * sms ? std::min(2 * sms, kMostPerOutput * outputs)
-                                              : std::min(ceil_div(tiles, std::int64_t{2}), ceil_div(kMostPerOutput * tiles, longest));
+  const std::int64_t wanted =
+      tiles > 4 * sms ? std::min(2 * sms, kMostPerOutput * outputs)
+                      : std::min(ceil_div(tiles, std::int64_t{2}), ceil_div(kMostPerOutput * tiles, longest));
   const std::int64_t ctas = std::clamp<std::int64_t>(wanted, 1, tiles);
   const std::int64_t most = ceil_div(tiles, ctas);
   return {ctas, most, tiles - (most - 1) * ctas};

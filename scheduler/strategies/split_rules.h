@@ -1,6 +1,6 @@
-// The published rules that choose split counts, chunk sizes and shares from lengths alone, as pure functions: FlashAttention's split
-// heuristics, FlashInfer's tile and chunk choices, SGLang's split counts, stream-K's and FlashMLA's shares. Strategies call them;
-// tests hold them to the acceptance values.
+// The published rules that choose split counts, chunk sizes and shares from lengths alone, as pure functions:
+// FlashAttention's split heuristics, FlashInfer's tile and chunk choices, SGLang's split counts, stream-K's and
+// FlashMLA's shares. Strategies call them; tests hold them to the acceptance values.
 #pragma once
 
 #include <cstdint>
@@ -18,21 +18,21 @@ namespace espalier::scheduler::planning {
 /// Tokens of one KV block of FlashAttention-2's split kernel: 256 up to head dim 64, 128 up to 128, else 64.
 std::int64_t fa2_block_tokens(std::int32_t qk_dim);
 
-/// FlashAttention-2's split count. `work`: CTAs without splits (m-blocks x KV heads x requests); `slots`: CTAs the device is taken
-/// to hold (2 an SM); `blocks`: KV blocks of the longest context.
+/// FlashAttention-2's split count. `work`: CTAs without splits (m-blocks x KV heads x requests); `slots`: CTAs the
+/// device is taken to hold (2 an SM); `blocks`: KV blocks of the longest context.
 std::int64_t fa2_splits(std::int64_t work, std::int64_t slots, std::int64_t blocks);
 
 // FlashAttention-3
 
-/// Rows and tokens of FlashAttention-3's tile on the way decoding takes (KV gathered from pages, heads packed); rows 0: it has no
-/// kernel for these heads. Its latent-attention kernel is the one for 576 dims with values inside.
+/// Rows and tokens of FlashAttention-3's tile on the way decoding takes (KV gathered from pages, heads packed); rows 0:
+/// it has no kernel for these heads. Its latent-attention kernel is the one for 576 dims with values inside.
 struct Fa3Tile {
   std::int32_t rows = 0, tokens = 0;
 };
 Fa3Tile fa3_tile(const traces::HeadConfig& heads);
 
-/// Split count for the batch, and the bound of the counts a request: FlashAttention-2's rule on one CTA an SM, without the
-/// condition that a count shortens the splits, and no split up to 4 blocks. `tiles`: CTAs without splits.
+/// Split count for the batch, and the bound of the counts a request: FlashAttention-2's rule on one CTA an SM, without
+/// the condition that a count shortens the splits, and no split up to 4 blocks. `tiles`: CTAs without splits.
 std::int64_t fa3_split_bound(std::int64_t tiles, std::int64_t sms, std::int64_t blocks);
 
 /// Batches above this size aren't split by the device's planner: its CTAs don't know one another's totals.
@@ -43,7 +43,8 @@ struct Fa3Splits {
   std::int64_t blocks_per_sm = 0;
   std::vector<std::int64_t> of;
 };
-Fa3Splits fa3_dynamic_splits(std::span<const std::int64_t> blocks, std::int64_t tiles, std::int64_t sms, std::int64_t bound);
+Fa3Splits fa3_dynamic_splits(std::span<const std::int64_t> blocks, std::int64_t tiles, std::int64_t sms,
+                             std::int64_t bound);
 
 // FlashInfer
 
@@ -59,11 +60,13 @@ struct LevelLoad {
 /// Least chunk FlashInfer cuts KV into, tokens.
 inline constexpr std::int64_t kLeastChunkTokens = 128;
 
-/// Smallest chunk of whole pages, at least kLeastChunkTokens, for which the level's work items stay within `budget`; the longest run,
-/// rounded up to pages, when none does (then nothing is split).
-std::int64_t flashinfer_chunk_tokens(std::span<const LevelLoad> loads, std::int32_t tile_rows, std::int64_t budget, std::int64_t page_size = 1);
+/// Smallest chunk of whole pages, at least kLeastChunkTokens, for which the level's work items stay within `budget`;
+/// the longest run, rounded up to pages, when none does (then nothing is split).
+std::int64_t flashinfer_chunk_tokens(std::span<const LevelLoad> loads, std::int32_t tile_rows, std::int64_t budget,
+                                     std::int64_t page_size = 1);
 
-/// Shape of a CTA of FlashInfer's decode kernel on CUDA cores: each head of a group has a row of threads, left-over threads split the KV.
+/// Shape of a CTA of FlashInfer's decode kernel on CUDA cores: each head of a group has a row of threads, left-over
+/// threads split the KV.
 struct DecodeShape {
   std::int32_t threads, kv_tile, heads_per_warp;
 };
@@ -94,7 +97,7 @@ class LeastLoaded {
 struct SglangGrid {
   std::int64_t ctas = 1;  ///< of one split of all requests
   std::int64_t sms = 1;
-  std::int64_t cap = 8;   ///< most splits of a request
+  std::int64_t cap = 8;  ///< most splits of a request
 };
 std::vector<std::int64_t> sglang_splits(std::span<const std::int64_t> lengths, const SglangGrid& grid);
 

@@ -1,4 +1,5 @@
-// Our attention kernels as a planner that weighs tile heights sees them: how many requests a tile takes, and what a KV tile costs.
+// Our attention kernels as a planner that weighs tile heights sees them: how many requests a tile takes, and what a KV
+// tile costs.
 #pragma once
 
 #include <cstdint>
@@ -18,11 +19,12 @@ struct TileKernel {
   double bytes_per_us = 0;     ///< most that one CTA reads: bytes in flight over latency, or the SM's port
 };
 
-/// Our kernels by rising query tile, those only that read each KV head as rarely as any does (a tile that can't hold a whole group
-/// reads it several times). Refuses with class `kernel` when none fits.
+/// Our kernels by rising query tile, those only that read each KV head as rarely as any does (a tile that can't hold a
+/// whole group reads it several times). Refuses with class `kernel` when none fits.
 std::vector<TileKernel> tile_kernels(const PlanRequest& request);
 
-/// HBM's time for the queries of `ctas` full tiles that begin together: whoever reads a request's queries later finds them in L2.
+/// HBM's time for the queries of `ctas` full tiles that begin together: whoever reads a request's queries later finds
+/// them in L2.
 double first_queries_us(const PlanRequest& request, const TileKernel& kernel, double ctas);
 
 }  // namespace espalier::scheduler::planning

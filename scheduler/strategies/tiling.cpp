@@ -76,7 +76,9 @@ class Cutter {
     if (tokens == 0) return;
     open(readings);
     const PieceLengths lengths = piece_lengths(tokens, cut);
-    for (std::int64_t i = 0; i + 1 < lengths.count; ++i) take(lengths.each + (i < lengths.longer ? lengths.more : 0), height);
+    for (std::int64_t i = 0; i + 1 < lengths.count; ++i) {
+      take(lengths.each + (i < lengths.longer ? lengths.more : 0), height);
+    }
     take(lengths.last, height);
   }
 
@@ -96,7 +98,8 @@ class Cutter {
       const Reading reading = *at;
       const std::int64_t node_tokens = forest_.tokens[reading.node], end = std::min(node_tokens, offset + tokens);
       const bool whole = end == node_tokens;
-      out.segments.push_back({reading.node, static_cast<std::int32_t>(offset), whole ? kToNodeEnd : static_cast<std::int32_t>(end), reading.begin, reading.end});
+      out.segments.push_back({reading.node, static_cast<std::int32_t>(offset),
+                              whole ? kToNodeEnd : static_cast<std::int32_t>(end), reading.begin, reading.end});
       // In depth-first order readers begin ever later, so a gap is seen when it is passed.
       piece.gaps = piece.gaps || reading.begin > piece.end;
       piece.end = std::max(piece.end, reading.end);
@@ -142,7 +145,9 @@ TilePieces cut_tiles(const PrefixForest& forest, const Cover& cover, const std::
     TileReader reader(forest, cover, h);
     std::size_t t = 0;
     for (const TileRun& run : layer.runs) {
-      for (std::int32_t i = 0; i < run.tiles; ++i, ++t) cutter.tile(reader.read(layer.borders[t], layer.borders[t + 1]), run.tokens, cuts[h], h);
+      for (std::int32_t i = 0; i < run.tiles; ++i, ++t) {
+        cutter.tile(reader.read(layer.borders[t], layer.borders[t + 1]), run.tokens, cuts[h], h);
+      }
     }
   }
   return std::move(cutter.out);
@@ -165,7 +170,8 @@ TilePieces cut_box_cover(const PrefixForest& forest, const Runs& runs, std::int3
   return std::move(cutter.out);
 }
 
-TilePieces cut_shares(const PrefixForest& forest, const Cover& cover, std::int32_t kv_tile, std::span<const Share> shares) {
+TilePieces cut_shares(const PrefixForest& forest, const Cover& cover, std::int32_t kv_tile,
+                      std::span<const Share> shares) {
   ESPALIER_CHECK_OP(cover.layers.size(), ==, 1u);
   Cutter cutter(forest);
   const TileLayer& layer = cover.layers[0];
@@ -205,10 +211,12 @@ std::vector<std::uint32_t> dispatch_order(const TilePieces& cut) {
     order[i] = static_cast<std::uint32_t>(i);
     const Segment& s = cut.segments[piece.first];
     // Longest first; of alike lengths by place in the forest, so that readers of the same tokens run together.
-    keys[i] = {static_cast<std::uint64_t>(kLengthClasses - length_class(piece.tokens)) << 32 | static_cast<std::uint32_t>(s.node.value),
+    keys[i] = {static_cast<std::uint64_t>(kLengthClasses - length_class(piece.tokens)) << 32 |
+                   static_cast<std::uint32_t>(s.node.value),
                static_cast<std::uint64_t>(s.token_begin) << 32 | static_cast<std::uint32_t>(piece.begin)};
   }
-  std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return std::tie(keys[a], a) < std::tie(keys[b], b); });
+  std::sort(order.begin(), order.end(),
+            [&](std::uint32_t a, std::uint32_t b) { return std::tie(keys[a], a) < std::tie(keys[b], b); });
   return order;
 }
 
@@ -220,7 +228,9 @@ void queue_lanes(PlanBuilder& builder, TaskId first, std::span<const Share> shar
   for (std::size_t begin = 0, end = 0; begin < shares.size(); begin = end) {
     while (end < shares.size() && shares[end].lane == shares[begin].lane) ++end;
     for (std::int32_t c = 0; c < copies; ++c) {
-      for (std::size_t i = begin; i < end; ++i) items.push_back({TaskId(first.value + static_cast<std::int32_t>(i)), c});
+      for (std::size_t i = begin; i < end; ++i) {
+        items.push_back({TaskId(first.value + static_cast<std::int32_t>(i)), c});
+      }
       ends.push_back(items.size());
     }
   }
@@ -233,8 +243,11 @@ TaskId emit_piece(PlanBuilder& builder, KernelId kernel, TilePieces& from, const
     for (Segment& s : segments) s.row_begin -= piece.begin, s.row_end -= piece.begin;
     return builder.attend(kernel, segments, builder.queries(RequestId(piece.begin), RequestId(piece.end)));
   }
-  std::vector<std::int32_t> row(static_cast<std::size_t>(piece.end - piece.begin) + 1, 0);  // first 1 where a request sees something
-  for (const Segment& s : segments) std::fill(row.begin() + (s.row_begin - piece.begin) + 1, row.begin() + (s.row_end - piece.begin) + 1, 1);
+  std::vector<std::int32_t> row(static_cast<std::size_t>(piece.end - piece.begin) + 1,
+                                0);  // first 1 where a request sees something
+  for (const Segment& s : segments) {
+    std::fill(row.begin() + (s.row_begin - piece.begin) + 1, row.begin() + (s.row_end - piece.begin) + 1, 1);
+  }
   std::vector<RequestId> list;
   for (std::size_t i = 1; i < row.size(); ++i) {
     if (row[i] != 0) list.push_back(RequestId(piece.begin + static_cast<std::int32_t>(i) - 1));

@@ -26,11 +26,12 @@ struct TilePieces {
 
 /// How a tile is cut, into as many pieces as there are such lengths in it, to the nearest.
 struct PieceCut {
-  std::int64_t tokens = 0;     ///< of a piece
-  /// 0: at multiples of that from the tile's first token, so that tiles that begin with the same nodes are cut alike and meet in the L2; the
-  /// last piece takes what is over. Else a number of tokens: pieces differ by so many at most, longer ones first, so that nobody is late.
+  std::int64_t tokens = 0;  ///< of a piece
+  /// 0: at multiples of that from the tile's first token, so that tiles that begin with the same nodes are cut alike
+  /// and meet in the L2; the last piece takes what is over. Else a number of tokens: pieces differ by so many at most,
+  /// longer ones first, so that nobody is late.
   std::int64_t even_tile = 0;
-  bool tapered = false;        ///< even, but one more is longer and the last is shorter: it begins last
+  bool tapered = false;  ///< even, but one more is longer and the last is shorter: it begins last
   friend bool operator==(const PieceCut&, const PieceCut&) = default;
 };
 
@@ -40,8 +41,8 @@ struct PieceLengths {
 };
 PieceLengths piece_lengths(std::int64_t tokens, const PieceCut& cut);
 
-/// Cuts the tiles of a cover, those of each height alike. Tiles walk their nodes in depth-first order, so a cut splits the rows of few
-/// requests.
+/// Cuts the tiles of a cover, those of each height alike. Tiles walk their nodes in depth-first order, so a cut splits
+/// the rows of few requests.
 TilePieces cut_tiles(const traces::PrefixForest& forest, const Cover& cover, const std::vector<PieceCut>& cuts);
 
 /// KV tiles [begin, end) of a query tile, for one lane: a persistent CTA of each copy.
@@ -52,16 +53,19 @@ struct Share {
 };
 
 /// Cuts the tiles of a cover of one height as they are shared out: a piece a share, in order.
-TilePieces cut_shares(const traces::PrefixForest& forest, const Cover& cover, std::int32_t kv_tile, std::span<const Share> shares);
+TilePieces cut_shares(const traces::PrefixForest& forest, const Cover& cover, std::int32_t kv_tile,
+                      std::span<const Share> shares);
 
 /// The order in which pieces are launched: longest first, of alike ones by place in the forest.
 std::vector<std::uint32_t> dispatch_order(const TilePieces& cut);
 
-/// About how many partial rows a tile cut into pieces leaves, as if its requests shared one prefix and then had tails of one length, side
-/// by side: a piece has a row of each request that sees its first token, and of each whose tail begins in it.
+/// About how many partial rows a tile cut into pieces leaves, as if its requests shared one prefix and then had tails
+/// of one length, side by side: a piece has a row of each request that sees its first token, and of each whose tail
+/// begins in it.
 double cut_rows(const TileRun& run, const PieceLengths& lengths);
 
-/// Queues of the last launch: the pieces of a lane are tasks side by side from `first` on, and each copy of a lane is a worker.
+/// Queues of the last launch: the pieces of a lane are tasks side by side from `first` on, and each copy of a lane is a
+/// worker.
 void queue_lanes(PlanBuilder& builder, TaskId first, std::span<const Share> shares, std::int32_t copies);
 
 /// Appends a piece as a task.

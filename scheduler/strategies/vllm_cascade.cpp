@@ -1,10 +1,11 @@
 // vLLM's cascade attention: one prefix that all requests share, when its rule says so; else its FlashAttention path.
 //
-// Faithful: the common prefix in whole pages, shorter than every context; the rule (256 tokens, 8 requests, always without groups, else CTA
-// waves in tiles of 128); prefix as one sequence of all queries, then the suffixes, both cut by FlashAttention-3's dynamic rule (no
-// split of FlashAttention-2's entry for pages, which runs where there is no warp-group MMA), then a merge of two states.
-// Deviates: rows of prefix and suffixes wait in fp32 (vLLM: the output's type); tiles of the prefix hold requests in tree order; planner
-// kernels run once a step for all layers. With our kernels FlashAttention-3's rule cuts on every device.
+// Faithful: the common prefix in whole pages, shorter than every context; the rule (256 tokens, 8 requests, always
+// without groups, else CTA waves in tiles of 128); prefix as one sequence of all queries, then the suffixes, both cut
+// by FlashAttention-3's dynamic rule (no split of FlashAttention-2's entry for pages, which runs where there is no
+// warp-group MMA), then a merge of two states. Deviates: rows of prefix and suffixes wait in fp32 (vLLM: the output's
+// type); tiles of the prefix hold requests in tree order; planner kernels run once a step for all layers. With our
+// kernels FlashAttention-3's rule cuts on every device.
 #include "scheduler/strategies/vllm_cascade.h"
 
 #include <fmt/core.h>
@@ -28,7 +29,9 @@ std::int64_t vllm_common_prefix(const traces::PrefixForest& forest) {
   for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
     if (static_cast<std::size_t>(forest.readers(n)) == forest.request_count()) shared += forest.tokens[n];
   }
-  for (const RequestId r : core::ids<RequestId>(forest.request_count())) shortest = std::min(shortest, forest.context_tokens(r));
+  for (const RequestId r : core::ids<RequestId>(forest.request_count())) {
+    shortest = std::min(shortest, forest.context_tokens(r));
+  }
   const std::int64_t tokens = std::min(shared, shortest - 1), page = forest.pages.page_size;
   return tokens / page * page;
 }
@@ -37,32 +40,36 @@ VllmRule vllm_rule(std::int64_t prefix, std::int64_t requests, const traces::Hea
   constexpr std::int64_t kLeastPrefix = 256, kLeastRequests = 8, kTile = 128;
   const auto decided = [](bool on, std::string why) { return VllmRule{on, 0, 0, std::move(why)}; };
   if (heads.v_in_k) return decided(false, "no cascade: backends for latent attention have none");
-  if (prefix < kLeastPrefix) return decided(false, fmt::format("no cascade: {} tokens are shared by all, fewer than {}", prefix, kLeastPrefix));
-  if (requests < kLeastRequests) return decided(false, fmt::format("no cascade: {}, fewer than {}", counted(requests, "request"), kLeastRequests));
-  if (heads.group() == 1) return decided(true, fmt::format("cascade over {} shared tokens: always without groups of heads", prefix));
+  if (prefix < kLeastPrefix) {
+    return decided(false, fmt::format("no cascade: {} tokens are shared by all, fewer than {}", prefix, kLeastPrefix));
+  }
+  if (requests < kLeastRequests) {
+    return decided(false, fmt::format("no cascade: {}, fewer than {}", counted(requests, "request"), kLeastRequests));
+  }
+  if (heads.group() == 1) {
+    return decided(true, fmt::format("cascade over {} shared tokens: always without groups of heads", prefix));
+  }
   const std::int64_t tiles = ceil_div(prefix, kTile);
   VllmRule rule;
   rule.cascade_units = ceil_div(heads.q_heads * ceil_div(requests, kTile), sms) * tiles;
   rule.flash_units = ceil_div(requests * heads.kv_heads * ceil_div(std::int64_t{heads.group()}, kTile) * tiles, sms);
   rule.on = rule.cascade_units < rule.flash_units;
-  rule.why = fmt::format("{} over {} shared tokens: {} against {} units of time by the rule", rule.on ? "cascade" : "no cascade", prefix,
-                         rule.cascade_units, rule.flash_units);
+  rule.why = fmt::format("{} over {} shared tokens: {} against {} units of time by the rule",
+                         rule.on ? "cascade" : "no cascade", prefix, rule.cascade_units, rule.flash_units);
   return rule;
 }
 
 namespace {
 
-bool has_fa3(const PlanRequest& request) { return request.kernels == KernelSet::ours || request.device.wgmma_flop_per_clk > 0; }
+bool has_fa3(const PlanRequest& request) {
+  return request.kernels == KernelSet::ours || request.device.wgmma_flop_per_clk > 0;
+}
 
 class VllmBuild {
  public:
   VllmBuild(const PlanRequest& request, const StrategyInfo& info, std::int64_t prefix)
-      : request_(request),
-        info_(info),
-        forest_(request.forest),
-        prefix_(prefix),
-        builder_(request.forest, request.heads),
-        levels_(request.forest.request_count(), 2),
+      : request_(request), info_(info), forest_(request.forest), prefix_(prefix),
+        builder_(request.forest, request.heads), levels_(request.forest.request_count(), 2),
         combine_(builder_.kernel(reduce_kernel(request, has_fa3(request) ? "fa3_combine" : "fa2_combine"))) {
     require_at_most("segments", path_rows(forest_), kMaxPlanRows);
   }
@@ -75,8 +82,9 @@ class VllmBuild {
     running.join(suffixes);
     merge_launch(builder_, builder_.kernel(reduce_kernel(request_, "vllm_merge")), merges, Follow::graph);
     Provenance from = provenance(info_, request_);
-    from.why = {std::move(why), fmt::format("{} of the prefix by {}, {} of the suffixes", counted(prefix_pieces_, "piece"),
-                                            counted(prefix_tiles_, "query tile"), counted(suffix_pieces_, "piece"))};
+    from.why = {std::move(why),
+                fmt::format("{} of the prefix by {}, {} of the suffixes", counted(prefix_pieces_, "piece"),
+                            counted(prefix_tiles_, "query tile"), counted(suffix_pieces_, "piece"))};
     return std::move(builder_).finish(std::move(from));
   }
 
@@ -104,7 +112,9 @@ class VllmBuild {
     std::vector<Piece> pieces;
     for (std::int32_t q = 0; q < requests; q += per_tile) {
       tiles.push_back({RequestId(q), RequestId(std::min(q + per_tile, requests)), {}});
-      for (std::int64_t at = 0; at < prefix_; at += piece) pieces.push_back({0, tiles.size() - 1, at, std::min(at + piece, prefix_)});
+      for (std::int64_t at = 0; at < prefix_; at += piece) {
+        pieces.push_back({0, tiles.size() - 1, at, std::min(at + piece, prefix_)});
+      }
     }
     prefix_tiles_ = static_cast<std::int64_t>(tiles.size());
     prefix_pieces_ = static_cast<std::int64_t>(pieces.size());
@@ -131,7 +141,9 @@ class VllmBuild {
       const Fa3Kernel kernel = fa3_kernel(request_, request_.heads.group());
       config = &kernel.config;
       const Fa3Cut by_length = fa3_dynamic_cut(request_, kernel.tile, lengths, request_.heads.group());
-      for (const std::size_t i : fa3_longest_first(by_length)) cut(i, fa3_piece_tokens(lengths[i], kernel.tile.tokens, by_length.splits.of[i]));
+      for (const std::size_t i : fa3_longest_first(by_length)) {
+        cut(i, fa3_piece_tokens(lengths[i], kernel.tile.tokens, by_length.splits.of[i]));
+      }
     } else {
       config = &published_kernel_by_dim(request_, "fa2_split");
       for (const RequestId r : traces::batch_order(forest_)) cut(r.index(), lengths[r.index()]);
@@ -141,8 +153,8 @@ class VllmBuild {
   }
 
   /// One call of the library: attention, and a combine launch when anything is split.
-  std::vector<LevelRow> attend(const costmodel::KernelConfig& config, std::span<const Route> routes, std::span<const Piece> pieces,
-                               std::span<QueryTile> tiles) {
+  std::vector<LevelRow> attend(const costmodel::KernelConfig& config, std::span<const Route> routes,
+                               std::span<const Piece> pieces, std::span<QueryTile> tiles) {
     require_at_most("tasks", static_cast<std::int64_t>(pieces.size()), kMaxTasks);
     const KernelId kernel = builder_.kernel(config);
     builder_.launch();
@@ -179,9 +191,12 @@ class VllmCascade final : public Strategy {
  public:
   const StrategyInfo& info() const override {
     static const StrategyInfo kInfo{
-        "vllm_cascade", "the prefix that all requests share apart from the rest when a rule says so, else FlashAttention",
-        "vLLM cascade attention and its use_cascade rule", "one prefix of all requests; refuses head configurations whose tile fits no kernel of the set",
-        false, {}};
+        "vllm_cascade",
+        "the prefix that all requests share apart from the rest when a rule says so, else FlashAttention",
+        "vLLM cascade attention and its use_cascade rule",
+        "one prefix of all requests; refuses head configurations whose tile fits no kernel of the set",
+        false,
+        {}};
     return kInfo;
   }
 

@@ -14,7 +14,8 @@ std::int64_t vllm_common_prefix(const traces::PrefixForest& forest);
 
 struct VllmRule {
   bool on = false;
-  std::int64_t cascade_units = 0, flash_units = 0;  ///< CTA waves x KV tiles the rule compares; 0 when it decides before
+  std::int64_t cascade_units = 0,
+               flash_units = 0;  ///< CTA waves x KV tiles the rule compares; 0 when it decides before
   std::string why;
 };
 VllmRule vllm_rule(std::int64_t prefix, std::int64_t requests, const traces::HeadConfig& heads, std::int64_t sms);

@@ -1,4 +1,5 @@
-// When CTAs of two lengths are through, by how the device hands them to its slots: the two ends of what the dispatch benchmark (C17) can show.
+// When CTAs of two lengths are through, by how the device hands them to its slots: the two ends of what the dispatch
+// benchmark (C17) can show.
 #pragma once
 
 #include <cstdint>

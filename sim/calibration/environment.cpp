@@ -15,11 +15,14 @@ void check_environments(std::span<const MeasurementFile> files, std::span<const 
   for (std::size_t i = 0; i < files.size(); ++i) {
     const std::string other = costmodel::environment_difference(files.front().environment, files[i].environment);
     if (!other.empty()) {
-      throw core::bad_input(names[i] + ": environment", fmt::format("that of {} (--force takes them together)", names[0]), other);
+      throw core::bad_input(names[i] + ": environment",
+                            fmt::format("that of {} (--force takes them together)", names[0]), other);
     }
     const std::string build = costmodel::kernel_build_hash();
     if (files[i].environment.kernels == build) continue;
-    throw core::bad_input(names[i] + ": environment.kernels", fmt::format("the kernel build of this program, {} (--force takes it)", build), files[i].environment.kernels);
+    throw core::bad_input(names[i] + ": environment.kernels",
+                          fmt::format("the kernel build of this program, {} (--force takes it)", build),
+                          files[i].environment.kernels);
   }
 }
 
@@ -38,7 +41,9 @@ DeviceSpec base_device(std::span<const MeasurementFile> files) {
     }
     if (nearest != nullptr) return *nearest;
   }
-  throw core::usage_error("no device of the catalog has the SMs and compute capability that these measurements report: name one with --base");
+  throw core::usage_error(
+      "no device of the catalog has the SMs and compute capability that these measurements report: name one with "
+      "--base");
 }
 
 }  // namespace espalier::sim

@@ -1,4 +1,5 @@
-// Stages in order, the whole of them once for each bootstrap draw, so that what is frozen early passes its uncertainty on.
+// Stages in order, the whole of them once for each bootstrap draw, so that what is frozen early passes its uncertainty
+// on.
 #include "sim/calibration/fit.h"
 
 #include <fmt/core.h>
@@ -24,7 +25,8 @@ using costmodel::MeasurementFile;
 
 constexpr double kCollinear = 0.995;
 constexpr std::size_t kLeastSensitive = 3;
-/// A law that misses by more than this at the median, and by more than twice what repeats differ by, doesn't describe its points.
+/// A law that misses by more than this at the median, and by more than twice what repeats differ by, doesn't describe
+/// its points.
 constexpr double kWorstMedian = 0.10;
 /// No timer and no clock is better.
 constexpr double kLeastWidth = 1e-3;
@@ -54,7 +56,9 @@ const std::vector<FitStage>& fit_stages() {
       {{"C12", "C13"}, {"cta_start_ns", "cta_end_ns", "tile_efficiency"}},
       {{"C2"}, {"write_gbps", "turnaround_ns_per_kib"}},
       {{"C19"}, {"page_ns"}},
-      {{"C14"}, {"barrier_cycles", "named_barrier_cycles", "phase_barrier_cycles", "cluster_barrier_cycles", "barrier_warp_cycles", "phase_warp_cycles"}},
+      {{"C14"},
+       {"barrier_cycles", "named_barrier_cycles", "phase_barrier_cycles", "cluster_barrier_cycles",
+        "barrier_warp_cycles", "phase_warp_cycles"}},
       {{"C16"}, {"address_reductions_per_clk", "reductions_per_clk"}, {}, true},
       {{"C17"}, {"dispatch_by_room"}, {}, true},
       {{"C18"}, {"stream_overlap"}, {}, true},
@@ -70,7 +74,9 @@ struct Sample {
 };
 using Samples = std::map<std::string, std::vector<Sample>, std::less<>>;  ///< by family
 
-double predicted(const Sample& sample, const CalibrationSubject& subject) { return sample.model->predict_us(sample.point, subject); }
+double predicted(const Sample& sample, const CalibrationSubject& subject) {
+  return sample.model->predict_us(sample.point, subject);
+}
 
 /// What is known of a number while the stages run.
 struct Finding {
@@ -99,7 +105,8 @@ class StageFit {
     choose(findings);
     if (free_.empty()) return;
     if (samples_.size() < free_.size() + 2) {
-      refuse_all(findings, fmt::format("too few points: {} for {} of {}", samples_.size(), core::counted(static_cast<std::int64_t>(free_.size()), "number"), family_));
+      refuse_all(findings, fmt::format("too few points: {} for {} of {}", samples_.size(),
+                                       core::counted(static_cast<std::int64_t>(free_.size()), "number"), family_));
       return;
     }
     const CalibrationSubject before = subject_;
@@ -108,7 +115,9 @@ class StageFit {
   }
 
  private:
-  bool is_nuisance(std::string_view name) const { return std::find(stage_.nuisance.begin(), stage_.nuisance.end(), name) != stage_.nuisance.end(); }
+  bool is_nuisance(std::string_view name) const {
+    return std::find(stage_.nuisance.begin(), stage_.nuisance.end(), name) != stage_.nuisance.end();
+  }
 
   void refuse(Findings* findings, std::string_view name, std::string why) const {
     if (findings == nullptr || is_nuisance(name)) return;
@@ -161,7 +170,8 @@ class StageFit {
   void fit_curve(bool search) {
     std::vector<costmodel::CurveParameter> parameters;
     for (const CalibrationParameter* p : free_) {
-      parameters.push_back({p->get(subject_), p->logarithmic ? std::max(p->low, 1e-6 * p->high) : p->low, p->high, p->logarithmic});
+      parameters.push_back(
+          {p->get(subject_), p->logarithmic ? std::max(p->low, 1e-6 * p->high) : p->low, p->high, p->logarithmic});
     }
     std::vector<double> log_times;
     for (const Sample& s : samples_) log_times.push_back(std::log(s.us));
@@ -221,7 +231,8 @@ class StageFit {
     }
     const double error = costmodel::quantile(errors, 0.5);
     if (error > std::max(kWorstMedian, 2 * costmodel::quantile(spreads, 0.5))) {
-      refuse_all(&findings, fmt::format("the law misses the points of {} by {:.0f} % at the median", family_, 100 * std::expm1(error)));
+      refuse_all(&findings, fmt::format("the law misses the points of {} by {:.0f} % at the median", family_,
+                                        100 * std::expm1(error)));
       subject_ = before;
       return;
     }
@@ -235,9 +246,12 @@ class StageFit {
       finding.scatter = std::sqrt(n / (n - static_cast<double>(free_.size())));
       const double value = p.get(subject_);
       if (told[k].sensitive < kLeastSensitive) {
-        refuse(&findings, p.name, fmt::format("only {} of {} points of {} depend on it", told[k].sensitive, samples_.size(), family_));
+        refuse(&findings, p.name,
+               fmt::format("only {} of {} points of {} depend on it", told[k].sensitive, samples_.size(), family_));
       } else if (told[k].correlation > kCollinear) {
-        refuse(&findings, p.name, fmt::format("collinear with {}: the points of {} only fix the two together", free_[told[k].partner]->name, family_));
+        refuse(&findings, p.name,
+               fmt::format("collinear with {}: the points of {} only fix the two together",
+                           free_[told[k].partner]->name, family_));
       } else if (value <= p.low || value >= p.high) {
         refuse(&findings, p.name, fmt::format("the fit ends at {:g}, the edge of its range", value));
       }
@@ -253,7 +267,8 @@ class StageFit {
 };
 
 /// All stages from `subject` on; numbers with a reason in `frozen` stay as they are.
-void run_stages(const Samples& samples, const Findings& frozen, bool search, CalibrationSubject& subject, Findings* findings) {
+void run_stages(const Samples& samples, const Findings& frozen, bool search, CalibrationSubject& subject,
+                Findings* findings) {
   for (const FitStage& stage : fit_stages()) StageFit(stage, samples, frozen, subject).run(search, findings);
 }
 
@@ -261,7 +276,9 @@ Samples resampled(const Samples& samples, core::Rng& rng) {
   Samples drawn;
   for (const auto& [id, all] : samples) {
     auto& out = drawn[id];
-    for (std::size_t i = 0; i < all.size(); ++i) out.push_back(all[static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(all.size()) - 1))]);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      out.push_back(all[static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(all.size()) - 1))]);
+    }
   }
   return drawn;
 }
@@ -274,12 +291,15 @@ Spread spread_of(const CalibrationParameter& p, double value, const Finding& fin
   const auto found = draws.find(p.name);
   if (found == draws.end() || found->second.empty()) return {value, value};
   constexpr double kTail = 0.025;
-  const double below = std::max(0.0, value - costmodel::quantile(found->second, kTail)), above = std::max(0.0, costmodel::quantile(found->second, 1 - kTail) - value);
+  const double below = std::max(0.0, value - costmodel::quantile(found->second, kTail)),
+               above = std::max(0.0, costmodel::quantile(found->second, 1 - kTail) - value);
   const double least = kLeastWidth * std::abs(value);
-  return {std::max(p.low, value - std::max(least, finding.scatter * below)), std::min(p.high, value + std::max(least, finding.scatter * above))};
+  return {std::max(p.low, value - std::max(least, finding.scatter * below)),
+          std::min(p.high, value + std::max(least, finding.scatter * above))};
 }
 
-Samples gather(std::span<const MeasurementFile> files, const CalibrationSubject& base, std::vector<FamilyResidual>& residuals) {
+Samples gather(std::span<const MeasurementFile> files, const CalibrationSubject& base,
+               std::vector<FamilyResidual>& residuals) {
   Samples samples;
   for (const costmodel::MicrobenchmarkFamily& known : costmodel::microbenchmark_families()) {
     const MicrobenchmarkModel& model = find_model(known.id);
@@ -325,8 +345,10 @@ struct Pass {
   Draws draws;
 };
 
-/// Numbers that keep the base's value, each somewhere within its width: what is fitted beside them takes the error over.
-void spread_kept(const std::vector<std::string>& kept, const DeviceSpec& base, core::Rng& rng, CalibrationSubject& subject) {
+/// Numbers that keep the base's value, each somewhere within its width: what is fitted beside them takes the error
+/// over.
+void spread_kept(const std::vector<std::string>& kept, const DeviceSpec& base, core::Rng& rng,
+                 CalibrationSubject& subject) {
   for (const std::string& name : kept) {
     const CalibrationParameter& p = calibration_parameter(name);
     const double off = kept_half_width(base, name) * (2 * rng.uniform() - 1), value = p.get(subject);
@@ -335,7 +357,8 @@ void spread_kept(const std::vector<std::string>& kept, const DeviceSpec& base, c
 }
 
 /// From `start` on, made of `base`.
-Pass one_pass(const Samples& samples, const CalibrationSubject& start, const Findings& frozen, const DeviceSpec& base, const CalibrationOptions& options) {
+Pass one_pass(const Samples& samples, const CalibrationSubject& start, const Findings& frozen, const DeviceSpec& base,
+              const CalibrationOptions& options) {
   Pass pass{start, frozen, {}};
   std::vector<std::string> kept;
   for (const auto& [name, finding] : frozen) {
@@ -347,7 +370,9 @@ Pass one_pass(const Samples& samples, const CalibrationSubject& start, const Fin
     CalibrationSubject drawn = pass.subject;
     spread_kept(kept, base, rng, drawn);
     run_stages(resampled(samples, rng), pass.findings, false, drawn, nullptr);
-    for (const auto& [name, finding] : pass.findings) pass.draws[name].push_back(calibration_parameter(name).get(drawn));
+    for (const auto& [name, finding] : pass.findings) {
+      pass.draws[name].push_back(calibration_parameter(name).get(drawn));
+    }
   }
   for (auto& [name, finding] : pass.findings) {
     if (!finding.why_not.empty()) continue;
@@ -356,8 +381,11 @@ Pass one_pass(const Samples& samples, const CalibrationSubject& start, const Fin
     const Spread spread = spread_of(p, value, finding, pass.draws);
     // An interval that is wider is no better than an assumption.
     if (spread.high - spread.low <= 2 * kAssumedHalfWidth * (p.logarithmic ? value : 1)) continue;
-    finding.why_not = fmt::format("its interval, {:.4g} to {:.4g}, is wider than +- {:.0f} %{}", spread.low, spread.high, 100 * kAssumedHalfWidth, p.logarithmic ? "" : " of the whole");
-    if (const std::string other = followed_by(name, kept, pass.draws); !other.empty()) finding.why_not += fmt::format(": it follows {}, which isn't measured", other);
+    finding.why_not = fmt::format("its interval, {:.4g} to {:.4g}, is wider than +- {:.0f} %{}", spread.low,
+                                  spread.high, 100 * kAssumedHalfWidth, p.logarithmic ? "" : " of the whole");
+    if (const std::string other = followed_by(name, kept, pass.draws); !other.empty()) {
+      finding.why_not += fmt::format(": it follows {}, which isn't measured", other);
+    }
   }
   return pass;
 }
@@ -369,11 +397,13 @@ void take_reported(std::span<const MeasurementFile> files, DeviceSpec& device) {
         if (field.name != name) continue;
         const bool decides = name == "sms" || name == "compute_capability";
         if (decides && device.*field.member != value) {
-          throw core::bad_input(fmt::format("base device {}", device.name), fmt::format("the {} that the measured device reports, {:g}", name, value),
+          throw core::bad_input(fmt::format("base device {}", device.name),
+                                fmt::format("the {} that the measured device reports, {:g}", name, value),
                                 fmt::format("{:g}", device.*field.member));
         }
         device.*field.member = value;
-        device.provenance.insert_or_assign(name, costmodel::Provenance{costmodel::Origin::measured, "reported by the device"});
+        device.provenance.insert_or_assign(
+            name, costmodel::Provenance{costmodel::Origin::measured, "reported by the device"});
       }
     }
   }
@@ -381,7 +411,8 @@ void take_reported(std::span<const MeasurementFile> files, DeviceSpec& device) {
 
 }  // namespace
 
-DeviceCalibration calibrate_device(std::span<const MeasurementFile> files, const DeviceSpec& base, const CalibrationOptions& options) {
+DeviceCalibration calibrate_device(std::span<const MeasurementFile> files, const DeviceSpec& base,
+                                   const CalibrationOptions& options) {
   DeviceCalibration out;
   out.device = base;
   out.device.intervals.clear();  // of predictions with other numbers
@@ -389,12 +420,15 @@ DeviceCalibration calibrate_device(std::span<const MeasurementFile> files, const
   CalibrationSubject start = usual_subject(out.device);
   start.device.provenance.clear();  // copied for every prediction, needed by none
   const Samples samples = gather(files, start, out.residuals);
-  if (samples.empty()) throw core::bad_input("measurements", "points of a microbenchmark that shows a number of the device", "none");
+  if (samples.empty()) {
+    throw core::bad_input("measurements", "points of a microbenchmark that shows a number of the device", "none");
+  }
   Pass pass = one_pass(samples, start, {}, out.device, options);
   const auto refused = [](const Findings& findings) {
     return std::count_if(findings.begin(), findings.end(), [](const auto& f) { return !f.second.why_not.empty(); });
   };
-  // Once more with what can't be told left at the base's value, so that a wild guess bends nothing else; what was refused stays so.
+  // Once more with what can't be told left at the base's value, so that a wild guess bends nothing else; what was
+  // refused stays so.
   constexpr int kPasses = 3;
   for (int i = 1; i < kPasses && refused(pass.findings) > 0; ++i) {
     const auto before = refused(pass.findings);
@@ -413,11 +447,17 @@ DeviceCalibration calibrate_device(std::span<const MeasurementFile> files, const
       const Finding& finding = pass.findings.at(std::string(name));
       const double value = p.get(pass.subject);
       const Spread spread = finding.why_not.empty() ? spread_of(p, value, finding, pass.draws) : Spread{value, value};
-      CalibratedNumber number{std::string(name), std::string(p.unit), p.field != nullptr, finding.family, p.get(start), value, spread.low, spread.high, finding.why_not};
+      CalibratedNumber number{std::string(name), std::string(p.unit), p.field != nullptr,
+                              finding.family,    p.get(start),        value,
+                              spread.low,        spread.high,         finding.why_not};
       if (number.in_device && number.measured()) {
         out.device.*p.field = value;
-        out.device.provenance.insert_or_assign(number.name, costmodel::Provenance{costmodel::Origin::measured, fmt::format("{}: {:.4g} to {:.4g} in 95 % of draws, on {}, driver {}",
-                                               number.family, number.low, number.high, files.front().environment.device, files.front().environment.driver)});
+        out.device.provenance.insert_or_assign(
+            number.name,
+            costmodel::Provenance{
+                costmodel::Origin::measured,
+                fmt::format("{}: {:.4g} to {:.4g} in 95 % of draws, on {}, driver {}", number.family, number.low,
+                            number.high, files.front().environment.device, files.front().environment.driver)});
       } else if (number.in_device) {
         keep_as_assumed(out.device, base.name, number.name, number.why_not);
       }

@@ -34,20 +34,23 @@ double correlation(std::span<const double> a, std::span<const double> b) {
 
 double kept_half_width(const costmodel::DeviceSpec& base, std::string_view parameter) {
   const auto& fields = costmodel::device_fields();
-  const auto field = std::find_if(fields.begin(), fields.end(), [&](const costmodel::DeviceField& f) { return f.name == parameter; });
+  const auto field =
+      std::find_if(fields.begin(), fields.end(), [&](const costmodel::DeviceField& f) { return f.name == parameter; });
   if (field == fields.end()) return kAssumedHalfWidth;
   const auto origin = base.provenance.find(parameter);
   if (origin != base.provenance.end() && origin->second.origin == costmodel::Origin::measured) return kAssumedHalfWidth;
   return parameter_half_width(base, *field);
 }
 
-void keep_as_assumed(costmodel::DeviceSpec& device, const std::string& base, const std::string& name, const std::string& why_not) {
+void keep_as_assumed(costmodel::DeviceSpec& device, const std::string& base, const std::string& name,
+                     const std::string& why_not) {
   auto& provenance = device.provenance[name];
   if (provenance.origin != costmodel::Origin::measured) {
     provenance.source += fmt::format("; not measured: {}", why_not);
     return;
   }
-  provenance = {costmodel::Origin::assumed, fmt::format("as of {}: {}; not measured: {}", base, provenance.source, why_not)};
+  provenance = {costmodel::Origin::assumed,
+                fmt::format("as of {}: {}; not measured: {}", base, provenance.source, why_not)};
 }
 
 std::string followed_by(const std::string& name, const std::vector<std::string>& others, const Draws& draws) {

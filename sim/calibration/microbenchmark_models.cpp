@@ -1,4 +1,5 @@
-// The predictions, on top of bandwidth.h (bytes-in-flight law, sharing), reuse.h (capacity law) and work_counts.h (overlap of pipes).
+// The predictions, on top of bandwidth.h (bytes-in-flight law, sharing), reuse.h (capacity law) and work_counts.h
+// (overlap of pipes).
 #include "sim/calibration/microbenchmark_models.h"
 
 #include <algorithm>
@@ -39,7 +40,8 @@ Stream stream_of(double ctas, double in_flight, double hbm_fraction, double byte
   return {flow, bytes};
 }
 
-/// Until the last byte has come, the streams sharing as the simulator lets them; those that are through leave the rest to the others.
+/// Until the last byte has come, the streams sharing as the simulator lets them; those that are through leave the rest
+/// to the others.
 double drain_us(std::vector<Stream> streams, const DeviceSpec& device) {
   double us = 0;
   std::vector<FlowRate> rates;
@@ -79,7 +81,9 @@ double mixed_stream_us(Point p, const Subject& s) {
          total / 1024 * share * s.beside.turnaround_ns_per_kib * 1e-3;
 }
 /// Only saturated streams show the limit.
-bool saturates(Point p, const DeviceSpec& device) { return p[0] * p[1] > 4 * device.hbm_latency_ns * 1e-3 * device.hbm_achievable_bytes_per_us(); }
+bool saturates(Point p, const DeviceSpec& device) {
+  return p[0] * p[1] > 4 * device.hbm_latency_ns * 1e-3 * device.hbm_achievable_bytes_per_us();
+}
 
 double ring_bytes(double stages, double tile_bytes) { return std::max(stages - 1, 1.0) * tile_bytes; }
 double ring_us(Point p, const Subject& s) { return memory_us(p[0], ring_bytes(p[1], p[2]), p[3], s.device); }
@@ -89,7 +93,8 @@ double bulk_ring_us(Point p, const Subject& s) {
   return memory_us(p[0], ring_bytes(p[1], p[2]), p[3], device);
 }
 
-/// All sweep the set in step, so those parts of it that stayed in L2 and those that didn't come one after another, each at its own rate.
+/// All sweep the set in step, so those parts of it that stayed in L2 and those that didn't come one after another, each
+/// at its own rate.
 double cycled_set_us(Point p, const Subject& s) {
   const double ctas = p[0], in_flight = p[1], hit = soft_capacity_hit(p[2], s.device), bytes = p[3] / ctas;
   const auto part = [&](double share, double hbm_fraction) {
@@ -98,7 +103,8 @@ double cycled_set_us(Point p, const Subject& s) {
   return fixed_us(s.device) + part(hit, 0) + part(1 - hit, 1);
 }
 
-/// Readers that run at the same time merge their misses; ones that come after the others find what the capacity law leaves.
+/// Readers that run at the same time merge their misses; ones that come after the others find what the capacity law
+/// leaves.
 double shared_segment_us(Point p, const Subject& s) {
   const double groups = p[0], readers = p[1], bytes = p[2], in_flight = p[3], skew = p[4];
   const DeviceSpec& device = s.device;
@@ -106,10 +112,13 @@ double shared_segment_us(Point p, const Subject& s) {
   const double alone_us = drain_us(first, device);
   if (readers > 1 && skew > alone_us) {
     const double miss = 1 - soft_capacity_hit(groups * bytes, device);
-    return fixed_us(device) + skew * (readers - 1) + drain_us({stream_of(groups, in_flight, miss, bytes, device)}, device);
+    return fixed_us(device) + skew * (readers - 1) +
+           drain_us({stream_of(groups, in_flight, miss, bytes, device)}, device);
   }
   std::vector<Stream> all = first;
-  if (readers > 1) all.push_back(stream_of(groups * (readers - 1), in_flight, 1 - device.l2_merge_fraction, bytes, device));
+  if (readers > 1) {
+    all.push_back(stream_of(groups * (readers - 1), in_flight, 1 - device.l2_merge_fraction, bytes, device));
+  }
   return fixed_us(device) + skew * (readers - 1) + drain_us(all, device);
 }
 
@@ -128,14 +137,16 @@ double shared_memory_us(Point p, const Subject& s) {
 }
 
 double tensor_us(Point p, const Subject& s) {
-  const double rate = (p[1] > 0 ? s.device.wgmma_flop_per_clk : s.device.mma_flop_per_clk) * (p[2] < 16 ? s.device.fp8_rate_factor : 1);
+  const double rate =
+      (p[1] > 0 ? s.device.wgmma_flop_per_clk : s.device.mma_flop_per_clk) * (p[2] < 16 ? s.device.fp8_rate_factor : 1);
   return fixed_us(s.device) + p[0] / (rate * s.device.clocks_per_us());
 }
 /// Few chains show the latency of an instruction, not the rate.
 bool enough_chains(Point p, const DeviceSpec&) { return p[3] >= 16; }
 
 double pipes_us(Point p, const Subject& s) {
-  const double cycles = p[0] / s.device.ex2_per_clk + p[1] / s.device.fma_flop_per_clk + p[2] / s.device.fp8_convert_per_clk;
+  const double cycles =
+      p[0] / s.device.ex2_per_clk + p[1] / s.device.fma_flop_per_clk + p[2] / s.device.fp8_convert_per_clk;
   return fixed_us(s.device) + cycles / s.device.clocks_per_us();
 }
 
@@ -171,7 +182,8 @@ double cta_barriers_us(Point p, const Subject& s) {
   const double base[] = {b.barrier_cycles, b.named_barrier_cycles, b.phase_barrier_cycles, b.cluster_barrier_cycles};
   const auto kind = static_cast<std::size_t>(p[0]);
   ESPALIER_CHECK(kind < std::size(base));
-  return fixed_us(s.device) + p[2] * (base[kind] + p[1] * (kind == 2 ? b.phase_warp_cycles : b.barrier_warp_cycles)) / s.device.clocks_per_us();
+  return fixed_us(s.device) + p[2] * (base[kind] + p[1] * (kind == 2 ? b.phase_warp_cycles : b.barrier_warp_cycles)) /
+                                  s.device.clocks_per_us();
 }
 bool is_known_barrier(Point p, const DeviceSpec&) { return p[0] == 0 || p[0] == 1 || p[0] == 2 || p[0] == 3; }
 
@@ -184,9 +196,11 @@ double reductions_us(Point p, const Subject& s) {
 double unequal_ctas_us(Point p, const Subject& s) {
   constexpr double kWarps = 32;
   const DeviceSpec& d = s.device;
-  const auto per_sm = static_cast<std::int64_t>(std::max(1.0, std::floor(d.warps_per_sm / kWarps))), sms = static_cast<std::int64_t>(d.sms);
+  const auto per_sm = static_cast<std::int64_t>(std::max(1.0, std::floor(d.warps_per_sm / kWarps))),
+             sms = static_cast<std::int64_t>(d.sms);
   const UnequalCtas ctas = {0, 1, static_cast<std::int64_t>(p[0]), p[1] + cta_us(d), p[2] + cta_us(d)};
-  const double fixed_beforehand = dispatch_round_robin(ctas, sms, per_sm), by_room = dispatch_by_room(ctas, sms * per_sm);
+  const double fixed_beforehand = dispatch_round_robin(ctas, sms, per_sm),
+               by_room = dispatch_by_room(ctas, sms * per_sm);
   return d.launch_graph_us + fixed_beforehand + s.beside.dispatch_by_room * (by_room - fixed_beforehand);
 }
 
@@ -205,10 +219,12 @@ double merges_us(Point p, const Subject& s) {
   traces::HeadConfig heads;
   heads.qk_dim = heads.v_dim = static_cast<std::int32_t>(p[2]);
   const costmodel::KernelConfig& kernel = costmodel::our_reduce_kernel();
-  const double bytes = p[0] * p[1] * (p[2] + 1) * sizeof(float), at_once = d.sms * costmodel::ctas_per_sm(kernel, heads, d) * kernel.query_tile;
+  const double bytes = p[0] * p[1] * (p[2] + 1) * sizeof(float),
+               at_once = d.sms * costmodel::ctas_per_sm(kernel, heads, d) * kernel.query_tile;
   const double rows_us = std::ceil(p[1] / at_once) * (s.beside.merge_row_ns + p[0] * s.beside.merge_part_ns) * 1e-3;
   const double hit = soft_capacity_hit(bytes, d);
-  return fixed_us(d) + std::max(rows_us, bytes * (hit / d.l2_bytes_per_us() + (1 - hit) / d.hbm_achievable_bytes_per_us()));
+  return fixed_us(d) +
+         std::max(rows_us, bytes * (hit / d.l2_bytes_per_us() + (1 - hit) / d.hbm_achievable_bytes_per_us()));
 }
 
 bool has_columns(Point p, const DeviceSpec&) { return p[0] >= 1 && p[1] >= 1 && p[2] >= 1 && p[2] <= 4096; }
@@ -272,7 +288,8 @@ std::vector<CalibrationParameter> make_parameters() {
       {"phase_warp_cycles", "clk", nullptr, &B::phase_warp_cycles, 0, 1e4},
       {"address_reductions_per_clk", "1/clk", nullptr, &B::address_reductions_per_clk, 1e-3, 1e3, true},
       {"reductions_per_clk", "1/clk", nullptr, &B::reductions_per_clk, 1e-3, 1e5, true},
-      // Shares may be fitted beyond their ends, so that one that is at an end isn't taken for one that the points don't hold.
+      // Shares may be fitted beyond their ends, so that one that is at an end isn't taken for one that the points don't
+      // hold.
       {"dispatch_by_room", "", nullptr, &B::dispatch_by_room, -0.5, 1.5, false, false},
       {"stream_overlap", "", nullptr, &B::stream_overlap, -0.5, 1.5, false, false},
       {"merge_row_ns", "ns", nullptr, &B::merge_row_ns, 0, 1e6},
@@ -294,19 +311,20 @@ CalibrationSubject usual_subject(const DeviceSpec& device) {
   b.stream_latency_ns = 1.1 * device.hbm_latency_ns;  // plain loads wait for their CTAs' turnover, too
   b.stream_exponent = device.hbm_ramp_exponent;
   b.bulk_latency_ns = device.hbm_latency_ns + 105 / device.clock_ghz;  // cycles of a bulk copy's set-up on an H800
-  b.idle_latency_ns = device.hbm_latency_ns / 1.4;                     // loaded latencies are 1.3-1.9 times the idle ones
+  b.idle_latency_ns = device.hbm_latency_ns / 1.4;  // loaded latencies are 1.3-1.9 times the idle ones
   b.write_gbps = device.hbm_achievable_bytes_per_us() * 1e-3;
-  b.turnaround_ns_per_kib = 0.4 / b.write_gbps * 1024;                 // copies 10 % slower than reads
+  b.turnaround_ns_per_kib = 0.4 / b.write_gbps * 1024;  // copies 10 % slower than reads
   b.page_ns = 5;
-  b.reductions_per_clk = device.l2_bytes_per_clk / 32 / 2;             // a sector read and one written each
-  b.merge_row_ns = 6 * device.l2_latency_ns;                           // loads that wait for one another: step, inputs, slots, rows
+  b.reductions_per_clk = device.l2_bytes_per_clk / 32 / 2;  // a sector read and one written each
+  b.merge_row_ns = 6 * device.l2_latency_ns;  // loads that wait for one another: step, inputs, slots, rows
   b.merge_part_ns = device.l2_latency_ns;
   return subject;
 }
 
 const CalibrationParameter& calibration_parameter(std::string_view name) {
   static const std::vector<CalibrationParameter> parameters = make_parameters();
-  const auto found = std::find_if(parameters.begin(), parameters.end(), [&](const CalibrationParameter& p) { return p.name == name; });
+  const auto found =
+      std::find_if(parameters.begin(), parameters.end(), [&](const CalibrationParameter& p) { return p.name == name; });
   ESPALIER_CHECK(found != parameters.end());
   return *found;
 }
@@ -318,7 +336,11 @@ const std::vector<MicrobenchmarkModel>& microbenchmark_models() {
       {"C2", {"write_gbps", "turnaround_ns_per_kib"}, mixed_stream_us, saturates, sweep_mixed_streams},
       {"C3", {"hbm_latency_ns", "hbm_ramp_exponent"}, ring_us, nullptr, sweep_rings},
       {"C4", {"bulk_latency_ns"}, bulk_ring_us, nullptr, sweep_rings},
-      {"C5", {"l2_bytes_per_clk", "l2_knee_mib", "l2_knee_exponent", "sm_port_bytes_per_clk"}, cycled_set_us, nullptr, sweep_cycled_sets},
+      {"C5",
+       {"l2_bytes_per_clk", "l2_knee_mib", "l2_knee_exponent", "sm_port_bytes_per_clk"},
+       cycled_set_us,
+       nullptr,
+       sweep_cycled_sets},
       {"C6", {"l2_merge_fraction"}, shared_segment_us, nullptr, sweep_shared_segments},
       {"C7", {"l2_latency_ns", "idle_latency_ns"}, chase_us, on_plateau, sweep_chases},
       {"C8", {"smem_bytes_per_clk"}, shared_memory_us, nullptr, sweep_shared_memory},
@@ -328,8 +350,11 @@ const std::vector<MicrobenchmarkModel>& microbenchmark_models() {
       {"C12", {"launch_stream_us", "launch_graph_us", "launch_pdl_us"}, empty_kernel_us, nullptr, sweep_empty_kernels},
       {"C13", {"cta_start_ns", "cta_end_ns", "tile_efficiency"}, attention_cta_us, nullptr, sweep_attention_ctas},
       {"C14",
-       {"barrier_cycles", "named_barrier_cycles", "phase_barrier_cycles", "cluster_barrier_cycles", "barrier_warp_cycles", "phase_warp_cycles"},
-       cta_barriers_us, is_known_barrier, sweep_cta_barriers},
+       {"barrier_cycles", "named_barrier_cycles", "phase_barrier_cycles", "cluster_barrier_cycles",
+        "barrier_warp_cycles", "phase_warp_cycles"},
+       cta_barriers_us,
+       is_known_barrier,
+       sweep_cta_barriers},
       {"C15", {"grid_sync_us"}, barriers_us, nullptr, sweep_barriers},
       {"C16", {"address_reductions_per_clk", "reductions_per_clk"}, reductions_us, nullptr, sweep_reductions},
       {"C17", {"dispatch_by_room"}, unequal_ctas_us, is_a_grid, sweep_unequal_ctas},
@@ -343,7 +368,8 @@ const std::vector<MicrobenchmarkModel>& microbenchmark_models() {
 
 const MicrobenchmarkModel& find_model(std::string_view id) {
   const auto& models = microbenchmark_models();
-  const auto found = std::find_if(models.begin(), models.end(), [&](const MicrobenchmarkModel& m) { return m.id == id; });
+  const auto found =
+      std::find_if(models.begin(), models.end(), [&](const MicrobenchmarkModel& m) { return m.id == id; });
   ESPALIER_CHECK(found != models.end());
   return *found;
 }

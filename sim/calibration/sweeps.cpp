@@ -19,7 +19,9 @@ constexpr double kKib = 1024, kMib = 1048576;
 /// Bytes that take about a millisecond at full rate.
 double streamed_bytes(const DeviceSpec& device) { return std::floor(device.hbm_achievable_bytes_per_us() * 1000); }
 /// Operations of an SM that take about 100 us.
-double operations(double per_clk, const DeviceSpec& device) { return std::floor(per_clk * device.clocks_per_us() * 100); }
+double operations(double per_clk, const DeviceSpec& device) {
+  return std::floor(per_clk * device.clocks_per_us() * 100);
+}
 /// Memory's latency times bandwidth, a CTA of each SM: the corner of the ramp.
 double corner_bytes(const DeviceSpec& device) {
   return device.hbm_latency_ns * 1e-3 * device.hbm_achievable_bytes_per_us() / device.sms;
@@ -45,7 +47,9 @@ SweepPoints sweep_loads(const DeviceSpec&) {
 SweepPoints sweep_streams(const DeviceSpec& device) {
   SweepPoints points;
   for (const double ctas_per_sm : {1, 2, 4, 8}) {
-    for (const double kib : {0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0}) points.push_back({device.sms * ctas_per_sm, kib * kKib, streamed_bytes(device)});
+    for (const double kib : {0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0}) {
+      points.push_back({device.sms * ctas_per_sm, kib * kKib, streamed_bytes(device)});
+    }
   }
   return points;
 }
@@ -55,7 +59,9 @@ SweepPoints sweep_mixed_streams(const DeviceSpec& device) {
   const double bytes = streamed_bytes(device);
   const double in_flight = std::ceil(8 * corner_bytes(device) / (2 * kKib)) * kKib;
   for (const double write : {0.0, 0.125, 0.25, 0.5, 0.75, 1.0}) {
-    for (const double ctas_per_sm : {2, 4}) points.push_back({device.sms * ctas_per_sm, in_flight, bytes * (1 - write), bytes * write});
+    for (const double ctas_per_sm : {2, 4}) {
+      points.push_back({device.sms * ctas_per_sm, in_flight, bytes * (1 - write), bytes * write});
+    }
   }
   return points;
 }
@@ -75,11 +81,14 @@ SweepPoints sweep_cycled_sets(const DeviceSpec& device) {
   SweepPoints points;
   const double bytes = streamed_bytes(device) * 2;
   // Four times the capacity to a tenth of it, densest around the knee.
-  for (const double share : {0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.5, 1.75, 2.0, 3.0, 4.0}) {
+  for (const double share : {0.1,  0.15, 0.2,  0.3, 0.4,  0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9,
+                             0.95, 1.0,  1.05, 1.1, 1.15, 1.2, 1.3, 1.4,  1.5, 1.75, 2.0, 3.0,  4.0}) {
     points.push_back({device.sms * 4, 32 * kKib, std::floor(share * device.l2_mib * kMib), bytes});
   }
   // A few CTAs alone: the port of an SM binds.
-  for (const double ctas : {1, 2, 3, 4, 6, 8}) points.push_back({ctas, 64 * kKib, std::floor(0.1 * device.l2_mib * kMib), std::floor(bytes * ctas / device.sms)});
+  for (const double ctas : {1, 2, 3, 4, 6, 8}) {
+    points.push_back({ctas, 64 * kKib, std::floor(0.1 * device.l2_mib * kMib), std::floor(bytes * ctas / device.sms)});
+  }
   return points;
 }
 
@@ -87,7 +96,9 @@ SweepPoints sweep_shared_segments(const DeviceSpec& device) {
   SweepPoints points;
   for (const double readers : {1, 2, 3, 4, 8}) {
     for (const double mib : {1, 4}) {
-      for (const double skew : {0.0, 1.0}) points.push_back({std::floor(device.sms * 2 / readers), readers, mib * kMib, 64 * kKib, skew});
+      for (const double skew : {0.0, 1.0}) {
+        points.push_back({std::floor(device.sms * 2 / readers), readers, mib * kMib, 64 * kKib, skew});
+      }
     }
   }
   return points;
@@ -120,7 +131,9 @@ SweepPoints sweep_tensor(const DeviceSpec& device) {
     for (const double bits : {16, 8}) {
       if (bits < 16 && device.fp8_rate_factor <= 0) continue;
       for (const double chains : {16, 32, 64}) {
-        for (const double length : {0.5, 1.0}) points.push_back({operations(length * rate, device), group, bits, chains});
+        for (const double length : {0.5, 1.0}) {
+          points.push_back({operations(length * rate, device), group, bits, chains});
+        }
       }
     }
   }
@@ -142,7 +155,8 @@ SweepPoints sweep_mixed_loops(const DeviceSpec& device) {
   SweepPoints points;
   for (int mix = 1; mix < 16; ++mix) {
     const auto of = [&](int bit, double rate) { return operations((mix >> bit & 1) != 0 ? rate : rate / 4, device); };
-    points.push_back({of(0, device.mma_flop_per_clk), of(1, device.ex2_per_clk), of(2, device.fma_flop_per_clk), of(3, device.smem_bytes_per_clk)});
+    points.push_back({of(0, device.mma_flop_per_clk), of(1, device.ex2_per_clk), of(2, device.fma_flop_per_clk),
+                      of(3, device.smem_bytes_per_clk)});
   }
   return points;
 }
@@ -150,7 +164,9 @@ SweepPoints sweep_mixed_loops(const DeviceSpec& device) {
 SweepPoints sweep_empty_kernels(const DeviceSpec& device) {
   SweepPoints points;
   for (const double follow : {0, 1, 2}) {
-    for (const double ctas : {1.0, 32.0, device.sms, 1024.0, 4096.0, 16384.0, 65536.0}) points.push_back({follow, ctas});
+    for (const double ctas : {1.0, 32.0, device.sms, 1024.0, 4096.0, 16384.0, 65536.0}) {
+      points.push_back({follow, ctas});
+    }
   }
   return points;
 }
@@ -180,7 +196,9 @@ SweepPoints sweep_reductions(const DeviceSpec& device) {
   SweepPoints points;
   const BesideDevice usual = usual_subject(device).beside;
   for (const double addresses : {1, 2, 4, 8, 256, 1024, 4096, 16384, 32768}) {
-    points.push_back({addresses, operations(std::min(addresses * usual.address_reductions_per_clk, usual.reductions_per_clk), device)});
+    points.push_back(
+        {addresses,
+         operations(std::min(addresses * usual.address_reductions_per_clk, usual.reductions_per_clk), device)});
   }
   return points;
 }
@@ -196,11 +214,13 @@ SweepPoints sweep_unequal_ctas(const DeviceSpec& device) {
 SweepPoints sweep_two_streams(const DeviceSpec& device) {
   SweepPoints points;
   const double ctas = std::floor(device.sms / 2), in_flight = 32 * kKib;
-  const double rate = std::min(0.5 * device.hbm_achievable_bytes_per_us(), 0.8 * ctas * in_flight / (device.hbm_latency_ns * 1e-3));
+  const double rate =
+      std::min(0.5 * device.hbm_achievable_bytes_per_us(), 0.8 * ctas * in_flight / (device.hbm_latency_ns * 1e-3));
   for (const double total_us : {100, 200}) {
     for (const double products : {0.25, 0.5, 0.75}) {
       for (const double overlapped : {0, 1}) {
-        points.push_back({ctas, operations(products * total_us / 100 * device.mma_flop_per_clk, device), in_flight, std::floor((1 - products) * total_us * rate), overlapped});
+        points.push_back({ctas, operations(products * total_us / 100 * device.mma_flop_per_clk, device), in_flight,
+                          std::floor((1 - products) * total_us * rate), overlapped});
       }
     }
   }
@@ -224,7 +244,9 @@ SweepPoints sweep_barriers(const DeviceSpec& device) {
 SweepPoints sweep_gathers(const DeviceSpec& device) {
   SweepPoints points;
   for (const double page_kib : {0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0}) {
-    for (const double ctas_per_sm : {1, 2}) points.push_back({device.sms * ctas_per_sm, 32 * kKib, streamed_bytes(device), page_kib * kKib});
+    for (const double ctas_per_sm : {1, 2}) {
+      points.push_back({device.sms * ctas_per_sm, 32 * kKib, streamed_bytes(device), page_kib * kKib});
+    }
   }
   return points;
 }

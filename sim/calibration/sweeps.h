@@ -1,4 +1,5 @@
-// The points worth measuring of each microbenchmark: enough of them, and where each number shows. Sized for a few milliseconds a point.
+// The points worth measuring of each microbenchmark: enough of them, and where each number shows. Sized for a few
+// milliseconds a point.
 #pragma once
 
 #include <vector>

@@ -24,7 +24,8 @@ class BadInput : public CommandTest {
     for (const std::string& part : sentence_parts) EXPECT_THAT(r.err, HasSubstr(part)) << arguments;
   }
   void snapshot(const std::string& parent, const std::string& tokens, const std::string& leaf) const {
-    write("f.jsonl", R"({"name":"f","snapshot":0,"note":"","parent":)" + parent + R"(,"tokens":)" + tokens + R"(,"leaf":)" + leaf + "}\n");
+    write("f.jsonl", R"({"name":"f","snapshot":0,"note":"","parent":)" + parent + R"(,"tokens":)" + tokens +
+                         R"(,"leaf":)" + leaf + "}\n");
   }
 };
 
@@ -32,13 +33,18 @@ TEST_F(BadInput, MissingFile) { expect("trace info --forest no.jsonl", 3, {"no.j
 
 TEST_F(BadInput, TruncatedGzip) {
   write("whole.jsonl", R"({"name":"f","snapshot":0,"note":"","parent":[-1],"tokens":[5],"leaf":[0]})");
-  ASSERT_EQ(std::system(("cd '" + folder_.string() + "' && gzip whole.jsonl && head -c 40 whole.jsonl.gz > cut.jsonl.gz").c_str()), 0);
+  ASSERT_EQ(
+      std::system(
+          ("cd '" + folder_.string() + "' && gzip whole.jsonl && head -c 40 whole.jsonl.gz > cut.jsonl.gz").c_str()),
+      0);
   expect("trace info --forest cut.jsonl.gz", 3, {"cut.jsonl.gz", "cut off"});
   EXPECT_EQ(run("trace info --forest whole.jsonl.gz").code, 0);
 }
 
 TEST_F(BadInput, MalformedJsonNamesLine) {
-  write("f.jsonl", "{\"name\":\"f\",\"snapshot\":0,\"note\":\"\",\"parent\":[-1],\"tokens\":[5],\"leaf\":[0]}\n{\"name\": oops}\n");
+  write(
+      "f.jsonl",
+      "{\"name\":\"f\",\"snapshot\":0,\"note\":\"\",\"parent\":[-1],\"tokens\":[5],\"leaf\":[0]}\n{\"name\": oops}\n");
   expect("trace info --forest f.jsonl", 3, {"f.jsonl:2", "JSON"});
 }
 
@@ -86,7 +92,9 @@ TEST_F(BadInput, BillionTokensDontOverflow) {
 }
 
 TEST_F(BadInput, RepeatedBlockTableId) {
-  write("t.jsonl", "{\"schema\":\"block_table/1\",\"page_size\":16}\n{\"id\":7,\"tokens\":20,\"pages\":[1,2]}\n{\"id\":7,\"tokens\":20,\"pages\":[1,3]}\n");
+  write("t.jsonl",
+        "{\"schema\":\"block_table/"
+        "1\",\"page_size\":16}\n{\"id\":7,\"tokens\":20,\"pages\":[1,2]}\n{\"id\":7,\"tokens\":20,\"pages\":[1,3]}\n");
   expect("trace info --block-table t.jsonl", 3, {"t.jsonl:3", "7"});
 }
 
@@ -136,18 +144,23 @@ TEST_F(BadInput, UsageErrors) {
 
 TEST_F(BadInput, RealOptionsAreFinite) {
   std::set<std::string> seen;
-  for (const char* command : {"list", "trace gen", "trace import", "trace info", "plan", "check", "sim", "run", "export", "view", "compare", "cost-table", "tune", "validate", "measure", "calibrate"}) {
+  for (const char* command : {"list", "trace gen", "trace import", "trace info", "plan", "check", "sim", "run",
+                              "export", "view", "compare", "cost-table", "tune", "validate", "measure", "calibrate"}) {
     std::istringstream help(run(fmt::format("{} --help", command)).out);
     std::string option, type;
     for (std::string line; std::getline(help, line);) {
-      if (!(std::istringstream(line) >> option >> type) || !option.starts_with("--") || !type.starts_with("FLOAT")) continue;
+      if (!(std::istringstream(line) >> option >> type) || !option.starts_with("--") || !type.starts_with("FLOAT")) {
+        continue;
+      }
       seen.insert(fmt::format("{} {}", command, option));
       for (const char* value : {"nan", "-nan", "inf", "-inf", "1e999", "much"}) {
-        expect(fmt::format("{} {}={}", command, option, value), 2, {fmt::format("{}: expected a number", option), fmt::format("got '{}'", value)});
+        expect(fmt::format("{} {}={}", command, option, value), 2,
+               {fmt::format("{}: expected a number", option), fmt::format("got '{}'", value)});
       }
     }
   }
-  EXPECT_EQ(seen, (std::set<std::string>{"calibrate --noise", "calibrate --seconds", "export --scale", "measure --seconds", "tune --time-budget", "view --scale"}));
+  EXPECT_EQ(seen, (std::set<std::string>{"calibrate --noise", "calibrate --seconds", "export --scale",
+                                         "measure --seconds", "tune --time-budget", "view --scale"}));
   expect("view --scale 4.5", 2, {"--scale: expected a number from 0.5 to 4, got '4.5'"});
   expect("export png p.json --scale 0.4", 2, {"--scale: expected a number from 0.5 to 4, got '0.4'"});
   expect("measure --seconds -1", 2, {"--seconds: expected a number of at least 0, got '-1'"});
@@ -215,7 +228,8 @@ TEST_F(BadInput, PlanThatNamesAFileAsItsDeviceDoesntOpenIt) {
   ASSERT_NE(want, std::string::npos) << err;
   text.replace(text.find(key) + key.size(), 16, err.substr(want + 14, 16));
   write("p.json", text);
-  for (const char* command : {"check p.json", "sim p.json", "export html p.json", "export html p.json --beside p.json", "view p.json --render z.png"}) {
+  for (const char* command : {"check p.json", "sim p.json", "export html p.json", "export html p.json --beside p.json",
+                              "view p.json --render z.png"}) {
     const Result r = run(command);
     EXPECT_THAT(r.err, HasSubstr("--device")) << command << r.err;
     EXPECT_THAT(r.err, Not(HasSubstr("last read"))) << command;

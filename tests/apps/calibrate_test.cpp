@@ -56,7 +56,8 @@ TEST_F(Calibrate, RefusesStrangersUnlessForced) {
   synthesize("a.json", "h100-sxm --seed 1");
   synthesize("b.json", "h100-sxm --seed 2");
   replace("b.json", "none: simulated", "570.1");
-  expect_refused("--from a.json b.json", 3, {"b.json: environment", "a.json", "driver none: simulated and 570.1", "--force"});
+  expect_refused("--from a.json b.json", 3,
+                 {"b.json: environment", "a.json", "driver none: simulated and 570.1", "--force"});
   EXPECT_EQ(run("calibrate --from a.json b.json --force --out device.json").code, 0);
   synthesize("c.json", "h200 --seed 1");
   expect_refused("--from a.json c.json", 3, {"c.json: environment", "device", "H100", "H200"});
@@ -68,8 +69,10 @@ TEST_F(Calibrate, RefusesStrangersUnlessForced) {
 TEST_F(Calibrate, NamesBadMeasurements) {
   synthesize("m.json", "h100-sxm");
   const std::string good = read("m.json");
-  for (const auto& [what, with, words] : {std::tuple("\"median_us\": [", "\"median_us\": [0,", "median_us[0]"), std::tuple("\"sms\": 132", "\"sms\": 0", "query.sms"),
-                                          std::tuple("\"sms\": 132", "\"sms\": NaN", "m.json"), std::tuple("\"C21\"", "\"C99\"", "C99")}) {
+  for (const auto& [what, with, words] :
+       {std::tuple("\"median_us\": [", "\"median_us\": [0,", "median_us[0]"),
+        std::tuple("\"sms\": 132", "\"sms\": 0", "query.sms"), std::tuple("\"sms\": 132", "\"sms\": NaN", "m.json"),
+        std::tuple("\"C21\"", "\"C99\"", "C99")}) {
     write("m.json", good);
     replace("m.json", what, with);
     expect_refused("--from m.json", 3, {"m.json", words});
@@ -77,7 +80,9 @@ TEST_F(Calibrate, NamesBadMeasurements) {
   write("m.json", good.substr(0, good.size() / 2));
   expect_refused("--from m.json", 3, {"m.json"});
   expect_refused("--from absent.json", 3, {"absent.json"});
-  write("m.json", R"({"schema": "measurement/1", "environment": {"device": "x", "driver": "y", "kernels": "z"}, "families": []})");
+  write(
+      "m.json",
+      R"({"schema": "measurement/1", "environment": {"device": "x", "driver": "y", "kernels": "z"}, "families": []})");
   expect_refused("--from m.json --force --base h100-sxm", 3, {"points", "none"});
   expect_refused("--from m.json --force", 2, {"--base"});
 }

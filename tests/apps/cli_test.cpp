@@ -18,14 +18,16 @@ class Cli : public CommandTest {};
 
 TEST_F(Cli, ListsWhatItKnows) {
   EXPECT_THAT(run("list strategies").out, HasSubstr("flash_decoding"));
-  EXPECT_THAT(run("list strategies pat").out, AllOf(::testing::StartsWith("pat\n"), HasSubstr("option planner"), Not(HasSubstr("fasttree\n"))));
+  EXPECT_THAT(run("list strategies pat").out,
+              AllOf(::testing::StartsWith("pat\n"), HasSubstr("option planner"), Not(HasSubstr("fasttree\n"))));
   EXPECT_THAT(run("list strategies codek").err, HasSubstr("codec"));
   EXPECT_EQ(run("list kernels codec").code, 2);
   EXPECT_THAT(run("list devices").out, HasSubstr("h100-sxm"));
   EXPECT_THAT(run("list devices a100-80").out, HasSubstr("hbm_read_fraction"));
   EXPECT_THAT(run("list kernels").out, HasSubstr("espalier_"));
   EXPECT_THAT(run("list families").out, HasSubstr("doc_qa"));
-  EXPECT_THAT(run("list suites").out, AllOf(HasSubstr("pat20/03"), HasSubstr("1,1024|2048,32"), HasSubstr("61.18"), HasSubstr("s4")));
+  EXPECT_THAT(run("list suites").out,
+              AllOf(HasSubstr("pat20/03"), HasSubstr("1,1024|2048,32"), HasSubstr("61.18"), HasSubstr("s4")));
   EXPECT_THAT(run("list suites ft15").out, AllOf(HasSubstr("ft15/15"), Not(HasSubstr("pat20"))));
   EXPECT_THAT(run("list heads").out, HasSubstr("llama3-8b"));
 }
@@ -45,7 +47,8 @@ TEST_F(Cli, PlanCheckSimRunStepByStep) {
   EXPECT_THAT(exact.out, HasSubstr("against the oracle"));
   const Result emulated = run("run q.json --backend emulate");
   EXPECT_EQ(emulated.code, 0) << emulated.err;
-  EXPECT_THAT(emulated.out, AllOf(HasSubstr("worst error of a row"), HasSubstr("KV read"), HasSubstr("0 of them bank conflicts")));
+  EXPECT_THAT(emulated.out,
+              AllOf(HasSubstr("worst error of a row"), HasSubstr("KV read"), HasSubstr("0 of them bank conflicts")));
 }
 
 TEST_F(Cli, EmulatorTakesAPathAndWritesATimeline) {
@@ -93,7 +96,9 @@ TEST_F(Cli, PlanGoesThroughPipes) {
 }
 
 TEST_F(Cli, CompareWritesAReportOfTheDocumentedShape) {
-  const Result r = run("compare --tree '1,64|8192,256' --device h100-sxm --device a100-80 --model llama3-8b --json r.json --perfetto t.json");
+  const Result r =
+      run("compare --tree '1,64|8192,256' --device h100-sxm --device a100-80 --model llama3-8b --json r.json "
+          "--perfetto t.json");
   EXPECT_EQ(r.code, 0) << r.err;
   EXPECT_THAT(r.out, HasSubstr("verdict"));
   const auto document = core::JsonDocument::parse(read("r.json"), "r.json");
@@ -101,10 +106,26 @@ TEST_F(Cli, CompareWritesAReportOfTheDocumentedShape) {
   const auto rows = document.root().at("rows");
   EXPECT_EQ(rows.size() % 2, 0U);
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    for (const char* key :
-         {"input", "snapshot", "device", "heads", "strategy", "kernels", "status", "time_us", "speedup_vs_flash_decoding",
-          "lower_bound_us", "share_of_bound", "hbm_bytes", "l2_bytes", "tasks", "partial_rows", "plan_us", "workspace_bytes",
-          "graph_safe", "bound_by", "why"}) {
+    for (const char* key : {"input",
+                            "snapshot",
+                            "device",
+                            "heads",
+                            "strategy",
+                            "kernels",
+                            "status",
+                            "time_us",
+                            "speedup_vs_flash_decoding",
+                            "lower_bound_us",
+                            "share_of_bound",
+                            "hbm_bytes",
+                            "l2_bytes",
+                            "tasks",
+                            "partial_rows",
+                            "plan_us",
+                            "workspace_bytes",
+                            "graph_safe",
+                            "bound_by",
+                            "why"}) {
       EXPECT_TRUE(rows.at(i).find(key).has_value()) << key;
     }
     if (rows.at(i).at("status").string() == "ok") {
@@ -156,7 +177,8 @@ TEST_F(Cli, SuiteIsAListOfNamedInputs) {
 
 TEST_F(Cli, BaselineListsWhatChanged) {
   ASSERT_EQ(run("compare --tree '1,16|2048,64' --json old.json --no-timing").code, 0);
-  EXPECT_THAT(run("compare --tree '1,16|2048,64' --baseline old.json --no-timing").out, HasSubstr(std::to_string(scheduler::strategies().size()) + " rows unchanged"));
+  EXPECT_THAT(run("compare --tree '1,16|2048,64' --baseline old.json --no-timing").out,
+              HasSubstr(std::to_string(scheduler::strategies().size()) + " rows unchanged"));
   std::string text = read("old.json");
   const auto at = text.find("\"time_us\": ");
   ASSERT_NE(at, std::string::npos);
@@ -194,8 +216,10 @@ TEST_F(Cli, CountsOneWithoutAnS) {
   const Result plan = run("plan --tree '1|100' --heads 8/1/128 --strategy flash_decoding -o p.json");
   EXPECT_EQ(plan.code, 0) << plan.err;
   const std::string out = run("check p.json").out;
-  EXPECT_THAT(out, AllOf(HasSubstr("1 request, 1 node"), HasSubstr("1 launch"), HasSubstr("1 CTA without splits, less than 80 % of the 264")));
-  EXPECT_THAT(run("compare --tree '256|1024' --strategy flash_decoding").out, HasSubstr("2048 CTAs without splits, which is at least 80 % of the 264"));
+  EXPECT_THAT(out, AllOf(HasSubstr("1 request, 1 node"), HasSubstr("1 launch"),
+                         HasSubstr("1 CTA without splits, less than 80 % of the 264")));
+  EXPECT_THAT(run("compare --tree '256|1024' --strategy flash_decoding").out,
+              HasSubstr("2048 CTAs without splits, which is at least 80 % of the 264"));
 }
 
 TEST_F(Cli, TraceInfoDescribesBothDedupes) {

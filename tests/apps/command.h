@@ -24,8 +24,8 @@ class CommandTest : public ::testing::Test {
  protected:
   void SetUp() override {
     const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = std::filesystem::temp_directory_path() /
-              (std::string("espalier_") + test->test_suite_name() + "_" + test->name() + "_" + std::to_string(getpid()));
+    folder_ = std::filesystem::temp_directory_path() / (std::string("espalier_") + test->test_suite_name() + "_" +
+                                                        test->name() + "_" + std::to_string(getpid()));
     std::filesystem::create_directories(folder_);
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }

@@ -22,7 +22,8 @@ TEST_F(CostModelCommand, ListShowsEveryModel) {
 }
 
 TEST_F(CostModelCommand, CompareRunsConsumersOncePerModel) {
-  const Result r = run("compare --strategy codec,cascade --cost-model linear,analytic --no-timing --json r.json" + std::string(kTrees));
+  const Result r = run("compare --strategy codec,cascade --cost-model linear,analytic --no-timing --json r.json" +
+                       std::string(kTrees));
   ASSERT_EQ(r.code, 0) << r.err;
   EXPECT_THAT(r.out, HasSubstr("codec[linear]"));
   EXPECT_THAT(r.out, HasSubstr("codec[analytic]"));
@@ -39,7 +40,8 @@ TEST_F(CostModelCommand, TheDefaultModelStaysUnnamed) {
   const Result r = run("compare --strategy codec --no-timing" + std::string(kTrees));
   EXPECT_THAT(r.out, HasSubstr("codec"));
   EXPECT_THAT(r.out, Not(HasSubstr("[")));
-  EXPECT_THAT(run("compare --strategy codec --cost-model wave --no-timing" + std::string(kTrees)).out, HasSubstr("codec[wave]"));
+  EXPECT_THAT(run("compare --strategy codec --cost-model wave --no-timing" + std::string(kTrees)).out,
+              HasSubstr("codec[wave]"));
 }
 
 TEST_F(CostModelCommand, StrategiesPlanByTheirOwnModelUnlessTold) {
@@ -55,7 +57,9 @@ TEST_F(CostModelCommand, StrategiesPlanByTheirOwnModelUnlessTold) {
 }
 
 TEST_F(CostModelCommand, TraceOfARowNamedWithItsModel) {
-  const Result r = run("compare --strategy codec --cost-model linear,payload --perfetto t.json --perfetto-row 'codec[payload]'" + std::string(kTrees));
+  const Result r =
+      run("compare --strategy codec --cost-model linear,payload --perfetto t.json --perfetto-row 'codec[payload]'" +
+          std::string(kTrees));
   EXPECT_EQ(r.code, 0) << r.err;
   EXPECT_THAT(r.err, HasSubstr("trace of codec[payload]"));
 }
@@ -91,7 +95,8 @@ TEST_F(CostModelCommand, TableFileGivesThePlanOfTheTableMadeNow) {
   const Result made = run("cost-table --device a100-80 --heads 16/4/64 -o t.json");
   ASSERT_EQ(made.code, 0) << made.err;
   EXPECT_THAT(made.out, HasSubstr("simulated on a100-80"));
-  const std::string plan = "plan --tree '1,4,16|2048,512,128' --device a100-80 --heads 16/4/64 --strategy codec --cost-model ";
+  const std::string plan =
+      "plan --tree '1,4,16|2048,512,128' --device a100-80 --heads 16/4/64 --strategy codec --cost-model ";
   ASSERT_EQ(run(plan + "table:t.json -o file.json").code, 0);
   ASSERT_EQ(run(plan + "table -o now.json").code, 0);
   const auto tasks = [&](const std::string& file) {
@@ -104,20 +109,25 @@ TEST_F(CostModelCommand, TableFileGivesThePlanOfTheTableMadeNow) {
 TEST_F(CostModelCommand, ExtrapolationIsTold) {
   // A table that ends at 128 tokens.
   std::string kernels;
-  for (const char* name : {"_m16", "_m16_s2", "_m16_n32", "_m32", "_m32_s2", "_m32_n32", "_m64", "_m64_s2", "_m64_n32", "_m128", "_m128_n32"}) {
+  for (const char* name : {"_m16", "_m16_s2", "_m16_n32", "_m32", "_m32_s2", "_m32_n32", "_m64", "_m64_s2", "_m64_n32",
+                           "_m128", "_m128_n32"}) {
     if (!kernels.empty()) kernels.push_back(',');
     kernels.append(R"({"kernel":"espalier_mma)").append(name);
     kernels.append(R"(","query_rows":[4,128],"kv_tokens":[16,128],"us":[2,4,3,6]})");
   }
-  std::string table = R"({"schema":"cost_table/1","device":"h100-sxm","heads":"32/8/128","q_dtype":"bf16","kv_dtype":"bf16",)"
-                      R"("source":"measured","tasks":[)";
-  table.append(kernels).append(R"(],"reductions":[{"kernel":"espalier_reduce","rows":[1,4096],"inputs":[1,256],"us":[1,9,1,9]}]})");
+  std::string table =
+      R"({"schema":"cost_table/1","device":"h100-sxm","heads":"32/8/128","q_dtype":"bf16","kv_dtype":"bf16",)"
+      R"("source":"measured","tasks":[)";
+  table.append(kernels).append(
+      R"(],"reductions":[{"kernel":"espalier_reduce","rows":[1,4096],"inputs":[1,256],"us":[1,9,1,9]}]})");
   write("t.json", table);
-  const Result far = run("plan --tree '1,8|4096,64' --heads 32/8/128 --strategy codec --cost-model table:t.json -o p.json");
+  const Result far =
+      run("plan --tree '1,8|4096,64' --heads 32/8/128 --strategy codec --cost-model table:t.json -o p.json");
   ASSERT_EQ(far.code, 0) << far.err;
   EXPECT_THAT(far.out, HasSubstr("extrapolated"));
   EXPECT_EQ(run("check p.json").code, 0);
-  const Result near = run("plan --tree '1,8|128,64' --heads 32/8/128 --strategy codec --cost-model table:t.json -o p.json");
+  const Result near =
+      run("plan --tree '1,8|128,64' --heads 32/8/128 --strategy codec --cost-model table:t.json -o p.json");
   ASSERT_EQ(near.code, 0) << near.err;
   EXPECT_THAT(near.out, Not(HasSubstr("extrapolated")));
 }
@@ -147,7 +157,8 @@ TEST_F(CostModelCommand, BadTablesAreRefusedInOneSentence) {
 }
 
 TEST_F(CostModelCommand, StudyReportsErrorRankAndRegret) {
-  const Result r = run("compare --study cost-models --json s.json --strategy flash_decoding,codec" + std::string(kTrees));
+  const Result r =
+      run("compare --study cost-models --json s.json --strategy flash_decoding,codec" + std::string(kTrees));
   ASSERT_EQ(r.code, 0) << r.err;
   EXPECT_THAT(r.out, HasSubstr("rank tau"));
   EXPECT_THAT(r.out, HasSubstr("regret codec"));
@@ -174,7 +185,10 @@ TEST_F(CostModelCommand, StudyReportsErrorRankAndRegret) {
   EXPECT_EQ(least, 0);
   // The same bytes again, whatever the threads.
   const std::string first = read("s.json");
-  ASSERT_EQ(run("compare --study cost-models --json s.json --jobs 1 --strategy flash_decoding,codec" + std::string(kTrees)).code, 0);
+  ASSERT_EQ(
+      run("compare --study cost-models --json s.json --jobs 1 --strategy flash_decoding,codec" + std::string(kTrees))
+          .code,
+      0);
   EXPECT_EQ(read("s.json"), first);
 }
 

@@ -1,4 +1,5 @@
-// Calibration of a GPU without one: probes are answered by the model's own predictions, everything else is what runs on a device.
+// Calibration of a GPU without one: probes are answered by the model's own predictions, everything else is what runs on
+// a device.
 #include "apps/cuda_calibration.h"
 
 #include <gmock/gmock.h>
@@ -66,7 +67,8 @@ TEST(CudaCalibration, ProbesAsLaunchedIdentifyTheDevice) {
       if (!n.in_device || !n.measured()) continue;
       ++found;
       const double value = sim::calibration_parameter(n.name).get(truth);
-      EXPECT_NEAR(n.fitted, value, 4 * std::max(n.high - n.fitted, n.fitted - n.low) + 1e-3 * value) << name << " " << n.name;
+      EXPECT_NEAR(n.fitted, value, 4 * std::max(n.high - n.fitted, n.fitted - n.low) + 1e-3 * value)
+          << name << " " << n.name;
     }
     EXPECT_GE(found, least) << name;
   }
@@ -105,7 +107,9 @@ TEST(CudaCalibration, AFailureKeepsWhatWasMeasured) {
   core::Rng rng(1);
   const ProbeRunner works = model_of(truth, rng);
   const ProbeRunner fails = [&](std::string_view family, const ProbePoint& point) {
-    if (family == "C5" && point.parameters[2] > 1e7) throw core::Error(core::ErrorKind::check_failed, "CUDA: running a probe: out of luck");
+    if (family == "C5" && point.parameters[2] > 1e7) {
+      throw core::Error(core::ErrorKind::check_failed, "CUDA: running a probe: out of luck");
+    }
     return works(family, point);
   };
   const CudaCalibration measured = measure_device(target_of(truth.device), fails, {});
@@ -126,9 +130,11 @@ TEST(CudaCalibration, WhatDoesNotFitTheDeviceIsNoLossOfIt) {
     return works(family, point);
   };
   const CudaCalibration measured = measure_device(target_of(truth.device), small, {});
-  EXPECT_THAT(measured.left_out, testing::Contains(testing::MatchesRegex("C5: .* points, n/a: --backend cuda: too little memory")));
+  EXPECT_THAT(measured.left_out,
+              testing::Contains(testing::MatchesRegex("C5: .* points, n/a: --backend cuda: too little memory")));
   EXPECT_THAT(measured.left_out, Not(testing::Contains(HasSubstr("lost"))));
-  EXPECT_TRUE(std::any_of(measured.file.families.begin(), measured.file.families.end(), [](const auto& f) { return f.id == "C1"; }));
+  EXPECT_TRUE(std::any_of(measured.file.families.begin(), measured.file.families.end(),
+                          [](const auto& f) { return f.id == "C1"; }));
 }
 
 TEST(CudaCalibration, KernelsThatThisBuildHasNoCodeForAreNamed) {
@@ -141,7 +147,10 @@ TEST(CudaCalibration, KernelsThatThisBuildHasNoCodeForAreNamed) {
     return why.empty() ? works(family, point) : kernels::ProbeTimes{{}, why};
   };
   const CudaCalibration measured = measure_device(target_of(truth.device), old_code, {});
-  EXPECT_THAT(measured.left_out, testing::Contains("C4: 7 of 26 points, n/a: probe_bulk_ring_2 was compiled for 8.0 and is empty there: it takes code for 9.0"));
+  EXPECT_THAT(
+      measured.left_out,
+      testing::Contains(
+          "C4: 7 of 26 points, n/a: probe_bulk_ring_2 was compiled for 8.0 and is empty there: it takes code for 9.0"));
   EXPECT_THAT(measured.left_out, testing::Contains(HasSubstr("probe_warp_group was compiled for 8.0")));
   EXPECT_THAT(measured.left_out, testing::Contains(HasSubstr("probe_follow was compiled for 8.0")));
   for (const auto& family : measured.file.families) {

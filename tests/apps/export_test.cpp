@@ -15,7 +15,9 @@ using ::testing::StartsWith;
 
 class Export : public CommandTest {
  protected:
-  void make_plan() { ASSERT_EQ(run("plan --tree '1,4,16|2048,512,128' --strategy cascade --device h100-sxm -o p.json").code, 0); }
+  void make_plan() {
+    ASSERT_EQ(run("plan --tree '1,4,16|2048,512,128' --strategy cascade --device h100-sxm -o p.json").code, 0);
+  }
 };
 
 TEST_F(Export, PictureOfAPlanIsWellFormedAndTheSameEachTime) {
@@ -24,7 +26,8 @@ TEST_F(Export, PictureOfAPlanIsWellFormedAndTheSameEachTime) {
   const Result to_stdout = run("export svg - --device h100-sxm < p.json");
   EXPECT_EQ(viz::xml_fault(read("a.svg")), "");
   EXPECT_EQ(to_stdout.out, read("a.svg"));
-  EXPECT_THAT(read("a.svg"), AllOf(HasSubstr("<title>task 0"), HasSubstr("<title>node 0: 2048 tokens"), HasSubstr("HBM"), HasSubstr("cascade on h100-sxm")));
+  EXPECT_THAT(read("a.svg"), AllOf(HasSubstr("<title>task 0"), HasSubstr("<title>node 0: 2048 tokens"),
+                                   HasSubstr("HBM"), HasSubstr("cascade on h100-sxm")));
   EXPECT_THAT(read("a.svg"), HasSubstr("prefers-color-scheme:dark"));
   EXPECT_THAT(run("export svg p.json --theme dark").out, Not(HasSubstr("prefers-color-scheme")));
 }
@@ -48,7 +51,9 @@ TEST_F(Export, HostileNameStaysText) {
 TEST_F(Export, TablesOfAPlanAndOfAForest) {
   make_plan();
   EXPECT_THAT(run("export csv p.json").out, StartsWith("task,kind,launch,kernel,"));
-  EXPECT_THAT(run("export csv p.json --table nodes").out, StartsWith("node,label,parent,depth,tokens,tokens_before,requests,kv_bytes,saved_bytes,tasks,tokens_read\n0,"));
+  EXPECT_THAT(
+      run("export csv p.json --table nodes").out,
+      StartsWith("node,label,parent,depth,tokens,tokens_before,requests,kv_bytes,saved_bytes,tasks,tokens_read\n0,"));
   EXPECT_THAT(run("export csv p.json --table requests").out, HasSubstr(",done_us\n0,0,0,"));
   ASSERT_EQ(run("trace gen --tree '1,4|64,8' -o f.json").code, 0);
   EXPECT_THAT(run("export csv f.json").out, StartsWith("node,label,"));
@@ -57,7 +62,8 @@ TEST_F(Export, TablesOfAPlanAndOfAForest) {
 
 TEST_F(Export, WrongUseIsOneSentenceAndWritesNothing) {
   make_plan();
-  write("two.jsonl", "{\"parent\": [-1], \"tokens\": [5], \"leaf\": [0]}\n{\"parent\": [-1], \"tokens\": [6], \"leaf\": [0]}\n");
+  write("two.jsonl",
+        "{\"parent\": [-1], \"tokens\": [5], \"leaf\": [0]}\n{\"parent\": [-1], \"tokens\": [6], \"leaf\": [0]}\n");
   write("bad.json", R"({"schema": "device/1", "name": "x"})");
   write("newer.json", R"({"schema": "plan/2"})");
   write("empty.jsonl", R"({"parent": [], "tokens": [], "leaf": []})");

@@ -1,5 +1,5 @@
-// script/gpu as far as it goes without a GPU: what it says of a machine that has none, that a run that is cut off leaves a folder to read, and
-// what it makes of a device, played by a shell script, that answers wrongly or not at all.
+// script/gpu as far as it goes without a GPU: what it says of a machine that has none, that a run that is cut off
+// leaves a folder to read, and what it makes of a device, played by a shell script, that answers wrongly or not at all.
 #include <gmock/gmock.h>
 
 #include <filesystem>
@@ -31,7 +31,8 @@ TEST_F(GpuScript, SaysThereIsNoDeviceAndLeavesNothing) {
 
 TEST_F(GpuScript, DryRunsOutOfTimeForChecksTimeNothing) {
   // However fast the machine: one of the parts takes all the time there is.
-  write("slow", "#!/bin/sh\ncase \"$*\" in *check-queues-128-rows-plain*) sleep 7 ;; esac\nexec '" ESPALIER_BINARY_DIR "/espalier' \"$@\"\n");
+  write("slow", "#!/bin/sh\ncase \"$*\" in *check-queues-128-rows-plain*) sleep 7 ;; esac\nexec '" ESPALIER_BINARY_DIR
+                "/espalier' \"$@\"\n");
   std::filesystem::permissions(folder_ / "slow", std::filesystem::perms::owner_all);
   const Result result = script("ESPALIER_GPU_DRY=h100-sxm ESPALIER_GPU_SECONDS=6", "./slow");
   EXPECT_EQ(result.code, 1);
@@ -46,7 +47,8 @@ TEST_F(GpuScript, DryRunsOutOfTimeForChecksTimeNothing) {
   EXPECT_FALSE(exists("out/time-32-8-shapes"));
 }
 
-/// A device on which all is well but what the test says: lines of shell with the command's words in $all, which may set a row's status, path and us.
+/// A device on which all is well but what the test says: lines of shell with the command's words in $all, which may set
+/// a row's status, path and us.
 class PlayedDevice : public GpuScript {
  protected:
   Result on(const std::string& behaviour, const std::string& environment = "") const {
@@ -110,11 +112,14 @@ TEST_F(PlayedDevice, IsNotTimedWhereACheckIsNone) {
 }
 
 TEST_F(PlayedDevice, IsWithoutAPathOnlyWhereTheCommandSaysSo) {
-  const Result result = on("case $all in *\" run \"*bulk*) echo 'espalier: --backend cuda: no bulk copies on it with this build' >&2; exit 1 ;; esac");
+  const Result result =
+      on("case $all in *\" run \"*bulk*) echo 'espalier: --backend cuda: no bulk copies on it with this build' >&2; "
+         "exit 1 ;; esac");
   EXPECT_EQ(result.code, 0) << result.err;
   EXPECT_FALSE(exists("out/check-8-2-128-bulk"));
   EXPECT_THAT(read("out/summary.md"), HasSubstr("* --backend cuda: no bulk copies on it"));
-  expect_untimed("case $all in *\" run \"*bulk*) echo 'espalier: an illegal address' >&2; exit 1 ;; esac", "first plan on the path bulk: ended with 1");
+  expect_untimed("case $all in *\" run \"*bulk*) echo 'espalier: an illegal address' >&2; exit 1 ;; esac",
+                 "first plan on the path bulk: ended with 1");
 }
 
 TEST_F(PlayedDevice, IsTimedWithoutPathsThatAreLeftOut) {
@@ -128,19 +133,26 @@ TEST_F(PlayedDevice, IsTimedWithoutPathsThatAreLeftOut) {
 }
 
 TEST_F(PlayedDevice, IsNotTimedWhereNoRowOfACheckRanOnItsPath) {
-  expect_untimed("case $all in *check-fp16-wgmma*) path=bulk ;; esac", "check-fp16-wgmma: no row ran on the path wgmma");
-  expect_untimed("case $all in *check-pages-1-bulk*) path=plain ;; esac", "check-pages-1-bulk: no row ran on the path bulk");
-  expect_untimed("case $all in *check-8-2-128-clusters*) path=bulk ;; esac", "check-8-2-128-clusters: no row ran on the path clusters");
+  expect_untimed("case $all in *check-fp16-wgmma*) path=bulk ;; esac",
+                 "check-fp16-wgmma: no row ran on the path wgmma");
+  expect_untimed("case $all in *check-pages-1-bulk*) path=plain ;; esac",
+                 "check-pages-1-bulk: no row ran on the path bulk");
+  expect_untimed("case $all in *check-8-2-128-clusters*) path=bulk ;; esac",
+                 "check-8-2-128-clusters: no row ran on the path clusters");
 }
 
 TEST_F(PlayedDevice, GoesOnWithTheFastestPath) {
   const std::string said = "## Kernel paths\n\n* bulk over plain: times ";
   EXPECT_EQ(on("case $all in *paths-bulk*) us=8 ;; *paths-wgmma*) us=6 path=wgmma+bulk ;; esac").code, 0);
-  EXPECT_THAT(read("out/summary.md"), HasSubstr(said + "0.8000 of 1 plans (paths-plain, paths-bulk)\n* wgmma over bulk: times 0.7500 of 1 plans"));
-  EXPECT_THAT(read("calls.txt"), HasSubstr("/time-32-8-shapes --suite pat20 --suite ft15 --suite s1 --suite s2 --suite s3 --suite s4 --kernel-path wgmma"));
+  EXPECT_THAT(
+      read("out/summary.md"),
+      HasSubstr(said + "0.8000 of 1 plans (paths-plain, paths-bulk)\n* wgmma over bulk: times 0.7500 of 1 plans"));
+  EXPECT_THAT(read("calls.txt"), HasSubstr("/time-32-8-shapes --suite pat20 --suite ft15 --suite s1 --suite s2 --suite "
+                                           "s3 --suite s4 --kernel-path wgmma"));
   std::filesystem::remove_all(folder_ / "out");
   EXPECT_EQ(on("case $all in *paths-bulk*) us=12 ;; *paths-wgmma*) us=1 path=plain ;; esac").code, 0);
-  EXPECT_THAT(read("out/summary.md"), HasSubstr(said + "1.2000 of 1 plans (paths-plain, paths-bulk)\n* wgmma over plain: times unknown"));
+  EXPECT_THAT(read("out/summary.md"),
+              HasSubstr(said + "1.2000 of 1 plans (paths-plain, paths-bulk)\n* wgmma over plain: times unknown"));
   EXPECT_THAT(read("out/summary.md"), HasSubstr("* What follows: plain\n"));
 }
 
@@ -157,8 +169,11 @@ TEST_F(PlayedDevice, IsWrongWhereTheSanitizerFindsErrors) {
 TEST_F(PlayedDevice, HasItsBytesCountedOverAPlansOwnKernels) {
   const auto counted = [&](const std::string& kernel) {
     const std::string row = "echo '\"0\",\"1\",\"espalier\",\"host\",\"" + kernel + "\",\"dram__bytes_";
-    write_program("ncu", "#!/bin/sh\necho \"$*\" >>ncu.txt\n" + row + "read.sum\",\"byte\",\"30\"'\n" + row + "write.sum\",\"byte\",\"4\"'\n" +
-                             "echo '\"1\",\"1\",\"espalier\",\"host\",\"reduce_kernel\",\"dram__bytes_read.sum\",\"byte\",\"12\"'\n");
+    write_program(
+        "ncu",
+        "#!/bin/sh\necho \"$*\" >>ncu.txt\n" + row + "read.sum\",\"byte\",\"30\"'\n" + row +
+            "write.sum\",\"byte\",\"4\"'\n" +
+            "echo '\"1\",\"1\",\"espalier\",\"host\",\"reduce_kernel\",\"dram__bytes_read.sum\",\"byte\",\"12\"'\n");
     std::filesystem::remove_all(folder_ / "out");
     EXPECT_EQ(on("").code, 0);
   };

@@ -1,10 +1,11 @@
 // The figures of a host validation from hand-made points, and a short real run with what holds on any machine.
 
+#include "apps/host_validation.h"
+
 #include <gmock/gmock.h>
 
 #include <cmath>
 
-#include "apps/host_validation.h"
 #include "kernels/host_bench.h"
 #include "traces/import.h"
 
@@ -27,7 +28,8 @@ HostPoint point(const char* input, const char* strategy, double predicted, doubl
 
 TEST(HostSummary, SumsUpErrorsOrderAndRegret) {
   // In input b the plan predicted to be fastest takes 30 instead of 20: a regret of a half.
-  const std::vector<HostPoint> points = {point("a", "x", 110, 100), point("a", "y", 180, 200), point("b", "x", 20, 30), point("b", "y", 25, 20)};
+  const std::vector<HostPoint> points = {point("a", "x", 110, 100), point("a", "y", 180, 200), point("b", "x", 20, 30),
+                                         point("b", "y", 25, 20)};
   const HostSummary s = summarise(points);
   EXPECT_EQ(s.plans, 4U);
   EXPECT_EQ(s.inputs, 2U);
@@ -44,7 +46,8 @@ TEST(HostSummary, SumsUpErrorsOrderAndRegret) {
 }
 
 TEST(HostSummary, NoiseMakesItInconclusiveAndPairsWithinItDontCount) {
-  const std::vector<HostPoint> points = {point("a", "x", 100, 110, 0.2), point("a", "y", 90, 130, 0.2), point("a", "z", 300, 400, 0.2)};
+  const std::vector<HostPoint> points = {point("a", "x", 100, 110, 0.2), point("a", "y", 90, 130, 0.2),
+                                         point("a", "z", 300, 400, 0.2)};
   const HostSummary s = summarise(points);
   EXPECT_FALSE(s.conclusive);
   EXPECT_EQ(s.pairs, 2U);  // x and y lie closer than twice the noise
@@ -70,9 +73,13 @@ TEST(HostSummary, DisturbanceMakesItInconclusiveAndTheUndisturbedFiguresSayWhatI
   EXPECT_DOUBLE_EQ(quiet.tau.value(), 1);
   EXPECT_DOUBLE_EQ(quiet.regret_mean, 0);
   const std::string text = render_host(points, s);
-  EXPECT_THAT(text, HasSubstr("inconclusive: tasks of the fastest repeats take 30.0 % longer than at their best, more than 5.0 %"));
-  EXPECT_THAT(text, HasSubstr("mean error 10.0 %, worst 20.0 % (a by y), repeats differ by 2.0 %; tau 1.00 over 1 pair"));
-  EXPECT_THAT(text, HasSubstr("  undisturbed: mean error of a plan's time within its target; order of strategies (tau) within its target; mean regret within"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("inconclusive: tasks of the fastest repeats take 30.0 % longer than at their best, more than 5.0 %"));
+  EXPECT_THAT(text,
+              HasSubstr("mean error 10.0 %, worst 20.0 % (a by y), repeats differ by 2.0 %; tau 1.00 over 1 pair"));
+  EXPECT_THAT(text, HasSubstr("  undisturbed: mean error of a plan's time within its target; order of strategies (tau) "
+                              "within its target; mean regret within"));
   EXPECT_THAT(write_host(points, s, {}), HasSubstr("\"undisturbed\""));
 }
 
@@ -108,12 +115,15 @@ TEST(HostLoop, PredictsSignsAndTheOrderOfClearlyDifferentPlans) {
   kernels::HostBench bench({.threads = 2, .memory_bytes = 16 << 20});
   bench.run(3);
   options.device = costmodel::fit_host(bench.samples()).device;
-  for (const char* strategy : {"flash_decoding", "codec"}) options.strategies.push_back(scheduler::parse_strategy(strategy));
+  for (const char* strategy : {"flash_decoding", "codec"}) {
+    options.strategies.push_back(scheduler::parse_strategy(strategy));
+  }
   options.repeats = 5;
   options.threads = 2;
   std::vector<std::string> left_out;
   std::vector<HostPoint> points;
-  const std::vector<Input> inputs = {{"short", 0, traces::parse_tree("1,8|256,8")}, {"long", 0, traces::parse_tree("1,32|8192,8")}};
+  const std::vector<Input> inputs = {{"short", 0, traces::parse_tree("1,8|256,8")},
+                                     {"long", 0, traces::parse_tree("1,32|8192,8")}};
   points = validate_host(inputs, options, left_out);
   ASSERT_EQ(points.size(), 4U);
   EXPECT_TRUE(left_out.empty());
@@ -123,7 +133,8 @@ TEST(HostLoop, PredictsSignsAndTheOrderOfClearlyDifferentPlans) {
     EXPECT_GE(p.median_us, p.measured_us);
     EXPECT_GE(p.disturbed, 0);
     EXPECT_LE(p.undisturbed_us, p.measured_us);
-    EXPECT_NEAR(p.undisturbed_us * (1 + p.disturbed), p.measured_us, 1e-6 * p.measured_us) << "of the repeat that counts";
+    EXPECT_NEAR(p.undisturbed_us * (1 + p.disturbed), p.measured_us, 1e-6 * p.measured_us)
+        << "of the repeat that counts";
     EXPECT_GT(p.undisturbed_us, 0);
     EXPECT_GT(p.tasks, 0U);
   }
@@ -145,21 +156,27 @@ TEST(HostLoop, PredictsSignsAndTheOrderOfClearlyDifferentPlans) {
 }
 
 TEST(HostLoop, OrdersPlansThatDifferClearly) {
-  // One request's context in pieces of 16 tokens or of 4,096, on one core: what tasks and merges cost is nearly all, or nearly nothing.
+  // One request's context in pieces of 16 tokens or of 4,096, on one core: what tasks and merges cost is nearly all, or
+  // nearly nothing.
   HostValidationOptions options;
   options.heads = choose_heads({.heads = "1/1/64", .model = {}, .dtype = {}});
   kernels::HostBench bench({.threads = 1, .memory_bytes = 16 << 20});
   bench.run(3);
   options.device = costmodel::fit_host(bench.samples()).device;
-  for (const char* strategy : {"deft_node_chunk:chunk=16", "deft_node_chunk:chunk=4096"}) options.strategies.push_back(scheduler::parse_strategy(strategy));
+  for (const char* strategy : {"deft_node_chunk:chunk=16", "deft_node_chunk:chunk=4096"}) {
+    options.strategies.push_back(scheduler::parse_strategy(strategy));
+  }
   options.repeats = 9;
   options.threads = 1;
   std::vector<std::string> left_out;
-  const std::vector<HostPoint> points = validate_host({{"one", 0, traces::parse_tree("1,1|32768,8")}}, options, left_out);
+  const std::vector<HostPoint> points =
+      validate_host({{"one", 0, traces::parse_tree("1,1|32768,8")}}, options, left_out);
   ASSERT_EQ(points.size(), 2U);
   EXPECT_GT(points[0].predicted_us, 1.2 * points[1].predicted_us);
   const double noise = std::max(points[0].undisturbed_noise, points[1].undisturbed_noise);
-  if (noise > 2 * kMostNoise) GTEST_SKIP() << "inconclusive: the fastest of the even and the odd repeats differ by " << 100 * noise << " %";
+  if (noise > 2 * kMostNoise) {
+    GTEST_SKIP() << "inconclusive: the fastest of the even and the odd repeats differ by " << 100 * noise << " %";
+  }
   EXPECT_GT(points[0].undisturbed_us, points[1].undisturbed_us * (1 + 2 * noise));
 }
 

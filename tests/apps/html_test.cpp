@@ -25,13 +25,16 @@ std::string body_of(const std::string& page) {
   if (begin == std::string::npos || end == std::string::npos) return "";
   std::string body = page.substr(begin, end + 7 - begin);
   const std::string pause = "<wbr>";
-  for (std::size_t at = body.find(pause); at != std::string::npos; at = body.find(pause, at)) body.erase(at, pause.size());
+  for (std::size_t at = body.find(pause); at != std::string::npos; at = body.find(pause, at)) {
+    body.erase(at, pause.size());
+  }
   return body;
 }
 
 /// Anything a browser would fetch or run.
 void expect_self_contained(const std::string& page) {
-  for (const char* outside : {"http:", "https:", "//", "<script", "<link", "<img", "<iframe", "<object", "@import", "url(", "src=", "javascript:", " onload", " onerror="}) {
+  for (const char* outside : {"http:", "https:", "//", "<script", "<link", "<img", "<iframe", "<object", "@import",
+                              "url(", "src=", "javascript:", " onload", " onerror="}) {
     EXPECT_EQ(page.find(outside), std::string::npos) << outside;
   }
 }
@@ -43,14 +46,16 @@ TEST_F(Html, PageOfOneInputTellsTheWholeStory) {
   EXPECT_EQ(viz::xml_fault(body_of(page)), "");
   expect_self_contained(page);
   std::size_t at = 0;  // in this order, verdict first
-  for (const char* part : {"class=\"verdict\"", "Time a layer", ">Forest<", "Who reads what", "Timelines", "Where SM time goes", "What would help",
-                           "How to see this again"}) {
+  for (const char* part : {"class=\"verdict\"", "Time a layer", ">Forest<", "Who reads what", "Timelines",
+                           "Where SM time goes", "What would help", "How to see this again"}) {
     const std::size_t found = page.find(part, at);
     ASSERT_NE(found, std::string::npos) << part;
     at = found;
   }
-  EXPECT_THAT(page, HasSubstr("<pre>espalier compare --family doc_qa:docs=2,questions=8 --no-timing --html report.html</pre>"));
-  EXPECT_THAT(page, AllOf(HasSubstr("prefers-color-scheme:dark"), HasSubstr("width=device-width"), HasSubstr("flash_<wbr>decoding"), HasSubstr("HBM bandwidth +10 %")));
+  EXPECT_THAT(
+      page, HasSubstr("<pre>espalier compare --family doc_qa:docs=2,questions=8 --no-timing --html report.html</pre>"));
+  EXPECT_THAT(page, AllOf(HasSubstr("prefers-color-scheme:dark"), HasSubstr("width=device-width"),
+                          HasSubstr("flash_<wbr>decoding"), HasSubstr("HBM bandwidth +10 %")));
   EXPECT_THAT(r.out, HasSubstr("verdict: "));
   EXPECT_TRUE(exists("report.json"));
 }
@@ -63,19 +68,24 @@ TEST_F(Html, SameCommandWritesTheSameBytes) {
 }
 
 TEST_F(Html, SeveralInputsAndDevicesHaveASectionEach) {
-  const Result r = run("compare --tree '1,8|4000,100' --tree '64|300' --device h100-sxm --device a100-80 --no-timing --strategy cascade,codec,flash_decoding --html r.html");
+  const Result r =
+      run("compare --tree '1,8|4000,100' --tree '64|300' --device h100-sxm --device a100-80 --no-timing --strategy "
+          "cascade,codec,flash_decoding --html r.html");
   ASSERT_EQ(r.code, 0) << r.err;
   const std::string page = read("r.html");
   EXPECT_EQ(viz::xml_fault(body_of(page)), "");
-  EXPECT_THAT(page, AllOf(HasSubstr("All 2 inputs on h100-sxm"), HasSubstr("All 2 inputs on a100-80"), HasSubstr("id=\"s4\""), HasSubstr("href=\"#s4\""), Not(HasSubstr("id=\"s5\""))));
+  EXPECT_THAT(page, AllOf(HasSubstr("All 2 inputs on h100-sxm"), HasSubstr("All 2 inputs on a100-80"),
+                          HasSubstr("id=\"s4\""), HasSubstr("href=\"#s4\""), Not(HasSubstr("id=\"s5\""))));
   EXPECT_LT(page.find("All 2 inputs"), page.find("id=\"s1\""));
   EXPECT_THAT(page, HasSubstr("Sharing is not worth it here"));
 }
 
 TEST_F(Html, HostileNamesAreText) {
-  write("evil.jsonl", R"({"name": "<script>alert(1)</script>", "parent": [-1, 0, 0], "tokens": [500, 5, 6], "leaf": [1, 2]})");
+  write("evil.jsonl",
+        R"({"name": "<script>alert(1)</script>", "parent": [-1, 0, 0], "tokens": [500, 5, 6], "leaf": [1, 2]})");
   ASSERT_EQ(run("trace gen --tree '1,2|64,8' -o '<script>alert(2)<.json'").code, 0);
-  const Result r = run("compare --forest evil.jsonl '<script>alert(2)<.json' --strategy codec,flash_decoding --no-timing --html r.html");
+  const Result r = run(
+      "compare --forest evil.jsonl '<script>alert(2)<.json' --strategy codec,flash_decoding --no-timing --html r.html");
   ASSERT_EQ(r.code, 0) << r.err;
   const std::string page = read("r.html");
   expect_self_contained(page);
@@ -93,10 +103,12 @@ TEST_F(Html, ManyInputsStayUnderTheLimit) {
       leaves.push_back(r);
     }
     const std::string name = fmt::format("f{}.jsonl", i);
-    write(name, fmt::format("{{\"parent\": [{}], \"tokens\": [{}], \"leaf\": [{}]}}", fmt::join(parents, ","), fmt::join(tokens, ","), fmt::join(leaves, ",")));
+    write(name, fmt::format("{{\"parent\": [{}], \"tokens\": [{}], \"leaf\": [{}]}}", fmt::join(parents, ","),
+                            fmt::join(tokens, ","), fmt::join(leaves, ",")));
     names += fmt::format(" {}", name);
   }
-  const Result r = run("compare --forest" + names + " --strategy flash_decoding,deft_flatten --no-timing --html r.html");
+  const Result r =
+      run("compare --forest" + names + " --strategy flash_decoding,deft_flatten --no-timing --html r.html");
   ASSERT_EQ(r.code, 0) << r.err;
   const std::string page = read("r.html");
   EXPECT_LT(page.size(), 4U << 20U);

@@ -61,7 +61,9 @@ TEST(Measure, SaysWhyAPlanDidNotRun) {
     EXPECT_THAT(row.note, HasSubstr("needs"));
   }
   options.memory_bytes = std::int64_t{1} << 40;
-  const PlanRunner breaks = [](const scheduler::Plan&) -> PlanTimes { throw core::Error(core::ErrorKind::check_failed, "CUDA: a launch: no"); };
+  const PlanRunner breaks = [](const scheduler::Plan&) -> PlanTimes {
+    throw core::Error(core::ErrorKind::check_failed, "CUDA: a launch: no");
+  };
   EXPECT_EQ(measure_plans(two_trees(), options, breaks).at(0).status, MeasureStatus::failed);
   const PlanRunner errs = [](const scheduler::Plan&) { return PlanTimes{.repeats_us = {1, 1}, .error = 1.5}; };
   EXPECT_EQ(measure_plans(two_trees(), options, errs).at(0).status, MeasureStatus::wrong);
@@ -76,7 +78,9 @@ TEST(Measure, CallsRowsWrongThatDifferFromTheFirstStrategys) {
   const PlanRunner run = [&](const scheduler::Plan& plan) {
     // The second strategy is right on the first input only.
     const bool off = plan.provenance.strategy == "pat" && ++runs["pat"] == 2;
-    PlanTimes times{.repeats_us = {1, 1}, .rows = kernels::make_output(plan.forest, plan.heads, off ? 1.02 : 1.005), .row_limit = 0.004};
+    PlanTimes times{.repeats_us = {1, 1},
+                    .rows = kernels::make_output(plan.forest, plan.heads, off ? 1.02 : 1.005),
+                    .row_limit = 0.004};
     if (plan.provenance.strategy == "flash_decoding") times.rows = kernels::make_output(plan.forest, plan.heads, 1.0);
     return times;
   };
@@ -113,14 +117,17 @@ TEST(Measure, EndsWithTheDeviceAndCanGoOnBehindIt) {
 }
 
 TEST(Measure, RefusedIsNotFailed) {
-  const PlanRunner refuses = [](const scheduler::Plan&) -> PlanTimes { throw kernels::PlanRefused("the kernels can't run this plan: too many blocks"); };
+  const PlanRunner refuses = [](const scheduler::Plan&) -> PlanTimes {
+    throw kernels::PlanRefused("the kernels can't run this plan: too many blocks");
+  };
   const auto rows = measure_plans(two_trees(), options_for("pat"), refuses);
   EXPECT_EQ(rows[0].status, MeasureStatus::refused);
   EXPECT_THAT(rows[0].note, HasSubstr("too many blocks"));
 }
 
 TEST(Measure, TakesRowsOfRequestsSpreadEvenly) {
-  kernels::AttentionOutput all{.requests = 10, .q_heads = 2, .v_dim = 3, .rows = std::vector<double>(60), .lse = std::vector<double>(20)};
+  kernels::AttentionOutput all{
+      .requests = 10, .q_heads = 2, .v_dim = 3, .rows = std::vector<double>(60), .lse = std::vector<double>(20)};
   for (std::int32_t r = 0; r < 10; ++r) {
     for (std::int32_t h = 0; h < 2; ++h) all.at(r, h, 2) = r;
   }
@@ -171,7 +178,9 @@ TEST_F(MeasureFolder, IsWhatValidateReads) {
 }
 
 TEST_F(MeasureFolder, DryRunsNeedNoGpu) {
-  const Result result = run("measure --tree '1,4|512,64' --heads 32/8/128 --device h100-sxm --strategy flash_decoding,espalier --dry-run -o out");
+  const Result result =
+      run("measure --tree '1,4|512,64' --heads 32/8/128 --device h100-sxm --strategy flash_decoding,espalier --dry-run "
+          "-o out");
   EXPECT_EQ(result.code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("2 planned only"));
   EXPECT_THAT(read("out/results.csv"), HasSubstr("planned"));

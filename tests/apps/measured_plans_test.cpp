@@ -33,7 +33,9 @@ TEST(RegimeIntervals, CoverWhatTheySay) {
   for (int i = 0; i < 2000; ++i) {
     // Launch-bound plans are foretold thrice as badly, and 20 % too long.
     const bool fixed = rng.chance(0.25);
-    points.push_back(point(fmt::format("input {:04}", i), 100 * std::exp((fixed ? 0.3 : 0.1) * rng.normal() + (fixed ? 0.18 : 0)), 100, fixed ? sim::Bound::fixed : sim::Bound::hbm));
+    points.push_back(point(fmt::format("input {:04}", i),
+                           100 * std::exp((fixed ? 0.3 : 0.1) * rng.normal() + (fixed ? 0.18 : 0)), 100,
+                           fixed ? sim::Bound::fixed : sim::Bound::hbm));
   }
   const auto intervals = regime_intervals(points);
   ASSERT_EQ(intervals.size(), 3U);
@@ -80,7 +82,10 @@ class ValidateFrom : public CommandTest {
     for (const char* tree : {"1,16|4096,64", "1,64|8192,256"}) {
       for (const char* strategy : {"flash_decoding", "espalier"}) {
         const std::string name = fmt::format("{}{}.json", strategy, file.plans.size());
-        ASSERT_EQ(run(fmt::format("plan --tree '{}' --heads 32/8/128 --device h100-sxm --strategy {} -o {}", tree, strategy, name)).code, 0);
+        ASSERT_EQ(run(fmt::format("plan --tree '{}' --heads 32/8/128 --device h100-sxm --strategy {} -o {}", tree,
+                                  strategy, name))
+                      .code,
+                  0);
         const Result simulated = run(fmt::format("sim {} --json -", name));
         ASSERT_EQ(simulated.code, 0) << simulated.err;
         const auto sim = core::JsonDocument::parse(simulated.out, "sim");
@@ -116,7 +121,8 @@ TEST_F(ValidateFrom, ScoresPlansThatRan) {
 
 TEST_F(ValidateFrom, RefusesPlansAndBuildsThatWereNotMeasured) {
   measure(1);
-  EXPECT_EQ(run("plan --tree '1,8|128,16' --heads 32/8/128 --device h100-sxm --strategy espalier -o espalier1.json").code, 0);
+  EXPECT_EQ(
+      run("plan --tree '1,8|128,16' --heads 32/8/128 --device h100-sxm --strategy espalier -o espalier1.json").code, 0);
   Result result = run("validate --from m.json --device h100-sxm --json scores.json");
   EXPECT_EQ(result.code, 3);
   EXPECT_THAT(result.err, testing::AllOf(HasSubstr("espalier1.json"), HasSubstr("m.json measured")));
@@ -141,12 +147,16 @@ TEST_F(ValidateFrom, IntervalsOfTheDeviceAreThoseOfTimes) {
   EXPECT_EQ(few.code, 3);
   EXPECT_THAT(few.err, HasSubstr("nine or more"));
   EXPECT_FALSE(exists("card.json"));
-  write("card.json", R"({"schema": "device/1", "name": "card", "base": "h100-sxm", "intervals": {"all": {"log_half_width": 0.25, "plans": 40}}})");
+  write(
+      "card.json",
+      R"({"schema": "device/1", "name": "card", "base": "h100-sxm", "intervals": {"all": {"log_half_width": 0.25, "plans": 40}}})");
   const Result simulated = run("sim espalier1.json --device card.json --json -");
   ASSERT_EQ(simulated.code, 0) << simulated.err;
   const auto sim = core::JsonDocument::parse(simulated.out, "sim");
   EXPECT_NEAR(sim.root().at("makespan_high_us").number() / sim.root().at("makespan_us").number(), std::exp(0.25), 1e-9);
-  const Result compared = run("compare --tree '1,16|4096,64' --heads 32/8/128 --device card.json --strategy espalier,codec --no-timing --json -");
+  const Result compared =
+      run("compare --tree '1,16|4096,64' --heads 32/8/128 --device card.json --strategy espalier,codec --no-timing "
+          "--json -");
   ASSERT_EQ(compared.code, 0) << compared.err;
   const auto report = core::JsonDocument::parse(compared.out, "report");
   const auto row = report.root().at("rows").at(0);

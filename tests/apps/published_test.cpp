@@ -1,12 +1,13 @@
 // Reading published ratios, fitting one efficiency an implementation on half of the trees, scoring the other half.
 
+#include "apps/published.h"
+
 #include <fmt/core.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
 #include <filesystem>
 
-#include "apps/published.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "scheduler/strategy.h"
@@ -21,11 +22,14 @@ using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
 std::string document(const std::string& methods, const std::string& rows, const std::string& more = "") {
-  return fmt::format(R"({{"schema": "published/1", "source": "a table", "device": "h100-sxm", "head_dim": 128, "dtype": "fp16",
-    "page_size": 1, "reading_error": 0.01, {}"methods": {{{}}}, "rows": [{}]}})", more, methods, rows);
+  return fmt::format(
+      R"({{"schema": "published/1", "source": "a table", "device": "h100-sxm", "head_dim": 128, "dtype": "fp16",
+    "page_size": 1, "reading_error": 0.01, {}"methods": {{{}}}, "rows": [{}]}})",
+      more, methods, rows);
 }
 
-const std::string kMethods = R"("flat": {"strategy": "flash_decoding"}, "tree": {"strategy": "fasttree", "options": {"greedy": false}})";
+const std::string kMethods =
+    R"("flat": {"strategy": "flash_decoding"}, "tree": {"strategy": "fasttree", "options": {"greedy": false}})";
 const std::string kRow = R"({"heads": "32/8", "tree": "1,10|4000,400", "throughput": {"flat": 0.5, "tree": 1.0}})";
 
 std::string error_of(const std::string& text) {
@@ -50,7 +54,8 @@ TEST(PublishedFile, KeepsMethodsRowsAndTurnsFlagsIntoOptions) {
 }
 
 TEST(PublishedFile, ReportsWhatItCannotMapInsteadOfGuessing) {
-  const std::string methods = R"("a": {"strategy": "no_such"}, "b": {"strategy": null}, "c": {"strategy": "lean", "options": {"no_such": 1}}, "d": "lean")";
+  const std::string methods =
+      R"("a": {"strategy": "no_such"}, "b": {"strategy": null}, "c": {"strategy": "lean", "options": {"no_such": 1}}, "d": "lean")";
   const std::string row = R"({"heads": "32/8", "tree": "1,10|4000,400", "throughput": {"a": 1, "z": 0.5, "d": null}})";
   const PublishedFile file = read_published(document(methods, row, R"("colour": 3, )"), "f.json");
   ASSERT_THAT(file.methods, SizeIs(5));
@@ -68,9 +73,12 @@ TEST(PublishedFile, RefusesWhatItCannotRead) {
   EXPECT_THAT(error_of("{"), HasSubstr("f.json"));
   EXPECT_THAT(error_of(R"({"schema": "forest/1"})"), HasSubstr("published/1"));
   EXPECT_THAT(error_of(document(kMethods, "")), HasSubstr("at least one row"));
-  EXPECT_THAT(error_of(document(kMethods, R"({"heads": "32", "tree": "1|9", "throughput": {}})")), HasSubstr("query/KV heads"));
-  EXPECT_THAT(error_of(document(kMethods, R"({"heads": "32/8", "tree": "1,2", "throughput": {}})")), HasSubstr("a tree"));
-  EXPECT_THAT(error_of(document(kMethods, R"({"heads": "32/8", "tree": "1|9", "throughput": {"flat": -1}})")), HasSubstr("flat"));
+  EXPECT_THAT(error_of(document(kMethods, R"({"heads": "32", "tree": "1|9", "throughput": {}})")),
+              HasSubstr("query/KV heads"));
+  EXPECT_THAT(error_of(document(kMethods, R"({"heads": "32/8", "tree": "1,2", "throughput": {}})")),
+              HasSubstr("a tree"));
+  EXPECT_THAT(error_of(document(kMethods, R"({"heads": "32/8", "tree": "1|9", "throughput": {"flat": -1}})")),
+              HasSubstr("flat"));
   std::string other = document(kMethods, kRow);
   other.replace(other.find("h100-sxm"), 8, "h100-zzz");
   EXPECT_THAT(error_of(other), HasSubstr("h100-zzz"));
@@ -96,7 +104,8 @@ TEST(PublishedTau, CountsOnlyPairsFurtherApartThanTheReadingError) {
 TEST(PublishedTau, CorrectsForPredictedTies) {
   std::size_t pairs = 0;
   // Three pairs: two agree, one is tied in the prediction; tau-b = 2 / sqrt(2 * 3).
-  EXPECT_NEAR(*tau_of_distinct({point(1.0, 1.0), point(0.6, 0.5), point(0.3, 0.5)}, 0.01, pairs), 2 / std::sqrt(6.0), 1e-12);
+  EXPECT_NEAR(*tau_of_distinct({point(1.0, 1.0), point(0.6, 0.5), point(0.3, 0.5)}, 0.01, pairs), 2 / std::sqrt(6.0),
+              1e-12);
 }
 
 double time_us(const char* strategy, const std::string& tree, double efficiency) {
@@ -104,8 +113,9 @@ double time_us(const char* strategy, const std::string& tree, double efficiency)
   traces::HeadConfig heads = traces::parse_heads("32/8/128");
   heads.q_dtype = heads.kv_dtype = traces::Dtype::fp16;
   const traces::PrefixForest forest = traces::parse_tree(tree);
-  auto result = scheduler::make_plan(scheduler::parse_strategy(strategy),
-                                     {.forest = forest, .heads = heads, .device = device, .kernels = scheduler::KernelSet::published});
+  auto result = scheduler::make_plan(
+      scheduler::parse_strategy(strategy),
+      {.forest = forest, .heads = heads, .device = device, .kernels = scheduler::KernelSet::published});
   auto& plan = std::get<scheduler::Plan>(result);
   for (auto& kernel : plan.kernels) kernel.efficiency *= efficiency;
   seal(plan);
@@ -115,11 +125,13 @@ double time_us(const char* strategy, const std::string& tree, double efficiency)
 TEST(Published, FindsTheEfficiencyThatMadeTheRatios) {
   // Ratios of a device on which one implementation reaches 30 % of the modelled rates.
   std::string rows;
-  for (const char* tree : {"1,64|2048,64", "1,16,64|1024,256,32", "1,256|256,32", "1,4,256|8,256,32", "1,10|4000,400", "1,32|512,512"}) {
+  for (const char* tree :
+       {"1,64|2048,64", "1,16,64|1024,256,32", "1,256|256,32", "1,4,256|8,256,32", "1,10|4000,400", "1,32|512,512"}) {
     const double flat = 1 / time_us("flash_decoding", tree, 0.3), tree_wise = 1 / time_us("fasttree", tree, 1),
                  split = 1 / time_us("fasttree:greedy=0", tree, 1), most = std::max({flat, tree_wise, split});
-    rows += fmt::format("{}{{\"heads\": \"32/8\", \"tree\": \"{}\", \"throughput\": {{\"flat\": {}, \"tree\": {}, \"split\": {}}}}}",
-                        rows.empty() ? "" : ", ", tree, flat / most, tree_wise / most, split / most);
+    rows += fmt::format(
+        "{}{{\"heads\": \"32/8\", \"tree\": \"{}\", \"throughput\": {{\"flat\": {}, \"tree\": {}, \"split\": {}}}}}",
+        rows.empty() ? "" : ", ", tree, flat / most, tree_wise / most, split / most);
   }
   const std::string methods = R"("flat": {"strategy": "flash_decoding"}, "tree": {"strategy": "fasttree"},
                                  "split": {"strategy": "fasttree", "options": {"greedy": 0}})";
@@ -139,7 +151,8 @@ TEST(Published, FindsTheEfficiencyThatMadeTheRatios) {
 
 TEST(Published, MethodThatRefusesARowIsNamedAndLeftOut) {
   const std::string row = R"({"heads": "32/8", "tree": "1,10|4000,400", "throughput": {"a": 0.5, "b": 1.0, "c": 0.2}})";
-  const std::string methods = R"("a": {"strategy": "flash_decoding"}, "b": {"strategy": "chunk_attention"}, "c": {"strategy": "fasttree"})";
+  const std::string methods =
+      R"("a": {"strategy": "flash_decoding"}, "b": {"strategy": "chunk_attention"}, "c": {"strategy": "fasttree"})";
   const PublishedFile file = read_published(document(methods, row), "f.json");
   const PublishedResult result = validate_published(file, 1);
   ASSERT_THAT(result.held_out, SizeIs(1));

@@ -1,10 +1,12 @@
-// espalier tune: reproducible, resumable, its plans exact, its policy used by `plan`, and bad files refused in one sentence.
+// espalier tune: reproducible, resumable, its plans exact, its policy used by `plan`, and bad files refused in one
+// sentence.
+
+#include "apps/tune.h"
 
 #include <gmock/gmock.h>
 
 #include <algorithm>
 
-#include "apps/tune.h"
 #include "command.h"
 #include "core/json.h"
 
@@ -53,12 +55,14 @@ TEST_F(Tune, ResumedRunWritesTheBytesOfAnUninterruptedOne) {
 }
 
 TEST_F(Tune, SeveralInputsShareOneState) {
-  const std::string inputs = "tune --tree '1,4|200,30' --family random:nodes=8,requests=6 --device h100-sxm:sms=8 --state s.json ";
+  const std::string inputs =
+      "tune --tree '1,4|200,30' --family random:nodes=8,requests=6 --device h100-sxm:sms=8 --state s.json ";
   ASSERT_EQ(run(inputs + "--iterations 300").code, 0);
   const Result r = run(inputs + "--iterations 400");
   ASSERT_EQ(r.code, 0) << r.err;
   EXPECT_THAT(r.out, HasSubstr("mean regret"));
-  expect_bad("tune --tree '1,4|200,30' --device h100-sxm:sms=8 --iterations 400 --state s.json", {"s.json", "1 entries", "another run"});
+  expect_bad("tune --tree '1,4|200,30' --device h100-sxm:sms=8 --iterations 400 --state s.json",
+             {"s.json", "1 entries", "another run"});
 }
 
 TEST_F(Tune, TimeBudgetEndsTheSearch) {
@@ -78,9 +82,12 @@ TEST_F(Tune, BrokenOrForeignStateIsRefused) {
   ASSERT_NE(at, std::string::npos);
   write("endless.json", text.substr(0, at) + "\"iteration\": 1000000000000000000" + text.substr(at + 16));
   expect_bad("tune " + std::string(kTree) + " --iterations 500 --state endless.json", {"endless.json", "iteration"});
-  expect_bad("tune --tree '1,3,9|300,90,41' --heads 8/2/64 --device h100-sxm:sms=8 --state s.json", {"s.json", "another run"});
-  expect_bad("tune --tree '1,3,9|300,90,40' --heads 8/4/64 --device h100-sxm:sms=8 --state s.json", {"heads", "8/4/64"});
-  expect_bad("tune --tree '1,3,9|300,90,40' --heads 8/2/64 --device h100-sxm:sms=9 --state s.json", {"device", "sms=9"});
+  expect_bad("tune --tree '1,3,9|300,90,41' --heads 8/2/64 --device h100-sxm:sms=8 --state s.json",
+             {"s.json", "another run"});
+  expect_bad("tune --tree '1,3,9|300,90,40' --heads 8/4/64 --device h100-sxm:sms=8 --state s.json",
+             {"heads", "8/4/64"});
+  expect_bad("tune --tree '1,3,9|300,90,40' --heads 8/2/64 --device h100-sxm:sms=9 --state s.json",
+             {"device", "sms=9"});
   expect_bad("tune " + std::string(kTree) + " --seed 2 --state s.json", {"seed"});
 }
 
@@ -103,10 +110,12 @@ TEST_F(Tune, PolicyFallsBackWhereItsStrategyRefusesOrNoRowIsNear) {
   text.replace(kernels, text.find(']', kernels) - kernels, "");
   write("relay.json", text);
   // Two roots: nothing that Relay can plan.
-  const Result refused = run("plan --family no_share:requests=9 --heads 8/2/64 --device h100-sxm:sms=8 --policy relay.json -o plan.json");
+  const Result refused =
+      run("plan --family no_share:requests=9 --heads 8/2/64 --device h100-sxm:sms=8 --policy relay.json -o plan.json");
   ASSERT_EQ(refused.code, 0) << refused.err;
   EXPECT_THAT(refused.out, HasSubstr("planned anew by espalier"));
-  const Result near = run("plan --tree '2,10|40,300' --heads 8/2/64 --device h100-sxm:sms=8 --policy relay.json -o plan.json");
+  const Result near =
+      run("plan --tree '2,10|40,300' --heads 8/2/64 --device h100-sxm:sms=8 --policy relay.json -o plan.json");
   ASSERT_EQ(near.code, 0) << near.err;
   EXPECT_THAT(near.out, HasSubstr("plan "));
   EXPECT_EQ(run("check plan.json").code, 0);
@@ -114,15 +123,18 @@ TEST_F(Tune, PolicyFallsBackWhereItsStrategyRefusesOrNoRowIsNear) {
 
 TEST_F(Tune, PolicyOfOtherHeadsOrDeviceIsRefused) {
   ASSERT_EQ(tune("--iterations 1 --policy p.json").code, 0);
-  expect_bad("plan --tree '1,4|64,8' --heads 8/2/128 --device h100-sxm:sms=8 --policy p.json", {"p.json", "8/2/128", "8/2/64"});
-  expect_bad("plan --tree '1,4|64,8' --heads 8/2/64 --dtype fp8_e4m3 --device h100-sxm:sms=8 --policy p.json", {"fp8_e4m3", "bf16"});
+  expect_bad("plan --tree '1,4|64,8' --heads 8/2/128 --device h100-sxm:sms=8 --policy p.json",
+             {"p.json", "8/2/128", "8/2/64"});
+  expect_bad("plan --tree '1,4|64,8' --heads 8/2/64 --dtype fp8_e4m3 --device h100-sxm:sms=8 --policy p.json",
+             {"fp8_e4m3", "bf16"});
   expect_bad("plan --tree '1,4|64,8' --heads 8/2/64 --device a100-80 --policy p.json", {"a100-80", "h100-sxm:sms=8"});
   write("cut.json", read("p.json").substr(0, 200));
   expect_bad("plan " + std::string(kTree) + " --policy cut.json", {"cut.json"});
 }
 
 TEST_F(Tune, ExactSearchProvesOrRefuses) {
-  const Result r = run("tune --tree '1,3|260,70' --heads 8/2/64 --device h100-sxm:sms=2 --iterations 300 --exact -o best.json");
+  const Result r =
+      run("tune --tree '1,3|260,70' --heads 8/2/64 --device h100-sxm:sms=2 --iterations 300 --exact -o best.json");
   EXPECT_EQ(r.code, 0) << r.err;
   EXPECT_EQ(run("check best.json").code, 0);
   const Result shown = run("tune --tree '1,3|260,70' --heads 8/2/64 --device h100-sxm:sms=2 --iterations 300 --exact");

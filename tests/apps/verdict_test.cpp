@@ -42,10 +42,11 @@ TEST(Verdict, NamesTheFastestAndItsGain) {
 }
 
 TEST(Verdict, MarksWhatIsTooCloseToCall) {
-  ReportRow best = row("codec", 60, 200.0 / 60, 4), near = row("pat", 61, 200.0 / 61, 4), shared = row("relay", 63, 200.0 / 63, 4), unknown = row("lean", 61, 3, 4);
+  ReportRow best = row("codec", 60, 200.0 / 60, 4), near = row("pat", 61, 200.0 / 61, 4),
+            shared = row("relay", 63, 200.0 / 63, 4), unknown = row("lean", 61, 3, 4);
   best.effects = {-0.05, 0.01};
-  near.effects = {-0.05, 0.04};     // 1.7 % behind, and 3 % of doubt that is its own
-  shared.effects = {-0.09, 0.01};   // 5 % behind, 4 % of doubt
+  near.effects = {-0.05, 0.04};    // 1.7 % behind, and 3 % of doubt that is its own
+  shared.effects = {-0.09, 0.01};  // 5 % behind, 4 % of doubt
   const auto text = render({row("flash_decoding", 200, 1, 4), best, near, shared, unknown}, options(), false);
   EXPECT_THAT(text, HasSubstr("Too close, measure: pat (+1.7 %, +- 3.0 %).\n"));
   EXPECT_THAT(text, HasSubstr("codec: 60.0 us +- 5.2 % a layer"));
@@ -66,7 +67,9 @@ TEST(Verdict, TellsBalanceFromSharing) {
 
 TEST(Verdict, SaysWhenSharingExistsButDoesNotPay) {
   const auto text = render({row("flash_decoding", 100, 1, 2.0), row("codec", 105, 0.95, 2.0)}, options(), false);
-  EXPECT_THAT(text, HasSubstr("sharing does not pay here although dedupe is 2.00: keep flash_decoding; no other plan is faster."));
+  EXPECT_THAT(
+      text,
+      HasSubstr("sharing does not pay here although dedupe is 2.00: keep flash_decoding; no other plan is faster."));
 }
 
 TEST(Verdict, WeighsPlanningAgainstTheGainOverLayers) {
@@ -127,8 +130,10 @@ TEST(Verdict, NamesPlansThatAreAsGoodAndPlannedFaster) {
   ReportRow quick = row("cascade", 61, 200.0 / 61, 4), slow = row("pat", 61.5, 200.0 / 61.5, 4);
   quick.plan_us = 20;
   slow.plan_us = 900;
-  const auto text = render({row("flash_decoding", 200, 1, 4), row("codec", 60, 200.0 / 60, 4), quick, slow}, options(), false);
-  EXPECT_THAT(text, HasSubstr("As good within 3 %, where codec plans in 100 us: cascade (plans in 20.0 us), 1 more.\n"));
+  const auto text =
+      render({row("flash_decoding", 200, 1, 4), row("codec", 60, 200.0 / 60, 4), quick, slow}, options(), false);
+  EXPECT_THAT(text,
+              HasSubstr("As good within 3 %, where codec plans in 100 us: cascade (plans in 20.0 us), 1 more.\n"));
 }
 
 TEST(Summary, AveragesSnapshots) {

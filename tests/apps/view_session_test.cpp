@@ -1,11 +1,12 @@
 // Commands that the explorer copies, read back: the same session, or a sentence.
+#include "apps/view_session.h"
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
 
 #include "apps/view_files.h"
-#include "apps/view_session.h"
 #include "apps/view_watch.h"
 #include "core/error.h"
 #include "core/rng.h"
@@ -20,10 +21,15 @@ std::vector<std::string> words_of(const std::string& line) {
   std::vector<std::string> words(1);
   bool quoted = false;
   for (std::size_t i = 0; i < line.size(); ++i) {
-    if (line[i] == '\'') quoted = !quoted;
-    else if (line[i] == '\\' && !quoted) words.back() += line[++i];
-    else if (line[i] == ' ' && !quoted) words.emplace_back();
-    else words.back() += line[i];
+    if (line[i] == '\'') {
+      quoted = !quoted;
+    } else if (line[i] == '\\' && !quoted) {
+      words.back() += line[++i];
+    } else if (line[i] == ' ' && !quoted) {
+      words.emplace_back();
+    } else {
+      words.back() += line[i];
+    }
   }
   return words;
 }
@@ -33,21 +39,40 @@ ViewCommand parsed(const std::string& line) {
   InputOptions& in = command.inputs;
   const std::vector<std::string> words = words_of(line);
   EXPECT_EQ(words.at(0) + words.at(1), "espalierview");
-  const std::map<std::string, std::string*> texts = {{"--measured", &command.measured}, {"--strategy", &command.strategy}, {"--look", &command.look}, {"--heads", &command.heads.heads},
-                                                     {"--model", &command.heads.model}, {"--dtype", &command.heads.dtype}, {"--order", &in.order}, {"--routing", &in.routing}};
-  const std::map<std::string, std::vector<std::string>*> lists = {{"--forest", &in.forests}, {"--tree", &in.trees}, {"--family", &in.families}, {"--suite", &in.suites},
-                                                                  {"--block-table", &in.block_tables}, {"--trace", &in.traces}, {"--device", &command.devices}};
+  const std::map<std::string, std::string*> texts = {{"--measured", &command.measured},
+                                                     {"--strategy", &command.strategy},
+                                                     {"--look", &command.look},
+                                                     {"--heads", &command.heads.heads},
+                                                     {"--model", &command.heads.model},
+                                                     {"--dtype", &command.heads.dtype},
+                                                     {"--order", &in.order},
+                                                     {"--routing", &in.routing}};
+  const std::map<std::string, std::vector<std::string>*> lists = {
+      {"--forest", &in.forests},           {"--tree", &in.trees},
+      {"--family", &in.families},          {"--suite", &in.suites},
+      {"--block-table", &in.block_tables}, {"--trace", &in.traces},
+      {"--device", &command.devices}};
   for (std::size_t i = 2; i < words.size(); ++i) {
     const std::string& word = words[i];
-    if (!word.starts_with("--")) command.file = word;
-    else if (texts.contains(word)) *texts.at(word) = words.at(++i);
-    else if (lists.contains(word)) lists.at(word)->push_back(words.at(++i));
-    else if (word == "--seed") in.seed = std::stoull(words.at(++i));
-    else if (word == "--running") in.replay.running = std::stoi(words.at(++i));
-    else if (word == "--instances") in.replay.instances = std::stoi(words.at(++i));
-    else if (word == "--page-size") in.page_size = std::stoi(words.at(++i));
-    else if (word == "--snapshot") in.snapshot = std::stoll(words.at(++i));
-    else ADD_FAILURE() << "unknown option " << word;
+    if (!word.starts_with("--")) {
+      command.file = word;
+    } else if (texts.contains(word)) {
+      *texts.at(word) = words.at(++i);
+    } else if (lists.contains(word)) {
+      lists.at(word)->push_back(words.at(++i));
+    } else if (word == "--seed") {
+      in.seed = std::stoull(words.at(++i));
+    } else if (word == "--running") {
+      in.replay.running = std::stoi(words.at(++i));
+    } else if (word == "--instances") {
+      in.replay.instances = std::stoi(words.at(++i));
+    } else if (word == "--page-size") {
+      in.page_size = std::stoi(words.at(++i));
+    } else if (word == "--snapshot") {
+      in.snapshot = std::stoll(words.at(++i));
+    } else {
+      ADD_FAILURE() << "unknown option " << word;
+    }
   }
   return command;
 }
@@ -68,7 +93,9 @@ class ViewSession : public CommandTest {
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
 };
 
-viz::Choose choose(viz::Knob knob, viz::SideId side, std::string name, double value = 0) { return {{knob, side, std::move(name), value}, false}; }
+viz::Choose choose(viz::Knob knob, viz::SideId side, std::string name, double value = 0) {
+  return {{knob, side, std::move(name), value}, false};
+}
 
 /// One of many things to do; those that mean nothing here do nothing.
 void do_something(viz::Session& session, core::Rng& rng) {
@@ -76,16 +103,39 @@ void do_something(viz::Session& session, core::Rng& rng) {
   const auto side = static_cast<SideId>(rng.integer(0, 1));
   const auto number = static_cast<double>(rng.integer(1, 9));
   const std::vector<Action> actions = {
-      choose(Knob::strategy, side, std::vector<std::string>{"codec", "fasttree", "lean"}.at(static_cast<std::size_t>(rng.integer(0, 2)))),
-      choose(Knob::device, side, "l40s"), choose(Knob::device_field, side, "hbm_gbps", 1000 + 333.25 * number), choose(Knob::query_tile, side, "", 16), choose(Knob::kernels, side, "", 1),
-      choose(Knob::cost_model, side, "linear"), choose(Knob::decode_step, side, "", number), choose(Knob::running, side, "", number), choose(Knob::seed, side, "", number),
-      choose(Knob::model, side, "qwen2.5-7b"), choose(Knob::kv_heads, side, "", number), choose(Knob::kv_dtype, side, "fp8_e4m3"), choose(Knob::compare, side, "", 0),
-      choose(Knob::edit, side, "split", 0), Action(Choose{{Knob::edit, side, "to queue", 1, 2, 5}, false}), choose(Knob::swap, side, ""), choose(Knob::snapshot, side, "", 1),
-      ShowPanel{static_cast<Panel>(rng.integer(0, 4))}, Filter{"kv>4096, 'x y'"}, SortBy{2}, Isolate{Paint::merge}, SetColourBy{ColourBy::edits}, Select{{ItemKind::node, 0}, side},
-      Zoom{Plane::forest, 0.7, rng.uniform(), rng.uniform()}, Measure{Span1{rng.uniform(), rng.uniform()}}, EditSide{side}, SetTheme{Theme::light}, ShowInsight{Insight::helps},
+      choose(Knob::strategy, side,
+             std::vector<std::string>{"codec", "fasttree", "lean"}.at(static_cast<std::size_t>(rng.integer(0, 2)))),
+      choose(Knob::device, side, "l40s"),
+      choose(Knob::device_field, side, "hbm_gbps", 1000 + 333.25 * number),
+      choose(Knob::query_tile, side, "", 16),
+      choose(Knob::kernels, side, "", 1),
+      choose(Knob::cost_model, side, "linear"),
+      choose(Knob::decode_step, side, "", number),
+      choose(Knob::running, side, "", number),
+      choose(Knob::seed, side, "", number),
+      choose(Knob::model, side, "qwen2.5-7b"),
+      choose(Knob::kv_heads, side, "", number),
+      choose(Knob::kv_dtype, side, "fp8_e4m3"),
+      choose(Knob::compare, side, "", 0),
+      choose(Knob::edit, side, "split", 0),
+      Action(Choose{{Knob::edit, side, "to queue", 1, 2, 5}, false}),
+      choose(Knob::swap, side, ""),
+      choose(Knob::snapshot, side, "", 1),
+      ShowPanel{static_cast<Panel>(rng.integer(0, 4))},
+      Filter{"kv>4096, 'x y'"},
+      SortBy{2},
+      Isolate{Paint::merge},
+      SetColourBy{ColourBy::edits},
+      Select{{ItemKind::node, 0}, side},
+      Zoom{Plane::forest, 0.7, rng.uniform(), rng.uniform()},
+      Measure{Span1{rng.uniform(), rng.uniform()}},
+      EditSide{side},
+      SetTheme{Theme::light},
+      ShowInsight{Insight::helps},
   };
   try {
-    perform(session, actions.at(static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(actions.size()) - 1))), {});
+    perform(session,
+            actions.at(static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(actions.size()) - 1))), {});
   } catch (const core::Error&) {  // it isn't there
   }
 }
@@ -93,14 +143,21 @@ void do_something(viz::Session& session, core::Rng& rng) {
 TEST_F(ViewSession, CopiedCommandOpensTheViewAgain) {
   std::string forests, trace;
   for (int i = 0; i < 2; ++i) {
-    forests += fmt::format("{{\"name\": \"made#{}\", \"snapshot\": {}, \"parent\": [-1, 0, 0], \"tokens\": [{}, 40, 50], \"leaf\": [1, 2, 2]}}\n", i, i, 100 + i);
+    forests += fmt::format(
+        "{{\"name\": \"made#{}\", \"snapshot\": {}, \"parent\": [-1, 0, 0], \"tokens\": [{}, 40, 50], \"leaf\": [1, 2, "
+        "2]}}\n",
+        i, i, 100 + i);
   }
   for (int i = 0; i < 40; ++i) {
-    trace += fmt::format("{{\"timestamp\": {}, \"input_length\": 1024, \"output_length\": {}, \"hash_ids\": [{}, {}]}}\n", i * 10, 5 + i % 7, i % 4, 100 + i);
+    trace +=
+        fmt::format("{{\"timestamp\": {}, \"input_length\": 1024, \"output_length\": {}, \"hash_ids\": [{}, {}]}}\n",
+                    i * 10, 5 + i % 7, i % 4, 100 + i);
   }
   write("my forests.jsonl", forests);
   write("trace.jsonl", trace);
-  write("mine.json", "{\"schema\": \"device/1\", \"name\": \"mine\", \"base\": \"h100-sxm\", \"hbm_gbps\": {\"value\": 4000, \"origin\": \"datasheet\", \"source\": \"a sheet\"}}");
+  write("mine.json",
+        "{\"schema\": \"device/1\", \"name\": \"mine\", \"base\": \"h100-sxm\", \"hbm_gbps\": {\"value\": 4000, "
+        "\"origin\": \"datasheet\", \"source\": \"a sheet\"}}");
   std::vector<ViewCommand> starts(6);
   starts[1].inputs.families = {"few_shot:blocks=3,questions=4"};
   starts[2].inputs.trees = {"1,4|300,50"};
@@ -137,7 +194,8 @@ TEST_F(ViewSession, CopiedCommandOpensAPlanWithItsEdits) {
   perform(session, viz::Select{{viz::ItemKind::task, 2}, viz::SideId::a}, {});
   expect_same(session);
   EXPECT_TRUE(session.settings.given_plan);
-  EXPECT_NE(plan_command_of(session.settings, viz::SideId::a, session.given).why_not.find("read from a file"), std::string::npos);
+  EXPECT_NE(plan_command_of(session.settings, viz::SideId::a, session.given).why_not.find("read from a file"),
+            std::string::npos);
   perform(session, choose(viz::Knob::strategy, viz::SideId::a, "pat"), {});
   perform(session, choose(viz::Knob::model, viz::SideId::a, "qwen2.5-7b"), {});
   ASSERT_FALSE(session.settings.given_plan);
@@ -176,7 +234,10 @@ TEST_F(ViewSession, WatchesWhatIsOpenNow) {
   start.file = path("first.json");
   viz::Session session = session_of(start);
   FileWatch watch;
-  const auto touch = [&](const char* name) { std::filesystem::last_write_time(path(name), std::filesystem::last_write_time(path(name)) + std::chrono::seconds(2)); };
+  const auto touch = [&](const char* name) {
+    std::filesystem::last_write_time(path(name),
+                                     std::filesystem::last_write_time(path(name)) + std::chrono::seconds(2));
+  };
   EXPECT_FALSE(watch(session.given)) << "seen for the first time";
   EXPECT_FALSE(watch(session.given));
   touch("first.json");
@@ -207,7 +268,9 @@ TEST_F(ViewSession, DroppedRunJoinsItsPlan) {
 
 TEST_F(ViewSession, RunJoinsWhatTheSessionHasBecomeWhileItWasRead) {
   ASSERT_EQ(run("plan --tree '1,4|256,64' --heads 4/1/64 --strategy fasttree -o plan.json").code, 0);
-  for (const char* name : {"run.json", "second.json"}) ASSERT_EQ(run(fmt::format("run plan.json --backend host --repeats 2 --json {}", name)).code, 0);
+  for (const char* name : {"run.json", "second.json"}) {
+    ASSERT_EQ(run(fmt::format("run plan.json --backend host --repeats 2 --json {}", name)).code, 0);
+  }
   ViewCommand start;
   start.file = path("plan.json");
   start.devices = {"host"};
@@ -223,9 +286,12 @@ TEST_F(ViewSession, RunJoinsWhatTheSessionHasBecomeWhileItWasRead) {
   EXPECT_EQ(joined.look, now.look);
   EXPECT_EQ(joined.kept.size(), 1U);
   EXPECT_TRUE(joined.history.can_undo());
-  const viz::Session again = dropped(joined, path("second.json"))(joined);  // of the plan as it was measured, not as the cores run it
+  const viz::Session again =
+      dropped(joined, path("second.json"))(joined);  // of the plan as it was measured, not as the cores run it
   EXPECT_NE(again.given.measurement, joined.given.measurement);
-  EXPECT_EQ(dropped(again, path("second.json"))(again).given.files, (std::vector<std::string>{path("plan.json"), path("run.json"), path("second.json")})) << "once each";
+  EXPECT_EQ(dropped(again, path("second.json"))(again).given.files,
+            (std::vector<std::string>{path("plan.json"), path("run.json"), path("second.json")}))
+      << "once each";
   viz::Session other = now;
   perform(other, choose(viz::Knob::strategy, viz::SideId::a, "pat"), {});
   EXPECT_EQ(opening(other).settings.a.strategy, "fasttree") << "what side A shows again";
@@ -235,7 +301,10 @@ TEST_F(ViewSession, RunJoinsWhatTheSessionHasBecomeWhileItWasRead) {
 
 TEST_F(ViewSession, TraceIsKnownByItsLines) {
   std::string trace;
-  for (int i = 0; i < 9; ++i) trace += fmt::format("{{\"timestamp\": {}, \"input_length\": 600, \"output_length\": 5, \"hash_ids\": [0, {}]}}\n", i, 1 + i);
+  for (int i = 0; i < 9; ++i) {
+    trace += fmt::format("{{\"timestamp\": {}, \"input_length\": 600, \"output_length\": 5, \"hash_ids\": [0, {}]}}\n",
+                         i, 1 + i);
+  }
   write("trace.jsonl", trace);
   ViewCommand start;
   start.file = path("trace.jsonl");
@@ -250,15 +319,25 @@ TEST_F(ViewSession, TraceIsKnownByItsLines) {
 }
 
 TEST_F(ViewSession, WatchesFilesThatOptionsName) {
-  const auto forest = [](int tokens) { return fmt::format("{{\"parent\": [-1, 0, 0], \"tokens\": [{}, 40, 50], \"leaf\": [1, 2, 2]}}\n", tokens); };
-  const auto table = [](int tokens) { return fmt::format("{{\"schema\": \"block_table/1\", \"page_size\": 16}}\n{{\"id\": \"a\", \"tokens\": {}, \"pages\": [1, 2]}}\n", tokens); };
-  const auto trace = [](int length) { return fmt::format("{{\"timestamp\": 0, \"input_length\": {}, \"output_length\": 9, \"hash_ids\": [1]}}\n", length); };
+  const auto forest = [](int tokens) {
+    return fmt::format("{{\"parent\": [-1, 0, 0], \"tokens\": [{}, 40, 50], \"leaf\": [1, 2, 2]}}\n", tokens);
+  };
+  const auto table = [](int tokens) {
+    return fmt::format(
+        "{{\"schema\": \"block_table/1\", \"page_size\": 16}}\n{{\"id\": \"a\", \"tokens\": {}, \"pages\": [1, 2]}}\n",
+        tokens);
+  };
+  const auto trace = [](int length) {
+    return fmt::format("{{\"timestamp\": 0, \"input_length\": {}, \"output_length\": 9, \"hash_ids\": [1]}}\n", length);
+  };
   struct Case {
     const char* file;
     std::vector<std::string> InputOptions::*option;
     std::string first, second;
   };
-  for (const Case& one : {Case{"f.jsonl", &InputOptions::forests, forest(100), forest(300)}, Case{"t.jsonl", &InputOptions::block_tables, table(20), table(30)}, Case{"m.jsonl", &InputOptions::traces, trace(100), trace(200)}}) {
+  for (const Case& one : {Case{"f.jsonl", &InputOptions::forests, forest(100), forest(300)},
+                          Case{"t.jsonl", &InputOptions::block_tables, table(20), table(30)},
+                          Case{"m.jsonl", &InputOptions::traces, trace(100), trace(200)}}) {
     SCOPED_TRACE(one.file);
     write(one.file, one.first);
     ViewCommand start;
@@ -268,7 +347,8 @@ TEST_F(ViewSession, WatchesFilesThatOptionsName) {
     FileWatch watch;
     EXPECT_FALSE(watch(session.given));
     write(one.file, one.second);
-    std::filesystem::last_write_time(path(one.file), std::filesystem::last_write_time(path(one.file)) + std::chrono::seconds(2));
+    std::filesystem::last_write_time(path(one.file),
+                                     std::filesystem::last_write_time(path(one.file)) + std::chrono::seconds(2));
     EXPECT_TRUE(watch(session.given));
     const viz::Session again = continued(reopened(session, start), session);
     EXPECT_FALSE(same_inputs(again.given, session.given));

@@ -33,7 +33,9 @@ std::vector<fs::path> sources(const std::string& folder) {
   std::vector<fs::path> files;
   for (const auto& entry : fs::recursive_directory_iterator(fs::path(ESPALIER_SOURCE_DIR) / folder)) {
     const auto extension = entry.path().extension();
-    if (extension == ".h" || extension == ".cpp" || extension == ".cu" || extension == ".cuh") files.push_back(entry.path());
+    if (extension == ".h" || extension == ".cpp" || extension == ".cu" || extension == ".cuh") {
+      files.push_back(entry.path());
+    }
   }
   return files;
 }
@@ -54,8 +56,8 @@ std::vector<std::string> lines_with(const fs::path& path, const std::string& pre
   return found;
 }
 
-/// Types a file defines with external linkage, each with its namespace. Two definitions of one name are one type to the linker, which
-/// then picks either's members without a word.
+/// Types a file defines with external linkage, each with its namespace. Two definitions of one name are one type to the
+/// linker, which then picks either's members without a word.
 std::vector<std::string> types_of(std::istream& text) {
   std::vector<std::string> types;
   std::string space;
@@ -117,7 +119,8 @@ TEST(Architecture, NoTypeIsDefinedTwice) {
 }
 
 TEST(Architecture, TypesOfUnnamedNamespacesAndDeclarationsAreNotCounted) {
-  std::istringstream text("namespace a::b {\nstruct X;\nstruct Y {\nnamespace {\nclass Z : Y {\n}  // namespace\nenum class E : int {\n");
+  std::istringstream text(
+      "namespace a::b {\nstruct X;\nstruct Y {\nnamespace {\nclass Z : Y {\n}  // namespace\nenum class E : int {\n");
   EXPECT_EQ(types_of(text), (std::vector<std::string>{"a::b::Y", "a::b::E"}));
 }
 
@@ -150,7 +153,8 @@ TEST(Architecture, OnlyTheWindowKnowsItsLibraries) {
   for (const auto& [folder, allowed] : kAllowed) {
     for (const fs::path& file : sources(folder)) {
       const std::string place = fs::relative(file, ESPALIER_SOURCE_DIR).string();
-      const bool window = place.starts_with("viz/ui/") || place.starts_with("viz/soft/") || place.starts_with("viz/app/");
+      const bool window =
+          place.starts_with("viz/ui/") || place.starts_with("viz/soft/") || place.starts_with("viz/app/");
       const std::string text = text_of(file);
       for (const char* name : {"ImGui::", "<imgui", "<GLFW", "<GL/", "<png.h>"}) {
         EXPECT_TRUE(window || text.find(name) == std::string::npos) << place << " uses " << name;

@@ -35,7 +35,9 @@ void BM_Frame(benchmark::State& state) {
   viz::Offscreen window(session_of(state.range(0)), {});
   window.settle();
   for (auto _ : state) {
-    if (state.range(1) != 0) window.explorer().perform(viz::Zoom{state.range(1) == 1 ? viz::Plane::time : viz::Plane::forest, 0.9, 0.4, 0.5});
+    if (state.range(1) != 0) {
+      window.explorer().perform(viz::Zoom{state.range(1) == 1 ? viz::Plane::time : viz::Plane::forest, 0.9, 0.4, 0.5});
+    }
     const viz::Look& look = window.explorer().session().look;
     if (look.time.size() < 0.01 || look.forest_requests.size() < 0.01) window.explorer().perform(viz::FitAll{});
     window.frame();
@@ -44,11 +46,14 @@ void BM_Frame(benchmark::State& state) {
   state.counters["tasks"] = static_cast<double>(window.explorer().outcome().side(viz::SideId::a).statistics.tasks);
   state.counters["rectangles"] = static_cast<double>(rectangles());
 }
-BENCHMARK(BM_Frame)->ArgNames({"requests", "zooming"})->ArgsProduct({{1250, 12500}, {0, 1, 2}})->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_Frame)
+    ->ArgNames({"requests", "zooming"})
+    ->ArgsProduct({{1250, 12500}, {0, 1, 2}})
+    ->Unit(benchmark::kMillisecond);
 
 #ifdef ESPALIER_HAS_WINDOW
-/// The same with OpenGL, down to the last pixel of a window of 1280 x 800: llvmpipe's time under Xvfb. Needs a display. cpu_ms: of all threads, which other
-/// programs on the machine disturb less.
+/// The same with OpenGL, down to the last pixel of a window of 1280 x 800: llvmpipe's time under Xvfb. Needs a display.
+/// cpu_ms: of all threads, which other programs on the machine disturb less.
 void BM_WindowFrame(benchmark::State& state) {
   constexpr int kFrames = 20;
   const bool zooms = state.range(1) != 0;
@@ -64,14 +69,20 @@ void BM_WindowFrame(benchmark::State& state) {
       std::vector<double> ms = viz::window_frame_times(session_of(state.range(0)), {}, kFrames, before);
       std::sort(ms.begin(), ms.end());
       state.SetIterationTime(ms[kFrames / 2] / 1e3);
-      state.counters["cpu_ms"] = 1e3 * static_cast<double>(begins.back() - begins.front()) / CLOCKS_PER_SEC / (kFrames - 1);
+      state.counters["cpu_ms"] =
+          1e3 * static_cast<double>(begins.back() - begins.front()) / CLOCKS_PER_SEC / (kFrames - 1);
       begins.clear();
     }
   } catch (const espalier::core::Error& e) {
     state.SkipWithError(e.what());
   }
 }
-BENCHMARK(BM_WindowFrame)->ArgNames({"requests", "zooming"})->ArgsProduct({{1250}, {0, 1}})->Iterations(3)->UseManualTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_WindowFrame)
+    ->ArgNames({"requests", "zooming"})
+    ->ArgsProduct({{1250}, {0, 1}})
+    ->Iterations(3)
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
 #endif
 
 /// Planning, simulating and indexing both sides, without sensitivities.

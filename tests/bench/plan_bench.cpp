@@ -1,4 +1,5 @@
-// Planning, proving and reading: one thread, the four trees that peers' planners were timed on. A plan is validated before it is timed.
+// Planning, proving and reading: one thread, the four trees that peers' planners were timed on. A plan is validated
+// before it is timed.
 
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>
@@ -30,7 +31,9 @@ traces::PrefixForest caterpillar(std::int64_t levels) {
 }
 
 /// S1 to S3 by notation, S4 a caterpillar.
-traces::PrefixForest tree(std::int64_t which) { return which < 3 ? traces::parse_tree(kTrees[which]) : caterpillar(64); }
+traces::PrefixForest tree(std::int64_t which) {
+  return which < 3 ? traces::parse_tree(kTrees[which]) : caterpillar(64);
+}
 
 const costmodel::DeviceSpec& device() {
   static const costmodel::DeviceSpec kDevice = costmodel::find_device("h100-sxm");
@@ -43,12 +46,16 @@ void plan_strategy(benchmark::State& state, const char* name, bool explain = fal
   const auto choice = scheduler::parse_strategy(name);
   const auto first = scheduler::make_plan(choice, {forest, heads, device()});
   const auto* plan = std::get_if<scheduler::Plan>(&first);
-  if (plan == nullptr || !scheduler::validate(*plan, device()).empty()) throw std::runtime_error("no valid plan to time");
+  if (plan == nullptr || !scheduler::validate(*plan, device()).empty()) {
+    throw std::runtime_error("no valid plan to time");
+  }
   // Made once for a device and its heads, as a server would.
   scheduler::PlanRequest request{forest, heads, device()};
   request.cost_model = choice.strategy->info().own_cost_model;
   request.explain = explain;
-  if (choice.strategy->info().uses_cost_model) request.model = costmodel::make_cost_model(request.cost_model, device(), heads);
+  if (choice.strategy->info().uses_cost_model) {
+    request.model = costmodel::make_cost_model(request.cost_model, device(), heads);
+  }
   for (auto _ : state) benchmark::DoNotOptimize(scheduler::make_plan(choice, request));
   state.counters["nodes"] = static_cast<double>(forest.node_count());
   state.SetLabel(fmt::format("S{}", state.range(0) + 1));
@@ -71,7 +78,8 @@ void next_step(benchmark::State& state) {
   state.SetLabel(fmt::format("S{}", state.range(0) + 1));
 }
 
-/// A request that leaves, and one that joins its prefix: as long, so that the batch stays as large as it is. Both are timed.
+/// A request that leaves, and one that joins its prefix: as long, so that the batch stays as large as it is. Both are
+/// timed.
 void leave_and_join(benchmark::State& state) {
   const auto heads = traces::parse_heads("32/8/128");
   auto result = scheduler::make_plan(scheduler::parse_strategy("espalier"), {tree(state.range(0)), heads, device()});
@@ -82,7 +90,9 @@ void leave_and_join(benchmark::State& state) {
     const traces::NodeId leaf = plan.forest.leaf[middle];
     const std::int64_t tokens = plan.forest.tokens[leaf];
     const traces::NodeId prefix = plan.forest.parent[leaf];
-    if (!scheduler::leave(plan, middle) || !scheduler::join(plan, {prefix, tokens, "new"})) throw std::runtime_error("refused");
+    if (!scheduler::leave(plan, middle) || !scheduler::join(plan, {prefix, tokens, "new"})) {
+      throw std::runtime_error("refused");
+    }
   };
   update();
   if (!scheduler::validate(plan, device()).empty()) throw std::runtime_error("invalid");
@@ -98,9 +108,10 @@ void leave_and_join(benchmark::State& state) {
 
 /// From the flat arrays of an engine to a finished plan, as at every step that plans anew.
 void table_to_plan(benchmark::State& state) {
-  const auto source = traces::parse_block_table(traces::write_block_table(traces::floor_to_pages(tree(state.range(0)), 16)), "table");
-  const std::vector<std::int32_t> pages(source.pages.begin(), source.pages.end()), begin(source.page_begin.begin(), source.page_begin.end()),
-      tokens(source.tokens.begin(), source.tokens.end());
+  const auto source =
+      traces::parse_block_table(traces::write_block_table(traces::floor_to_pages(tree(state.range(0)), 16)), "table");
+  const std::vector<std::int32_t> pages(source.pages.begin(), source.pages.end()),
+      begin(source.page_begin.begin(), source.page_begin.end()), tokens(source.tokens.begin(), source.tokens.end());
   const traces::BlockTableView table{16, tokens, begin, pages};
   const auto heads = traces::parse_heads("32/8/128");
   const auto choice = scheduler::parse_strategy("espalier");
@@ -121,7 +132,9 @@ void table_to_plan(benchmark::State& state) {
 void prove_plan(benchmark::State& state, const traces::PrefixForest& forest, const char* strategy) {
   const auto heads = traces::parse_heads("32/8/128");
   const auto result = scheduler::make_plan(scheduler::parse_strategy(strategy), {forest, heads, device()});
-  if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) return state.SkipWithError(refusal->sentence.c_str());
+  if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
+    return state.SkipWithError(refusal->sentence.c_str());
+  }
   const auto& plan = std::get<scheduler::Plan>(result);
   for (auto _ : state) {
     if (!scheduler::validate(plan, device()).empty()) throw std::runtime_error("invalid");

@@ -60,7 +60,9 @@ void events(benchmark::State& state) {
   const scheduler::Plan plan = plan_of(tokens, {.q_heads = 4, .kv_heads = 1});
   const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
   const sim::WorkList list = sim::make_work_list(plan, device, false);
-  if (sim::run_events(plan, device, list, {}).makespan_us != sim::simulate(plan, device).makespan_us) state.SkipWithError("not the same");
+  if (sim::run_events(plan, device, list, {}).makespan_us != sim::simulate(plan, device).makespan_us) {
+    state.SkipWithError("not the same");
+  }
   for (auto _ : state) benchmark::DoNotOptimize(sim::run_events(plan, device, list, {}).makespan_us);
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }
@@ -81,7 +83,8 @@ void closed_form(benchmark::State& state) {
 BENCHMARK(closed_form)->Arg(100)->Arg(1'000)->Arg(10'000)->Unit(benchmark::kMicrosecond);
 
 void uniform(benchmark::State& state) {
-  run(state, plan_of(std::vector<std::int64_t>(static_cast<std::size_t>(state.range(0)), 128), {.q_heads = 32, .kv_heads = 32}));
+  run(state, plan_of(std::vector<std::int64_t>(static_cast<std::size_t>(state.range(0)), 128),
+                     {.q_heads = 32, .kv_heads = 32}));
 }
 BENCHMARK(uniform)->Arg(6'100)->Arg(61'000)->Unit(benchmark::kMillisecond);
 

@@ -1,5 +1,6 @@
-// What keeping a plan costs: every request decodes 512 tokens; a plan is made every k steps and grown in between. The loss is the time
-// simulated over all steps, set against planning anew at each of them. Nothing is timed here but the simulated device.
+// What keeping a plan costs: every request decodes 512 tokens; a plan is made every k steps and grown in between. The
+// loss is the time simulated over all steps, set against planning anew at each of them. Nothing is timed here but the
+// simulated device.
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>
 
@@ -21,7 +22,8 @@ const std::string kInputs[] = {"1,64|8192,256", "1,4,32,256|2048,512,256,128", "
 /// The input with a node of its own for every request, where it decodes.
 traces::ForestSource input(std::int64_t which) {
   const std::string& name = kInputs[which];
-  const traces::PrefixForest forest = name.find('|') != std::string::npos ? traces::parse_tree(name) : traces::generate_family(name, 1);
+  const traces::PrefixForest forest =
+      name.find('|') != std::string::npos ? traces::parse_tree(name) : traces::generate_family(name, 1);
   traces::ForestSource source;
   source.name = name;
   for (const traces::NodeId parent : forest.parent) source.parent.push_back(parent.value);
@@ -44,8 +46,11 @@ class Decoding {
     scheduler::Plan plan;
     for (int step = 0; step < kSteps; ++step) {
       const traces::PrefixForest forest = forest_at(step);
-      if (step % period == 0) plan = plan_of(forest);
-      else scheduler::grow(plan, forest.tokens);
+      if (step % period == 0) {
+        plan = plan_of(forest);
+      } else {
+        scheduler::grow(plan, forest.tokens);
+      }
       if (step % kEvery == kEvery - 1) us += sim::simulate(plan, device_).makespan_us;
     }
     return us;
@@ -59,7 +64,8 @@ class Decoding {
   }
 
   scheduler::Plan plan_of(const traces::PrefixForest& forest) const {
-    return std::get<scheduler::Plan>(scheduler::make_plan(scheduler::parse_strategy("espalier"), {forest, heads_, device_}));
+    return std::get<scheduler::Plan>(
+        scheduler::make_plan(scheduler::parse_strategy("espalier"), {forest, heads_, device_}));
   }
 
   traces::ForestSource source_;

@@ -44,7 +44,8 @@ BENCHMARK(forest)->Arg(1)->Arg(100)->Unit(benchmark::kMillisecond);
 
 /// About 100,000 tasks of one request each.
 void cover(benchmark::State& state) {
-  const scheduler::Plan plan = viz::plan_of("flash_decoding", "1,200,5000,100000|4000,300,100,50", {.q_heads = 4, .kv_heads = 1});
+  const scheduler::Plan plan =
+      viz::plan_of("flash_decoding", "1,200,5000,100000|4000,300,100,50", {.q_heads = 4, .kv_heads = 1});
   viz::ForestWindow window = viz::whole_forest(plan.forest, kWidth, kHeight);
   window.requests /= static_cast<double>(state.range(0));
   const viz::CoverIndex cover = viz::index_cover(plan);

@@ -331,8 +331,10 @@ TEST(Text, ParsesWholeWordsOnly) {
   EXPECT_EQ(parse_number("2.5e3"), 2500.0);
   EXPECT_EQ(parse_number("+1"), 1.0);
   EXPECT_EQ(parse_number("+.5e1"), 5.0);
-  for (const char* text : {"", "nan", "inf", "1e999", "1,5", "2.5x", "+", "+.", "++1", "+-1", "-+1", "+ 1", "+nan", "+inf", "+1x"})
+  for (const char* text :
+       {"", "nan", "inf", "1e999", "1,5", "2.5x", "+", "+.", "++1", "+-1", "-+1", "+ 1", "+nan", "+inf", "+1x"}) {
     EXPECT_EQ(parse_number(text), std::nullopt) << text;
+  }
   EXPECT_THAT(split("a,,b,", ','), ElementsAre("a", "", "b", ""));
 }
 

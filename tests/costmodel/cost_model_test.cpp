@@ -37,7 +37,8 @@ Case random_case(core::Rng& rng) {
   c.heads = parse_heads(head_texts[static_cast<std::size_t>(rng.integer(0, 4))]);
   const auto queries = static_cast<std::int32_t>(rng.integer(1, 128));
   const std::int32_t group = c.heads.group();
-  c.kernel = rng.chance(0.7) ? our_attend_kernel(std::int64_t{queries} * group, c.heads, c.device) : find_kernel("fa2_split");
+  c.kernel =
+      rng.chance(0.7) ? our_attend_kernel(std::int64_t{queries} * group, c.heads, c.device) : find_kernel("fa2_split");
   c.shape = attend(std::max(1, std::min(queries, c.kernel.query_tile / group)), group, 1);
   return c;
 }
@@ -92,7 +93,8 @@ TEST(CostModel, NeverGainsInTotalByCutting) {
     double before = 0;
     for (std::int64_t pieces = 1; pieces <= tiles; pieces *= 2) {
       const double total = static_cast<double>(pieces) * cost(tiles / pieces * c.kernel.kv_tile);
-      EXPECT_GE(total, before + (pieces > 1 ? 0.5 * static_cast<double>(pieces) / 2 : 0)) << c.kernel.name << " " << pieces;
+      EXPECT_GE(total, before + (pieces > 1 ? 0.5 * static_cast<double>(pieces) / 2 : 0))
+          << c.kernel.name << " " << pieces;
       before = total;
     }
   }
@@ -111,7 +113,8 @@ TEST(AnalyticCostModel, TendsToTheFairShareOfBandwidth) {
 
 TEST(AnalyticCostModel, TendsToLatencyWithLittleInFlight) {
   // One tile in flight a CTA under enormous bandwidth: every tile costs the loaded latency.
-  const DeviceSpec d = find_device("h100-sxm:hbm_gbps=1000000,l2_bytes_per_clk=1000000,sm_port_bytes_per_clk=4096,hbm_latency_ns=5000");
+  const DeviceSpec d =
+      find_device("h100-sxm:hbm_gbps=1000000,l2_bytes_per_clk=1000000,sm_port_bytes_per_clk=4096,hbm_latency_ns=5000");
   const auto heads = parse_heads("32/8/128");
   KernelConfig kernel = find_kernel("espalier_mma_m16");
   kernel.stages = 2;
@@ -121,7 +124,8 @@ TEST(AnalyticCostModel, TendsToLatencyWithLittleInFlight) {
 }
 
 TEST(AnalyticCostModel, TendsToComputeWhenBandwidthIsAbundant) {
-  const DeviceSpec d = find_device("h100-sxm:hbm_gbps=1000000,l2_bytes_per_clk=1000000,hbm_latency_ns=1,l2_latency_ns=1,sm_port_bytes_per_clk=4096");
+  const DeviceSpec d = find_device(
+      "h100-sxm:hbm_gbps=1000000,l2_bytes_per_clk=1000000,hbm_latency_ns=1,l2_latency_ns=1,sm_port_bytes_per_clk=4096");
   const auto heads = parse_heads("32/8/128");
   const KernelConfig& kernel = find_kernel("espalier_mma_m128");
   const auto model = make_cost_model("analytic", d, heads);

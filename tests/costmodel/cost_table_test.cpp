@@ -73,7 +73,7 @@ TEST(CostTable, InterpolatesBetweenPoints) {
   EXPECT_EQ(cost(*model, 4, 256).us, 10);
   EXPECT_NEAR(cost(*model, 1, 96).us, 2.5, 1e-12);
   EXPECT_NEAR(cost(*model, 1, 192).us, 4, 1e-12);
-  EXPECT_NEAR(cost(*model, 3, 128).us, 5, 1e-12);   // 12 rows: half way from 8 to 16
+  EXPECT_NEAR(cost(*model, 3, 128).us, 5, 1e-12);  // 12 rows: half way from 8 to 16
   EXPECT_NEAR(cost(*model, 3, 192).us, (5.5 + 8) / 2, 1e-12);
   EXPECT_FALSE(cost(*model, 3, 192).extrapolated);
   const KernelConfig& reduce = our_reduce_kernel();
@@ -111,10 +111,12 @@ TEST(CostTable, IsMonotoneEvenWhenMeasurementsAreNot) {
 }
 
 TEST(CostTable, RefusesAnotherDeviceOrOtherHeads) {
-  EXPECT_THAT(error_of([] { make_table_model(small_table(), "t.json", find_device("a100-80"), parse_heads("32/8/128")); }),
-              HasSubstr("t.json: expected a cost table of a100-80, got one of h100-sxm"));
-  EXPECT_THAT(error_of([] { make_table_model(small_table(), "t.json", find_device("h100-sxm"), parse_heads("32/32/128")); }),
-              HasSubstr("expected a cost table for 32/32/128"));
+  EXPECT_THAT(
+      error_of([] { make_table_model(small_table(), "t.json", find_device("a100-80"), parse_heads("32/8/128")); }),
+      HasSubstr("t.json: expected a cost table of a100-80, got one of h100-sxm"));
+  EXPECT_THAT(
+      error_of([] { make_table_model(small_table(), "t.json", find_device("h100-sxm"), parse_heads("32/32/128")); }),
+      HasSubstr("expected a cost table for 32/32/128"));
   CostTable table = small_table();
   table.heads.kv_dtype = traces::Dtype::fp8_e4m3;
   EXPECT_THAT(error_of([&] { model_of(table); }), HasSubstr("over fp8_e4m3"));
@@ -130,7 +132,8 @@ TEST(CostTable, RefusesKernelsItDoesNotCover) {
   TaskShape shape;
   EXPECT_THAT(error_of([&] { model->task(shape, find_kernel("espalier_mma_m64")); }),
               HasSubstr("tasks on kernel espalier_mma_m64 (query tile 64), got only those on espalier_mma_m16"));
-  EXPECT_THAT(error_of([&] { model->reduction({}, find_kernel("fa2_combine")); }), HasSubstr("merges on kernel fa2_combine"));
+  EXPECT_THAT(error_of([&] { model->reduction({}, find_kernel("fa2_combine")); }),
+              HasSubstr("merges on kernel fa2_combine"));
   CostTable low = small_table();
   low.tasks[0] = {"espalier_mma_m16", {4, 8}, {64}, {1, 2}};
   EXPECT_THAT(error_of([&] { model_of(low)->task(shape, find_kernel("espalier_mma_m16")); }),
@@ -139,7 +142,8 @@ TEST(CostTable, RefusesKernelsItDoesNotCover) {
 
 TEST(CostTable, NamesWhatIsWrongInAFile) {
   const auto message = [](const std::string& text) { return error_of([&] { read_cost_table(text, "t.json"); }); };
-  EXPECT_THAT(message(edited("[64,128,256]", "[64,256,128]")), HasSubstr("tasks[0].kv_tokens: expected points in rising order, got 128 after 256"));
+  EXPECT_THAT(message(edited("[64,128,256]", "[64,256,128]")),
+              HasSubstr("tasks[0].kv_tokens: expected points in rising order, got 128 after 256"));
   EXPECT_THAT(message(edited("[64,128,256]", "[64,64,256]")), HasSubstr("rising order"));
   EXPECT_THAT(message(edited("[64,128,256]", "[]")), HasSubstr("one point or more"));
   EXPECT_THAT(message(edited("[64,128,256]", "[0,128,256]")), HasSubstr("kv_tokens"));
@@ -150,7 +154,8 @@ TEST(CostTable, NamesWhatIsWrongInAFile) {
   EXPECT_THAT(message(edited("[2,3,5,", "[2,-3,5,")), HasSubstr("us[1]"));
   EXPECT_THAT(message(edited("[2,3,5,", "[2,1e300,5,")), HasSubstr("us[1]"));
   EXPECT_THAT(message(edited("cost_table/1", "cost_table/2")), HasSubstr("schema"));
-  EXPECT_THAT(message(edited("\"source\": \"simulated\"", "\"source\": \"guessed\"")), HasSubstr("simulated or measured"));
+  EXPECT_THAT(message(edited("\"source\": \"simulated\"", "\"source\": \"guessed\"")),
+              HasSubstr("simulated or measured"));
   EXPECT_THAT(message(edited("\"32/8/128\"", "\"32/7/128\"")), HasSubstr("heads"));
   EXPECT_THAT(message(edited("\"bf16\"", "\"bf17\"")), HasSubstr("bf17"));
   EXPECT_THAT(message(edited("\"device_hash\": \"", "\"device_hash\": \"z")), HasSubstr("16 hex digits"));

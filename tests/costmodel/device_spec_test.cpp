@@ -39,7 +39,8 @@ DeviceSpec device(std::string_view name) { return find_device(name); }
 TEST(DeviceCatalog, HoldsTheElevenDevicesInOrder) {
   std::vector<std::string> names;
   for (const DeviceSpec& d : device_catalog()) names.push_back(d.name);
-  EXPECT_THAT(names, ElementsAre("a100-40", "a100-80", "h100-sxm", "h100-pcie", "h200", "b200", "l40s", "l4", "rtx4090", "a10g", "rtx5090"));
+  EXPECT_THAT(names, ElementsAre("a100-40", "a100-80", "h100-sxm", "h100-pcie", "h200", "b200", "l40s", "l4", "rtx4090",
+                                 "a10g", "rtx5090"));
 }
 
 TEST(DeviceCatalog, GivesEveryNumberASourceAndALegalValue) {
@@ -69,7 +70,8 @@ TEST(DeviceCatalog, TableNamesEachFieldOnce) {
     EXPECT_FALSE(field.meaning.empty());
   }
   // A member that the table forgets would be neither read nor hashed.
-  constexpr std::size_t kOther = 2 * sizeof(std::string) + sizeof(DeviceSpec::provenance) + sizeof(DeviceSpec::intervals);
+  constexpr std::size_t kOther =
+      2 * sizeof(std::string) + sizeof(DeviceSpec::provenance) + sizeof(DeviceSpec::intervals);
   EXPECT_EQ(names.size() * sizeof(double) + kOther, sizeof(DeviceSpec));
 }
 
@@ -79,9 +81,10 @@ TEST(DeviceCatalog, AgreesWithVendorFigures) {
     double sms, gbps, l2, tensor_tflops;
   };
   // Dense 16-bit tensor peaks of the data sheets, in TFLOP/s, at this model's clock.
-  for (const Row& row : {Row{"a100-40", 108, 1555, 40, 312}, Row{"a100-80", 108, 2039, 40, 312}, Row{"h100-sxm", 132, 3350, 50, 989},
-                         Row{"h200", 132, 4800, 60, 989}, Row{"l40s", 142, 864, 96, 362}, Row{"l4", 58, 300, 48, 121},
-                         Row{"rtx4090", 128, 1008, 72, 165}, Row{"a10g", 80, 600, 6, 70}, Row{"rtx5090", 170, 1792, 96, 209}}) {
+  for (const Row& row :
+       {Row{"a100-40", 108, 1555, 40, 312}, Row{"a100-80", 108, 2039, 40, 312}, Row{"h100-sxm", 132, 3350, 50, 989},
+        Row{"h200", 132, 4800, 60, 989}, Row{"l40s", 142, 864, 96, 362}, Row{"l4", 58, 300, 48, 121},
+        Row{"rtx4090", 128, 1008, 72, 165}, Row{"a10g", 80, 600, 6, 70}, Row{"rtx5090", 170, 1792, 96, 209}}) {
     const DeviceSpec d = device(row.name);
     EXPECT_EQ(d.sms, row.sms);
     EXPECT_EQ(d.hbm_gbps, row.gbps);
@@ -114,8 +117,9 @@ TEST(DeviceCatalog, GivesTheKnownCyclesPerToken) {
     const char* name;
     double cycles;
   };
-  for (const Row& row : {Row{"a100-80", 44}, Row{"h100-pcie", 51}, Row{"h100-sxm", 40}, Row{"h200", 28}, Row{"rtx4090", 178},
-                         Row{"l40s", 217}, Row{"l4", 219}, Row{"a10g", 128}, Row{"rtx5090", 128}, Row{"b200", 19}}) {
+  for (const Row& row :
+       {Row{"a100-80", 44}, Row{"h100-pcie", 51}, Row{"h100-sxm", 40}, Row{"h200", 28}, Row{"rtx4090", 178},
+        Row{"l40s", 217}, Row{"l4", 219}, Row{"a10g", 128}, Row{"rtx5090", 128}, Row{"b200", 19}}) {
     EXPECT_NEAR(memory_cycles_per_token(device(row.name)) / row.cycles, 1.0, 0.1) << row.name;
   }
 }
@@ -139,12 +143,15 @@ TEST(FindDevice, AppliesOverridesAndNamesThem) {
 
 TEST(FindDevice, SaysWhatIsWrongWithASpec) {
   expect_error([] { find_device("h100-sxn"); }, ErrorKind::usage, {"h100-sxn", "h100-sxm"});
-  expect_error([] { find_named_device("no/such/card.json:sms=3", "plan.json"); }, ErrorKind::bad_input, {"plan.json", "--device", "no/such/card.json"});
+  expect_error([] { find_named_device("no/such/card.json:sms=3", "plan.json"); }, ErrorKind::bad_input,
+               {"plan.json", "--device", "no/such/card.json"});
   EXPECT_EQ(find_named_device("h100-sxm:sms=100", "plan.json").sms, 100);
   expect_error([] { find_device("a-gpu-of-another-planet"); }, ErrorKind::usage, {"a100-40", "rtx5090"});
   expect_error([] { find_device("h200:hbm_gbp=1"); }, ErrorKind::usage, {"device h200", "hbm_gbp'", "hbm_gbps"});
-  expect_error([] { find_device("h200:cta_start_ns=-1"); }, ErrorKind::bad_input, {"cta_start_ns", "a number from 0 to 1000000 ns, got -1"});
-  expect_error([] { find_device("h200:cta_end_ns=-1"); }, ErrorKind::bad_input, {"cta_end_ns", "a number from 0 to 1000000 ns, got -1"});
+  expect_error([] { find_device("h200:cta_start_ns=-1"); }, ErrorKind::bad_input,
+               {"cta_start_ns", "a number from 0 to 1000000 ns, got -1"});
+  expect_error([] { find_device("h200:cta_end_ns=-1"); }, ErrorKind::bad_input,
+               {"cta_end_ns", "a number from 0 to 1000000 ns, got -1"});
   expect_error([] { find_device("h200:fp8_rate_factor=-1"); }, ErrorKind::bad_input, {"a number from 0 to 16, got -1"});
   expect_error([] { find_device("h200:hbm_gbps"); }, ErrorKind::usage, {"field=value", "hbm_gbps"});
   expect_error([] { find_device("h200:"); }, ErrorKind::usage, {"field=value"});
@@ -171,9 +178,12 @@ class DeviceFile : public ::testing::Test {
 
 TEST(FindDevice, RefusesNumbersThatCannotStandTogether) {
   // Each is within its own range.
-  expect_error([] { find_device("h100-sxm:hbm_gbps=12000"); }, ErrorKind::bad_input, {"L2 can't be slower than HBM", "9150", "10752"});
-  expect_error([] { find_device("h100-sxm:l2_bytes_per_clk=1500"); }, ErrorKind::bad_input, {"L2 can't be slower", "2745", "3001.6"});
-  expect_error([] { find_device("h100-sxm:l2_latency_ns=900"); }, ErrorKind::bad_input, {"l2_latency_ns", "hbm_latency_ns", "900"});
+  expect_error([] { find_device("h100-sxm:hbm_gbps=12000"); }, ErrorKind::bad_input,
+               {"L2 can't be slower than HBM", "9150", "10752"});
+  expect_error([] { find_device("h100-sxm:l2_bytes_per_clk=1500"); }, ErrorKind::bad_input,
+               {"L2 can't be slower", "2745", "3001.6"});
+  expect_error([] { find_device("h100-sxm:l2_latency_ns=900"); }, ErrorKind::bad_input,
+               {"l2_latency_ns", "hbm_latency_ns", "900"});
   expect_error([] { find_device("h100-sxm:l2_mib=60000,hbm_gib=16"); }, ErrorKind::bad_input, {"l2_mib", "hbm_gib"});
   expect_error([] { find_device("h100-sxm:l2_knee_mib=400"); }, ErrorKind::bad_input, {"l2_knee_mib", "l2_mib", "400"});
   expect_error([] { find_device("h100-sxm:l2_bytes_per_clk=2000,sm_port_bytes_per_clk=3000"); }, ErrorKind::bad_input,
@@ -182,8 +192,11 @@ TEST(FindDevice, RefusesNumbersThatCannotStandTogether) {
   expect_error([] { find_device("h100-sxm:hbm_gbps=-5"); }, ErrorKind::bad_input, {"hbm_gbps", "-5"});
   expect_error([] { find_device("h100-sxm:clock_ghz=nan"); }, ErrorKind::bad_input, {"clock_ghz", "nan"});
   const std::string file = R"({"schema": "device/1", "name": "odd", "base": "h200", "l2_bytes_per_clk": 2000})";
-  expect_error([&] { read_device(file, "odd.json"); }, ErrorKind::bad_input, {"odd.json", "L2 can't be slower than HBM", "3660", "4300.8"});
-  for (const DeviceSpec& device : device_catalog()) EXPECT_NO_THROW(read_device(write_device(device), device.name)) << device.name;
+  expect_error([&] { read_device(file, "odd.json"); }, ErrorKind::bad_input,
+               {"odd.json", "L2 can't be slower than HBM", "3660", "4300.8"});
+  for (const DeviceSpec& device : device_catalog()) {
+    EXPECT_NO_THROW(read_device(write_device(device), device.name)) << device.name;
+  }
 }
 
 TEST_F(DeviceFile, IsReadByPathWithOverridesBehindIt) {
@@ -213,7 +226,8 @@ TEST(ReadDevice, ReturnsWhatWasWritten) {
 TEST(ReadDevice, TakesTheRestFromItsBase) {
   const DeviceSpec d = read_device(
       R"({"schema": "device/1", "name": "h300", "base": "h200", "hbm_gbps": 9000, "x_note": 1,
-          "l2_mib": {"value": 100, "origin": "measured", "source": "a test"}})", "d.json");
+          "l2_mib": {"value": 100, "origin": "measured", "source": "a test"}})",
+      "d.json");
   EXPECT_EQ(d.name, "h300");
   EXPECT_EQ(d.label, "h300");
   EXPECT_EQ(d.hbm_gbps, 9000);
@@ -238,9 +252,10 @@ TEST(ReadDevice, NamesThePathOfWhatIsWrong) {
   fails(R"("sms": {"value": 5000, "origin": "measured", "source": "s"})", {"sms", "value", "5000"});
   expect_error([] { read_device(R"({"schema": "device/1", "name": "d", "sms": 4})", "d.json"); }, ErrorKind::bad_input,
                {"d.json", "base", "compute_capability, clock_ghz", "cta_end_ns"});
-  expect_error([] { read_device(R"({"schema": "device/1", "name": "d", "base": "h9"})", "d.json"); }, ErrorKind::bad_input,
-               {"d.json", "base", "h9"});
-  expect_error([] { read_device(R"({"schema": "device/2", "name": "d"})", "d.json"); }, ErrorKind::bad_input, {"device/1"});
+  expect_error([] { read_device(R"({"schema": "device/1", "name": "d", "base": "h9"})", "d.json"); },
+               ErrorKind::bad_input, {"d.json", "base", "h9"});
+  expect_error([] { read_device(R"({"schema": "device/2", "name": "d"})", "d.json"); }, ErrorKind::bad_input,
+               {"device/1"});
   expect_error([] { read_device("{", "d.json"); }, ErrorKind::bad_input, {"d.json"});
 }
 
@@ -277,10 +292,12 @@ TEST(ReadDevice, KeepsTheIntervalsOfPlansThatRan) {
   EXPECT_EQ(back.intervals.at("all").plans, 31);
   EXPECT_EQ(write_device(back), write_device(spec));
   EXPECT_EQ(device_hash(back), hash) << "the device is the same one";
-  for (const char* bad : {R"({"hbm": {"log_half_width": 0, "plans": 9}})", R"({"hbm": {"log_half_width": -0.1, "plans": 9}})",
-                          R"({"hbm": {"log_half_width": 4, "plans": 9}})", R"({"hbm": {"log_half_width": 0.1, "plans": 0}})",
-                          R"({"hbm": {"log_half_width": 0.1}})", R"({"dram": {"log_half_width": 0.1, "plans": 9}})", R"([0.1])"}) {
-    const std::string text = std::string(R"({"schema": "device/1", "name": "x", "base": "l4", "intervals": )") + bad + "}";
+  for (const char* bad :
+       {R"({"hbm": {"log_half_width": 0, "plans": 9}})", R"({"hbm": {"log_half_width": -0.1, "plans": 9}})",
+        R"({"hbm": {"log_half_width": 4, "plans": 9}})", R"({"hbm": {"log_half_width": 0.1, "plans": 0}})",
+        R"({"hbm": {"log_half_width": 0.1}})", R"({"dram": {"log_half_width": 0.1, "plans": 9}})", R"([0.1])"}) {
+    const std::string text =
+        std::string(R"({"schema": "device/1", "name": "x", "base": "l4", "intervals": )") + bad + "}";
     EXPECT_THROW(read_device(text, "card.json"), core::Error) << bad;
   }
 }

@@ -1,10 +1,12 @@
-// Samples made from a known host give that host back; samples that say nothing about a parameter don't make it measured.
+// Samples made from a known host give that host back; samples that say nothing about a parameter don't make it
+// measured.
+#include "costmodel/host_calibration.h"
+
 #include <gmock/gmock.h>
 
 #include <cmath>
 
 #include "core/error.h"
-#include "costmodel/host_calibration.h"
 
 namespace espalier::costmodel {
 namespace {
@@ -12,7 +14,9 @@ namespace {
 constexpr double kClock = 2.5, kFlops = 20, kWidened = 1.5, kBytes = 12;
 
 /// The bytes-in-flight law with the exponent the fit assumes.
-double law(double cores, double rate, double limit) { return cores * rate / std::pow(1 + std::pow(cores * rate / limit, 4), 0.25); }
+double law(double cores, double rate, double limit) {
+  return cores * rate / std::pow(1 + std::pow(cores * rate / limit, 4), 0.25);
+}
 
 HostSamples known_host(double core_rate = 12'000, double limit = 30'000) {
   HostSamples s;
@@ -32,8 +36,9 @@ HostSamples known_host(double core_rate = 12'000, double limit = 30'000) {
     for (const std::int64_t tokens : {64, 192, 512}) {
       const TaskShape shape{.queries = rows, .kv_tokens = tokens, .visible_pairs = rows * tokens};
       const WorkCounts counts = count_task(shape, s.config, s.heads);
-      const double cycles = static_cast<double>(counts.fma_flops) / kFlops + static_cast<double>(counts.conversions) / kWidened +
-                            static_cast<double>(counts.smem_write_bytes + counts.smem_read_bytes - 2 * counts.query_bytes) / kBytes;
+      const double cycles =
+          static_cast<double>(counts.fma_flops) / kFlops + static_cast<double>(counts.conversions) / kWidened +
+          static_cast<double>(counts.smem_write_bytes + counts.smem_read_bytes - 2 * counts.query_bytes) / kBytes;
       s.kernel.push_back({shape, cycles / (kClock * 1e3)});
     }
   }

@@ -60,7 +60,8 @@ TEST(CtasPerSm, IsBoundBySharedMemoryWithOneKibReserved) {
   EXPECT_EQ(ctas_per_sm(kernel, kLlama, h100), 1);
   kernel.smem_bytes += 1;
   EXPECT_EQ(ctas_per_sm(kernel, kLlama, h100), 0);
-  EXPECT_THAT(unfit_reason(kernel, kLlama, h100), HasSubstr("232449 bytes of shared memory a CTA, h100-sxm has 232448"));
+  EXPECT_THAT(unfit_reason(kernel, kLlama, h100),
+              HasSubstr("232449 bytes of shared memory a CTA, h100-sxm has 232448"));
 }
 
 TEST(CtasPerSm, IsBoundByRegistersInUnitsOf256AWarp) {
@@ -76,7 +77,8 @@ TEST(CtasPerSm, IsBoundByRegistersInUnitsOf256AWarp) {
   kernel.registers = 255;
   kernel.warps = 16;
   EXPECT_EQ(ctas_per_sm(kernel, kLlama, h100), 0);
-  EXPECT_THAT(unfit_reason(kernel, kLlama, h100), HasSubstr("131072 registers"));  // 255 x 32 = 8160, rounded up 8192, x 16
+  EXPECT_THAT(unfit_reason(kernel, kLlama, h100),
+              HasSubstr("131072 registers"));  // 255 x 32 = 8160, rounded up 8192, x 16
 }
 
 TEST(CtasPerSm, IsBoundByWarpsAndCtas) {
@@ -105,8 +107,9 @@ TEST(UnfitReason, NamesMissingEngineAndSpilledAccumulators) {
 
 TEST(UnfitReason, SurvivesSenselessSizes) {
   const DeviceSpec d = find_device("h100-sxm");
-  for (std::int32_t KernelConfig::*member : {&KernelConfig::query_tile, &KernelConfig::kv_tile, &KernelConfig::rows_per_warp,
-                                             &KernelConfig::stages, &KernelConfig::warps, &KernelConfig::registers}) {
+  for (std::int32_t KernelConfig::*member :
+       {&KernelConfig::query_tile, &KernelConfig::kv_tile, &KernelConfig::rows_per_warp, &KernelConfig::stages,
+        &KernelConfig::warps, &KernelConfig::registers}) {
     for (const std::int32_t value : {0, -1, std::numeric_limits<std::int32_t>::max()}) {
       KernelConfig kernel = kernel_of(16, 64, 2, 128);
       kernel.*member = value;
@@ -114,7 +117,8 @@ TEST(UnfitReason, SurvivesSenselessSizes) {
       EXPECT_THAT(unfit_reason(kernel, kLlama, d), HasSubstr("expected 1 to")) << value;
     }
   }
-  KernelConfig kernel = kernel_of(16, std::numeric_limits<std::int32_t>::max(), std::numeric_limits<std::int32_t>::max(), 128);
+  KernelConfig kernel =
+      kernel_of(16, std::numeric_limits<std::int32_t>::max(), std::numeric_limits<std::int32_t>::max(), 128);
   EXPECT_THROW(smem_bytes(kernel, kLlama), core::Error);
 }
 
@@ -127,10 +131,11 @@ TEST(KernelCatalog, HoldsOurFamilyAndThePublishedKernels) {
     EXPECT_NO_THROW(check_kernel(kernel, kernel.name));
     EXPECT_EQ(&find_kernel(kernel.name), &kernel);
   }
-  for (const char* name : {"espalier_mma_m16", "espalier_mma_m32", "espalier_mma_m64", "espalier_mma_m128", "espalier_reduce",
-                           "fa2_split", "fa2_combine", "flashinfer_prefill_m16", "flashinfer_prefill_m64", "flashinfer_prefill_m128",
-                           "flashinfer_merge", "deft_flatten", "deft_reduce", "codec_pac", "codec_por", "bifurcated_scores",
-                           "bifurcated_softmax", "bifurcated_values", "bifurcated_sum"}) {
+  for (const char* name :
+       {"espalier_mma_m16", "espalier_mma_m32", "espalier_mma_m64", "espalier_mma_m128", "espalier_reduce", "fa2_split",
+        "fa2_combine", "flashinfer_prefill_m16", "flashinfer_prefill_m64", "flashinfer_prefill_m128",
+        "flashinfer_merge", "deft_flatten", "deft_reduce", "codec_pac", "codec_por", "bifurcated_scores",
+        "bifurcated_softmax", "bifurcated_values", "bifurcated_sum"}) {
     EXPECT_TRUE(names.contains(name)) << name;
   }
 }
@@ -144,7 +149,8 @@ TEST(KernelCatalog, KeepsThePublishedTiles) {
   EXPECT_FALSE(find_kernel("deft_flatten").packs_heads);
   EXPECT_EQ(find_kernel("deft_flatten").query_tile, 32);
   EXPECT_EQ(find_kernel("flashinfer_prefill_m64").partial_dtype, traces::Dtype::bf16);
-  EXPECT_EQ(ctas_per_sm(find_kernel("flashinfer_decode"), kLlama, find_device("h100-sxm")), 4);  // the occupancy its acceptance values take
+  EXPECT_EQ(ctas_per_sm(find_kernel("flashinfer_decode"), kLlama, find_device("h100-sxm")),
+            4);  // the occupancy its acceptance values take
   EXPECT_EQ(ctas_per_sm(find_kernel("flashinfer_persistent_m16"), kLlama, find_device("h100-sxm")), 2);
   EXPECT_EQ(ctas_per_sm(find_kernel("lean_attend"), kLlama, find_device("a100-80")), 2);
   EXPECT_EQ(ctas_per_sm(find_kernel("fa3_m128_n128"), kLlama, find_device("h100-sxm")), 1);
@@ -153,10 +159,13 @@ TEST(KernelCatalog, KeepsThePublishedTiles) {
 
 TEST(KernelCatalog, EveryPublishedKernelFitsSomewhereAtItsHeadDims) {
   for (const KernelConfig& kernel : kernel_catalog()) {
-    const std::string_view heads = kernel.name.ends_with("_n256") ? "32/8/64" : kernel.name.ends_with("_n64") ? "32/8/256" : "32/8/128";
+    const std::string_view heads = kernel.name.ends_with("_n256")  ? "32/8/64"
+                                   : kernel.name.ends_with("_n64") ? "32/8/256"
+                                                                   : "32/8/128";
     EXPECT_EQ(unfit_reason(kernel, parse_heads(heads), find_device("h100-sxm")), "");
     const bool ampere = kernel.engine != Engine::wgmma;
-    EXPECT_GE(ctas_per_sm(kernel, parse_heads("32/8/64"), find_device(ampere ? "a100-80" : "h100-sxm")), 1) << kernel.name;
+    EXPECT_GE(ctas_per_sm(kernel, parse_heads("32/8/64"), find_device(ampere ? "a100-80" : "h100-sxm")), 1)
+        << kernel.name;
   }
 }
 
@@ -174,8 +183,10 @@ TEST(ReadKernel, TakesEveryKey) {
   const auto document = core::JsonDocument::parse(
       R"({"name": "k", "role": "scores", "engine": "wgmma", "query_tile": 1, "kv_tile": 2, "rows_per_warp": 3, "packs_heads": false,
           "stages": 4, "warps": 5, "smem_bytes": 6, "registers": 7, "cluster": 8, "lookups": 9, "partial_dtype": "fp16", "overlap": 0.25,
-          "efficiency": 0.5, "implemented": true, "origin": "o", "x_note": 1})", "k.json");
-  const KernelConfig expected{"k", KernelRole::scores, Engine::wgmma, 1, 2, 3, false, 4, 5, 6, 7, 8, 9, traces::Dtype::fp16, 0.25, 0.5, true, "o"};
+          "efficiency": 0.5, "implemented": true, "origin": "o", "x_note": 1})",
+      "k.json");
+  const KernelConfig expected{"k", KernelRole::scores,  Engine::wgmma, 1,   2,    3,  false, 4, 5, 6, 7, 8,
+                              9,   traces::Dtype::fp16, 0.25,          0.5, true, "o"};
   EXPECT_EQ(read_kernel(document.root()), expected);
 }
 
@@ -241,7 +252,8 @@ TEST(OurAttendKernel, TakesTheSmallestTileThatHoldsTheRows) {
 
 TEST(OurAttendKernel, FitsEveryDeviceAndHeadConfiguration) {
   for (const DeviceSpec& device : device_catalog()) {
-    for (const char* text : {"32/32/128", "32/8/128", "28/4/128", "64/8/64", "16/1/128", "128/1/576:512", "16/1/576:512", "16/8/256"}) {
+    for (const char* text :
+         {"32/32/128", "32/8/128", "28/4/128", "64/8/64", "16/1/128", "128/1/576:512", "16/1/576:512", "16/8/256"}) {
       const HeadConfig heads = parse_heads(text);
       for (const std::int64_t rows : {1, 16, 33, 64, 128, 1000}) {
         const KernelConfig& kernel = our_attend_kernel(rows, heads, device);

@@ -61,7 +61,8 @@ TEST(MeasurementFile, NamesWhatIsWrongWithItsShape) {
   expect_refused(replaced(text, "\"sms\"", "\"hbm_latency_ns\""), {"query", "hbm_latency_ns"});
   expect_refused(replaced(text, "\"570.1\"", "\"\""), {"environment.driver", "empty"});
   expect_refused(replaced(text, "measurement/1", "measurement/2"), {"measurement/2"});
-  expect_refused(replaced(text, "measurement/1", "run/1"), {"measurement/1", "a run of one plan (run/1), which view --measured reads"});
+  expect_refused(replaced(text, "measurement/1", "run/1"),
+                 {"measurement/1", "a run of one plan (run/1), which view --measured reads"});
   expect_refused(replaced(text, "\"environment\"", "\"surroundings\""), {"surroundings"});
 }
 

@@ -13,7 +13,8 @@ namespace {
 
 using traces::parse_heads;
 
-/// 10^4 bytes/us for each SM: at 512 bytes a token, 1,024 tokens take 52.4288 us, the calibration point of relative models.
+/// 10^4 bytes/us for each SM: at 512 bytes a token, 1,024 tokens take 52.4288 us, the calibration point of relative
+/// models.
 DeviceSpec round_device() {
   DeviceSpec device;
   device.name = "round";
@@ -46,7 +47,9 @@ class Relative {
  public:
   Relative(const char* name, double anchor_units)
       : model_(make_cost_model(name, round_device(), parse_heads("32/8/128"))), scale_(anchor_units / kAnchorUs) {}
-  double units(const TaskShape& shape, const KernelConfig& kernel) const { return model_->task(shape, kernel).us * scale_; }
+  double units(const TaskShape& shape, const KernelConfig& kernel) const {
+    return model_->task(shape, kernel).us * scale_;
+  }
   double units(const ReductionShape& shape) const { return model_->reduction(shape, tile(4, 1)).us * scale_; }
 
  private:
@@ -104,7 +107,8 @@ TEST(MemoryProfitModel, DecidesAsThePackRule) {
   core::Rng rng(3);
   int absorbed = 0;
   for (int trial = 0; trial < 2000; ++trial) {
-    const auto live = static_cast<std::int32_t>(rng.integer(2, 60)), child = static_cast<std::int32_t>(rng.integer(1, live - 1));
+    const auto live = static_cast<std::int32_t>(rng.integer(2, 60)),
+               child = static_cast<std::int32_t>(rng.integer(1, live - 1));
     const std::int64_t kv = rng.integer(1, 300), own = rng.integer(1, 300);
     const auto tiles = [](std::int64_t n) { return (n + 15) / 16; };
     const bool rule = kv * (tiles(live) - tiles(live - child) - tiles(child)) + 4 * child >= 0;
@@ -112,7 +116,8 @@ TEST(MemoryProfitModel, DecidesAsThePackRule) {
     const double keep = model.units(attend(live, 4, kv), kernel) + model.units(attend(child, 4, own), kernel) +
                         model.units(ReductionShape{.rows = child, .heads = 4, .inputs = 2}) +
                         model.units(ReductionShape{.rows = live - child, .heads = 4, .inputs = 1});
-    const double absorb = model.units(attend(live - child, 4, kv), kernel) + model.units(attend(child, 4, kv + own), kernel) +
+    const double absorb = model.units(attend(live - child, 4, kv), kernel) +
+                          model.units(attend(child, 4, kv + own), kernel) +
                           model.units(ReductionShape{.rows = live, .heads = 4, .inputs = 1});
     EXPECT_EQ(absorb <= keep + 1e-6, rule) << live << " " << child << " " << kv;
     absorbed += rule;
@@ -169,10 +174,12 @@ TEST(RooflineModel, NeverExceedsTheAnalyticModel) {
   for (const char* text : {"32/8/128", "32/32/128", "16/1/128"}) {
     const auto heads = parse_heads(text);
     for (const DeviceSpec& device : device_catalog()) {
-      const auto roofline = make_cost_model("roofline", device, heads), analytic = make_cost_model("analytic", device, heads);
+      const auto roofline = make_cost_model("roofline", device, heads),
+                 analytic = make_cost_model("analytic", device, heads);
       const KernelConfig& kernel = our_attend_kernel(heads.group(), heads, device);
       const TaskShape shape = attend(1, heads.group(), rng.integer(1000, 50'000));
-      EXPECT_LE(roofline->task(shape, kernel).us, 1.01 * analytic->task(shape, kernel).us) << device.name << " " << text;
+      EXPECT_LE(roofline->task(shape, kernel).us, 1.01 * analytic->task(shape, kernel).us)
+          << device.name << " " << text;
     }
   }
 }
@@ -185,10 +192,12 @@ TEST(EveryModel, IsMonotoneInTokensPositiveAndPure) {
       const auto heads = parse_heads(rng.chance(0.5) ? "32/8/128" : "128/1/576:512");
       const DeviceSpec& device = device_catalog()[static_cast<std::size_t>(rng.integer(0, 3))];
       const auto model = make_cost_model(info.name, device, heads);
-      const KernelConfig kernel = tile(static_cast<std::int32_t>(16 << rng.integer(0, 3)), static_cast<std::int32_t>(32 << rng.integer(0, 2)));
+      const KernelConfig kernel =
+          tile(static_cast<std::int32_t>(16 << rng.integer(0, 3)), static_cast<std::int32_t>(32 << rng.integer(0, 2)));
       TaskShape shape = attend(static_cast<std::int32_t>(rng.integer(1, 40)), heads.group(), 0, rng.chance(0.5));
       double before = 0;
-      for (std::int64_t tokens = 0; tokens < 3'000'000; tokens += rng.chance(0.7) ? rng.integer(1, 40) : rng.integer(1, 400'000)) {
+      for (std::int64_t tokens = 0; tokens < 3'000'000;
+           tokens += rng.chance(0.7) ? rng.integer(1, 40) : rng.integer(1, 400'000)) {
         shape.kv_tokens = tokens;
         shape.visible_pairs = tokens * shape.queries;
         const Cost cost = model->task(shape, kernel);

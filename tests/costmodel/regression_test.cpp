@@ -25,7 +25,8 @@ TEST(NonnegativeLeastSquares, HoldsACoefficientAtZeroInsteadOfLettingItCompensat
 TEST(NonnegativeLeastSquares, MeetsTheOptimalityConditionsOnRandomProblems) {
   core::Rng rng(5);
   for (int round = 0; round < 200; ++round) {
-    const auto columns = static_cast<std::size_t>(rng.integer(1, 6)), points = static_cast<std::size_t>(rng.integer(6, 20));
+    const auto columns = static_cast<std::size_t>(rng.integer(1, 6)),
+               points = static_cast<std::size_t>(rng.integer(6, 20));
     Rows a(points, std::vector<double>(columns));
     std::vector<double> b(points);
     for (std::size_t r = 0; r < points; ++r) {
@@ -63,14 +64,18 @@ TEST(RobustNonnegative, ShrugsOffAnOutlier) {
 TEST(FitCurve, FindsTheBytesInFlightLawFromAFarStart) {
   core::Rng rng(2);
   std::vector<double> in_flight, log_times;
-  const auto law = [](double n, double latency, double peak, double p) { return (n / latency) / std::pow(1 + std::pow(n / (latency * peak), p), 1 / p); };
+  const auto law = [](double n, double latency, double peak, double p) {
+    return (n / latency) / std::pow(1 + std::pow(n / (latency * peak), p), 1 / p);
+  };
   for (double n = 100; n < 1e6; n *= 1.5) {
     in_flight.push_back(n);
     log_times.push_back(-std::log(law(n, 0.5, 3000, 2.2)) + 0.005 * rng.normal());
   }
   log_times[3] += 1;  // an outlier
   const CurveParameter parameters[] = {{2, 0.01, 100}, {500, 10, 1e6}, {1, 1, 10}};
-  const auto predict = [&](std::span<const double> v, std::size_t i) { return -std::log(law(in_flight[i], v[0], v[1], v[2])); };
+  const auto predict = [&](std::span<const double> v, std::size_t i) {
+    return -std::log(law(in_flight[i], v[0], v[1], v[2]));
+  };
   const std::vector<double> fit = fit_curve(parameters, log_times, predict, true);
   EXPECT_NEAR(fit[0], 0.5, 0.02);
   EXPECT_NEAR(fit[1], 3000, 60);

@@ -243,7 +243,8 @@ TEST(TileCycles, BreakEvenRowsMatchTheKnownOnes) {
     double rows;
   };
   // Rows at which MMA time equals the memory time of the same token.
-  for (const Row& row : {Row{"h200", 137}, Row{"h100-sxm", 196}, Row{"a100-80", 176}, Row{"rtx4090", 178}, Row{"l40s", 434}}) {
+  for (const Row& row :
+       {Row{"h200", 137}, Row{"h100-sxm", 196}, Row{"a100-80", 176}, Row{"rtx4090", 178}, Row{"l40s", 434}}) {
     const DeviceSpec d = find_device(row.device);
     const double memory = 512 * d.sms * d.clocks_per_us() / d.hbm_achievable_bytes_per_us();
     EXPECT_NEAR(memory / (per_token(16, 16, row.device).tensor / 16) / row.rows, 1.0, 0.1) << row.device;

@@ -1,4 +1,5 @@
-// Bulk copies and the barriers that count them: what the emulator finds wrong in their use, and the kernels that use them.
+// Bulk copies and the barriers that count them: what the emulator finds wrong in their use, and the kernels that use
+// them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -64,7 +65,8 @@ void expect(int got, int want) {
 /// A thread that didn't do what it should have.
 enum class Fault { none, no_wait, no_expectation, no_fence, no_release };
 
-/// Warp 0 copies two runs of numbers to the same place, one after the other; warp 1 reads them, and scribbles over the first.
+/// Warp 0 copies two runs of numbers to the same place, one after the other; warp 1 reads them, and scribbles over the
+/// first.
 void ring_of_one(const int* from, Fault fault) {
   if (thread_index() == 0) {
     init_barrier(kBarrier, 1);
@@ -75,8 +77,11 @@ void ring_of_one(const int* from, Fault fault) {
     if (in_warp(0)) {
       if (!first_of_warp()) continue;
       if (fault != Fault::no_release) wait_barrier(kOther, run ^ 1U);
-      if (fault == Fault::no_expectation) arrive(kBarrier);
-      else arrive_expecting(kBarrier, kBytes);
+      if (fault == Fault::no_expectation) {
+        arrive(kBarrier);
+      } else {
+        arrive_expecting(kBarrier, kBytes);
+      }
       copy_bulk(0, from + static_cast<int>(run) * kWords, kBytes, kBarrier);
     } else {
       if (fault != Fault::no_wait) wait_barrier(kBarrier, run);
@@ -91,27 +96,32 @@ void ring_of_one(const int* from, Fault fault) {
 }
 
 TEST(BulkCopies, LandBeforeThePhaseIsOverInEveryOrder) {
-  for (const EmulatorOptions& way : ways()) EXPECT_EQ(complaint([](const int* from) { ring_of_one(from, Fault::none); }, way), "");
+  for (const EmulatorOptions& way : ways()) {
+    EXPECT_EQ(complaint([](const int* from) { ring_of_one(from, Fault::none); }, way), "");
+  }
 }
 
 TEST(BulkCopies, FindAMissingWaitInEveryOrder) {
   for (const EmulatorOptions& way : ways()) {
     EXPECT_THAT(complaint([](const int* from) { ring_of_one(from, Fault::no_wait); }, way),
-                AnyOf(HasSubstr("before the asynchronous copy to it was waited for"), HasSubstr("uninitialised"), HasSubstr("written by a bulk copy and is read")));
+                AnyOf(HasSubstr("before the asynchronous copy to it was waited for"), HasSubstr("uninitialised"),
+                      HasSubstr("written by a bulk copy and is read")));
   }
 }
 
 TEST(BulkCopies, FindBytesThatNobodyExpects) {
   for (const EmulatorOptions& way : ways()) {
-    EXPECT_THAT(complaint([](const int* from) { ring_of_one(from, Fault::no_expectation); }, way),
-                AnyOf(HasSubstr("threads wait for ever"), HasSubstr("race"), HasSubstr("uninitialised"), HasSubstr("waited for"),
-                      HasSubstr("bytes that nobody expects"), HasSubstr("lacks nothing but bytes")));
+    EXPECT_THAT(
+        complaint([](const int* from) { ring_of_one(from, Fault::no_expectation); }, way),
+        AnyOf(HasSubstr("threads wait for ever"), HasSubstr("race"), HasSubstr("uninitialised"),
+              HasSubstr("waited for"), HasSubstr("bytes that nobody expects"), HasSubstr("lacks nothing but bytes")));
   }
 }
 
 TEST(BulkCopies, FindAMissingFenceBehindOrdinaryStores) {
   for (const EmulatorOptions& way : ways()) {
-    EXPECT_THAT(complaint([](const int* from) { ring_of_one(from, Fault::no_fence); }, way), HasSubstr("by ordinary stores without a fence since"));
+    EXPECT_THAT(complaint([](const int* from) { ring_of_one(from, Fault::no_fence); }, way),
+                HasSubstr("by ordinary stores without a fence since"));
   }
 }
 
@@ -133,7 +143,9 @@ TEST(BulkCopies, FindWrongSizesAndPlaces) {
     });
   };
   EXPECT_EQ(copy(16, 4, 32), "");
-  for (const std::string& wrong : {copy(8, 4, 32), copy(16, 1, 32), copy(16, 4, 24), copy(16, 4, 0)}) EXPECT_THAT(wrong, HasSubstr("multiples of 16"));
+  for (const std::string& wrong : {copy(8, 4, 32), copy(16, 1, 32), copy(16, 4, 24), copy(16, 4, 0)}) {
+    EXPECT_THAT(wrong, HasSubstr("multiples of 16"));
+  }
   EXPECT_THAT(copy(16, 4 * kWords - 4, 32), HasSubstr("numbers"));
   EXPECT_THAT(copy(4080, 4, 32), HasSubstr("outside the block's"));
   EXPECT_THAT(copy(kBarrier - 16, 4, 32), HasSubstr("which holds a barrier"));
@@ -168,10 +180,15 @@ EmulateOptions bulk(Order order, CopyMoment copies) {
 }
 
 void expect_right(const scheduler::Plan& plan, const std::string& what, const EmulateOptions& options) {
-  ASSERT_TRUE(lower_plan(plan, {host_kernels(), options.most_shared_bytes, options.path}).launches.front().attend->path == KernelPath::bulk) << what;
+  ASSERT_TRUE(
+      lower_plan(plan, {host_kernels(), options.most_shared_bytes, options.path}).launches.front().attend->path ==
+      KernelPath::bulk)
+      << what;
   const TensorSource source{7};
-  const RowError error = row_error(emulate(plan, source, options).output, naive_attention(plan.forest, plan.heads, source));
-  EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype)) << what << ": request " << error.request << ", head " << error.head;
+  const RowError error =
+      row_error(emulate(plan, source, options).output, naive_attention(plan.forest, plan.heads, source));
+  EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype))
+      << what << ": request " << error.request << ", head " << error.head;
   EXPECT_LE(error.worst_lse, 1e-4) << what;
 }
 
@@ -180,13 +197,15 @@ TEST(BulkKernels, EqualTheOracle) {
   std::size_t turn = 0;
   for (const std::int32_t tile : {16, 32, 64, 128}) {
     const EmulatorOptions& way = ways()[turn++ % ways().size()];
-    expect_right(testing::node_halves(testing::small_forest(), heads, testing::attend_kernel(true, tile)), "halves, tile " + std::to_string(tile),
-                 bulk(way.order, way.copies));
+    expect_right(testing::node_halves(testing::small_forest(), heads, testing::attend_kernel(true, tile)),
+                 "halves, tile " + std::to_string(tile), bulk(way.order, way.copies));
   }
-  expect_right(testing::one_mixed_task(testing::small_forest(), heads), "row intervals", bulk(Order::shuffled, CopyMoment::latest));
+  expect_right(testing::one_mixed_task(testing::small_forest(), heads), "row intervals",
+               bulk(Order::shuffled, CopyMoment::latest));
   expect_right(testing::folded(testing::small_forest(), heads), "folds", bulk(Order::backward, CopyMoment::earliest));
   for (const auto start : {scheduler::PhaseStart::on_arrival, scheduler::PhaseStart::barrier}) {
-    expect_right(testing::tree_merge(testing::small_forest(), heads, start), "steps", bulk(Order::shuffled, CopyMoment::earliest));
+    expect_right(testing::tree_merge(testing::small_forest(), heads, start), "steps",
+                 bulk(Order::shuffled, CopyMoment::earliest));
   }
 }
 
@@ -194,16 +213,19 @@ scheduler::Plan plan_of(const char* strategy, const traces::PrefixForest& forest
   costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
   device.sms = 4;
   const traces::HeadConfig heads = traces::parse_heads("4/2/128");
-  const scheduler::PlanRequest request{.forest = forest, .heads = heads, .device = device, .kernels = scheduler::KernelSet::ours, .options = {}};
+  const scheduler::PlanRequest request{
+      .forest = forest, .heads = heads, .device = device, .kernels = scheduler::KernelSet::ours, .options = {}};
   return std::get<scheduler::Plan>(scheduler::make_plan(scheduler::parse_strategy(strategy), request));
 }
 
 TEST(BulkKernels, RunQueuesOfManyTasksInEveryOrder) {
-  // Tasks of one tile and of many, one behind the other in the same block, and results merged behind a barrier or on arrival.
+  // Tasks of one tile and of many, one behind the other in the same block, and results merged behind a barrier or on
+  // arrival.
   const traces::PrefixForest forest = traces::make_forest(property::star(330, 3, 40));
   for (const char* strategy : {"lean", "flashinfer_persistent", "espalier"}) {
     const scheduler::Plan plan = plan_of(strategy, forest);
-    for (const auto& [order, copies] : {std::pair(Order::shuffled, CopyMoment::latest), std::pair(Order::backward, CopyMoment::earliest)}) {
+    for (const auto& [order, copies] :
+         {std::pair(Order::shuffled, CopyMoment::latest), std::pair(Order::backward, CopyMoment::earliest)}) {
       expect_right(plan, strategy, bulk(order, copies));
     }
   }
@@ -214,8 +236,10 @@ TEST(BulkKernels, GiveWayWhereTheDeviceHoldsTooFewOfTheirBlocks) {
   const auto blocks = plan.launches[scheduler::LaunchId(0)].workers;
   ASSERT_GT(blocks, 1);
   const auto chosen = [&](std::int64_t bulk, std::int64_t plain) {
-    const DeviceKernels kernels{.set = host_kernels(), .path = KernelPath::bulk,
-                                .resident_blocks = [=](const AttendInstance& i) { return i.path == KernelPath::bulk ? bulk : plain; }};
+    const DeviceKernels kernels{
+        .set = host_kernels(), .path = KernelPath::bulk, .resident_blocks = [=](const AttendInstance& i) {
+          return i.path == KernelPath::bulk ? bulk : plain;
+        }};
     return lower_plan(plan, kernels).launches.front().attend->path == KernelPath::bulk;
   };
   EXPECT_TRUE(chosen(blocks, blocks));
@@ -224,7 +248,8 @@ TEST(BulkKernels, GiveWayWhereTheDeviceHoldsTooFewOfTheirBlocks) {
     chosen(blocks - 1, blocks - 1);
     ADD_FAILURE() << "more blocks than the device holds";
   } catch (const PlanRefused& refusal) {
-    EXPECT_THAT(refusal.what(), HasSubstr(std::to_string(blocks) + " blocks with queues, where the device holds " + std::to_string(blocks - 1) + " of attend_bulk_"));
+    EXPECT_THAT(refusal.what(), HasSubstr(std::to_string(blocks) + " blocks with queues, where the device holds " +
+                                          std::to_string(blocks - 1) + " of attend_bulk_"));
   }
 }
 
@@ -240,7 +265,8 @@ TEST(BulkKernels, ReadWhatThePlainOnesRead) {
   EXPECT_EQ(fast.mmas, plain.mmas);
   EXPECT_EQ(fast.read(MemoryKind::kv).sectors, plain.read(MemoryKind::kv).sectors);
   EXPECT_LT(fast.block_barriers, plain.block_barriers);
-  EXPECT_LE(static_cast<double>(fast.shared_reads.conflicts()), 0.02 * static_cast<double>(fast.shared_reads.wavefronts));
+  EXPECT_LE(static_cast<double>(fast.shared_reads.conflicts()),
+            0.02 * static_cast<double>(fast.shared_reads.wavefronts));
 }
 
 }  // namespace

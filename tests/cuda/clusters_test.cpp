@@ -1,4 +1,5 @@
-// Blocks of a cluster that load for each other: what the emulator finds wrong in that, how launches are laid out, and the kernels that do it.
+// Blocks of a cluster that load for each other: what the emulator finds wrong in that, how launches are laid out, and
+// the kernels that do it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -55,7 +56,8 @@ Outcome run(const std::function<void(const int*)>& kernel, const EmulatorOptions
   const int* from = memory.upload("numbers", MemoryKind::other, numbers);
   Machine machine(memory, options);
   try {
-    machine.launch({.kernel = "fixture", .blocks = 4, .threads = 64, .shared_bytes = 4096, .cluster = 2}, [&] { kernel(from); });
+    machine.launch({.kernel = "fixture", .blocks = 4, .threads = 64, .shared_bytes = 4096, .cluster = 2},
+                   [&] { kernel(from); });
   } catch (const core::Error& error) {
     return {error.what(), machine.counters()};
   }
@@ -63,18 +65,32 @@ Outcome run(const std::function<void(const int*)>& kernel, const EmulatorOptions
 }
 
 /// What a block didn't do as it should have.
-enum class Fault { none, frees_its_own_alone, ends_at_once, copies_to_itself, copies_to_the_mate, copies_beyond, no_meeting, unpublished };
+enum class Fault {
+  none,
+  frees_its_own_alone,
+  ends_at_once,
+  copies_to_itself,
+  copies_to_the_mate,
+  copies_beyond,
+  no_meeting,
+  unpublished
+};
 
 std::uint32_t blocks_of(Fault fault) {
   switch (fault) {
-    case Fault::copies_to_itself: return 1U << cluster_rank();
-    case Fault::copies_to_the_mate: return 2U >> cluster_rank();
-    case Fault::copies_beyond: return 7U;
-    default: return 3U;
+    case Fault::copies_to_itself:
+      return 1U << cluster_rank();
+    case Fault::copies_to_the_mate:
+      return 2U >> cluster_rank();
+    case Fault::copies_beyond:
+      return 7U;
+    default:
+      return 3U;
   }
 }
 
-/// Rings of one in two blocks. Warp 0 of each copies its half of a run of numbers to both, warp 1 of each reads all of it.
+/// Rings of one in two blocks. Warp 0 of each copies its half of a run of numbers to both, warp 1 of each reads all of
+/// it.
 void shared_ring(const int* from, Fault fault) {
   const bool alone = fault == Fault::frees_its_own_alone;
   const bool loads = thread_index() < 32;
@@ -84,8 +100,11 @@ void shared_ring(const int* from, Fault fault) {
     init_barrier(kFreed, alone ? 1 : 2);
     if (fault != Fault::unpublished) publish_barriers();
   }
-  if (fault == Fault::no_meeting) block_sync<64>();
-  else cluster_sync();
+  if (fault == Fault::no_meeting) {
+    block_sync<64>();
+  } else {
+    cluster_sync();
+  }
   for (std::uint32_t run = 0; run < kRuns; ++run) {
     if (loads) {
       if (lane != 0) continue;
@@ -96,7 +115,9 @@ void shared_ring(const int* from, Fault fault) {
     } else {
       wait_barrier(kLanded, run % 2);
       for (std::uint32_t i = lane; i < kWords; i += 32) {
-        if (load_shared<int>(4 * i) != 100 + static_cast<int>(run * kWords + i)) throw core::Error(core::ErrorKind::check_failed, "wrong number");
+        if (load_shared<int>(4 * i) != 100 + static_cast<int>(run * kWords + i)) {
+          throw core::Error(core::ErrorKind::check_failed, "wrong number");
+        }
       }
       warp_sync();
       if (alone ? lane == rank : lane < 2) arrive_in_block(kFreed, lane);
@@ -109,7 +130,8 @@ TEST(Clusters, LoadForEachOtherInEveryOrder) {
   for (const EmulatorOptions& way : ways()) {
     const Outcome outcome = run([](const int* from) { shared_ring(from, Fault::none); }, way);
     EXPECT_EQ(outcome.complaint, "");
-    EXPECT_EQ(outcome.counters.read(MemoryKind::other).bytes, 2 * kRuns * kBytes) << "each cluster reads the numbers once";
+    EXPECT_EQ(outcome.counters.read(MemoryKind::other).bytes, 2 * kRuns * kBytes)
+        << "each cluster reads the numbers once";
     EXPECT_EQ(outcome.counters.shared_writes.bytes, 4 * kRuns * kBytes) << "and each block takes in all of them";
   }
 }
@@ -124,26 +146,32 @@ TEST(Clusters, FindACopyOverWhatAMateStillReads) {
 TEST(Clusters, FindACopyThatNothingPutsBehindAReaderInAnotherBlock) {
   int readers_first = 0;
   for (const EmulatorOptions& way : ways()) {
-    const std::string complaint = run([](const int* from) {
-                                    const bool first = thread_index() == 0, target = cluster_rank() == 1;
-                                    if (first) {
-                                      init_barrier(kLanded, 1);
-                                      publish_barriers();
-                                    }
-                                    if (thread_index() < 4) store_shared(4 * thread_index(), 1);
-                                    fence_engine();
-                                    cluster_sync();
-                                    if (target && thread_index() < 4) (void)load_shared<int>(4 * thread_index());
-                                    if (first && target) {
-                                      arrive_expecting(kLanded, 16);
-                                      wait_barrier(kLanded, 0);
-                                    }
-                                    if (first && !target) copy_bulk_to_blocks(0, from, 16, kLanded, 2U);
-                                  }, way).complaint;
-    const bool read_first = complaint.find("was read by warp 0 and is written by warp 0 of block 0 of the cluster without a barrier") != std::string::npos;
+    const std::string complaint = run(
+                                      [](const int* from) {
+                                        const bool first = thread_index() == 0, target = cluster_rank() == 1;
+                                        if (first) {
+                                          init_barrier(kLanded, 1);
+                                          publish_barriers();
+                                        }
+                                        if (thread_index() < 4) store_shared(4 * thread_index(), 1);
+                                        fence_engine();
+                                        cluster_sync();
+                                        if (target && thread_index() < 4) (void)load_shared<int>(4 * thread_index());
+                                        if (first && target) {
+                                          arrive_expecting(kLanded, 16);
+                                          wait_barrier(kLanded, 0);
+                                        }
+                                        if (first && !target) copy_bulk_to_blocks(0, from, 16, kLanded, 2U);
+                                      },
+                                      way)
+                                      .complaint;
+    const bool read_first =
+        complaint.find("was read by warp 0 and is written by warp 0 of block 0 of the cluster without a barrier") !=
+        std::string::npos;
     readers_first += read_first ? 1 : 0;
     if (!read_first) {
-      EXPECT_THAT(complaint, AnyOf(HasSubstr("written by a bulk copy and is read"), HasSubstr("before the asynchronous copy to it was waited for")));
+      EXPECT_THAT(complaint, AnyOf(HasSubstr("written by a bulk copy and is read"),
+                                   HasSubstr("before the asynchronous copy to it was waited for")));
     }
   }
   EXPECT_GT(readers_first, 0);
@@ -152,15 +180,19 @@ TEST(Clusters, FindACopyThatNothingPutsBehindAReaderInAnotherBlock) {
 TEST(Clusters, FindABlockThatEndsBeforeItsMatesAreThrough) {
   for (const EmulatorOptions& way : ways()) {
     EXPECT_THAT(run([](const int* from) { shared_ring(from, Fault::ends_at_once); }, way).complaint,
-                AnyOf(HasSubstr("of the cluster, which has ended"), HasSubstr("ends without knowing of the arrival of warp 1 of block")));
+                AnyOf(HasSubstr("of the cluster, which has ended"),
+                      HasSubstr("ends without knowing of the arrival of warp 1 of block")));
   }
 }
 
 TEST(Clusters, FindCopiesToTheWrongBlocks) {
   for (const EmulatorOptions& way : ways()) {
-    EXPECT_THAT(run([](const int* from) { shared_ring(from, Fault::copies_to_itself); }, way).complaint, HasSubstr("threads wait for ever"));
-    EXPECT_THAT(run([](const int* from) { shared_ring(from, Fault::copies_to_the_mate); }, way).complaint, HasSubstr("threads wait for ever"));
-    EXPECT_THAT(run([](const int* from) { shared_ring(from, Fault::copies_beyond); }, way).complaint, HasSubstr("bulk copy to block 2 of a cluster of 2"));
+    EXPECT_THAT(run([](const int* from) { shared_ring(from, Fault::copies_to_itself); }, way).complaint,
+                HasSubstr("threads wait for ever"));
+    EXPECT_THAT(run([](const int* from) { shared_ring(from, Fault::copies_to_the_mate); }, way).complaint,
+                HasSubstr("threads wait for ever"));
+    EXPECT_THAT(run([](const int* from) { shared_ring(from, Fault::copies_beyond); }, way).complaint,
+                HasSubstr("bulk copy to block 2 of a cluster of 2"));
   }
 }
 
@@ -173,27 +205,36 @@ TEST(Clusters, FindBarriersThatMatesMayNotHaveMadeYet) {
 
 TEST(Clusters, FindBarriersThatMatesWereNeverShown) {
   for (const EmulatorOptions& way : ways()) {
-    EXPECT_THAT(run([](const int* from) { shared_ring(from, Fault::unpublished); }, way).complaint, HasSubstr("was never published to the cluster"));
+    EXPECT_THAT(run([](const int* from) { shared_ring(from, Fault::unpublished); }, way).complaint,
+                HasSubstr("was never published to the cluster"));
   }
 }
 
 TEST(Clusters, FindWhatReachesABlockThatHasEnded) {
   const auto late = [](bool copies, const EmulatorOptions& way) {
-    return run([=](const int* from) {
-             if (thread_index() == 0) {
-               init_barrier(kLanded, 1);
-               publish_barriers();
-             }
-             cluster_sync();
-             if (cluster_rank() == 1 || thread_index() != 0) return;
-             for (int i = 0; i < 100; ++i) (void)load_global(from);
-             if (copies) copy_bulk_to_blocks(0, from, 16, kLanded, 2U);
-             else arrive_in_block(kLanded, 1);
-           }, way).complaint;
+    return run(
+               [=](const int* from) {
+                 if (thread_index() == 0) {
+                   init_barrier(kLanded, 1);
+                   publish_barriers();
+                 }
+                 cluster_sync();
+                 if (cluster_rank() == 1 || thread_index() != 0) return;
+                 for (int i = 0; i < 100; ++i) (void)load_global(from);
+                 if (copies) {
+                   copy_bulk_to_blocks(0, from, 16, kLanded, 2U);
+                 } else {
+                   arrive_in_block(kLanded, 1);
+                 }
+               },
+               way)
+        .complaint;
   };
   for (const EmulatorOptions& way : ways()) {
-    EXPECT_THAT(late(false, way), AnyOf(HasSubstr("arrival at a barrier of block 1 of the cluster, which has ended"), HasSubstr("ends without knowing of the arrival")));
-    EXPECT_THAT(late(true, way), AnyOf(HasSubstr("bulk copy to block 1 of the cluster, which has ended"), HasSubstr("ends while bulk copies to its shared memory"),
+    EXPECT_THAT(late(false, way), AnyOf(HasSubstr("arrival at a barrier of block 1 of the cluster, which has ended"),
+                                        HasSubstr("ends without knowing of the arrival")));
+    EXPECT_THAT(late(true, way), AnyOf(HasSubstr("bulk copy to block 1 of the cluster, which has ended"),
+                                       HasSubstr("ends while bulk copies to its shared memory"),
                                        HasSubstr("ends before a copy to its shared memory was waited for")));
   }
 }
@@ -214,13 +255,19 @@ constexpr char kHeads[] = "8/2/128";
 
 Plan plan_of(const std::string& strategy, const traces::PrefixForest& forest) {
   const traces::HeadConfig heads = traces::parse_heads(kHeads);
-  const scheduler::PlanRequest request{.forest = forest, .heads = heads, .device = costmodel::find_device("h100-sxm"), .kernels = scheduler::KernelSet::ours, .options = {}};
+  const scheduler::PlanRequest request{.forest = forest,
+                                       .heads = heads,
+                                       .device = costmodel::find_device("h100-sxm"),
+                                       .kernels = scheduler::KernelSet::ours,
+                                       .options = {}};
   scheduler::PlanResult result = scheduler::make_plan(scheduler::parse_strategy(strategy), request);
   return std::holds_alternative<Plan>(result) ? std::get<Plan>(std::move(result)) : Plan{};
 }
 
 /// Everybody behind one node: many tasks over the same tokens.
-traces::PrefixForest shared_by(std::int32_t requests, std::int64_t tokens = 150) { return traces::make_forest(property::star(tokens, requests, 20)); }
+traces::PrefixForest shared_by(std::int32_t requests, std::int64_t tokens = 150) {
+  return traces::make_forest(property::star(tokens, requests, 20));
+}
 
 EmulateOptions bulk(const EmulatorOptions& way) {
   EmulateOptions options;
@@ -232,7 +279,9 @@ EmulateOptions bulk(const EmulatorOptions& way) {
   return options;
 }
 
-DevicePlan lowered(const Plan& plan, KernelPath path = KernelPath::bulk) { return lower_plan(plan, {.set = host_kernels(), .path = path}); }
+DevicePlan lowered(const Plan& plan, KernelPath path = KernelPath::bulk) {
+  return lower_plan(plan, {.set = host_kernels(), .path = path});
+}
 
 /// Blocks of a lowered plan that load with others.
 std::int64_t blocks_with_mates(const DevicePlan& plan) {
@@ -241,15 +290,18 @@ std::int64_t blocks_with_mates(const DevicePlan& plan) {
 
 void expect_right(const Plan& plan, const std::string& what, const EmulateOptions& options) {
   const TensorSource source{7};
-  const RowError error = row_error(emulate(plan, source, options).output, naive_attention(plan.forest, plan.heads, source));
-  EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype)) << what << ": request " << error.request << ", head " << error.head;
+  const RowError error =
+      row_error(emulate(plan, source, options).output, naive_attention(plan.forest, plan.heads, source));
+  EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype))
+      << what << ": request " << error.request << ", head " << error.head;
   EXPECT_LE(error.worst_lse, 1e-4) << what;
 }
 
 TEST(ClusterLayout, HoldsEveryCopyOnceAndKeepsMatesTogether) {
   for (std::uint64_t seed = 1; seed <= 30; ++seed) {
     const auto size = static_cast<std::int32_t>(2 + seed % 4);
-    const Plan plan = plan_of("deft_node:queries=4,cluster=" + std::to_string(size), traces::make_forest(property::random_source(seed, 400)));
+    const Plan plan = plan_of("deft_node:queries=4,cluster=" + std::to_string(size),
+                              traces::make_forest(property::random_source(seed, 400)));
     std::map<std::int32_t, std::int32_t> group_of;  // task -> first of its group
     for (const scheduler::Multicast& m : scheduler::multicasts(plan)) {
       for (std::int32_t i = 0; i < m.count; ++i) group_of[m.first.value + i] = m.first.value;
@@ -278,7 +330,9 @@ TEST(ClusterLayout, HoldsEveryCopyOnceAndKeepsMatesTogether) {
         EXPECT_EQ(mates.count > 1 ? group_of.at(task) : task, leader.task.value);
       }
       std::size_t copies = 0;
-      for (std::int32_t t = phase.range.begin; t < phase.range.end; ++t) copies += static_cast<std::size_t>(plan.tasks[scheduler::TaskId(t)].copies);
+      for (std::int32_t t = phase.range.begin; t < phase.range.end; ++t) {
+        copies += static_cast<std::size_t>(plan.tasks[scheduler::TaskId(t)].copies);
+      }
       EXPECT_EQ(seen.size(), copies);
       EXPECT_TRUE(std::all_of(seen.begin(), seen.end(), [](const auto& entry) { return entry.second == 1; }));
     }
@@ -286,7 +340,8 @@ TEST(ClusterLayout, HoldsEveryCopyOnceAndKeepsMatesTogether) {
 }
 
 TEST(ClusterKernels, RunWhereAPlanAsksForThemAndMatesAreThere) {
-  const Plan asked = plan_of("deft_node:queries=4,cluster=3", shared_by(20)), not_asked = plan_of("deft_node:queries=4", shared_by(20));
+  const Plan asked = plan_of("deft_node:queries=4,cluster=3", shared_by(20)),
+             not_asked = plan_of("deft_node:queries=4", shared_by(20));
   const DevicePlan with = lowered(asked);
   EXPECT_EQ(with.launches.front().cluster, 3);
   EXPECT_STREQ(with.launches.front().attend->name, "attend_cluster_d128_bf16_m16");
@@ -307,13 +362,16 @@ TEST(ClusterKernels, EqualTheOracleInEveryTile) {
     // Each stage three times and a token more, which only the first of the mates copies.
     const int root = (queries <= 8 ? 9 : 6) * 64 + 1;
     const traces::PrefixForest forest = traces::make_forest(property::star(root, (cluster - 1) * queries + 1, 3));
-    const Plan plan = plan_of("deft_node:queries=" + std::to_string(queries) + ",cluster=" + std::to_string(cluster), forest);
+    const Plan plan =
+        plan_of("deft_node:queries=" + std::to_string(queries) + ",cluster=" + std::to_string(cluster), forest);
     const DevicePlan device = lowered(plan);
     ASSERT_EQ(device.launches.front().attend->query_tile, 4 * queries);
     ASSERT_EQ(blocks_with_mates(device), 2 * cluster);
     // All orders and both moments of copies for the smallest tile, half of them for the others.
     const std::size_t tried = property::kSanitized ? 1 : queries == 4 ? ways().size() : 3;
-    for (std::size_t i = 0; i < tried; ++i) expect_right(plan, "tile of " + std::to_string(4 * queries), bulk(ways()[turn++ % ways().size()]));
+    for (std::size_t i = 0; i < tried; ++i) {
+      expect_right(plan, "tile of " + std::to_string(4 * queries), bulk(ways()[turn++ % ways().size()]));
+    }
   }
 }
 
@@ -321,19 +379,22 @@ TEST(ClusterKernels, EqualTheOracleOnRaggedForestsHoweverCopiesLand) {
   std::int64_t mates = 0;
   for (std::uint64_t seed = 1; seed <= (full_run() ? 20U : property::kSanitized ? 1U : 3U); ++seed) {
     const traces::PrefixForest forest = traces::make_forest(property::random_source(seed, 150));
-    for (const char* strategy : {"deft_node:queries=1,cluster=4", "deft_node_chunk:queries=2,cluster=2", "cascade:cluster=2", "codec:cluster=5", "fasttree:cluster=3", "espalier:cluster=2"}) {
+    for (const char* strategy : {"deft_node:queries=1,cluster=4", "deft_node_chunk:queries=2,cluster=2",
+                                 "cascade:cluster=2", "codec:cluster=5", "fasttree:cluster=3", "espalier:cluster=2"}) {
       const Plan plan = plan_of(strategy, forest);
       if (plan.tasks.empty()) continue;
       mates += blocks_with_mates(lowered(plan));
       for (const CopyMoment copies : {CopyMoment::latest, CopyMoment::earliest}) {
-        expect_right(plan, std::string(strategy) + ", " + forest.name, bulk({.order = Order::shuffled, .copies = copies}));
+        expect_right(plan, std::string(strategy) + ", " + forest.name,
+                     bulk({.order = Order::shuffled, .copies = copies}));
       }
     }
   }
   EXPECT_GT(mates, property::kSanitized ? 10 : 100);
 }
 
-/// Two tasks of three requests each read a root and a node below it, which the first request of the one and the last of the other don't see.
+/// Two tasks of three requests each read a root and a node below it, which the first request of the one and the last of
+/// the other don't see.
 Plan mates_with_masks() {
   traces::ForestSource source;
   source.parent = {-1, 0, 0, 2, 2, 2, 2, 0};
@@ -346,11 +407,15 @@ Plan mates_with_masks() {
   const scheduler::KernelId attend = b.kernel(kernel), reduce = b.kernel(testing::reduce_kernel());
   b.launch();
   for (std::int32_t first = 0; first < 6; first += 3) {
-    const std::vector<scheduler::Segment> segments = {{traces::NodeId(0), 0, scheduler::kToNodeEnd, 0, 3},
-                                                      {traces::NodeId(2), 0, scheduler::kToNodeEnd, first == 0 ? 1 : 0, first == 0 ? 3 : 2}};
+    const std::vector<scheduler::Segment> segments = {
+        {traces::NodeId(0), 0, scheduler::kToNodeEnd, 0, 3},
+        {traces::NodeId(2), 0, scheduler::kToNodeEnd, first == 0 ? 1 : 0, first == 0 ? 3 : 2}};
     b.attend(attend, segments, b.queries(traces::RequestId(first), traces::RequestId(first + 3)));
   }
-  for (const traces::NodeId n : forest.leaf) b.attend(attend, std::vector{b.segment(n, 0, forest.tokens[n], 1)}, b.queries(forest.request_begin[n], forest.request_end[n]));
+  for (const traces::NodeId n : forest.leaf) {
+    b.attend(attend, std::vector{b.segment(n, 0, forest.tokens[n], 1)},
+             b.queries(forest.request_begin[n], forest.request_end[n]));
+  }
   b.task_phase(attend, scheduler::TaskId(0));
   const scheduler::StepId step = b.finish_rows(traces::Dtype::fp32);
   b.launch();
@@ -367,7 +432,8 @@ TEST(ClusterKernels, EqualTheOracleWhereMatesSeeDifferentTokens) {
 TEST(ClusterKernels, AreOnTimelinesWithoutTheBlocksThatFillClustersUp) {
   const Plan plan = plan_of("deft_node:queries=4,cluster=4", shared_by(13));
   const DevicePlan device = lowered(plan);
-  ASSERT_TRUE(std::any_of(device.items.begin(), device.items.end(), [](const scheduler::QueueItem& item) { return !item.task.valid(); }));
+  ASSERT_TRUE(std::any_of(device.items.begin(), device.items.end(),
+                          [](const scheduler::QueueItem& item) { return !item.task.valid(); }));
   EmulateOptions options = bulk({});
   options.timeline = true;
   std::map<std::pair<std::int32_t, std::int32_t>, int> seen;
@@ -377,17 +443,20 @@ TEST(ClusterKernels, AreOnTimelinesWithoutTheBlocksThatFillClustersUp) {
   std::size_t copies = 0;
   for (const scheduler::Task& task : plan.tasks) copies += static_cast<std::size_t>(task.copies);
   EXPECT_EQ(seen.size(), copies);
-  EXPECT_TRUE(std::all_of(seen.begin(), seen.end(), [](const auto& entry) { return entry.first.first >= 0 && entry.second == 1; }));
+  EXPECT_TRUE(std::all_of(seen.begin(), seen.end(),
+                          [](const auto& entry) { return entry.first.first >= 0 && entry.second == 1; }));
 }
 
 TEST(ClusterKernels, ReadWhatTheSimulatorCounts) {
-  for (const char* strategy : {"deft_node:queries=4,cluster=3", "deft_node:queries=8,cluster=2", "deft_node_chunk:queries=4,cluster=4", "deft_node:queries=4"}) {
+  for (const char* strategy : {"deft_node:queries=4,cluster=3", "deft_node:queries=8,cluster=2",
+                               "deft_node_chunk:queries=4,cluster=4", "deft_node:queries=4"}) {
     const Plan plan = plan_of(strategy, shared_by(17, 333));
     EmulateOptions options = bulk({});
     options.row_dtype = plan.heads.q_dtype;
     const emulator::Counters got = emulate(plan, TensorSource{1}, options).counters;
-    const std::int64_t bytes = got.read(MemoryKind::kv).bytes + got.read(MemoryKind::query).bytes + got.read(MemoryKind::partials).bytes +
-                               got.written(MemoryKind::partials).bytes + got.written(MemoryKind::output).bytes;
+    const std::int64_t bytes = got.read(MemoryKind::kv).bytes + got.read(MemoryKind::query).bytes +
+                               got.read(MemoryKind::partials).bytes + got.written(MemoryKind::partials).bytes +
+                               got.written(MemoryKind::output).bytes;
     EXPECT_EQ(bytes, sim::simulate(plan, costmodel::find_device("h100-sxm")).l2_bytes) << strategy;
   }
 }

@@ -1,4 +1,6 @@
 // What a device is given: every piece placed once, its size known beforehand, refusals before anything is placed.
+#include "kernels/device_image.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,7 +9,6 @@
 
 #include "core/error.h"
 #include "core/json.h"
-#include "kernels/device_image.h"
 #include "kernels/emulate.h"
 #include "scheduler/timeline.h"
 #include "tests/kernels/hand_plans.h"
@@ -37,7 +38,9 @@ TEST(DeviceImage, PointsALaunchAtItsOwnItems) {
   const Plan plan = node_halves(small_forest(), traces::parse_heads("8/2/128"));
   const DevicePlan lowered = lower_plan(plan, {host_kernels()});
   std::vector<std::vector<std::byte>> memory;
-  const DevicePlacer place = [&](const DevicePiece& piece) -> void* { return memory.emplace_back(piece.bytes + 1).data(); };
+  const DevicePlacer place = [&](const DevicePiece& piece) -> void* {
+    return memory.emplace_back(piece.bytes + 1).data();
+  };
   const DeviceImage image = place_on_device(plan, lowered, {}, traces::Dtype::bf16, place);
   ASSERT_EQ(lowered.launches.size(), 2U);
   EXPECT_EQ(attend_params(image, lowered, 0).items, image.items);

@@ -1,4 +1,5 @@
-// The kernels' own source in the emulator, against the oracle: hand-written plans for every thing a plan can say, then strategies.
+// The kernels' own source in the emulator, against the oracle: hand-written plans for every thing a plan can say, then
+// strategies.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -46,14 +47,16 @@ HeadConfig heads_of(const Kind& kind) {
 }
 
 std::string name_of(const Kind& kind) {
-  return std::string(kind.heads) + " " + std::string(traces::dtype_name(kind.q_dtype)) + "/" + std::string(traces::dtype_name(kind.kv_dtype));
+  return std::string(kind.heads) + " " + std::string(traces::dtype_name(kind.q_dtype)) + "/" +
+         std::string(traces::dtype_name(kind.kv_dtype));
 }
 
 void expect_right(const Plan& plan, const std::string& what, const EmulateOptions& options = {}) {
   const TensorSource source{7};
   const AttentionOutput want = naive_attention(plan.forest, plan.heads, source);
   const RowError error = row_error(emulate(plan, source, options).output, want);
-  EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype)) << what << ": request " << error.request << ", head " << error.head;
+  EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype))
+      << what << ": request " << error.request << ", head " << error.head;
   EXPECT_LE(error.worst_lse, 1e-4) << what;
 }
 
@@ -63,7 +66,10 @@ std::vector<EmulateOptions> ways() {
   all.push_back({});
   all.push_back({.machine = {.order = Order::backward, .copies = CopyMoment::earliest}, .row_dtype = Dtype::bf16});
   for (std::uint64_t seed = 1; seed <= (full_run() ? 8U : 1U); ++seed) {
-    all.push_back({.machine = {.order = Order::shuffled, .seed = seed, .copies = seed % 2 == 0 ? CopyMoment::earliest : CopyMoment::latest, .resident_blocks = 5}});
+    all.push_back({.machine = {.order = Order::shuffled,
+                               .seed = seed,
+                               .copies = seed % 2 == 0 ? CopyMoment::earliest : CopyMoment::latest,
+                               .resident_blocks = 5}});
   }
   for (EmulateOptions& way : all) way.machine.count_accesses = false;
   return all;
@@ -106,7 +112,8 @@ TEST(EmulatedKernels, EqualTheOracleEachWhereAPlanNamesIt) {
     const Plan plan = node_halves(small_forest(), heads_for(kernel), config);
     EmulateOptions options;
     options.most_shared_bytes = kernel.shared_bytes;
-    EXPECT_STREQ(lower_plan(plan, {host_kernels(), options.most_shared_bytes}).launches.front().attend->name, kernel.name);
+    EXPECT_STREQ(lower_plan(plan, {host_kernels(), options.most_shared_bytes}).launches.front().attend->name,
+                 kernel.name);
     // Of equal tiles, one is for where the other doesn't fit.
     if (!std::string(kernel.name).ends_with("_small")) {
       EXPECT_STREQ(lower_plan(plan, {host_kernels()}).launches.front().attend->name, kernel.name);
@@ -128,7 +135,8 @@ std::string refusal(const Plan& plan, std::int64_t most_shared_bytes = 1 << 20) 
 }
 
 TEST(EmulatedKernels, AreRefusedForHeadsThatOnlyTheSoftmaxFits) {
-  EXPECT_THAT(refusal(node_halves(small_forest(), traces::parse_heads("4/2/96"))), ::testing::HasSubstr("no kernel for heads 4/2/96 with bf16 queries"));
+  EXPECT_THAT(refusal(node_halves(small_forest(), traces::parse_heads("4/2/96"))),
+              ::testing::HasSubstr("no kernel for heads 4/2/96 with bf16 queries"));
 }
 
 TEST(EmulatedKernels, AreRefusedWhereABlockHasTooLittleSharedMemory) {
@@ -159,7 +167,8 @@ TEST(EmulatedKernels, EqualTheOracleOnTwoProductsWithOneSoftmax) {
 TEST(EmulatedKernels, AreRefusedWhereStoredScoresAreMaskedOrOutOfOrder) {
   const Plan plan = two_gemms(small_forest(), traces::parse_heads("8/2/128"));
   EXPECT_EQ(refusal(plan), "");
-  const auto values = std::find_if(plan.tasks.begin(), plan.tasks.end(), [](const Task& t) { return t.kind == TaskKind::values; });
+  const auto values =
+      std::find_if(plan.tasks.begin(), plan.tasks.end(), [](const Task& t) { return t.kind == TaskKind::values; });
   Plan swapped = plan;
   const auto fold = swapped.fold_slots.begin() + values->folds.begin;
   std::swap(fold[0], fold[1]);

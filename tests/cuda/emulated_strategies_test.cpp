@@ -1,4 +1,5 @@
-// Plans of every strategy through the emulated kernels: equal to the oracle, and to the exact counts of bytes and products.
+// Plans of every strategy through the emulated kernels: equal to the oracle, and to the exact counts of bytes and
+// products.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -25,15 +26,20 @@ using traces::PrefixForest;
 
 EmulateOptions shuffled(std::uint64_t seed) {
   EmulateOptions options;
-  options.machine = {.order = emulator::Order::shuffled, .seed = seed, .copies = seed % 2 == 0 ? emulator::CopyMoment::latest : emulator::CopyMoment::earliest,
-                     .resident_blocks = 3, .count_accesses = false};
+  options.machine = {.order = emulator::Order::shuffled,
+                     .seed = seed,
+                     .copies = seed % 2 == 0 ? emulator::CopyMoment::latest : emulator::CopyMoment::earliest,
+                     .resident_blocks = 3,
+                     .count_accesses = false};
   return options;
 }
 
 void expect_right(const Plan& plan, const std::string& what, const EmulateOptions& options) {
   const TensorSource source{3};
-  const RowError error = row_error(emulate(plan, source, options).output, naive_attention(plan.forest, plan.heads, source));
-  EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype)) << what << ": request " << error.request << ", head " << error.head;
+  const RowError error =
+      row_error(emulate(plan, source, options).output, naive_attention(plan.forest, plan.heads, source));
+  EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype))
+      << what << ": request " << error.request << ", head " << error.head;
   // Scores kept in 16 bits are off by up to 2^-9 of themselves.
   const bool rounded_scores = std::any_of(plan.slots.begin(), plan.slots.end(), [](const scheduler::Slot& s) {
     return s.kind == scheduler::SlotKind::scores && s.dtype != traces::Dtype::fp32;
@@ -41,10 +47,12 @@ void expect_right(const Plan& plan, const std::string& what, const EmulateOption
   EXPECT_LE(error.worst_lse, rounded_scores ? 2e-3 : 1e-4) << what;
 }
 
-std::variant<std::monostate, Plan> plan_of(const std::string& strategy, const PrefixForest& forest, const HeadConfig& heads, KernelSet kernels) {
+std::variant<std::monostate, Plan> plan_of(const std::string& strategy, const PrefixForest& forest,
+                                           const HeadConfig& heads, KernelSet kernels) {
   costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
   device.sms = 6;  // persistent launches of a size that is quickly emulated
-  const scheduler::PlanRequest request{.forest = forest, .heads = heads, .device = device, .kernels = kernels, .options = {}};
+  const scheduler::PlanRequest request{
+      .forest = forest, .heads = heads, .device = device, .kernels = kernels, .options = {}};
   scheduler::PlanResult result = scheduler::make_plan(scheduler::parse_strategy(strategy), request);
   if (std::holds_alternative<scheduler::Refusal>(result)) return {};
   return std::move(std::get<Plan>(result));
@@ -59,7 +67,9 @@ TEST(EmulatedStrategies, EqualTheOracleWithBothKernelSets) {
       for (const KernelSet kernels : {KernelSet::ours, KernelSet::published}) {
         if (!full_run() && kernels == KernelSet::published && seed != 1) continue;
         const auto plan = plan_of(name, forest, heads, kernels);
-        if (std::holds_alternative<Plan>(plan)) expect_right(std::get<Plan>(plan), name + ", " + forest.name, shuffled(seed));
+        if (std::holds_alternative<Plan>(plan)) {
+          expect_right(std::get<Plan>(plan), name + ", " + forest.name, shuffled(seed));
+        }
       }
     }
   }
@@ -70,7 +80,9 @@ TEST(EmulatedStrategies, FindTokensInPagesOfAnySize) {
   for (const std::int32_t size : {1, 3, 16, 200}) {
     PrefixForest forest = traces::floor_to_pages(traces::make_forest(property::star(70, 3, 45)), size);
     std::int64_t pages = 0;
-    for (const NodeId n : core::ids<NodeId>(forest.node_count())) pages = std::max(pages, 1 + traces::last_page(forest.pages, n, forest.tokens[n]));
+    for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
+      pages = std::max(pages, 1 + traces::last_page(forest.pages, n, forest.tokens[n]));
+    }
     // Back to front, and every other page of the cache belongs to someone else.
     for (std::int64_t p = 0; p < pages; ++p) forest.pages.page_ids.push_back(2 * (pages - p));
     for (const char* strategy : {"flash_decoding", "espalier", "deft_flatten"}) {
@@ -103,7 +115,8 @@ TEST(EmulatedStrategies, PassOverThePaddingThatLeaversLeft) {
     Plan& plan = std::get<Plan>(made);
     for (std::int32_t left = 0; left < 3 && scheduler::leave(plan, traces::RequestId(0)); ++left) {
     }
-    padding += std::count_if(plan.tasks.begin(), plan.tasks.end(), [](const scheduler::Task& t) { return t.kind == scheduler::TaskKind::padding; });
+    padding += std::count_if(plan.tasks.begin(), plan.tasks.end(),
+                             [](const scheduler::Task& t) { return t.kind == scheduler::TaskKind::padding; });
     expect_right(plan, std::string(strategy) + ", three requests fewer", shuffled(2));
     EXPECT_LT(plan.forest.request_count(), forest.request_count()) << strategy;
   }
@@ -116,7 +129,9 @@ costmodel::WorkCounts counts_of(const Plan& plan) {
   const auto merges = scheduler::step_kernels(plan);
   for (const scheduler::TaskId t : core::ids<scheduler::TaskId>(plan.tasks.size())) {
     if (plan.tasks[t].kind == scheduler::TaskKind::padding) continue;
-    sum.add_times(costmodel::count_task(scheduler::task_shape(plan, plan.tasks[t]), plan.kernels[kernels[t]], plan.heads), plan.tasks[t].copies);
+    sum.add_times(
+        costmodel::count_task(scheduler::task_shape(plan, plan.tasks[t]), plan.kernels[kernels[t]], plan.heads),
+        plan.tasks[t].copies);
   }
   for (const scheduler::StepId s : core::ids<scheduler::StepId>(plan.steps.size())) {
     sum += costmodel::count_reduction(scheduler::step_shape(plan, plan.steps[s]), plan.kernels[merges[s]], plan.heads);
@@ -128,7 +143,8 @@ TEST(EmulatedStrategies, MoveTheBytesAndRunTheProductsThatTheModelsCount) {
   const PrefixForest forest = traces::make_forest(property::random_source(4, 300));
   for (const char* text : {"8/2/128", "4/1/576:512"}) {
     const HeadConfig heads = traces::parse_heads(text);
-    for (const char* strategy : {"flash_decoding", "codec", "fasttree", "espalier", "lean", "deft_flatten", "cascade"}) {
+    for (const char* strategy :
+         {"flash_decoding", "codec", "fasttree", "espalier", "lean", "deft_flatten", "cascade"}) {
       const auto made = plan_of(strategy, forest, heads, KernelSet::ours);
       ASSERT_TRUE(std::holds_alternative<Plan>(made)) << strategy;
       const Plan& plan = std::get<Plan>(made);
@@ -166,17 +182,21 @@ TEST(EmulatedStrategies, RunBifurcatedAttentionAsPublished) {
       EXPECT_EQ(got.read(MemoryKind::query).bytes, want.query_bytes);
       EXPECT_EQ(got.mma_flops(), want.mma_flops);
       EXPECT_EQ(got.written(MemoryKind::output).bytes, want.output_bytes);
-      EXPECT_LE(static_cast<double>(got.shared_reads.conflicts()), 0.02 * static_cast<double>(got.shared_reads.wavefronts));
+      EXPECT_LE(static_cast<double>(got.shared_reads.conflicts()),
+                0.02 * static_cast<double>(got.shared_reads.wavefronts));
     }
   }
 }
 
 TEST(EmulatedStrategies, ReadSharedMemoryWithoutBankConflicts) {
   for (const char* text : {"8/2/128", "4/2/64", "4/2/256", "4/1/576:512"}) {
-    const auto made = plan_of("espalier", traces::make_forest(property::star(100, 4, 30)), traces::parse_heads(text), KernelSet::ours);
+    const auto made = plan_of("espalier", traces::make_forest(property::star(100, 4, 30)), traces::parse_heads(text),
+                              KernelSet::ours);
     const emulator::Counters got = emulate(std::get<Plan>(made), TensorSource{1}).counters;
     EXPECT_GT(got.shared_reads.wavefronts, 0) << text;
-    EXPECT_LE(static_cast<double>(got.shared_reads.conflicts()), 0.02 * static_cast<double>(got.shared_reads.wavefronts)) << text;
+    EXPECT_LE(static_cast<double>(got.shared_reads.conflicts()),
+              0.02 * static_cast<double>(got.shared_reads.wavefronts))
+        << text;
     // Every sector that is touched is read whole.
     EXPECT_EQ(got.read(MemoryKind::kv).sectors * 32, got.read(MemoryKind::kv).bytes) << text;
   }
@@ -184,7 +204,8 @@ TEST(EmulatedStrategies, ReadSharedMemoryWithoutBankConflicts) {
 
 TEST(EmulatedStrategies, GiveRowsOfFp32WhoseErrorIsFarBelowThatOf16BitProbabilities) {
   for (const char* text : {"8/2/128", "4/1/576:512"}) {
-    const auto made = plan_of("espalier", traces::make_forest(property::star(40, 4, 3)), traces::parse_heads(text), KernelSet::ours);
+    const auto made =
+        plan_of("espalier", traces::make_forest(property::star(40, 4, 3)), traces::parse_heads(text), KernelSet::ours);
     const Plan& plan = std::get<Plan>(made);
     const TensorSource source{5};
     const AttentionOutput want = naive_attention(plan.forest, plan.heads, source);

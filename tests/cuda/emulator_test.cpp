@@ -1,4 +1,5 @@
-// The emulator finds what is wrong in a kernel: each fixture is a small kernel with one fault planted, and its right twin.
+// The emulator finds what is wrong in a kernel: each fixture is a small kernel with one fault planted, and its right
+// twin.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -73,7 +74,8 @@ TEST(Emulator, FindsAWriteThatOvertakesAReader) {
 }
 
 TEST(Emulator, FindsTwoWarpsThatWriteOneWord) {
-  EXPECT_THAT(complaint([] { store_shared(word(me() % 32), me()); }), HasSubstr("written by warp 0 and by warp 1 without a barrier"));
+  EXPECT_THAT(complaint([] { store_shared(word(me() % 32), me()); }),
+              HasSubstr("written by warp 0 and by warp 1 without a barrier"));
 }
 
 TEST(Emulator, FindsAReadOfUninitialisedSharedMemory) {
@@ -81,7 +83,8 @@ TEST(Emulator, FindsAReadOfUninitialisedSharedMemory) {
 }
 
 TEST(Emulator, FindsAccessesOutsideSharedMemory) {
-  EXPECT_THAT(complaint([] { store_shared(4092U + 4U * static_cast<SharedAddress>(me()), 1); }), HasSubstr("outside the block's 4096 bytes"));
+  EXPECT_THAT(complaint([] { store_shared(4092U + 4U * static_cast<SharedAddress>(me()), 1); }),
+              HasSubstr("outside the block's 4096 bytes"));
   EXPECT_THAT(complaint([] { store_shared(4U * static_cast<SharedAddress>(me()), Pair{}); }), HasSubstr("misaligned"));
 }
 
@@ -93,7 +96,10 @@ TEST(Emulator, FindsAccessesOutsideGlobalMemory) {
   EXPECT_THAT(complaint(memory, [&] { (void)load_global(input + me() + 1); }),
               HasSubstr("thread 63: read of 4 bytes outside all global memory"));
   EXPECT_THAT(complaint(memory, [&] { store_global(const_cast<int*>(input), 1); }), HasSubstr("kernels may only read"));
-  EXPECT_THAT(complaint(memory, [&] { (void)load_global(reinterpret_cast<const Pair*>(reinterpret_cast<const char*>(input) + 2)); }), HasSubstr("misaligned"));
+  EXPECT_THAT(
+      complaint(memory,
+                [&] { (void)load_global(reinterpret_cast<const Pair*>(reinterpret_cast<const char*>(input) + 2)); }),
+      HasSubstr("misaligned"));
 }
 
 TEST(Emulator, FindsAReadOfGlobalMemoryThatNothingWrote) {
@@ -108,8 +114,11 @@ TEST(Emulator, FindsLanesThatMissAWarpOperation) {
               }),
               HasSubstr("threads wait for ever: 32 at a shuffle"));
   EXPECT_THAT(complaint([] {
-                if (me() % 32 < 16) (void)shuffle_xor(me(), 1);
-                else warp_sync();
+                if (me() % 32 < 16) {
+                  (void)shuffle_xor(me(), 1);
+                } else {
+                  warp_sync();
+                }
               }),
               HasSubstr("divergent warp"));
 }
@@ -134,7 +143,8 @@ TEST(Emulator, FindsAReadBeforeAnAsynchronousCopyWasWaitedFor) {
   const int* input = memory.upload("input", MemoryKind::other, std::vector<int>(4 * kThreads));
   for (const CopyMoment moment : {CopyMoment::latest, CopyMoment::earliest}) {
     EXPECT_EQ(complaint(memory, [&] { copy_and_read(input, true, 0); }, {.copies = moment}), "");
-    EXPECT_THAT(complaint(memory, [&] { copy_and_read(input, false, 0); }, {.copies = moment}), HasSubstr("before the asynchronous copy to it was waited for"));
+    EXPECT_THAT(complaint(memory, [&] { copy_and_read(input, false, 0); }, {.copies = moment}),
+                HasSubstr("before the asynchronous copy to it was waited for"));
     // Another warp's copy is visible only after a barrier, although that warp has waited.
     EXPECT_NE(complaint(memory, [&] { copy_and_read(input, true, 32); }, {.copies = moment}), "");
   }
@@ -152,9 +162,13 @@ TEST(Emulator, FindsABlockThatWaitsForOneThatNeverComes) {
   };
   for (const Order order : {Order::forward, Order::backward, Order::shuffled}) {
     *flag = 0;
-    EXPECT_EQ(complaint(memory, [&] { kernel(3); }, {.order = order}, 3), "");
+    EXPECT_EQ(complaint(
+                  memory, [&] { kernel(3); }, {.order = order}, 3),
+              "");
     *flag = 0;
-    EXPECT_THAT(complaint(memory, [&] { kernel(4); }, {.order = order}, 3), HasSubstr("waits for something that never comes"));
+    EXPECT_THAT(complaint(
+                    memory, [&] { kernel(4); }, {.order = order}, 3),
+                HasSubstr("waits for something that never comes"));
   }
 }
 
@@ -177,11 +191,18 @@ TEST(Emulator, FindsAPlainReadOfWhatAnotherBlockWroteInTheSameLaunch) {
   };
   for (const Order order : {Order::forward, Order::backward, Order::shuffled}) {
     *flag = 0;
-    EXPECT_EQ(complaint(memory, [&] { kernel(true); }, {.order = order}, 2), "");
+    EXPECT_EQ(complaint(
+                  memory, [&] { kernel(true); }, {.order = order}, 2),
+              "");
     *flag = 0;
-    EXPECT_THAT(complaint(memory, [&] { kernel(false); }, {.order = order}, 2), HasSubstr("block 0 wrote in this launch"));
+    EXPECT_THAT(complaint(
+                    memory, [&] { kernel(false); }, {.order = order}, 2),
+                HasSubstr("block 0 wrote in this launch"));
   }
-  EXPECT_EQ(complaint(memory, [&] { (void)load_global(rows + me()); }, {}, 2), "") << "launches before are over";
+  EXPECT_EQ(complaint(
+                memory, [&] { (void)load_global(rows + me()); }, {}, 2),
+            "")
+      << "launches before are over";
 }
 
 /// Writes an 8 x 256-byte tile in rows and reads it as matrices, swizzled by the kernels' rule or not.
@@ -248,7 +269,8 @@ TEST(Emulator, MultipliesMatricesInTheHardwareLayout) {
     const auto pair = [&](int i, int k) { return pack<Dtype::fp16>(a(i, k), a(i, k + 1)); };
     const std::uint32_t left[4] = {pair(g, 2 * t), pair(g + 8, 2 * t), pair(g, 2 * t + 8), pair(g + 8, 2 * t + 8)};
     float c[4] = {1, 2, 3, 4};
-    mma<Dtype::fp16>(c, left, pack<Dtype::fp16>(b(2 * t, g), b(2 * t + 1, g)), pack<Dtype::fp16>(b(2 * t + 8, g), b(2 * t + 9, g)));
+    mma<Dtype::fp16>(c, left, pack<Dtype::fp16>(b(2 * t, g), b(2 * t + 1, g)),
+                     pack<Dtype::fp16>(b(2 * t + 8, g), b(2 * t + 9, g)));
     for (int i = 0; i < 4; ++i) {
       float sum = static_cast<float>(i + 1);
       for (int k = 0; k < 16; ++k) sum += a(g + i / 2 * 8, k) * b(k, 2 * t + i % 2);

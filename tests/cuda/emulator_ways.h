@@ -14,7 +14,9 @@ inline const std::vector<emulator::EmulatorOptions>& ways() {
   static const std::vector<emulator::EmulatorOptions> all = [] {
     std::vector<emulator::EmulatorOptions> list;
     for (const Order order : {Order::forward, Order::backward, Order::shuffled}) {
-      for (const CopyMoment copies : {CopyMoment::latest, CopyMoment::earliest}) list.push_back({.order = order, .copies = copies});
+      for (const CopyMoment copies : {CopyMoment::latest, CopyMoment::earliest}) {
+        list.push_back({.order = order, .copies = copies});
+      }
     }
     return list;
   }();

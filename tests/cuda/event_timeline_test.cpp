@@ -1,4 +1,7 @@
-// Events that kernels record, as the emulator orders them: every item once, at its place, and nothing before what it waits for.
+// Events that kernels record, as the emulator orders them: every item once, at its place, and nothing before what it
+// waits for.
+#include "kernels/event_timeline.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,7 +14,6 @@
 #include "costmodel/device_spec.h"
 #include "kernels/device_image.h"
 #include "kernels/emulate.h"
-#include "kernels/event_timeline.h"
 #include "scheduler/strategy.h"
 #include "tests/kernels/hand_plans.h"
 #include "tests/property/forests.h"
@@ -29,16 +31,22 @@ using scheduler::Timeline;
 
 Emulation recorded(const Plan& plan, std::uint64_t seed, bool timeline = true) {
   EmulateOptions options;
-  options.machine = {.order = emulator::Order::shuffled, .seed = seed, .copies = emulator::CopyMoment::latest, .resident_blocks = 3, .count_accesses = false};
+  options.machine = {.order = emulator::Order::shuffled,
+                     .seed = seed,
+                     .copies = emulator::CopyMoment::latest,
+                     .resident_blocks = 3,
+                     .count_accesses = false};
   options.timeline = timeline;
   return emulate(plan, TensorSource{1}, options);
 }
 
-Plan plan_of(const std::string& strategy, const traces::PrefixForest& forest, const char* heads, KernelSet kernels = KernelSet::ours) {
+Plan plan_of(const std::string& strategy, const traces::PrefixForest& forest, const char* heads,
+             KernelSet kernels = KernelSet::ours) {
   costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
   device.sms = 5;
   const traces::HeadConfig config = traces::parse_heads(heads);
-  const scheduler::PlanRequest request{.forest = forest, .heads = config, .device = device, .kernels = kernels, .options = {}};
+  const scheduler::PlanRequest request{
+      .forest = forest, .heads = config, .device = device, .kernels = kernels, .options = {}};
   return std::get<Plan>(scheduler::make_plan(scheduler::parse_strategy(strategy), request));
 }
 
@@ -53,10 +61,12 @@ struct Heads {
 Heads heads_of(const Plan& plan, const Timeline& timeline, const Span& span) {
   const scheduler::ReductionStep& step = plan.steps[StepId(span.item)];
   const bool on_arrival = std::any_of(plan.phases.begin(), plan.phases.end(), [&](const scheduler::Phase& p) {
-    return p.kind == scheduler::PhaseKind::steps && p.start == scheduler::PhaseStart::on_arrival && p.range.begin <= span.item && span.item < p.range.end;
+    return p.kind == scheduler::PhaseKind::steps && p.start == scheduler::PhaseStart::on_arrival &&
+           p.range.begin <= span.item && span.item < p.range.end;
   });
   if (!on_arrival) return {step.head_begin, step.head_count};
-  const auto units = std::count_if(timeline.spans.begin(), timeline.spans.end(), [&](const Span& s) { return s.kind == SpanKind::step && s.item == span.item; });
+  const auto units = std::count_if(timeline.spans.begin(), timeline.spans.end(),
+                                   [&](const Span& s) { return s.kind == SpanKind::step && s.item == span.item; });
   const auto count = static_cast<std::int32_t>(step.head_count / units);
   return {step.head_begin + span.copy * count, count};
 }
@@ -116,9 +126,10 @@ void expect_lanes_of_one_thing_at_a_time(const Timeline& timeline) {
 TEST(EventTimeline, HoldsEveryTaskCopyOnceAndStepsBehindWhatTheyMerge) {
   const traces::PrefixForest forest = traces::make_forest(property::star(900, 3, 60));
   // Steps behind a grid barrier, on arrival of a persistent launch and of a grid, and in launches of their own.
-  for (const auto& [strategy, kernels] : {std::pair("flashinfer_persistent", KernelSet::published), std::pair("lean", KernelSet::ours),
-                                          std::pair("flash_decoding:splits=3", KernelSet::ours), std::pair("flash_decoding:splits=3", KernelSet::published),
-                                          std::pair("espalier", KernelSet::ours)}) {
+  for (const auto& [strategy, kernels] :
+       {std::pair("flashinfer_persistent", KernelSet::published), std::pair("lean", KernelSet::ours),
+        std::pair("flash_decoding:splits=3", KernelSet::ours),
+        std::pair("flash_decoding:splits=3", KernelSet::published), std::pair("espalier", KernelSet::ours)}) {
     const Plan plan = plan_of(strategy, forest, "4/2/64", kernels);
     const Timeline timeline = recorded(plan, 3).timeline;
     SCOPED_TRACE(std::string(strategy) + (kernels == KernelSet::ours ? ", ours" : ", published"));
@@ -130,7 +141,8 @@ TEST(EventTimeline, HoldsEveryTaskCopyOnceAndStepsBehindWhatTheyMerge) {
 }
 
 TEST(EventTimeline, HoldsEveryStepOfATreeBehindItsInputs) {
-  const Plan plan = testing::tree_merge(testing::small_forest(), traces::parse_heads("4/2/64"), scheduler::PhaseStart::on_arrival);
+  const Plan plan =
+      testing::tree_merge(testing::small_forest(), traces::parse_heads("4/2/64"), scheduler::PhaseStart::on_arrival);
   const Timeline timeline = recorded(plan, 2).timeline;
   EXPECT_EQ(expect_steps_behind_their_inputs(plan, timeline, expect_every_copy(plan, timeline)), plan.steps.size());
 }
@@ -145,7 +157,8 @@ TEST(EventTimeline, KeepsBlocksInOneLaneThatSeemToOverlapByATick) {
   for (std::size_t l = 0; l < lowered.launches.size(); ++l) {
     const DeviceLaunch& launch = lowered.launches[l];
     for (std::int32_t block = 0; block < launch.blocks; ++block) {
-      const std::int32_t place = launch.attend != nullptr ? layout.items + launch.items.begin + block : layout.merges[l] + block;
+      const std::int32_t place =
+          launch.attend != nullptr ? layout.items + launch.items.begin + block : layout.merges[l] + block;
       EventRecord& record = records[static_cast<std::size_t>(place)];
       record.begin_ns = now - (block % 2 == 1 ? 32 : 0);
       now += 320;
@@ -166,7 +179,8 @@ TEST(EventTimeline, LeavesResultsAndCountsAlone) {
   EXPECT_EQ(with.counters.mmas, without.counters.mmas);
   EXPECT_TRUE(without.timeline.spans.empty());
   // Warps meet before an end is stamped: it is the block's, not its first warp's.
-  EXPECT_GE(with.counters.block_barriers - without.counters.block_barriers, static_cast<std::int64_t>(with.timeline.spans.size()));
+  EXPECT_GE(with.counters.block_barriers - without.counters.block_barriers,
+            static_cast<std::int64_t>(with.timeline.spans.size()));
   EXPECT_EQ(without.counters.written(emulator::MemoryKind::other).bytes, 0);
   EXPECT_GT(with.counters.written(emulator::MemoryKind::other).bytes, 0);
 }

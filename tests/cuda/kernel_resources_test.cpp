@@ -1,4 +1,5 @@
-// The committed figures of the compiled kernels (script/kernels writes and checks them) are those of the kernels that there are.
+// The committed figures of the compiled kernels (script/kernels writes and checks them) are those of the kernels that
+// there are.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -23,7 +24,8 @@ core::JsonDocument resources() {
 
 std::vector<std::string> all_probes() {
   std::vector<std::string> names = device_only_probes();
-  for (const auto list : {on_host::stream_probes(), on_host::ring_probes(), on_host::pipe_probes(), on_host::launch_probes()}) {
+  for (const auto list :
+       {on_host::stream_probes(), on_host::ring_probes(), on_host::pipe_probes(), on_host::launch_probes()}) {
     for (const ProbeInstance& probe : list) names.emplace_back(probe.name);
   }
   return names;
@@ -33,7 +35,9 @@ TEST(KernelResources, NameEveryKernelForEveryArchitecture) {
   const core::JsonDocument document = resources();
   std::set<std::pair<std::string, std::string>> have, want;
   const core::JsonView rows = document.root().at("kernels");
-  for (std::size_t i = 0; i < rows.size(); ++i) have.emplace(rows.at(i).at("name").string(), rows.at(i).at("arch").string());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    have.emplace(rows.at(i).at("name").string(), rows.at(i).at("arch").string());
+  }
   for (const std::string& arch : document.root().at("architectures").strings()) {
     for (const AttendInstance& kernel : host_kernels().attend) want.emplace(kernel.name, arch);
     for (const ReduceInstance& kernel : host_kernels().reduce) want.emplace(kernel.name, arch);
@@ -94,12 +98,14 @@ traces::HeadConfig heads_of(const AttendInstance& instance) {
   return heads;
 }
 
-std::int32_t blocks_per_sm(const AttendInstance& instance, const std::string& arch, const costmodel::DeviceSpec& device) {
+std::int32_t blocks_per_sm(const AttendInstance& instance, const std::string& arch,
+                           const costmodel::DeviceSpec& device) {
   static const core::JsonDocument document = resources();
   const core::JsonView rows = document.root().at("kernels");
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows.at(i).at("name").string() != instance.name || rows.at(i).at("arch").string() != arch) continue;
-    return costmodel::ctas_per_sm(as_compiled(instance, rows.at(i).at("registers").integer()), heads_of(instance), device);
+    return costmodel::ctas_per_sm(as_compiled(instance, rows.at(i).at("registers").integer()), heads_of(instance),
+                                  device);
   }
   ADD_FAILURE() << instance.name << " for " << arch;
   return 0;
@@ -112,9 +118,11 @@ TEST(KernelOccupancy, OfOtherPathsIsNoLessThanOfPlainKernels) {
   for (const AttendInstance& other : host_kernels().attend) {
     if (other.path == KernelPath::plain) continue;
     for (const AttendInstance& plain : host_kernels().attend) {
-      const bool same = plain.path == KernelPath::plain && plain.kind == other.kind && heads_of(plain) == heads_of(other) && plain.query_tile == other.query_tile;
+      const bool same = plain.path == KernelPath::plain && plain.kind == other.kind &&
+                        heads_of(plain) == heads_of(other) && plain.query_tile == other.query_tile;
       if (!same) continue;
-      EXPECT_GE(blocks_per_sm(other, "sm_90a", device), blocks_per_sm(plain, "sm_90a", device)) << other.name << " beside " << plain.name;
+      EXPECT_GE(blocks_per_sm(other, "sm_90a", device), blocks_per_sm(plain, "sm_90a", device))
+          << other.name << " beside " << plain.name;
       ++compared;
     }
   }
@@ -129,9 +137,14 @@ TEST(KernelOccupancy, IsNoMoreInTheCatalogThanOnDevices) {
     for (const costmodel::KernelConfig& k : costmodel::kernel_catalog()) {
       if (!k.name.starts_with("espalier_mma")) continue;
       for (const AttendInstance& i : host_kernels().attend) {
-        const bool same = i.kind == scheduler::TaskKind::attend && i.query_tile == k.query_tile && i.kv_tile == k.kv_tile && i.stages == k.stages;
-        if (!same || (i.path != KernelPath::plain && device.compute_capability < 9) || i.shared_bytes > device.smem_kib_per_cta * 1024) continue;
-        EXPECT_LE(costmodel::ctas_per_sm(k, heads_of(i), device), blocks_per_sm(i, arch, device)) << k.name << ", " << i.name << " for " << arch;
+        const bool same = i.kind == scheduler::TaskKind::attend && i.query_tile == k.query_tile &&
+                          i.kv_tile == k.kv_tile && i.stages == k.stages;
+        if (!same || (i.path != KernelPath::plain && device.compute_capability < 9) ||
+            i.shared_bytes > device.smem_kib_per_cta * 1024) {
+          continue;
+        }
+        EXPECT_LE(costmodel::ctas_per_sm(k, heads_of(i), device), blocks_per_sm(i, arch, device))
+            << k.name << ", " << i.name << " for " << arch;
         ++compared;
       }
     }
@@ -146,12 +159,14 @@ TEST(KernelCatalogOfInstances, ClaimsNoKernelThatIsNotThere) {
     if (!k.implemented) continue;
     ++implemented;
     if (k.role == costmodel::KernelRole::reduce) {
-      EXPECT_TRUE(std::any_of(host_kernels().reduce.begin(), host_kernels().reduce.end(),
-                              [&](const ReduceInstance& i) { return i.threads == 32U * static_cast<unsigned>(k.warps); }))
-          << k.name;
+      EXPECT_TRUE(std::any_of(host_kernels().reduce.begin(), host_kernels().reduce.end(), [&](const ReduceInstance& i) {
+        return i.threads == 32U * static_cast<unsigned>(k.warps);
+      })) << k.name;
       continue;
     }
-    const auto matches = [&](const AttendInstance& i) { return i.query_tile == k.query_tile && i.kv_tile == k.kv_tile && i.stages == k.stages; };
+    const auto matches = [&](const AttendInstance& i) {
+      return i.query_tile == k.query_tile && i.kv_tile == k.kv_tile && i.stages == k.stages;
+    };
     EXPECT_TRUE(std::any_of(host_kernels().attend.begin(), host_kernels().attend.end(), matches)) << k.name;
   }
   EXPECT_GE(implemented, 9U);

@@ -1,6 +1,5 @@
-// Probes in the emulator: what a point says is what its launch reads, writes and computes, and every access is inside its memory.
-#include "kernels/cuda_probes.h"
-
+// Probes in the emulator: what a point says is what its launch reads, writes and computes, and every access is inside
+// its memory.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda_probes.h"
 #include "kernels/emulate.h"
 
 namespace espalier::kernels {
@@ -34,7 +34,8 @@ ProbePoint point_of(std::string_view family, const std::vector<double>& wanted) 
 }
 
 void (*host_probe(const std::string& name))(ProbeParams) {
-  for (const auto list : {on_host::stream_probes(), on_host::ring_probes(), on_host::pipe_probes(), on_host::launch_probes()}) {
+  for (const auto list :
+       {on_host::stream_probes(), on_host::ring_probes(), on_host::pipe_probes(), on_host::launch_probes()}) {
     for (const ProbeInstance& probe : list) {
       if (name == probe.name) return probe.kernel;
     }
@@ -58,10 +59,13 @@ Emulated emulated(const ProbePoint& point, bool keep = false) {
   params.shape = point.shape;
   params.keep = keep ? 1 : 0;
   params.source = memory.upload("source", MemoryKind::kv, source);
-  params.sink = static_cast<Chunk*>(memory.allocate("sink", MemoryKind::output, static_cast<std::size_t>(kSmall.sink_bytes)));
+  params.sink =
+      static_cast<Chunk*>(memory.allocate("sink", MemoryKind::output, static_cast<std::size_t>(kSmall.sink_bytes)));
   params.sink_tiles = std::max<std::int64_t>(1, kSmall.sink_bytes / (128 * std::max(point.shape.threads, 1)));
   params.words = static_cast<std::uint32_t*>(memory.allocate_zeroed("words", MemoryKind::counters, 4096));
-  if (point.table == ProbeTable::pages) params.table = memory.upload("pages", MemoryKind::plan, random_order(point.table_entries, 7));
+  if (point.table == ProbeTable::pages) {
+    params.table = memory.upload("pages", MemoryKind::plan, random_order(point.table_entries, 7));
+  }
   if (point.table == ProbeTable::lines) {
     const std::vector<std::uint32_t> next = random_cycle(point.table_entries, 7);
     std::vector<std::uint32_t> lines(next.size() * 32);
@@ -70,13 +74,16 @@ Emulated emulated(const ProbePoint& point, bool keep = false) {
   }
   Machine machine(memory, {});
   const auto kernel = host_probe(point.kernel);
-  machine.launch({point.kernel.c_str(), point.blocks, point.threads, point.shared_bytes, point.cooperative}, [&] { kernel(params); });
+  machine.launch({point.kernel.c_str(), point.blocks, point.threads, point.shared_bytes, point.cooperative},
+                 [&] { kernel(params); });
   Emulated out = {machine.counters(), {params.words, params.words + 4}};
   for (std::uint32_t t = 0; keep && t < point.threads; ++t) out.folded ^= params.sink[t].words[0];
   return out;
 }
 
-double read_bytes(const ProbePoint& point) { return static_cast<double>(emulated(point).counters.read(MemoryKind::kv).bytes); }
+double read_bytes(const ProbePoint& point) {
+  return static_cast<double>(emulated(point).counters.read(MemoryKind::kv).bytes);
+}
 
 TEST(Probes, StreamsReadWhatTheirPointsSay) {
   for (const double in_flight : {512.0, 1024.0, 4096.0, 16384.0}) {
@@ -169,8 +176,11 @@ TEST(Probes, SetsLargerThanL2AreChasedCold) {
 
 TEST(Probes, WhatOnlyHopperHasAsksForItsCode) {
   const costmodel::DeviceSpec h100 = costmodel::find_device("h100-sxm");
-  const auto one = [&](std::string_view family, const std::vector<double>& values) { return plan_probes(family, {values}, h100).at(0); };
-  const std::vector<ProbePoint> hopper = {one("C4", {132, 2, 4096, 1e9}), one("C9", {1e9, 1, 16, 64}), one("C12", {2, 64}), one("C14", {3, 4, 1000})};
+  const auto one = [&](std::string_view family, const std::vector<double>& values) {
+    return plan_probes(family, {values}, h100).at(0);
+  };
+  const std::vector<ProbePoint> hopper = {one("C4", {132, 2, 4096, 1e9}), one("C9", {1e9, 1, 16, 64}),
+                                          one("C12", {2, 64}), one("C14", {3, 4, 1000})};
   for (const ProbePoint& p : hopper) {
     EXPECT_EQ(unfit_code(p, 90), "") << p.kernel;
     EXPECT_EQ(unfit_code(p, 80), p.kernel + " was compiled for 8.0 and is empty there: it takes code for 9.0");
@@ -179,7 +189,8 @@ TEST(Probes, WhatOnlyHopperHasAsksForItsCode) {
   EXPECT_EQ(unfit_mark(hopper[1], kMark), "");
   EXPECT_EQ(unfit_mark(hopper[1], 0), "probe_warp_group left no mark: this build has no code for what it shows");
   EXPECT_EQ(unfit_mark(hopper[0], 0), "") << "asks for no mark";
-  for (const ProbePoint& p : {one("C3", {132, 2, 4096, 1e9}), one("C9", {1e9, 0, 16, 64}), one("C12", {1, 64}), one("C14", {0, 4, 1000})}) {
+  for (const ProbePoint& p :
+       {one("C3", {132, 2, 4096, 1e9}), one("C9", {1e9, 0, 16, 64}), one("C12", {1, 64}), one("C14", {0, 4, 1000})}) {
     EXPECT_EQ(unfit_code(p, 80), "") << p.kernel;
   }
 }
@@ -198,7 +209,8 @@ TEST(Probes, SharedMemoryIsReadWithTheConflictsThatPointsSay) {
       const ProbePoint p = point_of("C8", {300e3, degree, copied});
       const Counters c = emulated(p).counters;
       EXPECT_EQ(static_cast<double>(c.shared_reads.bytes), 2 * p.parameters[0]) << degree;
-      EXPECT_EQ(static_cast<double>(c.shared_reads.wavefronts), degree * static_cast<double>(c.shared_reads.least)) << degree;
+      EXPECT_EQ(static_cast<double>(c.shared_reads.wavefronts), degree * static_cast<double>(c.shared_reads.least))
+          << degree;
       EXPECT_EQ(static_cast<double>(c.read(MemoryKind::kv).bytes), 2 * p.parameters[2]) << degree;
     }
   }
@@ -229,7 +241,8 @@ TEST(Probes, TwoStreamsDoWhatTheirPointsSay) {
     EXPECT_EQ(p.other->shared_bytes, 3 * p.parameters[2] / 2 + 3 * 8) << "two tiles of three are on their way";
     EXPECT_EQ(p.blocks + p.other->blocks, 2U) << "an SM each";
   }
-  EXPECT_TRUE(plan_probes("C18", {{2, 2e6, 32768, 300e3, 1}}, small_device(), kSmall).empty()) << "more blocks than half the SMs";
+  EXPECT_TRUE(plan_probes("C18", {{2, 2e6, 32768, 300e3, 1}}, small_device(), kSmall).empty())
+      << "more blocks than half the SMs";
 }
 
 TEST(Probes, MixedLoopsDoWhatTheirPointsSay) {
@@ -238,7 +251,8 @@ TEST(Probes, MixedLoopsDoWhatTheirPointsSay) {
   std::set<std::string> kernels;
   for (int mix = 1; mix < 16; ++mix) {
     const auto of = [&](int bit, double rate) { return clocks * rate * ((mix >> bit & 1) != 0 ? 1 : 0.25); };
-    ProbePoint p = point_of("C11", {of(0, d.mma_flop_per_clk), of(1, d.ex2_per_clk), of(2, d.fma_flop_per_clk), of(3, d.smem_bytes_per_clk)});
+    ProbePoint p = point_of("C11", {of(0, d.mma_flop_per_clk), of(1, d.ex2_per_clk), of(2, d.fma_flop_per_clk),
+                                    of(3, d.smem_bytes_per_clk)});
     const double scale = 2.0 / static_cast<double>(p.shape.rounds);
     p.shape.rounds = 2;
     const Counters c = emulated(p).counters;
@@ -270,7 +284,8 @@ TEST(Probes, AttentionCtasReadTheirTiles) {
   ASSERT_NE(p.plan, nullptr);
   const Emulation run = emulate(*p.plan, TensorSource{1});
   EXPECT_EQ(run.counters.blocks, 1);
-  EXPECT_EQ(static_cast<double>(run.counters.read(MemoryKind::kv).bytes), p.parameters[0] * p.parameters[1] * p.parameters[2]);
+  EXPECT_EQ(static_cast<double>(run.counters.read(MemoryKind::kv).bytes),
+            p.parameters[0] * p.parameters[1] * p.parameters[2]);
 }
 
 TEST(Probes, MergesReadTheirPartialRows) {
@@ -295,8 +310,12 @@ TEST(Probes, PointsThatADeviceCannotRunAreLeftOut) {
 }
 
 TEST(Probes, DriverVersionsAreRead) {
-  EXPECT_EQ(driver_version("NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Fri Jan 24 2025\nGCC version:  gcc 12.3.0\n"), "570.86.15");
-  EXPECT_EQ(driver_version("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build"), "580.65.06");
+  EXPECT_EQ(
+      driver_version(
+          "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Fri Jan 24 2025\nGCC version:  gcc 12.3.0\n"),
+      "570.86.15");
+  EXPECT_EQ(driver_version("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build"),
+            "580.65.06");
   EXPECT_EQ(driver_version("nothing here"), "");
 }
 

@@ -1,5 +1,5 @@
-// Products of a warpgroup in the emulator: descriptors against the layouts that the PTX ISA names, products against plain ones, and what is
-// found wrong in their use.
+// Products of a warpgroup in the emulator: descriptors against the layouts that the PTX ISA names, products against
+// plain ones, and what is found wrong in their use.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -30,7 +30,8 @@ using emulator::MmaFormat;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
-// Layouts in the ISA's own words: sizes and strides of nested modes, in 16-bit numbers, then an exchange of address bits.
+// Layouts in the ISA's own words: sizes and strides of nested modes, in 16-bit numbers, then an exchange of address
+// bits.
 
 struct Mode {
   int size, stride;
@@ -61,28 +62,45 @@ struct Layout {
   int bits;  ///< of the exchange
   Modes lines, steps;
   std::uint32_t leading, stride;  ///< bytes
-  std::uint32_t place(int line, int step) const { return swizzle(offset_of(line, lines) + offset_of(step, steps), bits); }
+  std::uint32_t place(int line, int step) const {
+    return swizzle(offset_of(line, lines) + offset_of(step, steps), bits);
+  }
 };
 
 constexpr int kMany = 1 << 20;
 
 std::uint64_t descriptor(const Layout& layout, std::uint32_t at) {
   constexpr std::uint64_t kModes[] = {0, 3, 2, 1};
-  return std::uint64_t{at >> 4} | std::uint64_t{layout.leading >> 4} << 16 | std::uint64_t{layout.stride >> 4} << 32 | kModes[layout.bits] << 62;
+  return std::uint64_t{at >> 4} | std::uint64_t{layout.leading >> 4} << 16 | std::uint64_t{layout.stride >> 4} << 32 |
+         kModes[layout.bits] << 62;
 }
 
-/// The eight canonical layouts with T = 8, for operands of `lines` rows or columns and `steps` steps; atoms of one column of atoms after the other.
+/// The eight canonical layouts with T = 8, for operands of `lines` rows or columns and `steps` steps; atoms of one
+/// column of atoms after the other.
 std::vector<Layout> layouts(int lines, int steps) {
   std::vector<Layout> all;
   for (int bits = 0; bits <= 3; ++bits) {
     const int chunks = 1 << bits, wide = 8 * chunks;  // of an atom's line; numbers
-    // K-major: ((8,m),(T,2k)) : ((wT,SBO),(1,T)), panels of an atom's line behind each other; without swizzle (1,LBO) in place of (1,T).
-    Layout k{"k", Major::k, bits, {{{8, wide}, {kMany, 8 * wide}}}, {{{wide, 1}, {kMany, lines * wide}}}, 16, static_cast<std::uint32_t>(16 * wide)};
+    // K-major: ((8,m),(T,2k)) : ((wT,SBO),(1,T)), panels of an atom's line behind each other; without swizzle (1,LBO)
+    // in place of (1,T).
+    Layout k{"k",
+             Major::k,
+             bits,
+             {{{8, wide}, {kMany, 8 * wide}}},
+             {{{wide, 1}, {kMany, lines * wide}}},
+             16,
+             static_cast<std::uint32_t>(16 * wide)};
     if (bits == 0) k.leading = static_cast<std::uint32_t>(2 * lines * wide);
     all.push_back(k);
     // MN-major: ((T,w,m),(8,k)) : ((1,T,LBO),(wT,SBO)); without swizzle ((T,1,m),(8,k)) : ((1,T,SBO),(1T,LBO)).
     const int along = steps * wide;
-    Layout mn{"mn", Major::mn, bits, {{{wide, 1}, {kMany, along}}}, {{{8, wide}, {kMany, 8 * wide}}}, static_cast<std::uint32_t>(2 * along), static_cast<std::uint32_t>(16 * wide)};
+    Layout mn{"mn",
+              Major::mn,
+              bits,
+              {{{wide, 1}, {kMany, along}}},
+              {{{8, wide}, {kMany, 8 * wide}}},
+              static_cast<std::uint32_t>(2 * along),
+              static_cast<std::uint32_t>(16 * wide)};
     if (bits == 0) std::swap(mn.leading, mn.stride);
     all.push_back(mn);
   }
@@ -97,9 +115,11 @@ TEST(MatrixLayouts, PlaceEveryNumberWhereTheIsaDoes) {
     for (int line = 0; line < 64; ++line) {
       for (int step = 0; step < 16; ++step) {
         const bool k = layout.major == Major::k;
-        const auto outer = static_cast<std::uint32_t>(k ? line : step), inner = static_cast<std::uint32_t>(k ? step : line);
+        const auto outer = static_cast<std::uint32_t>(k ? line : step),
+                   inner = static_cast<std::uint32_t>(k ? step : line);
         const std::uint32_t at = emulator::chunk_address(matrix.layout, layout.major, outer, inner / 8) + inner % 8 * 2;
-        ASSERT_EQ(at, layout.place(line, step)) << layout.name << ", swizzle of " << layout.bits << " bits, " << line << ", " << step;
+        ASSERT_EQ(at, layout.place(line, step))
+            << layout.name << ", swizzle of " << layout.bits << " bits, " << line << ", " << step;
         seen.insert(at);
       }
     }
@@ -108,26 +128,34 @@ TEST(MatrixLayouts, PlaceEveryNumberWhereTheIsaDoes) {
 }
 
 TEST(MatrixLayouts, FollowExamplesOfTheIsa) {
-  // Without swizzle, MN-major, 16 x 16 numbers of 16 bits: ((8,1,2),(8,2)) : ((1,8,64),(8,128)), LBO 128 numbers, SBO 64.
-  const auto none = emulator::decode_matrix(std::uint64_t{128 * 2 >> 4} << 16 | std::uint64_t{64 * 2 >> 4} << 32).layout;
+  // Without swizzle, MN-major, 16 x 16 numbers of 16 bits: ((8,1,2),(8,2)) : ((1,8,64),(8,128)), LBO 128 numbers,
+  // SBO 64.
+  const auto none =
+      emulator::decode_matrix(std::uint64_t{128 * 2 >> 4} << 16 | std::uint64_t{64 * 2 >> 4} << 32).layout;
   EXPECT_EQ(emulator::chunk_address(none, Major::mn, 9, 1), 2U * (64 + 8 + 128));
   // Swizzle of 64 bytes, MN-major: ((8,4,2),(8,2)) : ((1,8,256),(32,512)), LBO 256 numbers, SBO 512.
-  const auto wide = emulator::decode_matrix(std::uint64_t{256 * 2 >> 4} << 16 | std::uint64_t{512 * 2 >> 4} << 32 | std::uint64_t{2} << 62).layout;
+  const auto wide = emulator::decode_matrix(std::uint64_t{256 * 2 >> 4} << 16 | std::uint64_t{512 * 2 >> 4} << 32 |
+                                            std::uint64_t{2} << 62)
+                        .layout;
   EXPECT_EQ(emulator::chunk_address(wide, Major::mn, 10, 5), swizzle(8 + 256 + 2 * 32 + 512, 2));
-  // Swizzle of 32 bytes, K-major, numbers of 32 bits, four a chunk: ((8,2),(4,4)) : ((8,64),(1,4)), SBO 64 numbers of 4 bytes.
+  // Swizzle of 32 bytes, K-major, numbers of 32 bits, four a chunk: ((8,2),(4,4)) : ((8,64),(1,4)), SBO 64 numbers of 4
+  // bytes.
   const auto narrow = emulator::decode_matrix(std::uint64_t{64 * 4 >> 4} << 32 | std::uint64_t{3} << 62).layout;
   EXPECT_EQ(emulator::chunk_address(narrow, Major::k, 13, 1), swizzle(2 * (5 * 8 + 64 + 4), 1));
 }
 
 TEST(MatrixLayouts, RefuseBitsThatMeanNothing) {
-  for (const int bit : {14, 61}) EXPECT_THAT(emulator::decode_matrix(std::uint64_t{1} << bit).complaint, HasSubstr("mean nothing"));
+  for (const int bit : {14, 61}) {
+    EXPECT_THAT(emulator::decode_matrix(std::uint64_t{1} << bit).complaint, HasSubstr("mean nothing"));
+  }
   EXPECT_THAT(emulator::decode_matrix(std::uint64_t{1} << 50).complaint, HasSubstr("base offset"));
 }
 
 constexpr std::uint32_t kRightAt = 32768, kSharedBytes = 160 << 10;
 
 /// What the emulator says of a kernel of `threads`; empty when nothing is wrong.
-std::string complaint(const std::function<void()>& kernel, const EmulatorOptions& options = {}, std::uint32_t threads = 128) {
+std::string complaint(const std::function<void()>& kernel, const EmulatorOptions& options = {},
+                      std::uint32_t threads = 128) {
   GlobalMemory memory;
   try {
     Machine(memory, options).launch({"fixture", 1, threads, kSharedBytes, false}, kernel);
@@ -156,7 +184,8 @@ struct Problem {
 };
 
 std::uint16_t bits_of(MmaFormat format, int x) {
-  return format == MmaFormat::bf16 ? emulator::float_to_bf16(static_cast<float>(x)) : emulator::float_to_fp16(static_cast<float>(x));
+  return format == MmaFormat::bf16 ? emulator::float_to_bf16(static_cast<float>(x))
+                                   : emulator::float_to_fp16(static_cast<float>(x));
 }
 
 struct alignas(16) Chunk {
@@ -184,7 +213,9 @@ Image image_of(const Problem& p, MmaFormat format, const Layout& left, const Lay
   Image image(kRightAt + static_cast<std::size_t>(2 * p.columns * p.steps));
   for (int step = 0; step < p.steps; ++step) {
     for (int row = 0; row < 64; ++row) image.set(left.place(row, step), bits_of(format, p.left_at(row, step)));
-    for (int column = 0; column < p.columns; ++column) image.set(kRightAt + right.place(column, step), bits_of(format, p.right_at(step, column)));
+    for (int column = 0; column < p.columns; ++column) {
+      image.set(kRightAt + right.place(column, step), bits_of(format, p.right_at(step, column)));
+    }
   }
   return image;
 }
@@ -194,17 +225,21 @@ void expect_product(const Problem& p, const float* sums, int base) {
   const int thread = static_cast<int>(thread_index()), row = thread / 32 * 16 + thread % 32 / 4;
   for (int i = 0; i < p.columns / 2; ++i) {
     const int r = row + i / 2 % 2 * 8, c = i / 4 * 8 + thread % 4 * 2 + i % 2;
-    if (sums[i] != static_cast<float>(base + p.product(r, c))) throw core::Error(core::ErrorKind::check_failed, "wrong number");
+    if (sums[i] != static_cast<float>(base + p.product(r, c))) {
+      throw core::Error(core::ErrorKind::check_failed, "wrong number");
+    }
   }
 }
 
 /// The left factor of 16 steps in a thread's registers.
 std::array<std::uint32_t, 4> left_registers(const Problem& p, MmaFormat format, int first) {
-  const int thread = static_cast<int>(thread_index()), row = thread / 32 * 16 + thread % 32 / 4, step = first + thread % 4 * 2;
+  const int thread = static_cast<int>(thread_index()), row = thread / 32 * 16 + thread % 32 / 4,
+            step = first + thread % 4 * 2;
   std::array<std::uint32_t, 4> a;
   for (int i = 0; i < 4; ++i) {
     const int r = row + i % 2 * 8, k = step + i / 2 * 8;
-    a[static_cast<std::size_t>(i)] = bits_of(format, p.left_at(r, k)) | static_cast<std::uint32_t>(bits_of(format, p.left_at(r, k + 1))) << 16;
+    a[static_cast<std::size_t>(i)] =
+        bits_of(format, p.left_at(r, k)) | static_cast<std::uint32_t>(bits_of(format, p.left_at(r, k + 1))) << 16;
   }
   return a;
 }
@@ -226,10 +261,18 @@ void multiply(const Problem& p, const Operands& operands, bool registers) {
   emulator::warpgroup_fence();
   for (int step = 0; step < p.steps; step += 16) {
     // A product's place is that of its first number before the exchange of bits.
-    const auto start = [&](const Layout& layout, std::uint32_t at) { return descriptor(layout, at + static_cast<std::uint32_t>(2 * offset_of(step, layout.steps))); };
-    emulator::warpgroup_multiply({.format = format, .columns = p.columns, .right_major = right.major, .accumulate = registers || step > 0,
-                                  .left_registers = registers ? factors[static_cast<std::size_t>(step / 16)].data() : nullptr, .left = start(left, 0), .right = start(right, kRightAt)},
-                                 sums.data());
+    const auto start = [&](const Layout& layout, std::uint32_t at) {
+      return descriptor(layout, at + static_cast<std::uint32_t>(2 * offset_of(step, layout.steps)));
+    };
+    emulator::warpgroup_multiply(
+        {.format = format,
+         .columns = p.columns,
+         .right_major = right.major,
+         .accumulate = registers || step > 0,
+         .left_registers = registers ? factors[static_cast<std::size_t>(step / 16)].data() : nullptr,
+         .left = start(left, 0),
+         .right = start(right, kRightAt)},
+        sums.data());
   }
   emulator::warpgroup_commit();
   emulator::warpgroup_wait(0);
@@ -248,7 +291,8 @@ TEST(WarpgroupProducts, EqualPlainOnesForEveryLayoutFormatAndShape) {
         const MmaFormat format = turn % 2 == 0 ? MmaFormat::bf16 : MmaFormat::fp16;
         const Operands operands{lefts[k_major], rights[r], format, image_of(p, format, lefts[k_major], rights[r])};
         EXPECT_EQ(complaint([&] { multiply(p, operands, registers); }, ways()[turn++ % ways().size()]), "")
-            << columns << " columns, " << rights[r].name << ", swizzle of " << rights[r].bits << " bits, " << (registers ? "registers" : "shared");
+            << columns << " columns, " << rights[r].name << ", swizzle of " << rights[r].bits << " bits, "
+            << (registers ? "registers" : "shared");
       }
     }
   }
@@ -256,10 +300,23 @@ TEST(WarpgroupProducts, EqualPlainOnesForEveryLayoutFormatAndShape) {
 
 /// What a kernel of products does wrong.
 enum class Fault {
-  none, no_engine_fence, no_barrier, no_register_fence, no_second_fence, no_commit, no_wait, wrong_swizzle, wrong_stride, other_descriptor, store_early, change_left, change_sums
+  none,
+  no_engine_fence,
+  no_barrier,
+  no_register_fence,
+  no_second_fence,
+  no_commit,
+  no_wait,
+  wrong_swizzle,
+  wrong_stride,
+  other_descriptor,
+  store_early,
+  change_left,
+  change_sums
 };
 
-/// Scores and values as an attend kernel multiplies them: 64 x 64 steps x 64 columns by descriptors, then times 64 x 128 from registers.
+/// Scores and values as an attend kernel multiplies them: 64 x 64 steps x 64 columns by descriptors, then times 64 x
+/// 128 from registers.
 struct TwoProducts {
   static constexpr std::uint32_t kValuesAt = kRightAt + 8192;
   Problem scores{64, 64, 1}, values{128, 64, 2};
@@ -267,7 +324,9 @@ struct TwoProducts {
   Image first = image_of(scores, MmaFormat::bf16, keys, keys), second{kValuesAt + 128 * 64 * 2};
   TwoProducts() {
     for (int step = 0; step < 64; ++step) {
-      for (int column = 0; column < 128; ++column) second.set(kValuesAt + rows.place(column, step), bits_of(MmaFormat::bf16, values.right_at(step, column)));
+      for (int column = 0; column < 128; ++column) {
+        second.set(kValuesAt + rows.place(column, step), bits_of(MmaFormat::bf16, values.right_at(step, column)));
+      }
     }
   }
 };
@@ -296,9 +355,13 @@ void two_products(const TwoProducts& given, Fault fault) {
   fence_engine();
   block_sync<128>();
   std::uint32_t left[4][4];
-  for (int k = 0; k < 4; ++k) std::memcpy(left[k], left_registers(values, MmaFormat::bf16, 16 * k).data(), sizeof left[k]);
+  for (int k = 0; k < 4; ++k) {
+    std::memcpy(left[k], left_registers(values, MmaFormat::bf16, 16 * k).data(), sizeof left[k]);
+  }
   if (fault != Fault::no_second_fence) group_fence(out, left);
-  for (std::uint32_t k = 0; k < 4; ++k) group_multiply<Dtype::bf16>(out, left[k], descriptor(rows, TwoProducts::kValuesAt + 2048 * k));
+  for (std::uint32_t k = 0; k < 4; ++k) {
+    group_multiply<Dtype::bf16>(out, left[k], descriptor(rows, TwoProducts::kValuesAt + 2048 * k));
+  }
   group_commit();
   if (fault == Fault::change_left) left[2][1] ^= 1U;
   group_wait<0>(out, left);
@@ -329,8 +392,11 @@ TEST(WarpgroupProducts, FindWhatIsMissingOrWrongInEveryOrder) {
       {Fault::change_sums, "sums of a warpgroup were written"},
   };
   for (const EmulatorOptions& way : ways()) {
-    for (const auto& [fault, words] : faults) EXPECT_THAT(said_of(fault, way), HasSubstr(words)) << static_cast<int>(fault);
-    EXPECT_THAT(said_of(Fault::no_barrier, way), AnyOf(HasSubstr("without a barrier between"), HasSubstr("uninitialised")));
+    for (const auto& [fault, words] : faults) {
+      EXPECT_THAT(said_of(fault, way), HasSubstr(words)) << static_cast<int>(fault);
+    }
+    EXPECT_THAT(said_of(Fault::no_barrier, way),
+                AnyOf(HasSubstr("without a barrier between"), HasSubstr("uninitialised")));
   }
 }
 
@@ -340,9 +406,7 @@ TEST(WarpgroupProducts, AskForFourWholeWarps) {
                 if (thread_index() < 96) emulator::warpgroup_fence();
               }),
               HasSubstr("96 at a fence of a warpgroup"));
-  EXPECT_THAT(complaint([] {
-                thread_index() < 64 ? emulator::warpgroup_fence() : emulator::warpgroup_commit();
-              }),
+  EXPECT_THAT(complaint([] { thread_index() < 64 ? emulator::warpgroup_fence() : emulator::warpgroup_commit(); }),
               HasSubstr("divergent warpgroup"));
 }
 
@@ -357,7 +421,9 @@ TEST(WarpgroupProducts, AreWaitedForGroupByGroup) {
     float first[8][4], second[8][4];
     for (auto* sums : {&first, &second}) {
       group_fence(*sums);
-      for (std::uint32_t k = 0; k < 4; ++k) group_multiply<Dtype::bf16>(*sums, descriptor(keys, 32 * k), descriptor(keys, kRightAt + 32 * k), k > 0);
+      for (std::uint32_t k = 0; k < 4; ++k) {
+        group_multiply<Dtype::bf16>(*sums, descriptor(keys, 32 * k), descriptor(keys, kRightAt + 32 * k), k > 0);
+      }
       group_commit();
     }
     group_wait<1>(first);
@@ -380,7 +446,9 @@ void handed_over(const Problem& p, const std::vector<std::uint16_t>& image, cons
   if (thread_index() == 0) init_barrier(kBarrier, 32);
   block_sync<160>();
   if (thread_index() >= 128) {
-    for (std::uint32_t at = thread_index() % 32 * 16; at < 2 * image.size(); at += 512) copy_async(at, static_cast<const char*>(from) + at);
+    for (std::uint32_t at = thread_index() % 32 * 16; at < 2 * image.size(); at += 512) {
+      copy_async(at, static_cast<const char*>(from) + at);
+    }
     if (handing == Handing::store_behind && thread_index() == 128) store_shared(kFlag, 1);
     if (handing != Handing::no_arrival || thread_index() != 128) arrive_when_copied(kBarrier);
     return;
@@ -390,7 +458,9 @@ void handed_over(const Problem& p, const std::vector<std::uint16_t>& image, cons
   if (handing == Handing::store_behind) (void)load_shared<int>(kFlag);
   float c[8][4];
   group_fence(c);
-  for (std::uint32_t k = 0; k < 4; ++k) group_multiply<Dtype::bf16>(c, descriptor(keys, 32 * k), descriptor(keys, kRightAt + 32 * k), k > 0);
+  for (std::uint32_t k = 0; k < 4; ++k) {
+    group_multiply<Dtype::bf16>(c, descriptor(keys, 32 * k), descriptor(keys, kRightAt + 32 * k), k > 0);
+  }
   group_commit();
   group_wait<0>(c);
   expect_product(p, &c[0][0], 0);
@@ -410,7 +480,9 @@ TEST(CountedCopies, AreThereForProductsBehindAWaitAndAFence) {
   const void* from = memory.upload("image", MemoryKind::other, image);
   const auto said = [&](Handing handing, const EmulatorOptions& way) -> std::string {
     try {
-      Machine(memory, way).launch({"fixture", 1, 160, kSharedBytes, false}, [&] { handed_over(p, image, from, handing); });
+      Machine(memory, way).launch({"fixture", 1, 160, kSharedBytes, false}, [&] {
+        handed_over(p, image, from, handing);
+      });
     } catch (const core::Error& error) {
       return error.what();
     }
@@ -418,8 +490,10 @@ TEST(CountedCopies, AreThereForProductsBehindAWaitAndAFence) {
   };
   for (const EmulatorOptions& way : ways()) {
     EXPECT_EQ(said(Handing::right, way), "");
-    EXPECT_THAT(said(Handing::no_fence, way), HasSubstr("an asynchronous copy wrote by ordinary stores without a fence since"));
-    EXPECT_THAT(said(Handing::no_wait, way), AnyOf(HasSubstr("uninitialised"), HasSubstr("was waited for"), HasSubstr("without a barrier between")));
+    EXPECT_THAT(said(Handing::no_fence, way),
+                HasSubstr("an asynchronous copy wrote by ordinary stores without a fence since"));
+    EXPECT_THAT(said(Handing::no_wait, way),
+                AnyOf(HasSubstr("uninitialised"), HasSubstr("was waited for"), HasSubstr("without a barrier between")));
     EXPECT_THAT(said(Handing::store_behind, way), HasSubstr("was written by warp 4 and is read by warp"));
     EXPECT_THAT(said(Handing::no_arrival, way), HasSubstr("threads wait for ever"));
   }

@@ -1,4 +1,5 @@
-// The attend kernels by products of warpgroups, in the emulator: against the oracle over heads, tiles, pages and everything a plan can say.
+// The attend kernels by products of warpgroups, in the emulator: against the oracle over heads, tiles, pages and
+// everything a plan can say.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -50,17 +51,24 @@ scheduler::Plan with_tiles(scheduler::Plan plan, std::int32_t rows) {
 
 std::set<std::string> kernels_of(const scheduler::Plan& plan, const EmulateOptions& options) {
   std::set<std::string> names;
-  for (const DeviceLaunch& launch : lower_plan(plan, {host_kernels(), options.most_shared_bytes, options.path}).launches) {
-    if (launch.attend != nullptr && launch.attend->kind == scheduler::TaskKind::attend) names.emplace(launch.attend->name);
+  for (const DeviceLaunch& launch :
+       lower_plan(plan, {host_kernels(), options.most_shared_bytes, options.path}).launches) {
+    if (launch.attend != nullptr && launch.attend->kind == scheduler::TaskKind::attend) {
+      names.emplace(launch.attend->name);
+    }
   }
   return names;
 }
 
 void expect_right(const scheduler::Plan& plan, const std::string& what, const EmulateOptions& options) {
-  for (const std::string& name : kernels_of(plan, options)) EXPECT_TRUE(name.starts_with("attend_wgmma")) << what << " ran " << name;
+  for (const std::string& name : kernels_of(plan, options)) {
+    EXPECT_TRUE(name.starts_with("attend_wgmma")) << what << " ran " << name;
+  }
   const TensorSource source{7};
-  const RowError error = row_error(emulate(plan, source, options).output, naive_attention(plan.forest, plan.heads, source));
-  EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype)) << what << ": request " << error.request << ", head " << error.head;
+  const RowError error =
+      row_error(emulate(plan, source, options).output, naive_attention(plan.forest, plan.heads, source));
+  EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype))
+      << what << ": request " << error.request << ", head " << error.head;
   EXPECT_LE(error.worst_lse, 1e-4) << what;
 }
 
@@ -80,8 +88,11 @@ TEST(WgmmaKernels, EqualTheOracleEachWhereAPlanNamesIt) {
   std::set<std::string> seen;
   for (const Kind& kind : kKinds) {
     for (const std::int32_t tile : {64, 128}) {
-      const scheduler::Plan plan = testing::node_halves(testing::small_forest(), heads_of(kind), testing::attend_kernel(true, tile));
-      for (const Dtype rows : {Dtype::fp32, kind.dtype}) expect_right(plan, std::string(kind.heads) + ", tile " + std::to_string(tile), some_way(rows));
+      const scheduler::Plan plan =
+          testing::node_halves(testing::small_forest(), heads_of(kind), testing::attend_kernel(true, tile));
+      for (const Dtype rows : {Dtype::fp32, kind.dtype}) {
+        expect_right(plan, std::string(kind.heads) + ", tile " + std::to_string(tile), some_way(rows));
+      }
       seen.merge(kernels_of(plan, wgmma()));
     }
   }
@@ -94,16 +105,20 @@ TEST(WgmmaKernels, EqualTheOracleOnWhateverAPlanSays) {
     expect_right(with_tiles(testing::one_mixed_task(testing::small_forest(), heads), 64), "row intervals", some_way());
     expect_right(with_tiles(testing::folded(testing::small_forest(), heads), 64), "folds", some_way());
   }
-  for (const auto& [start, tile] : {std::pair(scheduler::PhaseStart::on_arrival, 64), std::pair(scheduler::PhaseStart::barrier, 128)}) {
-    expect_right(with_tiles(testing::tree_merge(testing::small_forest(), traces::parse_heads("4/1/128"), start), tile), "steps", some_way());
+  for (const auto& [start, tile] :
+       {std::pair(scheduler::PhaseStart::on_arrival, 64), std::pair(scheduler::PhaseStart::barrier, 128)}) {
+    expect_right(with_tiles(testing::tree_merge(testing::small_forest(), traces::parse_heads("4/1/128"), start), tile),
+                 "steps", some_way());
   }
 }
 
 /// Nothing where the strategy refuses the forest.
-std::optional<scheduler::Plan> plan_of(const std::string& strategy, const traces::PrefixForest& forest, const traces::HeadConfig& heads) {
+std::optional<scheduler::Plan> plan_of(const std::string& strategy, const traces::PrefixForest& forest,
+                                       const traces::HeadConfig& heads) {
   costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
   device.sms = 4;
-  const scheduler::PlanRequest request{.forest = forest, .heads = heads, .device = device, .kernels = scheduler::KernelSet::ours, .options = {}};
+  const scheduler::PlanRequest request{
+      .forest = forest, .heads = heads, .device = device, .kernels = scheduler::KernelSet::ours, .options = {}};
   scheduler::PlanResult result = scheduler::make_plan(scheduler::parse_strategy(strategy), request);
   if (std::holds_alternative<scheduler::Refusal>(result)) return {};
   return std::get<scheduler::Plan>(std::move(result));
@@ -119,7 +134,8 @@ TEST(WgmmaKernels, EqualTheOracleOnPlansOfAllStrategies) {
 }
 
 TEST(WgmmaKernels, RunQueuesOfManyTasksInEveryOrder) {
-  // Tasks of one tile and of many, one behind the other in the same block, and results merged behind a barrier or on arrival.
+  // Tasks of one tile and of many, one behind the other in the same block, and results merged behind a barrier or on
+  // arrival.
   const traces::PrefixForest forest = traces::make_forest(property::star(330, 3, 40));
   for (const char* strategy : {"lean", "flashinfer_persistent", "espalier"}) {
     const scheduler::Plan plan = plan_of(strategy, forest, heads_of(kKinds[1])).value();
@@ -130,8 +146,10 @@ TEST(WgmmaKernels, RunQueuesOfManyTasksInEveryOrder) {
 
 TEST(WgmmaKernels, FillTilesOf128Rows) {
   // Five requests of 24 heads share a root: 120 rows, in several tiles of tokens, the last one short.
-  const scheduler::Plan plan = testing::node_halves(traces::make_forest(property::star(300, 5, 3)), traces::parse_heads("24/1/128"), testing::attend_kernel(true, 128));
-  EXPECT_TRUE(std::any_of(plan.tasks.begin(), plan.tasks.end(), [](const scheduler::Task& t) { return t.queries.size() * t.head_count == 120; }));
+  const scheduler::Plan plan = testing::node_halves(traces::make_forest(property::star(300, 5, 3)),
+                                                    traces::parse_heads("24/1/128"), testing::attend_kernel(true, 128));
+  EXPECT_TRUE(std::any_of(plan.tasks.begin(), plan.tasks.end(),
+                          [](const scheduler::Task& t) { return t.queries.size() * t.head_count == 120; }));
   expect_right(plan, "120 rows", wgmma(Order::shuffled, CopyMoment::earliest));
 }
 
@@ -146,13 +164,15 @@ TEST(WgmmaKernels, FindTokensInPagesOfAnySize) {
     for (const char* strategy : {"flash_decoding", "espalier", "deft_flatten"}) {
       const auto plan = plan_of(strategy, forest, heads_of(kKinds[1]));
       ASSERT_TRUE(plan) << strategy;
-      expect_right(with_tiles(*plan, 64), std::string(strategy) + ", pages of " + std::to_string(size), some_way(Dtype::bf16));
+      expect_right(with_tiles(*plan, 64), std::string(strategy) + ", pages of " + std::to_string(size),
+                   some_way(Dtype::bf16));
     }
   }
 }
 
 TEST(WgmmaKernels, ReadWhatThePlainOnesReadWithoutConflicts) {
-  const scheduler::Plan plan = with_tiles(plan_of("espalier", traces::make_forest(property::star(200, 4, 30)), heads_of(kKinds[1])).value(), 64);
+  const scheduler::Plan plan =
+      with_tiles(plan_of("espalier", traces::make_forest(property::star(200, 4, 30)), heads_of(kKinds[1])).value(), 64);
   EmulateOptions options;
   options.row_dtype = Dtype::bf16;
   const emulator::Counters plain = emulate(plan, TensorSource{1}, options).counters;

@@ -7,13 +7,13 @@
 
 #include "core/error.h"
 
-#define ESPALIER_FUZZ(text)                                                          \
-  static void read_text(std::string_view text);                                      \
+#define ESPALIER_FUZZ(text)                                                           \
+  static void read_text(std::string_view text);                                       \
   extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) { \
-    try {                                                                            \
-      read_text({reinterpret_cast<const char*>(data), size});                        \
-    } catch (const espalier::core::Error&) {                                         \
-    }                                                                                \
-    return 0;                                                                        \
-  }                                                                                  \
+    try {                                                                             \
+      read_text({reinterpret_cast<const char*>(data), size});                         \
+    } catch (const espalier::core::Error&) {                                          \
+    }                                                                                 \
+    return 0;                                                                         \
+  }                                                                                   \
   static void read_text(std::string_view text)

@@ -7,9 +7,16 @@ ESPALIER_FUZZ(text) {
   if (text.empty()) return;
   const auto rest = text.substr(1);
   switch (text.front()) {
-    case 't': (void)espalier::traces::parse_tree(rest); break;
-    case 'h': (void)espalier::traces::parse_heads(rest); break;
-    case 's': (void)espalier::scheduler::parse_strategy(rest); break;
-    default: break;
+    case 't':
+      (void)espalier::traces::parse_tree(rest);
+      break;
+    case 'h':
+      (void)espalier::traces::parse_heads(rest);
+      break;
+    case 's':
+      (void)espalier::scheduler::parse_strategy(rest);
+      break;
+    default:
+      break;
   }
 }

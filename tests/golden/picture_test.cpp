@@ -1,4 +1,5 @@
-// What `export svg` and `export png` draw: which shapes of which colour stand where, and how the pixels of each part of the picture look.
+// What `export svg` and `export png` draw: which shapes of which colour stand where, and how the pixels of each part of
+// the picture look.
 //
 // A change of the pictures changes tests/golden/pictures.txt on purpose; look at them, then write it anew with
 //   ESPALIER_WRITE_GOLDEN=1 build/release/tests/golden/golden_tests --gtest_filter='Pictures.*'
@@ -32,7 +33,8 @@ const traces::HeadConfig kHeads = traces::parse_heads("8/2/64");
 scheduler::Plan sample_plan() {
   const auto forest = traces::parse_tree("1,3,4|600,900,200");
   const auto device = costmodel::find_device("h100-sxm");
-  auto made = scheduler::make_plan(scheduler::parse_strategy("fasttree"), {.forest = forest, .heads = kHeads, .device = device});
+  auto made = scheduler::make_plan(scheduler::parse_strategy("fasttree"),
+                                   {.forest = forest, .heads = kHeads, .device = device});
   return std::get<scheduler::Plan>(std::move(made));
 }
 
@@ -40,7 +42,8 @@ scheduler::Plan sample_plan() {
 std::string exported(const std::string& what, const std::string& format) {
   const scheduler::Plan plan = sample_plan();
   const ExportOptions options{format, "", "light", 1, "builtin"};
-  return what == "plan" ? export_plan(plan, costmodel::find_device("h100-sxm"), options) : export_forest(plan.forest, kHeads, options);
+  return what == "plan" ? export_plan(plan, costmodel::find_device("h100-sxm"), options)
+                        : export_forest(plan.forest, kHeads, options);
 }
 
 std::string attribute(const std::string& line, const std::string& name) {
@@ -50,8 +53,8 @@ std::string attribute(const std::string& line, const std::string& name) {
   return line.substr(begin, line.find('"', begin) - begin);
 }
 
-/// Each heading, and between them how many shapes of which class there are and the whole-unit middle of all of them, so that a letter more or
-/// a hundredth of a unit changes nothing.
+/// Each heading, and between them how many shapes of which class there are and the whole-unit middle of all of them, so
+/// that a letter more or a hundredth of a unit changes nothing.
 std::string svg_structure(const std::string& svg) {
   struct Sum {
     std::int64_t count = 0;
@@ -62,7 +65,8 @@ std::string svg_structure(const std::string& svg) {
   const auto flush = [&] {
     for (const auto& [kind, sum] : sums) {
       const auto n = static_cast<double>(sum.count);
-      out += fmt::format("  {} {} around {:.0f} {:.0f}\n", sum.count, kind, std::round(sum.x / n / 5) * 5, std::round(sum.y / n / 5) * 5);
+      out += fmt::format("  {} {} around {:.0f} {:.0f}\n", sum.count, kind, std::round(sum.x / n / 5) * 5,
+                         std::round(sum.y / n / 5) * 5);
     }
     sums.clear();
   };
@@ -77,9 +81,11 @@ std::string svg_structure(const std::string& svg) {
       out += "  = " + line.substr(begin, line.find('<', begin) - begin) + "\n";
     }
     const std::string item = attribute(line, "data-item");
-    Sum& sum = sums[tag.substr(1) + " " + attribute(line, "class") + (item.empty() ? "" : " " + item.substr(0, item.find(' ')))];
+    Sum& sum = sums[tag.substr(1) + " " + attribute(line, "class") +
+                    (item.empty() ? "" : " " + item.substr(0, item.find(' ')))];
     sum.count += tag == "<path" ? std::count(line.begin(), line.end(), 'M') : 1;  // boxes of one colour share a path
-    const std::string x = attribute(line, tag == "<line" ? "x1" : "x"), y = attribute(line, tag == "<line" ? "y1" : "y");
+    const std::string x = attribute(line, tag == "<line" ? "x1" : "x"),
+                      y = attribute(line, tag == "<line" ? "y1" : "y");
     if (!x.empty()) sum.x += std::stod(x);
     if (!y.empty()) sum.y += std::stod(y);
   }
@@ -140,7 +146,8 @@ std::string png_parts(const std::string& bytes) {
     for (std::uint32_t column = 0; column < kAcross; ++column) {
       std::uint64_t sum[3] = {}, count = 0;
       for (std::uint32_t y = row * header.height / kDown; y < (row + 1) * header.height / kDown; ++y) {
-        for (std::uint32_t x = column * header.width / kAcross; x < (column + 1) * header.width / kAcross; ++x, ++count) {
+        for (std::uint32_t x = column * header.width / kAcross; x < (column + 1) * header.width / kAcross;
+             ++x, ++count) {
           for (std::size_t c = 0; c < 3; ++c) sum[c] += rgb[(std::size_t{y} * header.width + x) * 3 + c];
         }
       }
@@ -168,7 +175,10 @@ TEST(Pictures, OfForestsAndPlansHaveTheirPixels) {
         EXPECT_EQ(a, b) << what;
         continue;
       }
-      for (std::size_t c = 0; c < 6; c += 2) EXPECT_NEAR(std::stoi(a.substr(c, 2), nullptr, 16), std::stoi(b.substr(c, 2), nullptr, 16), kSlack) << what << " part " << words - 4;
+      for (std::size_t c = 0; c < 6; c += 2) {
+        EXPECT_NEAR(std::stoi(a.substr(c, 2), nullptr, 16), std::stoi(b.substr(c, 2), nullptr, 16), kSlack)
+            << what << " part " << words - 4;
+      }
     }
     EXPECT_EQ(words, 3 + 144) << what;
   }

@@ -46,7 +46,8 @@ scheduler::Plan plan_of(const Case& c, const costmodel::DeviceSpec& device) {
   const bool is_tree = std::string_view(c.forest).find('|') != std::string_view::npos;
   const auto forest = is_tree ? traces::parse_tree(c.forest) : traces::generate_family(c.forest, 1);
   const auto heads = traces::parse_heads(c.heads);
-  auto made = scheduler::make_plan(scheduler::parse_strategy(c.strategy), {.forest = forest, .heads = heads, .device = device});
+  auto made =
+      scheduler::make_plan(scheduler::parse_strategy(c.strategy), {.forest = forest, .heads = heads, .device = device});
   return std::get<scheduler::Plan>(std::move(made));
 }
 

@@ -19,7 +19,8 @@ class View : public apps::CommandTest {
  protected:
   /// Not the command itself, but something that calls it.
   Result shell(const std::string& line) const {
-    const int status = std::system(fmt::format("cd '{}' && {} >stdout.txt 2>stderr.txt", folder_.string(), line).c_str());
+    const int status =
+        std::system(fmt::format("cd '{}' && {} >stdout.txt 2>stderr.txt", folder_.string(), line).c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read("stdout.txt"), read("stderr.txt")};
   }
 
@@ -116,7 +117,9 @@ TEST_F(View, ExportsTwoPlansBesideEachOther) {
   EXPECT_EQ(page.find("<script"), std::string::npos);
   ASSERT_EQ(run("export perfetto a.json --beside b.json -o trace.json").code, 0);
   const std::string trace = read("trace.json");
-  for (const char* name : {"\"A espalier: h100-sxm\"", "\"B pat: h100-sxm\"", "\"A espalier: launches\""}) EXPECT_NE(trace.find(name), std::string::npos) << name;
+  for (const char* name : {"\"A espalier: h100-sxm\"", "\"B pat: h100-sxm\"", "\"A espalier: launches\""}) {
+    EXPECT_NE(trace.find(name), std::string::npos) << name;
+  }
   EXPECT_EQ(run("export csv a.json --beside b.json -o c.csv").code, 2);
   EXPECT_EQ(run("export html a.json --beside page.html -o c.html").code, 3);
 }
@@ -126,7 +129,8 @@ TEST_F(View, ComparesAMeasuredRunWithItsForecast) {
   ASSERT_EQ(run("run plan.json --backend host --repeats 2 --json run.json").code, 0);
   const Result r = run("view plan.json --measured run.json --device host --render fit.png");
   EXPECT_EQ(r.code, 0) << r.err;
-  for (const char* call : {"view plan.json --measured run.json --render x.png", "view --measured run.json --render x.png", "view run.json --render x.png"}) {
+  for (const char* call : {"view plan.json --measured run.json --render x.png",
+                           "view --measured run.json --render x.png", "view run.json --render x.png"}) {
     const Result wrong = run(call);
     EXPECT_EQ(wrong.code, 2) << call;
     EXPECT_EQ(lines(wrong.err), 1) << wrong.err;
@@ -136,13 +140,17 @@ TEST_F(View, ComparesAMeasuredRunWithItsForecast) {
 TEST_F(View, SaysWhatIsWrongInOneSentence) {
   write("wrong.json", "{\"schema\": \"plan/9\"}");
   write("empty.jsonl", "");
-  for (const char* call : {"--select leaf:1", "--theme grey", "--size 12x", "--size 1099x700", "--size 8192x700 --scale 1.5", "--size 1100x640", "--select task:99999", "--select node:68", "--look select=merge:7777,of=b", "--look a.edits=fold:3", "--look a.edits=to-queue:3", "--look find", "--strategy a,b,c", "--strategy codex"}) {
+  for (const char* call :
+       {"--select leaf:1", "--theme grey", "--size 12x", "--size 1099x700", "--size 8192x700 --scale 1.5",
+        "--size 1100x640", "--select task:99999", "--select node:68", "--look select=merge:7777,of=b",
+        "--look a.edits=fold:3", "--look a.edits=to-queue:3", "--look find", "--strategy a,b,c", "--strategy codex"}) {
     const Result r = run(fmt::format("view --render x.png {}", call));
     EXPECT_EQ(r.code, 2) << call << r.err;
     EXPECT_EQ(lines(r.err), 1) << r.err;
     EXPECT_FALSE(exists("x.png")) << call;
   }
-  for (const char* call : {"wrong.json --render x.png", "empty.jsonl --render x.png", "missing.json --render x.png", "--render no/such/folder/x.png", "missing.json"}) {
+  for (const char* call : {"wrong.json --render x.png", "empty.jsonl --render x.png", "missing.json --render x.png",
+                           "--render no/such/folder/x.png", "missing.json"}) {
     const Result r = run(fmt::format("view {}", call));
     EXPECT_EQ(r.code, 3) << call << r.err;
     EXPECT_EQ(lines(r.err), 1) << r.err;
@@ -153,11 +161,13 @@ TEST_F(View, SaysWhatIsWrongInOneSentence) {
 TEST_F(View, RefusesAFileBesideOtherInputs) {
   write("f.jsonl", "{\"parent\": [-1, 0], \"tokens\": [100, 40], \"leaf\": [1, 1]}\n");
   ASSERT_EQ(run("view f.jsonl --size 1100x700 --render x.png").code, 0);
-  for (const char* others : {"--forest f.jsonl", "--tree '1,4|300,50'", "--family tot", "--suite pat20", "--block-table b.jsonl", "--trace t.jsonl", "--page-size 16"}) {
+  for (const char* others : {"--forest f.jsonl", "--tree '1,4|300,50'", "--family tot", "--suite pat20",
+                             "--block-table b.jsonl", "--trace t.jsonl", "--page-size 16"}) {
     const Result r = run(fmt::format("view f.jsonl {} --render y.png", others));
     EXPECT_EQ(r.code, 2) << others;
     EXPECT_EQ(lines(r.err), 1) << r.err;
-    EXPECT_TRUE(r.err.find("not both") != std::string::npos || r.err.find("--page-size goes with") != std::string::npos) << r.err;
+    EXPECT_TRUE(r.err.find("not both") != std::string::npos || r.err.find("--page-size goes with") != std::string::npos)
+        << r.err;
     EXPECT_FALSE(exists("y.png")) << others;
   }
 }
@@ -172,7 +182,9 @@ TEST_F(View, NeedsADisplayOnlyForAWindow) {
 TEST_F(View, WindowShowsWhatTheProcessorDraws) {
   if (std::string(ESPALIER_XVFB_RUN).empty()) GTEST_SKIP() << "xvfb-run isn't installed";
   // Mesa keeps some memory to itself.
-  const Result gl = shell("env ASAN_OPTIONS=detect_leaks=0 " ESPALIER_XVFB_RUN " -a -s '-screen 0 1280x800x24' '" ESPALIER_BINARY_DIR "/espalier' view --gl --render gl.png");
+  const Result gl =
+      shell("env ASAN_OPTIONS=detect_leaks=0 " ESPALIER_XVFB_RUN " -a -s '-screen 0 1280x800x24' '" ESPALIER_BINARY_DIR
+            "/espalier' view --gl --render gl.png");
   ASSERT_EQ(gl.code, 0) << gl.err;
   const Result soft = run("view --render soft.png");
   ASSERT_EQ(soft.code, 0) << soft.err;
@@ -187,7 +199,9 @@ TEST_F(View, WindowShowsWhatTheProcessorDraws) {
 std::string middle(Offscreen& window, const std::string& name) {
   const auto& placed = window.explorer().placements();
   const auto at = placed.find(name);
-  return at == placed.end() ? "0 0" : fmt::format("{:.0f} {:.0f}", at->second.x + at->second.w / 2, at->second.y + at->second.h / 2);
+  return at == placed.end()
+             ? "0 0"
+             : fmt::format("{:.0f} {:.0f}", at->second.x + at->second.w / 2, at->second.y + at->second.h / 2);
 }
 
 /// Opened, clicked, typed at and closed like any window; what it wrote is the edited plan.
@@ -202,10 +216,13 @@ TEST_F(View, LiveWindowIsUsedAndClosed) {
   const std::string plan = middle(window, "Export/Plan");
   ASSERT_NE(plan, "0 0");
   const std::string page = middle(window, "Export/Page (HTML)");
-  const std::string steps = fmt::format("sleep 1500 type t sleep 300 click {} sleep 1500 click {} click {} await espalier.plan.json click {} click {} await espalier.html close", split, menu,
-                                        plan, menu, page);
-  const Result r = shell(fmt::format("env ASAN_OPTIONS=detect_leaks=0 {} -a -s '-screen 0 1280x800x24' '{}' '{}/espalier' view --select task:3 -- {}", ESPALIER_XVFB_RUN,
-                                     ESPALIER_WINDOW_DRIVER, ESPALIER_BINARY_DIR, steps));
+  const std::string steps = fmt::format(
+      "sleep 1500 type t sleep 300 click {} sleep 1500 click {} click {} await espalier.plan.json click {} click {} "
+      "await espalier.html close",
+      split, menu, plan, menu, page);
+  const Result r = shell(fmt::format(
+      "env ASAN_OPTIONS=detect_leaks=0 {} -a -s '-screen 0 1280x800x24' '{}' '{}/espalier' view --select task:3 -- {}",
+      ESPALIER_XVFB_RUN, ESPALIER_WINDOW_DRIVER, ESPALIER_BINARY_DIR, steps));
   ASSERT_EQ(r.code, 0) << r.err;
   EXPECT_EQ(run("check espalier.plan.json").code, 0);
   EXPECT_NE(read("espalier.plan.json").find("split task 3"), std::string::npos) << "the click on Split counts";

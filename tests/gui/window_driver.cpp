@@ -1,4 +1,5 @@
-// Uses a window as a person does: starts a command, waits for its window on this display, moves the pointer, clicks, types, closes the window by its frame's button. Exits as the command does.
+// Uses a window as a person does: starts a command, waits for its window on this display, moves the pointer, clicks,
+// types, closes the window by its frame's button. Exits as the command does.
 //   window_driver COMMAND ARGUMENT… -- STEP…, a step being: click X Y | type LETTER | sleep MS | await FILE | close
 #include <X11/Xlib.h>
 #include <X11/Xutil.h>
@@ -112,7 +113,9 @@ bool drive(Driver& driver, const std::vector<std::string>& steps) {
     } else if (steps[i] == "await" && i + 1 < steps.size()) {
       struct stat found;
       const std::string file = steps[++i];
-      if (!await([&] { return stat(file.c_str(), &found) == 0 && found.st_size > 0; })) return std::fprintf(stderr, "no %s\n", file.c_str()), false;
+      if (!await([&] { return stat(file.c_str(), &found) == 0 && found.st_size > 0; })) {
+        return std::fprintf(stderr, "no %s\n", file.c_str()), false;
+      }
     } else if (steps[i] == "close") {
       driver.close();
     } else {
@@ -146,8 +149,12 @@ int main(int argc, char** argv) {
     return ended != 0 || (driver.window != 0 && is_visible(display, driver.window));
   });
   const bool driven = shown && ended == 0 && drive(driver, steps);
-  if (driven && await([&] { return (ended = waitpid(child, &status, WNOHANG)) != 0; })) return WIFEXITED(status) ? WEXITSTATUS(status) : 97;
-  std::fprintf(stderr, ended != 0 ? "the command ended by itself\n" : driven ? "the window doesn't close\n" : "the window can't be driven\n");
+  if (driven && await([&] { return (ended = waitpid(child, &status, WNOHANG)) != 0; })) {
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 97;
+  }
+  std::fprintf(stderr, ended != 0 ? "the command ended by itself\n"
+                       : driven   ? "the window doesn't close\n"
+                                  : "the window can't be driven\n");
   if (ended == 0) {
     kill(child, SIGKILL);
     waitpid(child, &status, 0);

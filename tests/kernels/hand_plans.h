@@ -167,10 +167,11 @@ inline Plan tree_merge(const PrefixForest& forest, const HeadConfig& heads, Phas
         }
         ReductionStep step;
         step.head_count = heads.q_heads;
-        if (level.size() > 2)
+        if (level.size() > 2) {
           next.push_back(step.out = b.slot(slot_for(heads, b.queries(r, RequestId(r.value + 1)))));
-        else
+        } else {
           step.out_row = r.value;
+        }
         steps.push_back({step, {{level[i], 0}, {level[i + 1], 0}}});
       }
       if (level.size() == 2) break;

@@ -23,7 +23,8 @@ constexpr std::int64_t kRoom = std::int64_t{1} << 30;
 scheduler::Plan plan_of(std::string_view strategy, const traces::PrefixForest& forest, const char* heads_text) {
   const auto device = costmodel::find_device("h100-sxm");
   const traces::HeadConfig heads = traces::parse_heads(heads_text);
-  auto result = scheduler::make_plan(scheduler::parse_strategy(strategy), {.forest = forest, .heads = heads, .device = device});
+  auto result =
+      scheduler::make_plan(scheduler::parse_strategy(strategy), {.forest = forest, .heads = heads, .device = device});
   return std::get<scheduler::Plan>(std::move(result));
 }
 
@@ -41,7 +42,8 @@ TEST(HostExecutor, EveryStrategyGivesTheOraclesRows) {
   for (const scheduler::Strategy* strategy : scheduler::strategies()) {
     const auto device = costmodel::find_device("h100-sxm");
     const traces::HeadConfig heads = traces::parse_heads("8/2/64");
-    auto made = scheduler::make_plan(scheduler::parse_strategy(strategy->info().name), {.forest = forest, .heads = heads, .device = device});
+    auto made = scheduler::make_plan(scheduler::parse_strategy(strategy->info().name),
+                                     {.forest = forest, .heads = heads, .device = device});
     ASSERT_TRUE(std::holds_alternative<scheduler::Plan>(made)) << strategy->info().name;
     const auto& plan = std::get<scheduler::Plan>(made);
     if (strategy->info().name == "bifurcated") {
@@ -61,7 +63,9 @@ TEST(HostExecutor, QueuesPassOverTheTasksOfWhoLeft) {
   ASSERT_TRUE(scheduler::leave(plan, scheduler::RequestId(4)));
   ASSERT_FALSE(plan.queues.empty());
   bool queued_padding = false;
-  for (const scheduler::QueueItem& item : plan.queue_items) queued_padding |= plan.tasks[item.task].kind == scheduler::TaskKind::padding;
+  for (const scheduler::QueueItem& item : plan.queue_items) {
+    queued_padding |= plan.tasks[item.task].kind == scheduler::TaskKind::padding;
+  }
   ASSERT_TRUE(queued_padding);
   const Difference d = difference_of(plan, 2);
   EXPECT_TRUE(d.within(2e-5)) << d.worst;
@@ -95,7 +99,9 @@ TEST(HostExecutor, SpansCoverEveryItemOnceWithinTheMakespan) {
     lane_end[static_cast<std::size_t>(span.lane)] = span.end_us;
   }
   std::size_t items = plan.steps.size();
-  for (const scheduler::Task& task : plan.tasks) items += task.kind == scheduler::TaskKind::padding ? 0 : static_cast<std::size_t>(task.copies);
+  for (const scheduler::Task& task : plan.tasks) {
+    items += task.kind == scheduler::TaskKind::padding ? 0 : static_cast<std::size_t>(task.copies);
+  }
   EXPECT_EQ(seen.size(), items);
 }
 
@@ -112,8 +118,9 @@ TEST(HostSchedule, HandsOutMergesOnlyAfterWhatTheyRead) {
       const auto thread = static_cast<std::int32_t>(rng.integer(0, 2));
       auto& item = running[static_cast<std::size_t>(thread)];
       if (item) {
-        const scheduler::SlotId out = item->kind == scheduler::PhaseKind::tasks ? plan.tasks[scheduler::TaskId(item->index)].slot
-                                                                                 : plan.steps[scheduler::StepId(item->index)].out;
+        const scheduler::SlotId out = item->kind == scheduler::PhaseKind::tasks
+                                          ? plan.tasks[scheduler::TaskId(item->index)].slot
+                                          : plan.steps[scheduler::StepId(item->index)].out;
         if (out.valid()) ++written[out.index()];
         schedule.finish(*item);
         item.reset();
@@ -146,7 +153,9 @@ TEST(HostAttention, MasksRowsAndTailsOfBlocks) {
   }
   HostRows rows;
   rows.reset(4, kHostColumns, kHostColumns);
-  for (std::int64_t r = 0; r < 4; ++r) rows.query[static_cast<std::size_t>(r * kHostColumns)] = static_cast<float>(r + 1) * 20;
+  for (std::int64_t r = 0; r < 4; ++r) {
+    rows.query[static_cast<std::size_t>(r * kHostColumns)] = static_cast<float>(r + 1) * 20;
+  }
   attend_tokens(rows, 1, 4, {keys.data(), values.data(), kHostColumns, kHostColumns, kTokens});
   EXPECT_EQ(finish_row(rows, 0), -std::numeric_limits<float>::infinity());
   for (std::int64_t r = 1; r < 4; ++r) {
@@ -163,7 +172,8 @@ TEST(HostAttention, MasksRowsAndTailsOfBlocks) {
 
 TEST(HostPlan, WidensValuesThatLieInKeysOnceMore) {
   const scheduler::Plan host = as_host_plan(plan_of("flash_decoding", traces::parse_tree("1,2|64,16"), "4/1/576:512"));
-  const auto counts = count_task(task_shape(host, host.tasks[scheduler::TaskId(0)]), host.kernels[task_kernels(host)[scheduler::TaskId(0)]], host.heads);
+  const auto counts = count_task(task_shape(host, host.tasks[scheduler::TaskId(0)]),
+                                 host.kernels[task_kernels(host)[scheduler::TaskId(0)]], host.heads);
   EXPECT_EQ(counts.conversions * 576, counts.kv_bytes / 2 * (576 + 512));
 }
 

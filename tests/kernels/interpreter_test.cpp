@@ -107,9 +107,10 @@ TEST(Interpreter, MergesInPlace) {
   b.reuse_storage(merged, levels[0]);
   b.launch();
   std::vector<Segment> tails;
-  for (int n = 1; n < 5; ++n)
+  for (int n = 1; n < 5; ++n) {
     tails.push_back({NodeId(n), 0, scheduler::kToNodeEnd, forest.request_begin[NodeId(n)].value,
                      forest.request_end[NodeId(n)].value});
+  }
   for (int level = 0; level < 2; ++level) {
     Task task = task_for(heads, TaskKind::attend,
                          b.segments(level == 0 ? std::vector{b.segment(NodeId(0), 0, 9, 4)} : tails), all);

@@ -1,4 +1,5 @@
-// Plans that follow their batch: random steps, joins and leaves over random forests; every plan on the way is valid and exact.
+// Plans that follow their batch: random steps, joins and leaves over random forests; every plan on the way is valid and
+// exact.
 #include "scheduler/batch_update.h"
 
 #include <gtest/gtest.h>
@@ -26,7 +27,8 @@ PrefixForest decoding_forest(std::uint64_t seed) {
   return traces::make_forest(source);
 }
 
-Plan fresh_plan(const PrefixForest& forest, const traces::HeadConfig& heads, const costmodel::DeviceSpec& device, const std::string& strategy) {
+Plan fresh_plan(const PrefixForest& forest, const traces::HeadConfig& heads, const costmodel::DeviceSpec& device,
+                const std::string& strategy) {
   return std::get<Plan>(scheduler::make_plan(scheduler::parse_strategy(strategy), {forest, heads, device}));
 }
 
@@ -93,7 +95,9 @@ void follow(std::uint64_t seed, const std::string& strategy, Tally& tally) {
 
 TEST(BatchUpdates, KeepPlansSoundOverRandomSequences) {
   Tally tally;
-  for (std::uint64_t seed = 0; seed < cases(150) && !::testing::Test::HasFailure(); ++seed) follow(seed, "espalier", tally);
+  for (std::uint64_t seed = 0; seed < cases(150) && !::testing::Test::HasFailure(); ++seed) {
+    follow(seed, "espalier", tally);
+  }
   // The exceptions: the last request leaves, and a long newcomer in a plan that merges nothing.
   EXPECT_LT(tally.refused, tally.updates / 4);
   RecordProperty("refused", tally.refused);
@@ -101,8 +105,8 @@ TEST(BatchUpdates, KeepPlansSoundOverRandomSequences) {
 
 TEST(BatchUpdates, ServeEveryStrategyOrLeaveItsPlanAlone) {
   for (const scheduler::Strategy* strategy : scheduler::strategies()) {
-    if (strategy->info().name == "flashmla" || strategy->info().name == "hydragen" || strategy->info().name == "relay" ||
-        strategy->info().name == "bifurcated") {
+    if (strategy->info().name == "flashmla" || strategy->info().name == "hydragen" ||
+        strategy->info().name == "relay" || strategy->info().name == "bifurcated") {
       continue;  // serve forests or heads of their own kind only
     }
     Tally tally;
@@ -117,7 +121,9 @@ TEST(BatchUpdates, BoundTheLongestTask) {
   const PrefixForest forest = traces::make_forest(star(4096, 64, 256));
   Plan plan = fresh_plan(forest, traces::parse_heads("32/8/128"), device, "espalier");
   const std::int64_t longest = scheduler::longest_task_tokens(plan);
-  for (int i = 0; i < 16; ++i) ASSERT_TRUE(scheduler::join(plan, {NodeId(0), 3000, "new " + std::to_string(i)}).has_value());
+  for (int i = 0; i < 16; ++i) {
+    ASSERT_TRUE(scheduler::join(plan, {NodeId(0), 3000, "new " + std::to_string(i)}).has_value());
+  }
   EXPECT_LE(scheduler::longest_task_tokens(plan), longest + 64);  // whole KV tiles
   step(plan);
   EXPECT_GT(scheduler::longest_task_tokens(plan), longest);

@@ -62,8 +62,9 @@ inline ForestSource random_source(std::uint64_t seed, std::int64_t tokens) {
     source.tokens.push_back(rng.chance(0.2) ? 1 : rng.chance(0.1) ? tokens / 2 + 1 : rng.integer(1, longest));
   }
   const std::int64_t requests = rng.integer(1, rng.chance(0.2) ? 3 * nodes : nodes);
-  for (std::int64_t r = 0; r < requests; ++r)
+  for (std::int64_t r = 0; r < requests; ++r) {
     source.leaf.push_back(rng.integer(rng.chance(0.5) ? nodes / 2 : 0, nodes - 1));
+  }
   return source;
 }
 

@@ -75,11 +75,13 @@ inline void expect_exact(const scheduler::Plan& plan, const kernels::TensorSourc
 }
 
 /// All of it for one case and every subject, against one run of the oracle.
-inline void check_case(const traces::PrefixForest& forest, const traces::HeadConfig& heads, const costmodel::DeviceSpec& device) {
+inline void check_case(const traces::PrefixForest& forest, const traces::HeadConfig& heads,
+                       const costmodel::DeviceSpec& device) {
   const kernels::TensorSource source{23};
   const kernels::AttentionOutput want = kernels::naive_attention(forest, heads, source);
   for (const Subject& subject : subjects()) {
-    SCOPED_TRACE(subject_name(subject) + ", " + forest.name + ", heads " + traces::heads_text(heads) + ", device " + device.name);
+    SCOPED_TRACE(subject_name(subject) + ", " + forest.name + ", heads " + traces::heads_text(heads) + ", device " +
+                 device.name);
     const auto plan = sound_plan(subject, forest, heads, device);
     if (std::holds_alternative<scheduler::Plan>(plan)) expect_exact(std::get<scheduler::Plan>(plan), source, want);
   }

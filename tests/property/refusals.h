@@ -28,8 +28,8 @@ inline bool no_warp_groups(const scheduler::PlanRequest& request) {
   return request.device.wgmma_flop_per_clk <= 0 && request.kernels == scheduler::KernelSet::published;
 }
 
-/// Nodes with at least two readers that have other readers than their parent, by depth among such: the levels of shared segments. True
-/// when every level has equally many readers in all its segments and serves every request.
+/// Nodes with at least two readers that have other readers than their parent, by depth among such: the levels of shared
+/// segments. True when every level has equally many readers in all its segments and serves every request.
 inline bool equally_branched(const traces::PrefixForest& forest) {
   std::vector<std::int32_t> depth(forest.node_count(), 0);
   std::vector<std::vector<std::int32_t>> levels;
@@ -38,12 +38,16 @@ inline bool equally_branched(const traces::PrefixForest& forest) {
     const bool same = parent.valid() && forest.readers(parent) == forest.readers(n);
     depth[n.index()] = !parent.valid() ? 0 : depth[parent.index()] + (same ? 0 : 1);
     if (same || forest.readers(n) < 2) continue;
-    if (levels.size() <= static_cast<std::size_t>(depth[n.index()])) levels.resize(static_cast<std::size_t>(depth[n.index()]) + 1);
+    if (levels.size() <= static_cast<std::size_t>(depth[n.index()])) {
+      levels.resize(static_cast<std::size_t>(depth[n.index()]) + 1);
+    }
     levels[static_cast<std::size_t>(depth[n.index()])].push_back(forest.readers(n));
   }
   for (const auto& level : levels) {
     const auto equal = static_cast<std::size_t>(std::count(level.begin(), level.end(), level.front()));
-    if (equal != level.size() || equal * static_cast<std::size_t>(level.front()) != forest.request_count()) return false;
+    if (equal != level.size() || equal * static_cast<std::size_t>(level.front()) != forest.request_count()) {
+      return false;
+    }
   }
   return true;
 }
@@ -113,7 +117,8 @@ inline const std::vector<RefusalRule>& refusal_rules() {
        false},
       {"pat", RefusalClass::size, "more than 32 partial rows a request",
        [](const PlanRequest& request) { return deepest(request.forest) > 32 || has_long_node(request.forest); }, false},
-      {"pat", RefusalClass::heads, "the published kernels are compiled for head dims 64 and 128 and groups of 1, 2, 4 and 8",
+      {"pat", RefusalClass::heads,
+       "the published kernels are compiled for head dims 64 and 128 and groups of 1, 2, 4 and 8",
        [](const PlanRequest& request) {
          const std::int32_t group = request.heads.group();
          const bool compiled = (request.heads.qk_dim == 64 || request.heads.qk_dim == 128) &&

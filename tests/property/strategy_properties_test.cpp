@@ -129,7 +129,9 @@ TEST(StrategyProperties, HoldOnDrawnOptionsAndCostModels) {
       scheduler::PlanRequest request{.forest = forest, .heads = heads, .device = device_of(seed)};
       request.kernels = rng.chance(0.3) ? scheduler::KernelSet::published : scheduler::KernelSet::ours;
       const auto& models = costmodel::cost_model_names();
-      if (info.uses_cost_model && rng.chance(0.7)) request.cost_model = models[static_cast<std::size_t>(rng.integer(0, std::ssize(models) - 1))];
+      if (info.uses_cost_model && rng.chance(0.7)) {
+        request.cost_model = models[static_cast<std::size_t>(rng.integer(0, std::ssize(models) - 1))];
+      }
       if (request.cost_model == "table") request.cost_model = "analytic";
       std::string trace = fmt::format("{}, {}, model '{}'", forest.name, info.name, request.cost_model);
       for (const auto& [name, value] : choice.options) trace += fmt::format(", {}={}", name, value);
@@ -137,7 +139,8 @@ TEST(StrategyProperties, HoldOnDrawnOptionsAndCostModels) {
       const scheduler::PlanResult result = scheduler::make_plan(choice, request);
       if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
         // Of options alone come too many pieces, or a tile that no kernel has.
-        const bool by_option = refusal->refusal == scheduler::RefusalClass::size || refusal->refusal == scheduler::RefusalClass::kernel;
+        const bool by_option =
+            refusal->refusal == scheduler::RefusalClass::size || refusal->refusal == scheduler::RefusalClass::kernel;
         EXPECT_TRUE(by_option || refusal_fault(info.name, request, result).empty()) << refusal->sentence;
         continue;
       }
@@ -154,15 +157,22 @@ TEST(StrategyProperties, HoldOnDrawnOptionsAndCostModels) {
 /// A small batch of each family. A family without a row here fails FamiliesAreAllTested.
 const std::map<std::string, std::string>& small_families() {
   static const std::map<std::string, std::string> specs = {
-      {"beam", "beam:prompts=2,beams=6"},             {"bfs_search", "bfs_search:problems=2,children=3,steps=3"},
+      {"beam", "beam:prompts=2,beams=6"},
+      {"bfs_search", "bfs_search:problems=2,children=3,steps=3"},
       {"coding_agent", "coding_agent:sessions=8,agents=3,tools=2"},
       {"spec_tree", "spec_tree:contexts=2,tree=t32"},
-      {"best_of_n", "best_of_n:groups=3,samples=5"},  {"chain", "chain:levels=12"},
-      {"chat", "chat:requests=12,twin=0.3"},          {"chat_offline", "chat_offline:requests=24"},
-      {"doc_qa", "doc_qa:docs=3,questions=5"},        {"few_shot", "few_shot:blocks=3,questions=5"},
-      {"kary", "kary:k=3,levels=4,noise=0.5"},        {"no_share", "no_share:requests=12"},
-      {"one_hot", "one_hot:requests=9,shape=shared"}, {"rag", "rag:requests=16,pool=20"},
-      {"random", "random:nodes=30,requests=20"},      {"tool_agent", "tool_agent:requests=16"},
+      {"best_of_n", "best_of_n:groups=3,samples=5"},
+      {"chain", "chain:levels=12"},
+      {"chat", "chat:requests=12,twin=0.3"},
+      {"chat_offline", "chat_offline:requests=24"},
+      {"doc_qa", "doc_qa:docs=3,questions=5"},
+      {"few_shot", "few_shot:blocks=3,questions=5"},
+      {"kary", "kary:k=3,levels=4,noise=0.5"},
+      {"no_share", "no_share:requests=12"},
+      {"one_hot", "one_hot:requests=9,shape=shared"},
+      {"rag", "rag:requests=16,pool=20"},
+      {"random", "random:nodes=30,requests=20"},
+      {"tool_agent", "tool_agent:requests=16"},
       {"tot", "tot:trees=3,width=5,levels=4"},
   };
   return specs;
@@ -209,7 +219,8 @@ TEST(StrategyProperties, KeepARequestsOutputWhereverItStands) {
     const PrefixForest first = traces::make_forest(source), second = reordered(source, seed);
     for (const Subject& subject : subjects()) {
       SCOPED_TRACE(source.name + ", " + subject_name(subject));
-      const auto a = sound_plan(subject, first, heads, device_of(seed)), b = sound_plan(subject, second, heads, device_of(seed));
+      const auto a = sound_plan(subject, first, heads, device_of(seed)),
+                 b = sound_plan(subject, second, heads, device_of(seed));
       ASSERT_EQ(a.index(), b.index());
       if (!std::holds_alternative<scheduler::Plan>(a)) continue;
       const kernels::AttentionOutput moved = kernels::interpret(std::get<scheduler::Plan>(b), tensors);

@@ -71,8 +71,9 @@ TEST_P(RealForests, AreComputedExactly) {
       const Subject subject{std::string(strategy->info().name), scheduler::KernelSet::ours};
       SCOPED_TRACE(forest.name + ", " + subject_name(subject));
       const auto plan = sound_plan(subject, forest, heads, device_);
-      if (std::holds_alternative<scheduler::Plan>(plan))
+      if (std::holds_alternative<scheduler::Plan>(plan)) {
         expect_rows(kernels::interpret(std::get<scheduler::Plan>(plan), source), want, "as written");
+      }
     }
   }
 }

@@ -18,7 +18,8 @@ scheduler::Plan plan_of(const std::string& tree, const char* strategy, scheduler
   const auto forest = traces::parse_tree(tree);
   const auto heads = traces::parse_heads("32/8/128");
   const auto device = costmodel::find_device("h100-sxm");
-  return std::get<scheduler::Plan>(scheduler::make_plan(scheduler::parse_strategy(strategy), {forest, heads, device, kernels}));
+  return std::get<scheduler::Plan>(
+      scheduler::make_plan(scheduler::parse_strategy(strategy), {forest, heads, device, kernels}));
 }
 
 // The validator took the log-sum-exp of a half-precision partial row for two bytes; it has four.
@@ -36,7 +37,8 @@ TEST(Regression, OverlapWithALogSumExpOfHalfPrecisionRowsIsSeen) {
   })) << scheduler::violations_text(violations);
 }
 
-// When a flow class emptied, the classes after it kept their old positions, counts went negative and plans beat their bound.
+// When a flow class emptied, the classes after it kept their old positions, counts went negative and plans beat their
+// bound.
 TEST(Regression, ClassesKeepTheirCountsWhenAnotherEmpties) {
   const auto plan = plan_of("3,7,31|700,90,33", "codec", scheduler::KernelSet::ours);
   const auto result = sim::simulate(plan, costmodel::find_device("h100-sxm"));

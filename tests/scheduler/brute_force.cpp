@@ -43,8 +43,9 @@ class BruteForce {
   bool storage() const { return storage_sound(flow_); }
 
  private:
-
-  static bool inside(Interval v, std::size_t n) { return 0 <= v.begin && v.begin <= v.end && v.end <= static_cast<int>(n); }
+  static bool inside(Interval v, std::size_t n) {
+    return 0 <= v.begin && v.begin <= v.end && v.end <= static_cast<int>(n);
+  }
   template <class I>
   static bool id(I v, std::size_t n) {
     return v.value >= 0 && v.value < static_cast<int>(n);
@@ -56,8 +57,9 @@ class BruteForce {
   bool indices() const {
     for (const Task& t : plan_.tasks) {
       const int kind = static_cast<int>(t.kind);
-      if (kind < 0 || kind > 4 || !inside(t.segments, plan_.segments.size()) || !inside(t.queries, plan_.query_rows.size()) ||
-          !inside(t.folds, plan_.fold_slots.size()) || t.slot.value < -1 || t.slot.value >= static_cast<int>(plan_.slots.size())) {
+      if (kind < 0 || kind > 4 || !inside(t.segments, plan_.segments.size()) ||
+          !inside(t.queries, plan_.query_rows.size()) || !inside(t.folds, plan_.fold_slots.size()) ||
+          t.slot.value < -1 || t.slot.value >= static_cast<int>(plan_.slots.size())) {
         return false;
       }
       if (t.kind == TaskKind::padding) continue;
@@ -76,11 +78,18 @@ class BruteForce {
       if (!id(s, plan_.slots.size())) return false;
     }
     for (const Slot& s : plan_.slots) {
-      if (static_cast<int>(s.kind) < 0 || static_cast<int>(s.kind) > 1 || !inside(s.queries, plan_.query_rows.size())) return false;
+      if (static_cast<int>(s.kind) < 0 || static_cast<int>(s.kind) > 1 || !inside(s.queries, plan_.query_rows.size())) {
+        return false;
+      }
     }
     for (const ReductionStep& s : plan_.steps) {
-      if (!inside(s.inputs, plan_.reduction_inputs.size()) || s.rows < 1 || s.out.value < -1 || s.out_row < 0) return false;
-      if (static_cast<int>(s.op) < 0 || static_cast<int>(s.op) > 1 || s.out.value >= static_cast<int>(plan_.slots.size())) return false;
+      if (!inside(s.inputs, plan_.reduction_inputs.size()) || s.rows < 1 || s.out.value < -1 || s.out_row < 0) {
+        return false;
+      }
+      if (static_cast<int>(s.op) < 0 || static_cast<int>(s.op) > 1 ||
+          s.out.value >= static_cast<int>(plan_.slots.size())) {
+        return false;
+      }
       if (s.out.value < 0 && long{s.out_row} + s.rows > static_cast<long>(plan_.query_rows.size())) return false;
     }
     for (const RowRef& r : plan_.reduction_inputs) {
@@ -94,8 +103,8 @@ class BruteForce {
       if (!id(l, plan_.launches.size())) return false;
     }
     for (const Phase& p : plan_.phases) {
-      if (static_cast<int>(p.kind) < 0 || static_cast<int>(p.kind) > 1 || static_cast<int>(p.start) < 0 || static_cast<int>(p.start) > 2 ||
-          !id(p.kernel, plan_.kernels.size()) ||
+      if (static_cast<int>(p.kind) < 0 || static_cast<int>(p.kind) > 1 || static_cast<int>(p.start) < 0 ||
+          static_cast<int>(p.start) > 2 || !id(p.kernel, plan_.kernels.size()) ||
           !inside(p.range, p.kind == PhaseKind::tasks ? plan_.tasks.size() : plan_.steps.size())) {
         return false;
       }
@@ -111,13 +120,15 @@ class BruteForce {
       for (int before = 0; before < static_cast<int>(l); ++before) {
         if (plan_.launches[LaunchId(before)].stream != launch.stream) continue;
         flow_.after_launch[static_cast<int>(l)].insert(before);
-        flow_.after_launch[static_cast<int>(l)].insert(flow_.after_launch[before].begin(), flow_.after_launch[before].end());
+        flow_.after_launch[static_cast<int>(l)].insert(flow_.after_launch[before].begin(),
+                                                       flow_.after_launch[before].end());
       }
       for (int d = launch.dependencies.begin; d < launch.dependencies.end; ++d) {
         const int before = plan_.dependencies[static_cast<std::size_t>(d)].value;
         if (before >= static_cast<int>(l)) return false;
         flow_.after_launch[static_cast<int>(l)].insert(before);
-        flow_.after_launch[static_cast<int>(l)].insert(flow_.after_launch[before].begin(), flow_.after_launch[before].end());
+        flow_.after_launch[static_cast<int>(l)].insert(flow_.after_launch[before].begin(),
+                                                       flow_.after_launch[before].end());
       }
       if (launch.phases.begin != static_cast<int>(seen_phases.size())) return false;
       for (int p = launch.phases.begin; p < launch.phases.end; ++p) {
@@ -131,7 +142,8 @@ class BruteForce {
         }
       }
     }
-    return seen_phases.size() == plan_.phases.size() && tasks.size() == plan_.tasks.size() && steps.size() == plan_.steps.size();
+    return seen_phases.size() == plan_.phases.size() && tasks.size() == plan_.tasks.size() &&
+           steps.size() == plan_.steps.size();
   }
 
   bool group(Interval queries) const {
@@ -208,7 +220,8 @@ class BruteForce {
       if (columns > slot.columns) return false;
       const auto [at, fresh] = layout_.emplace(t.slot.value, t.segments);
       if (!fresh && at->second != t.segments) return false;
-    } else if (!kernel_takes({false, i}, slot) || !holds(t.slot, t.kind == TaskKind::attend ? ReductionOp::log_sum_exp : ReductionOp::sum)) {
+    } else if (!kernel_takes({false, i}, slot) ||
+               !holds(t.slot, t.kind == TaskKind::attend ? ReductionOp::log_sum_exp : ReductionOp::sum)) {
       return false;
     }
     flow_.writer[{t.slot.value, row, h}] = {false, i};
@@ -229,7 +242,10 @@ class BruteForce {
     for (int f = t.folds.begin; f < t.folds.end; ++f) {
       const SlotId slot = plan_.fold_slots[static_cast<std::size_t>(f)];
       if ((plan_.slots[slot].kind == SlotKind::scores) != (t.kind != TaskKind::attend)) return false;
-      if (t.kind == TaskKind::attend && !(holds(slot, ReductionOp::log_sum_exp) && kernel_takes({false, i}, plan_.slots[slot]))) return false;
+      if (t.kind == TaskKind::attend &&
+          !(holds(slot, ReductionOp::log_sum_exp) && kernel_takes({false, i}, plan_.slots[slot]))) {
+        return false;
+      }
       const int row = row_in(slot, r);
       if (row < 0 || !has_head(slot, h)) continue;
       if (t.kind == TaskKind::values) {
@@ -272,7 +288,9 @@ class BruteForce {
   }
   bool step_write(int i, const ReductionStep& s, int row, int h) {
     if (!s.out.valid()) return ++finals_[{request(s.out_row + row), h}] == 1;
-    if (!usable(s.out, s.out_row + row, h) || !holds(s.out, s.op) || !kernel_takes({true, i}, plan_.slots[s.out])) return false;
+    if (!usable(s.out, s.out_row + row, h) || !holds(s.out, s.op) || !kernel_takes({true, i}, plan_.slots[s.out])) {
+      return false;
+    }
     const Cell cell{s.out.value, s.out_row + row, h};
     flow_.writer[cell] = {true, i};
     flow_.written_row[cell] = row;
@@ -280,12 +298,17 @@ class BruteForce {
   }
   bool step_read(int i, const ReductionStep& s, int row, int h) {
     const int position = s.out.valid() ? plan_.slots[s.out].queries.begin + s.out_row + row : s.out_row + row;
-    const Slot& first = s.out.valid() ? plan_.slots[s.out] : plan_.slots[plan_.reduction_inputs[static_cast<std::size_t>(s.inputs.begin)].slot];
+    const Slot& first = s.out.valid()
+                            ? plan_.slots[s.out]
+                            : plan_.slots[plan_.reduction_inputs[static_cast<std::size_t>(s.inputs.begin)].slot];
     for (int k = s.inputs.begin; k < s.inputs.end; ++k) {
       const RowRef& input = plan_.reduction_inputs[static_cast<std::size_t>(k)];
       if (!usable(input.slot, input.row + row, h) || !holds(input.slot, s.op)) return false;
       const Slot& slot = plan_.slots[input.slot];
-      if (slot.dtype != first.dtype || !kernel_takes({true, i}, slot) || request(slot.queries.begin + input.row + row) != request(position)) return false;
+      if (slot.dtype != first.dtype || !kernel_takes({true, i}, slot) ||
+          request(slot.queries.begin + input.row + row) != request(position)) {
+        return false;
+      }
       if (!consume({input.slot.value, input.row + row, h}, {true, i})) return false;
       flow_.taken_row[{input.slot.value, input.row + row, h}] = row;
     }
@@ -300,7 +323,9 @@ class BruteForce {
             const bool chain = chain_.count({r, h}) > 0;
             for (const TaskKind kind : {TaskKind::attend, TaskKind::scores, TaskKind::values}) {
               const bool wanted = (kind != TaskKind::attend) == chain;
-              if (reads_[static_cast<std::size_t>(kind)].count({r, h, n.value, token}) != (wanted ? 1U : 0U)) return false;
+              if (reads_[static_cast<std::size_t>(kind)].count({r, h, n.value, token}) != (wanted ? 1U : 0U)) {
+                return false;
+              }
             }
           }
         }
@@ -341,11 +366,11 @@ class BruteForce {
   }
 
   const Plan& plan_;
-  std::array<std::map<Token, int>, 5> reads_;      // by task kind
-  std::map<int, std::set<Token>> weighed_;         // by values task
-  std::map<Token, int> scored_in_;                 // slot
-  std::map<int, Interval> layout_;                 // segments behind a score slot's columns
-  std::set<std::pair<int, int>> chain_;            // request, head
+  std::array<std::map<Token, int>, 5> reads_;  // by task kind
+  std::map<int, std::set<Token>> weighed_;     // by values task
+  std::map<Token, int> scored_in_;             // slot
+  std::map<int, Interval> layout_;             // segments behind a score slot's columns
+  std::set<std::pair<int, int>> chain_;        // request, head
   std::map<std::pair<int, int>, int> softmaxes_, finals_;
   std::map<Cell, int> consumed_;
   std::map<int, ReductionOp> op_;

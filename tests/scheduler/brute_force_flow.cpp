@@ -53,7 +53,10 @@ class Ordering {
  private:
   bool done_before(const Cell& first, const Cell& second) const {
     const Event writer = flow_.writer.at(second), reader = flow_.reader.at(first);
-    if (writer.step && writer == reader && flow_.taken_row.at(first) == flow_.written_row.at(second) && std::get<2>(first) == std::get<2>(second)) return true;
+    if (writer.step && writer == reader && flow_.taken_row.at(first) == flow_.written_row.at(second) &&
+        std::get<2>(first) == std::get<2>(second)) {
+      return true;
+    }
     if (!finished_before(flow_.writer.at(first), writer) || !finished_before(reader, writer)) return false;
     for (const auto& [cell, task] : flow_.scans) {
       if (cell == first && !finished_before(task, writer)) return false;
@@ -64,7 +67,9 @@ class Ordering {
   bool finished_before(Event a, Event b) const {
     const auto [launch_a, phase_a] = flow_.phase_of.at(a);
     const auto [launch_b, phase_b] = flow_.phase_of.at(b);
-    if (launch_a != launch_b) return flow_.after_launch.count(launch_b) > 0 && flow_.after_launch.at(launch_b).count(launch_a) > 0;
+    if (launch_a != launch_b) {
+      return flow_.after_launch.count(launch_b) > 0 && flow_.after_launch.at(launch_b).count(launch_a) > 0;
+    }
     for (int p = phase_a + 1; p <= phase_b; ++p) {
       if (flow_.plan.phases[static_cast<std::size_t>(p)].start == PhaseStart::barrier) return true;
     }

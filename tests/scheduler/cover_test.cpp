@@ -25,7 +25,8 @@ bool reads(const traces::PrefixForest& forest, NodeId n, std::int32_t begin, std
 }
 
 /// Tokens that a tile over requests [begin, end) reads, of nodes of one height.
-std::int64_t tile_tokens(const traces::PrefixForest& forest, const Cover& cover, std::size_t height, std::int32_t begin, std::int32_t end) {
+std::int64_t tile_tokens(const traces::PrefixForest& forest, const Cover& cover, std::size_t height, std::int32_t begin,
+                         std::int32_t end) {
   std::int64_t tokens = 0;
   for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
     if (!cover.height.empty() && cover.height[n.index()] != height) continue;
@@ -59,14 +60,18 @@ TEST(Cover, TakesEqualLeavesTogether) {
     traces::PrefixForest forest = samples::ragged_forest(rng, 40, 60);
     for (std::int64_t& tokens : forest.tokens) tokens = 1 + tokens % 2;
     const std::vector<NodeGroup> groups = group_nodes(forest);
-    const auto has_children = [&](std::int32_t n) { return std::find(forest.parent.begin(), forest.parent.end(), NodeId(n)) != forest.parent.end(); };
+    const auto has_children = [&](std::int32_t n) {
+      return std::find(forest.parent.begin(), forest.parent.end(), NodeId(n)) != forest.parent.end();
+    };
     std::int32_t next = 0;
     for (const NodeGroup& group : groups) {
       EXPECT_EQ(group.first.value, next);
       for (const std::int32_t end = next + group.count; next < end; ++next) {
         const NodeId n(next), parent = forest.parent[n];
-        EXPECT_EQ(parent, group.parent < 0 ? NodeId() : groups.at(static_cast<std::size_t>(group.parent)).first) << "seed " << seed << ", node " << next;
-        EXPECT_EQ(std::pair(forest.tokens[n], forest.readers(n)), std::pair(group.tokens, group.readers)) << "seed " << seed << ", node " << next;
+        EXPECT_EQ(parent, group.parent < 0 ? NodeId() : groups.at(static_cast<std::size_t>(group.parent)).first)
+            << "seed " << seed << ", node " << next;
+        EXPECT_EQ(std::pair(forest.tokens[n], forest.readers(n)), std::pair(group.tokens, group.readers))
+            << "seed " << seed << ", node " << next;
         EXPECT_TRUE(group.count == 1 || !has_children(next)) << "seed " << seed << ", node " << next;
       }
     }
@@ -74,7 +79,9 @@ TEST(Cover, TakesEqualLeavesTogether) {
     const std::vector<std::int32_t> queries = {2, 3, 7};
     std::vector<std::int64_t> least(3, 0);
     for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
-      for (std::size_t h = 0; h < 3; ++h) least[h] += forest.tokens[n] * ((forest.readers(n) + queries[h] - 1) / queries[h]);
+      for (std::size_t h = 0; h < 3; ++h) {
+        least[h] += forest.tokens[n] * ((forest.readers(n) + queries[h] - 1) / queries[h]);
+      }
     }
     EXPECT_EQ(least_tokens(groups, queries), least) << "seed " << seed;
   }
@@ -95,7 +102,8 @@ TEST(Cover, PlacesBordersWhereTheyCostLeast) {
     least[0] = 0;
     for (std::int32_t end = 1; end <= requests; ++end) {
       for (std::int32_t begin = std::max(0, end - longest); begin < end; ++begin) {
-        const double with = least[static_cast<std::size_t>(begin)] + price + static_cast<double>(tile_tokens(forest, cover, 0, begin, end));
+        const double with = least[static_cast<std::size_t>(begin)] + price +
+                            static_cast<double>(tile_tokens(forest, cover, 0, begin, end));
         least[static_cast<std::size_t>(end)] = std::min(least[static_cast<std::size_t>(end)], with);
       }
     }
@@ -117,7 +125,8 @@ TEST(Cover, PlacesBordersWhereTheyCostLeast) {
 }
 
 /// What HeightChoice minimises, counted request by request.
-double naive_cost(const traces::PrefixForest& forest, const CoverPrices& prices, const std::vector<std::uint8_t>& height) {
+double naive_cost(const traces::PrefixForest& forest, const CoverPrices& prices,
+                  const std::vector<std::uint8_t>& height) {
   double cost = 0;
   for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
     const HeightCost& h = prices.heights[height[n.index()]];
@@ -136,7 +145,8 @@ TEST(Cover, AssignsHeightsAsWellAsExhaustiveSearch) {
   for (std::uint64_t seed = 1; seed <= 80; ++seed) {
     Rng rng(seed);
     const traces::PrefixForest forest = samples::ragged_forest(rng, 7, 10);
-    const std::array<HeightCost, 3> heights{HeightCost{1, 1.0}, HeightCost{3, 1.0 + 0.01 * static_cast<double>(rng.integer(0, 150))},
+    const std::array<HeightCost, 3> heights{HeightCost{1, 1.0},
+                                            HeightCost{3, 1.0 + 0.01 * static_cast<double>(rng.integer(0, 150))},
                                             HeightCost{8, 2.0 + 0.01 * static_cast<double>(rng.integer(0, 200))}};
     const CoverPrices prices{heights, static_cast<double>(rng.integer(0, 30)), 1};
     const Cover cover = cover_forest(forest, prices, path_tokens(forest));
@@ -181,7 +191,8 @@ std::vector<double> loads(const Shares& shares, const PieceCost& cost, const std
   for (const Share& s : shares.list) {
     if (static_cast<std::size_t>(s.lane) >= sums.size()) sums.resize(static_cast<std::size_t>(s.lane) + 1, 0);
     const bool whole = s.begin == 0 && s.end == kv_tiles[static_cast<std::size_t>(s.tile)];
-    sums[static_cast<std::size_t>(s.lane)] += static_cast<double>(s.end - s.begin) + cost.begin + (whole ? 0 : cost.partial);
+    sums[static_cast<std::size_t>(s.lane)] +=
+        static_cast<double>(s.end - s.begin) + cost.begin + (whole ? 0 : cost.partial);
   }
   return sums;
 }
@@ -196,7 +207,8 @@ TEST(Shares, ReadEveryTileOnceAndAreNoLongerThanSaid) {
     }
     const TileLayer layer = layer_of(tokens);
     const std::int64_t lanes = rng.integer(1, 30);
-    const PieceCost cost{0.25 * static_cast<double>(rng.integer(0, 12)), 0.25 * static_cast<double>(rng.integer(0, 20))};
+    const PieceCost cost{0.25 * static_cast<double>(rng.integer(0, 12)),
+                         0.25 * static_cast<double>(rng.integer(0, 20))};
     const double share = even_share(layer, 16, lanes, cost);
     const Shares shares = deal_shares(layer, 16, lanes, share, cost);
     std::vector<std::int64_t> next(tokens.size(), 0);
@@ -215,7 +227,9 @@ TEST(Shares, ReadEveryTileOnceAndAreNoLongerThanSaid) {
     const std::vector<double> sums = loads(shares, cost, kv_tiles);
     EXPECT_LE(sums.size(), static_cast<std::size_t>(lanes));
     EXPECT_NEAR(shares.most, *std::max_element(sums.begin(), sums.end()), 1e-9) << "seed " << seed;
-    for (std::size_t lane = 0; lane + 1 < sums.size(); ++lane) EXPECT_LE(sums[lane], share + cost.partial + 1e-9) << "seed " << seed;
+    for (std::size_t lane = 0; lane + 1 < sums.size(); ++lane) {
+      EXPECT_LE(sums[lane], share + cost.partial + 1e-9) << "seed " << seed;
+    }
   }
 }
 
@@ -284,7 +298,8 @@ TEST_F(ForecastLimits, KnowsFourTileHeights) {
 
 TEST_F(ForecastLimits, ManyCtasTakeTheirBytesOverBandwidth) {
   const double bytes = 1e5 * 8192 * 512;
-  EXPECT_NEAR(of(8192, 1e5).total_us, bytes / device_.hbm_achievable_bytes_per_us(), 0.03 * bytes / device_.hbm_achievable_bytes_per_us());
+  EXPECT_NEAR(of(8192, 1e5).total_us, bytes / device_.hbm_achievable_bytes_per_us(),
+              0.03 * bytes / device_.hbm_achievable_bytes_per_us());
   // What others have read comes from L2.
   EXPECT_LT(of(8192, 1e5, 0).total_us, 0.5 * of(8192, 1e5).total_us);
 }
@@ -303,9 +318,12 @@ TEST_F(ForecastLimits, AnotherRoundCostsAnotherRound) {
 }
 
 TEST_F(ForecastLimits, QueriesAndResultsPassBesideKv) {
-  // A wave and a fifth, so that HBM isn't all that counts: the first wave's queries and results keep the second waiting.
+  // A wave and a fifth, so that HBM isn't all that counts: the first wave's queries and results keep the second
+  // waiting.
   const CtaClass one{&kernels_[2], 576, 1.2 * device_.sms * kernels_[2].residents, 0.6};
-  const auto us = [&](double requests) { return forecast(request_, {std::span(&one, 1), true, 8, requests, 0}).total_us; };
+  const auto us = [&](double requests) {
+    return forecast(request_, {std::span(&one, 1), true, 8, requests, 0}).total_us;
+  };
   const double hbm_us = 600 * 32 * (128 + 128) * 2 / device_.hbm_achievable_bytes_per_us();
   EXPECT_GT(us(600), us(0) + 0.6 * hbm_us);
   EXPECT_LT(us(600), us(0) + 1.05 * hbm_us);
@@ -327,16 +345,20 @@ TEST_F(ForecastLimits, SaysOfUnlikeCtasWhetherTheyAreBelowALimit) {
     double tokens = 64;
     for (std::int64_t i = rng.integer(1, 6); i > 0; --i) {
       tokens *= 1 + 3 * rng.uniform();
-      classes.push_back({&kernels_[2], tokens, static_cast<double>(8 * rng.integer(1, i == 1 ? 2 : 60)), 0.2 + 0.8 * rng.uniform(), tokens * (1 + 0.2 * rng.uniform())});
+      classes.push_back({&kernels_[2], tokens, static_cast<double>(8 * rng.integer(1, i == 1 ? 2 : 60)),
+                         0.2 + 0.8 * rng.uniform(), tokens * (1 + 0.2 * rng.uniform())});
     }
     const Workload work{classes, true, 8, 64, 100, true};
     const double exact = forecast(request_, work).total_us;
-    for (const double limit : {0.3 * exact, 0.9 * exact, 0.99 * exact}) EXPECT_GE(forecast(request_, work, limit).total_us, limit) << "seed " << seed;
+    for (const double limit : {0.3 * exact, 0.9 * exact, 0.99 * exact}) {
+      EXPECT_GE(forecast(request_, work, limit).total_us, limit) << "seed " << seed;
+    }
     EXPECT_EQ(forecast(request_, work, 1.01 * exact).total_us, exact) << "seed " << seed;
     // What is known before of the longest is below what comes out: without it, only half of a latency is less.
     Workload like = work;
     like.unlike = false;
-    EXPECT_NEAR(forecast(request_, like).total_us, exact - 0.5e-3 * device_.hbm_latency_ns, 1e-9 * exact) << "seed " << seed;
+    EXPECT_NEAR(forecast(request_, like).total_us, exact - 0.5e-3 * device_.hbm_latency_ns, 1e-9 * exact)
+        << "seed " << seed;
   }
   // A long one takes its own time and no more, whatever is known of it before.
   const TileKernel& kernel = kernels_[2];

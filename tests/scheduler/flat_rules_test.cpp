@@ -1,5 +1,5 @@
-// The flat methods against the acceptance values of their published planners: split counts, chunk sizes, work items, and what the plans
-// made of them hold.
+// The flat methods against the acceptance values of their published planners: split counts, chunk sizes, work items,
+// and what the plans made of them hold.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -29,7 +29,8 @@ PlanResult result_of(std::string_view strategy, const PrefixForest& forest, cons
   return make_plan(parse_strategy(strategy), PlanRequest{forest, traces::parse_heads(heads), h100(), kernels});
 }
 
-Plan plan_of(std::string_view strategy, const PrefixForest& forest, const char* heads = "32/8/128", KernelSet kernels = KernelSet::published) {
+Plan plan_of(std::string_view strategy, const PrefixForest& forest, const char* heads = "32/8/128",
+             KernelSet kernels = KernelSet::published) {
   PlanResult result = result_of(strategy, forest, heads, kernels);
   if (const auto* refusal = std::get_if<Refusal>(&result)) {
     ADD_FAILURE() << refusal->sentence;
@@ -44,7 +45,9 @@ Plan plan_of(std::string_view strategy, const PrefixForest& forest, const char* 
 std::vector<std::int64_t> pieces_of(const Plan& plan) {
   std::vector<std::int64_t> pieces(plan.forest.request_count(), 0);
   for (const Task& task : plan.tasks) {
-    if (task.kind == TaskKind::attend && task.head_begin == 0) ++pieces[plan.query_rows[static_cast<std::size_t>(task.queries.begin)].index()];
+    if (task.kind == TaskKind::attend && task.head_begin == 0) {
+      ++pieces[plan.query_rows[static_cast<std::size_t>(task.queries.begin)].index()];
+    }
   }
   return pieces;
 }
@@ -53,12 +56,13 @@ std::int64_t launches_of(const Plan& plan) { return static_cast<std::int64_t>(pl
 
 /// 32/8 heads, d 128, P 16, 132 SMs, equal lengths.
 struct Row {
-  std::int64_t requests, length, fa2, fa2_on_108, fa3_static, fa3_bound, fa3_per_sm, fa3_splits, chunk_pages, items, sglang;
+  std::int64_t requests, length, fa2, fa2_on_108, fa3_static, fa3_bound, fa3_per_sm, fa3_splits, chunk_pages, items,
+      sglang;
 };
 constexpr Row kRows[] = {{1, 1024, 8, 8, 7, 7, 1, 7, 8, 8, 8},          {1, 8192, 32, 22, 15, 15, 5, 13, 8, 64, 8},
-                         {1, 32768, 29, 24, 15, 15, 18, 15, 32, 64, 8},  {4, 8192, 7, 6, 4, 15, 18, 4, 32, 64, 8},
-                         {8, 8192, 4, 3, 2, 15, 35, 2, 64, 64, 8},       {16, 8192, 2, 3, 1, 15, 69, 1, 128, 64, 8},
-                         {32, 8192, 1, 1, 1, 15, 137, 1, 256, 64, 4},    {64, 32768, 1, 1, 1, 15, 1093, 1, 2048, 64, 3}};
+                         {1, 32768, 29, 24, 15, 15, 18, 15, 32, 64, 8}, {4, 8192, 7, 6, 4, 15, 18, 4, 32, 64, 8},
+                         {8, 8192, 4, 3, 2, 15, 35, 2, 64, 64, 8},      {16, 8192, 2, 3, 1, 15, 69, 1, 128, 64, 8},
+                         {32, 8192, 1, 1, 1, 15, 137, 1, 256, 64, 4},   {64, 32768, 1, 1, 1, 15, 1093, 1, 2048, 64, 3}};
 
 class FlatRules : public ::testing::TestWithParam<Row> {
  protected:
@@ -78,12 +82,14 @@ class FlatRules : public ::testing::TestWithParam<Row> {
 TEST_P(FlatRules, FlashDecodingSplitsAsFa2) {
   expect_pieces(plan_of("flash_decoding", forest), pieces(128, row.fa2));
   const costmodel::DeviceSpec small = costmodel::find_device("a100-80");
-  const Plan plan = std::get<Plan>(make_plan(parse_strategy("flash_decoding"), {forest, traces::parse_heads("32/8/128"), small, KernelSet::published}));
+  const Plan plan = std::get<Plan>(make_plan(parse_strategy("flash_decoding"),
+                                             {forest, traces::parse_heads("32/8/128"), small, KernelSet::published}));
   EXPECT_THAT(pieces_of(plan), testing::Each(pieces(128, row.fa2_on_108)));
 }
 
 TEST_P(FlatRules, Fa3StaticSplitsByItsRule) {
-  EXPECT_EQ(planning::fa3_split_bound(row.requests * 8, 132, core::ceil_div(row.length, std::int64_t{128})), row.fa3_static);
+  EXPECT_EQ(planning::fa3_split_bound(row.requests * 8, 132, core::ceil_div(row.length, std::int64_t{128})),
+            row.fa3_static);
   const Plan plan = plan_of("fa3_static", forest);
   expect_pieces(plan, pieces(128, row.fa3_static));
   EXPECT_EQ(statistics(plan).tasks + statistics(plan).padding, 8 * row.requests * row.fa3_static);
@@ -91,7 +97,8 @@ TEST_P(FlatRules, Fa3StaticSplitsByItsRule) {
 }
 
 TEST_P(FlatRules, Fa3DynamicSplitsByTheBatch) {
-  const std::int64_t blocks = core::ceil_div(row.length, std::int64_t{128}), bound = planning::fa3_split_bound(8, 132, blocks);
+  const std::int64_t blocks = core::ceil_div(row.length, std::int64_t{128}),
+                     bound = planning::fa3_split_bound(8, 132, blocks);
   EXPECT_EQ(bound, row.fa3_bound);
   const auto splits = planning::fa3_dynamic_splits(equal_lengths(row.requests, blocks), 8, 132, bound);
   EXPECT_EQ(splits.blocks_per_sm, row.fa3_per_sm);
@@ -156,8 +163,8 @@ TEST(Fa3, TakesTheTilesOfTheGatheringPath) {
   const struct {
     const char* heads;
     std::int32_t rows, tokens;
-  } cases[] = {{"32/8/64", 192, 128},  {"32/8/96", 192, 128},     {"32/8/128", 128, 128},  {"32/8/192", 128, 96}, {"64/4/192+128", 128, 96},
-               {"16/2/256", 128, 80}, {"128/1/576:512", 64, 64}, {"16/2/264", 0, 0}};
+  } cases[] = {{"32/8/64", 192, 128},     {"32/8/96", 192, 128}, {"32/8/128", 128, 128},    {"32/8/192", 128, 96},
+               {"64/4/192+128", 128, 96}, {"16/2/256", 128, 80}, {"128/1/576:512", 64, 64}, {"16/2/264", 0, 0}};
   for (const auto& c : cases) {
     const planning::Fa3Tile tile = planning::fa3_tile(traces::parse_heads(c.heads));
     EXPECT_EQ(tile.rows, c.rows) << c.heads;
@@ -200,7 +207,8 @@ TEST(FlashInferDecode, ShapesItsCtaForTheHeads) {
   const struct {
     const char* heads;
     std::int32_t threads, tile;
-  } cases[] = {{"32/32/128", 128, 32}, {"32/8/128", 128, 8}, {"64/8/128", 128, 8}, {"32/8/64", 128, 16}, {"32/8/256", 128, 4}, {"16/1/128", 256, 16}};
+  } cases[] = {{"32/32/128", 128, 32}, {"32/8/128", 128, 8}, {"64/8/128", 128, 8},
+               {"32/8/64", 128, 16},   {"32/8/256", 128, 4}, {"16/1/128", 256, 16}};
   for (const auto& c : cases) {
     const planning::DecodeShape shape = planning::flashinfer_decode_shape(traces::parse_heads(c.heads));
     EXPECT_EQ(shape.threads, c.threads) << c.heads;
@@ -228,10 +236,12 @@ TEST(FlashInferPrefill, TakesTheTileOfItsGroup) {
 
 TEST(Sglang, SplitsLongRequestsOfARaggedBatchOnly) {
   const Plan plan = plan_of("sglang_triton", ragged());
-  // By length: 64 times as long as the shortest, hence 8 splits of 4,096 tokens; shorter contexts are one piece. By device: 132 x 9 over 256 CTAs: 5.
+  // By length: 64 times as long as the shortest, hence 8 splits of 4,096 tokens; shorter contexts are one piece. By
+  // device: 132 x 9 over 256 CTAs: 5.
   for (std::size_t i = 0; i < 32; ++i) EXPECT_EQ(pieces_of(plan)[i], i == 7 ? 8 : 1);
   // As published the second stage merges all of them.
-  EXPECT_EQ(statistics(plan).partial_rows, statistics(plan_of("sglang_triton", ragged(), "32/8/128", KernelSet::ours)).partial_rows + 31 * 32);
+  EXPECT_EQ(statistics(plan).partial_rows,
+            statistics(plan_of("sglang_triton", ragged(), "32/8/128", KernelSet::ours)).partial_rows + 31 * 32);
 }
 
 TEST(Sglang, CutsEvenlyInTheDeterministicMode) {

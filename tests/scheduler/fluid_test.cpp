@@ -1,4 +1,5 @@
-// The fluid of CTAs that the planner's forecast runs: limits that can be worked out by hand, and what holds for any load.
+// The fluid of CTAs that the planner's forecast runs: limits that can be worked out by hand, and what holds for any
+// load.
 #include "scheduler/strategies/fluid.h"
 
 #include <gtest/gtest.h>
@@ -45,7 +46,8 @@ TEST_F(FluidLimits, TogetherTheyTakeTheBandwidth) {
 }
 
 TEST_F(FluidLimits, FewBytesInFlightFillNoBandwidth) {
-  kernels[0].unloaded = kernels[0].unloaded_hbm = hbm / 100;  // 100 of them wish for just the bandwidth: the soft corner
+  kernels[0].unloaded = kernels[0].unloaded_hbm =
+      hbm / 100;  // 100 of them wish for just the bandwidth: the soft corner
   EXPECT_NEAR(us({{0, 100, 1e6, 0}}), 1e8 / soft_corner(device, hbm, hbm), 1e-3);
   EXPECT_NEAR(soft_corner(device, hbm, hbm), hbm / std::sqrt(2.0), 1e-6 * hbm);
 }
@@ -144,12 +146,17 @@ TEST(Fluid, NeverBeatsAResourceNorDoesOneThingAtATime) {
     std::vector<FluidClass> classes(count(40));
     double misses = 0, bytes = 0, sm_us = 0, one_by_one = 0;
     for (FluidClass& c : classes) {
-      c = {count(static_cast<std::int64_t>(kernels.size())) - 1, static_cast<double>(count(400)), uniform(3e4, 1e6), rng.chance(0.5) ? uniform(0, 2) : 0};
+      c = {count(static_cast<std::int64_t>(kernels.size())) - 1, static_cast<double>(count(400)), uniform(3e4, 1e6),
+           rng.chance(0.5) ? uniform(0, 2) : 0};
       const FluidKernel& k = kernels[c.kernel];
       misses += c.ctas * c.bytes * k.missed;
       bytes += c.ctas * c.bytes;
       sm_us += c.ctas * c.bytes * k.sm_us_per_byte;
-      one_by_one += c.ctas * (c.bytes / std::min(k.cap, soft_corner(device, k.unloaded_hbm, device.hbm_achievable_bytes_per_us()) / k.missed) + k.fixed_us + k.opening_us + c.end_us);
+      one_by_one +=
+          c.ctas *
+          (c.bytes /
+               std::min(k.cap, soft_corner(device, k.unloaded_hbm, device.hbm_achievable_bytes_per_us()) / k.missed) +
+           k.fixed_us + k.opening_us + c.end_us);
     }
     const double us = fluid_us(device, kernels, classes);
     // Cohorts that end within a hundredth of their bytes are taken for one.

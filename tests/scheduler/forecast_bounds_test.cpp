@@ -70,7 +70,8 @@ TEST(Forecast, IsBoundedBeforeACoverIsLaidOut) {
       load.compute_us += tokens / kernels[h].config->kv_tile * kernels[h].tile_us / device.sms;
       load.bytes_per_us = std::max(load.bytes_per_us, kernels[h].residents * kernels[h].bytes_per_us);
     }
-    const double least = least_forecast(request, load).total_us, us = forecast_uncut(request, kernels, cover_forest(forest, prices, path)).total_us;
+    const double least = least_forecast(request, load).total_us,
+                 us = forecast_uncut(request, kernels, cover_forest(forest, prices, path)).total_us;
     EXPECT_LE(least, us) << "seed " << seed;
     closest = std::max(closest, least / us);
   }

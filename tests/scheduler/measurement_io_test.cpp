@@ -16,7 +16,9 @@ using ::testing::HasSubstr;
 Plan small_plan() {
   const traces::PrefixForest forest = traces::parse_tree("1,2,4|512,256,64");
   const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
-  PlanResult result = make_plan(parse_strategy("fasttree"), PlanRequest{forest, traces::parse_heads("4/1/128"), device, KernelSet::ours, {}, {}, 1});
+  PlanResult result =
+      make_plan(parse_strategy("fasttree"),
+                PlanRequest{forest, traces::parse_heads("4/1/128"), device, KernelSet::ours, {}, {}, 1});
   return std::get<Plan>(std::move(result));
 }
 
@@ -29,7 +31,9 @@ Measurement run_of(const Plan& plan) {
   m.max_error = 1e-7;
   m.environment = {"a processor", "2 threads"};
   m.timeline.lanes = {"core 0", "core 1"};
-  m.timeline.spans = {{0, SpanKind::task, LaunchId(0), 0, 0, 0.5, 3.25}, {1, SpanKind::task, LaunchId(0), 1, 0, 0.5, 2}, {1, SpanKind::step, LaunchId(0), 0, 0, 4, 11}};
+  m.timeline.spans = {{0, SpanKind::task, LaunchId(0), 0, 0, 0.5, 3.25},
+                      {1, SpanKind::task, LaunchId(0), 1, 0, 0.5, 2},
+                      {1, SpanKind::step, LaunchId(0), 0, 0, 4, 11}};
   return m;
 }
 
@@ -59,7 +63,8 @@ TEST(MeasurementFile, ReadsBackWhatWasWritten) {
 
 TEST(MeasurementFile, RefusesWhatThePlanDoesntHave) {
   const Plan plan = small_plan();
-  EXPECT_THAT(refusal_of(plan, core::hash_text(plan.hash), core::hash_text(plan.hash + 1)), HasSubstr("a measurement of plan"));
+  EXPECT_THAT(refusal_of(plan, core::hash_text(plan.hash), core::hash_text(plan.hash + 1)),
+              HasSubstr("a measurement of plan"));
   EXPECT_THAT(refusal_of(plan, R"("item": [0,)", R"("item": [100000,)"), HasSubstr("timeline.spans.item[0]"));
   EXPECT_THAT(refusal_of(plan, R"("copy": [0,)", R"("copy": [77,)"), HasSubstr("copies"));
   EXPECT_THAT(refusal_of(plan, R"("lane": [0,)", R"("lane": [2,)"), HasSubstr("lane[0]"));
@@ -69,7 +74,8 @@ TEST(MeasurementFile, RefusesWhatThePlanDoesntHave) {
   EXPECT_THAT(refusal_of(plan, R"("copy": [0,0,0])", R"("copy": [0,0])"), HasSubstr("columns of 3 values"));
   EXPECT_THAT(refusal_of(plan, R"("repeats_us": [12.5, 11])", R"("repeats_us": [])"), HasSubstr("at least one time"));
   EXPECT_THAT(refusal_of(plan, "run/1", "run/2"), HasSubstr("run/2"));
-  EXPECT_THAT(refusal_of(plan, "run/1", "measurement/1"), HasSubstr("got times of a device (measurement/1), which calibrate and validate --from read"));
+  EXPECT_THAT(refusal_of(plan, "run/1", "measurement/1"),
+              HasSubstr("got times of a device (measurement/1), which calibrate and validate --from read"));
   EXPECT_THAT(refusal_of(plan, R"("backend")", R"("back_end")"), HasSubstr("back_end"));
 }
 

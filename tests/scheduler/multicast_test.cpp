@@ -23,7 +23,8 @@ const costmodel::DeviceSpec& h100() {
 }
 
 PlanResult planned(const std::string& strategy, const traces::PrefixForest& forest) {
-  return make_plan(parse_strategy(strategy), {.forest = forest, .heads = traces::parse_heads("32/8/128"), .device = h100()});
+  return make_plan(parse_strategy(strategy),
+                   {.forest = forest, .heads = traces::parse_heads("32/8/128"), .device = h100()});
 }
 
 /// Writers of slots, and the readers' final rows: names a task whatever its place.
@@ -46,7 +47,8 @@ TEST(Clusters, AreOfSixteenBlocksAtMost) {
 TEST(FormClusters, BringsTogetherWhatReadsAlikeAndChangesNothingElse) {
   // Hydragen puts one tile's pieces of the prefix before the other's.
   const traces::PrefixForest forest = traces::parse_tree("1,64|8192,128");
-  const Plan apart = std::get<Plan>(planned("hydragen", forest)), together = std::get<Plan>(planned("hydragen:cluster=2", forest));
+  const Plan apart = std::get<Plan>(planned("hydragen", forest)),
+             together = std::get<Plan>(planned("hydragen:cluster=2", forest));
   EXPECT_TRUE(multicasts(apart).empty());
   const std::vector<Multicast> found = multicasts(together);
   ASSERT_GT(found.size(), 10U);
@@ -82,14 +84,17 @@ TEST(FormClusters, PullsNoMoreTasksForwardThanAClusterHolds) {
 }
 
 TEST(FormClusters, LeavesPlansWithQueuesAndUnsharedTokensAlone) {
-  const traces::PrefixForest forest = traces::parse_tree("1,64|8192,128"), unshared = traces::make_forest(property::chain(1, 5000, true));
-  for (const auto& [strategy, input] : {std::pair("lean:cluster=4", &forest), std::pair("flash_decoding:cluster=4", &unshared)}) {
+  const traces::PrefixForest forest = traces::parse_tree("1,64|8192,128"),
+                             unshared = traces::make_forest(property::chain(1, 5000, true));
+  for (const auto& [strategy, input] :
+       {std::pair("lean:cluster=4", &forest), std::pair("flash_decoding:cluster=4", &unshared)}) {
     const Plan plan = std::get<Plan>(planned(strategy, *input));
     EXPECT_TRUE(multicasts(plan).empty()) << strategy;
     EXPECT_THAT(plan.provenance.why.back(), ::testing::HasSubstr("clusters of 4 share nothing")) << strategy;
   }
   const Plan queues = std::get<Plan>(planned("lean:cluster=4", forest));
-  EXPECT_TRUE(std::all_of(queues.kernels.begin(), queues.kernels.end(), [](const costmodel::KernelConfig& k) { return k.cluster == 1; }));
+  EXPECT_TRUE(std::all_of(queues.kernels.begin(), queues.kernels.end(),
+                          [](const costmodel::KernelConfig& k) { return k.cluster == 1; }));
 }
 
 TEST(FormClusters, KeepsEveryStrategysPlanValid) {

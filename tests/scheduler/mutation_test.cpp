@@ -1,5 +1,5 @@
-// Valid plans broken in every way there is a class for: the validator must name the class. One mutator is one way of breaking; each
-// must find work in some sample plan, and each class must have a mutator.
+// Valid plans broken in every way there is a class for: the validator must name the class. One mutator is one way of
+// breaking; each must find work in some sample plan, and each class must have a mutator.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -24,8 +24,9 @@ using enum ViolationClass;
 
 std::vector<Mutator> mutators() {
   std::vector<Mutator> all;
-  for (const auto& part : {samples::index_mutators(), samples::coverage_mutators(), samples::head_mutators(), samples::slot_mutators(),
-                           samples::mismatch_mutators(), samples::order_mutators(), samples::limit_mutators()}) {
+  for (const auto& part :
+       {samples::index_mutators(), samples::coverage_mutators(), samples::head_mutators(), samples::slot_mutators(),
+        samples::mismatch_mutators(), samples::order_mutators(), samples::limit_mutators()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   return all;
@@ -51,16 +52,18 @@ TEST(Mutation, IsNamedByItsClass) {
       Rng rng(seed);
       const traces::PrefixForest forest = samples::ragged_forest(rng, 10, 16);
       for (const Sample& sample : samples::all_samples(forest, traces::parse_heads(heads), rng)) {
-        ASSERT_EQ(violations_text(validate(sample.plan, sample_device())), "valid") << sample.name << " " << heads << " seed " << seed;
+        ASSERT_EQ(violations_text(validate(sample.plan, sample_device())), "valid")
+            << sample.name << " " << heads << " seed " << seed;
         for (const Mutator& mutator : all) {
           Plan plan = sample.plan;
           if (!mutator.apply(plan, rng)) continue;
           ++applied[{mutator.violation, mutator.name}];
           if (mutator.violation != hash_mismatch) seal(plan);
           const auto violations = validate(plan, sample_device());
-          const bool named = std::any_of(violations.begin(), violations.end(), [&](const Violation& v) { return v.violation == mutator.violation; });
-          EXPECT_TRUE(named) << violation_name(mutator.violation) << " by " << mutator.name << ", " << sample.name << " " << heads << " seed "
-                             << seed << ": " << violations_text(violations);
+          const bool named = std::any_of(violations.begin(), violations.end(),
+                                         [&](const Violation& v) { return v.violation == mutator.violation; });
+          EXPECT_TRUE(named) << violation_name(mutator.violation) << " by " << mutator.name << ", " << sample.name
+                             << " " << heads << " seed " << seed << ": " << violations_text(violations);
           for (const Violation& v : violations) EXPECT_FALSE(v.sentence.empty());
         }
       }
@@ -68,7 +71,8 @@ TEST(Mutation, IsNamedByItsClass) {
   }
   std::set<ViolationClass> classes;
   for (const Mutator& mutator : all) {
-    EXPECT_GE((applied[{mutator.violation, mutator.name}]), 3) << violation_name(mutator.violation) << " by " << mutator.name;
+    EXPECT_GE((applied[{mutator.violation, mutator.name}]), 3)
+        << violation_name(mutator.violation) << " by " << mutator.name;
     classes.insert(mutator.violation);
   }
   EXPECT_EQ(classes.size(), static_cast<std::size_t>(kViolationClasses));
@@ -87,7 +91,9 @@ TEST(Mutation, QueueThatMeetsABarrierBackwardsIsACycle) {
   plan.phases.insert(plan.phases.begin() + 1, late);
   plan.launches.raw()[0].phases.end += 1;
   std::vector<QueueItem> in_order = plan.queue_items;
-  std::sort(in_order.begin(), in_order.end(), [](const QueueItem& a, const QueueItem& b) { return std::pair(a.task, a.copy) < std::pair(b.task, b.copy); });
+  std::sort(in_order.begin(), in_order.end(), [](const QueueItem& a, const QueueItem& b) {
+    return std::pair(a.task, a.copy) < std::pair(b.task, b.copy);
+  });
   plan.queue_items = in_order;
   plan.queues.assign(plan.queues.size(), Interval{0, 0});
   plan.queues[0] = {0, static_cast<std::int32_t>(in_order.size())};
@@ -107,7 +113,9 @@ TEST(Mutation, SharedStorageThatIsUnsafeIsNamed) {
     const traces::PrefixForest forest = samples::ragged_forest(rng, 6, 6);
     std::vector<Sample> all = samples::all_samples(forest, traces::parse_heads("2/1/64"), rng);
     for (std::size_t s = all.size(); s-- > 0;) {
-      for (const traces::Dtype dtype : {traces::Dtype::bf16, traces::Dtype::fp16}) all.push_back(with_partials(all[s], dtype));
+      for (const traces::Dtype dtype : {traces::Dtype::bf16, traces::Dtype::fp16}) {
+        all.push_back(with_partials(all[s], dtype));
+      }
     }
     for (const Sample& sample : all) {
       ASSERT_EQ(violations_text(validate(sample.plan, sample_device())), "valid") << sample.name;
@@ -121,7 +129,8 @@ TEST(Mutation, SharedStorageThatIsUnsafeIsNamed) {
         const std::int64_t distances[] = {row, row, 16, 4};
         a->offset = b->offset + rng.integer(-1, 1) * distances[rng.integer(0, 3)];
         const auto violations = validate(plan, sample_device());
-        const bool named = std::any_of(violations.begin(), violations.end(), [](const Violation& v) { return v.violation == storage_overlap; });
+        const bool named = std::any_of(violations.begin(), violations.end(),
+                                       [](const Violation& v) { return v.violation == storage_overlap; });
         const bool safe = samples::brute_force_storage_valid(plan);
         EXPECT_TRUE(named || safe) << sample.name << " seed " << seed;
         unsafe += !safe;

@@ -22,7 +22,9 @@ struct Mutator {
 
 template <class T>
 T* any(std::vector<T>& column, Rng& rng) {
-  return column.empty() ? nullptr : &column[static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(column.size()) - 1))];
+  return column.empty()
+             ? nullptr
+             : &column[static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(column.size()) - 1))];
 }
 /// A random row that fits, or none.
 template <class T, class F>
@@ -59,7 +61,9 @@ ReductionStep* any_step(Plan& plan, Rng& rng, F&& fits) {
 inline ReductionStep* any_step(Plan& plan, Rng& rng) {
   return any_step(plan, rng, [](const ReductionStep&) { return true; });
 }
-inline RequestId first_request(const Plan& plan, Interval queries) { return plan.query_rows[static_cast<std::size_t>(queries.begin)]; }
+inline RequestId first_request(const Plan& plan, Interval queries) {
+  return plan.query_rows[static_cast<std::size_t>(queries.begin)];
+}
 
 /// Lets a step write the final row of a request that isn't its own.
 inline bool take_final_row_of_another(Plan& p, Rng& r) {

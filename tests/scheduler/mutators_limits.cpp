@@ -19,7 +19,10 @@ std::vector<Mutator> order_mutators() {
        [](Plan& p, Rng& r) {
          Launch* launch = any_where(p.launches.raw(), r, [](const Launch& l) { return l.dependencies.size() > 0; });
          // The attention half of a mixed plan, and a second tree's scores, need nothing from the launches before them.
-         if (launch == nullptr || p.provenance.strategy == "mixed" || (p.provenance.strategy == "two_gemm" && p.launches.size() > 4)) return false;
+         if (launch == nullptr || p.provenance.strategy == "mixed" ||
+             (p.provenance.strategy == "two_gemm" && p.launches.size() > 4)) {
+           return false;
+         }
          launch->dependencies.end = launch->dependencies.begin;
          launch->stream = 1000;
          return true;
@@ -28,7 +31,8 @@ std::vector<Mutator> order_mutators() {
       {merge_cycle, "no arrival", start(PhaseStart::on_arrival, PhaseStart::together)},
       {merge_cycle, "a barrier in place of arrival for steps that need one another",
        [](Plan& p, Rng& r) {
-         const bool chained = std::any_of(p.steps.begin(), p.steps.end(), [](const ReductionStep& s) { return s.out.valid(); });
+         const bool chained =
+             std::any_of(p.steps.begin(), p.steps.end(), [](const ReductionStep& s) { return s.out.valid(); });
          Phase* phase = any_where(p.phases, r, [](const Phase& f) { return f.start == PhaseStart::on_arrival; });
          if (!chained || phase == nullptr) return false;
          phase->start = PhaseStart::barrier;
@@ -48,8 +52,8 @@ std::vector<Mutator> order_mutators() {
          // b takes what a writes; let a take what b writes.
          ReductionStep* b = any_step(p, r, [&](const ReductionStep& s) {
            return s.out.valid() && std::any_of(p.steps.begin(), p.steps.end(), [&](const ReductionStep& a) {
-             return a.out.valid() && (a.out == input_of(p, s, 0)->slot || a.out == input_of(p, s, 1)->slot);
-           });
+                    return a.out.valid() && (a.out == input_of(p, s, 0)->slot || a.out == input_of(p, s, 1)->slot);
+                  });
          });
          if (b == nullptr) return false;
          ReductionStep* a = any_step(p, r, [&](const ReductionStep& s) {
@@ -60,7 +64,8 @@ std::vector<Mutator> order_mutators() {
        }},
       {final_row_missing, "a head less",
        [](Plan& p, Rng& r) {
-         ReductionStep* step = any_step(p, r, [](const ReductionStep& s) { return !s.out.valid() && s.head_count > 1; });
+         ReductionStep* step =
+             any_step(p, r, [](const ReductionStep& s) { return !s.out.valid() && s.head_count > 1; });
          if (step == nullptr) return false;
          step->head_count -= 1;
          return true;
@@ -76,7 +81,8 @@ std::vector<Mutator> order_mutators() {
        }},
       {final_row_twice, "a partial row made final",
        [](Plan& p, Rng& r) {
-         Task* task = any_where(p.tasks.raw(), r, [](const Task& t) { return t.slot.valid() && t.kind != TaskKind::scores; });
+         Task* task =
+             any_where(p.tasks.raw(), r, [](const Task& t) { return t.slot.valid() && t.kind != TaskKind::scores; });
          if (task == nullptr) return false;
          task->slot = SlotId();
          return true;
@@ -141,7 +147,8 @@ std::vector<Mutator> limit_mutators() {
       {kernel_limit, "a kernel of another role",
        [](Plan& p, Rng& r) {
          costmodel::KernelConfig& kernel = p.kernels[any(p.phases, r)->kernel];
-         kernel.role = kernel.role == costmodel::KernelRole::reduce ? costmodel::KernelRole::attend : costmodel::KernelRole::reduce;
+         kernel.role = kernel.role == costmodel::KernelRole::reduce ? costmodel::KernelRole::attend
+                                                                    : costmodel::KernelRole::reduce;
          return true;
        }},
       {kernel_limit, "too much shared memory",
@@ -194,7 +201,10 @@ std::vector<Mutator> limit_mutators() {
       {queue_misses, "a worker less",
        [](Plan& p, Rng&) {
          Launch* launch = p.launches.empty() ? nullptr : &p.launches.raw().front();
-         if (launch == nullptr || launch->workers < 2 || p.queues[static_cast<std::size_t>(launch->workers - 1)].size() == 0) return false;
+         if (launch == nullptr || launch->workers < 2 ||
+             p.queues[static_cast<std::size_t>(launch->workers - 1)].size() == 0) {
+           return false;
+         }
          launch->workers -= 1;
          return true;
        }},
@@ -209,7 +219,8 @@ std::vector<Mutator> limit_mutators() {
        [](Plan& p, Rng& r) {
          Task* a = any_where(p.tasks.raw(), r, [](const Task& t) { return t.slot.valid(); });
          if (a == nullptr) return false;
-         Task* b = any_where(p.tasks.raw(), r, [&](const Task& t) { return t.slot.valid() && t.kind == a->kind && &t != a; });
+         Task* b =
+             any_where(p.tasks.raw(), r, [&](const Task& t) { return t.slot.valid() && t.kind == a->kind && &t != a; });
          // Trees of a forest follow one another in the two-GEMM samples, so theirs may well share storage.
          if (b == nullptr || a->kind != TaskKind::attend) return false;
          p.slots[a->slot].offset = p.slots[b->slot].offset;
@@ -222,7 +233,8 @@ std::vector<Mutator> limit_mutators() {
          slot->offset = p.workspace_bytes;
          return true;
        }},
-      {storage_overlap, "a slot before the workspace", [](Plan& p, Rng& r) { return set(p.slots.raw(), r, &Slot::offset, std::int64_t{-1}); }},
+      {storage_overlap, "a slot before the workspace",
+       [](Plan& p, Rng& r) { return set(p.slots.raw(), r, &Slot::offset, std::int64_t{-1}); }},
       {storage_overlap, "a slot off its alignment",
        [](Plan& p, Rng& r) {
          Slot* slot = any(p.slots.raw(), r);
@@ -231,7 +243,8 @@ std::vector<Mutator> limit_mutators() {
          p.workspace_bytes += 1 << 20;
          return true;
        }},
-      {storage_overlap, "an absurd offset", [](Plan& p, Rng& r) { return set(p.slots.raw(), r, &Slot::offset, INT64_MAX); }},
+      {storage_overlap, "an absurd offset",
+       [](Plan& p, Rng& r) { return set(p.slots.raw(), r, &Slot::offset, INT64_MAX); }},
       {storage_overlap, "a workspace too small",
        [](Plan& p, Rng&) {
          if (p.slots.empty()) return false;

@@ -29,7 +29,8 @@ std::vector<Mutator> slot_mutators() {
        }},
       {slot_never_written, "rows past the slot",
        [](Plan& p, Rng& r) {
-         Task* task = any_where(p.tasks.raw(), r, [](const Task& t) { return t.slot.valid() && t.kind != TaskKind::scores; });
+         Task* task =
+             any_where(p.tasks.raw(), r, [](const Task& t) { return t.slot.valid() && t.kind != TaskKind::scores; });
          if (task == nullptr) return false;
          task->slot = SlotId();
          return true;
@@ -43,7 +44,8 @@ std::vector<Mutator> slot_mutators() {
        }},
       {slot_never_written, "heads nobody writes",
        [](Plan& p, Rng& r) {
-         Slot* slot = any_where(p.slots.raw(), r, [&](const Slot& s) { return s.head_begin + s.head_count < p.heads.q_heads; });
+         Slot* slot =
+             any_where(p.slots.raw(), r, [&](const Slot& s) { return s.head_begin + s.head_count < p.heads.q_heads; });
          if (slot == nullptr) return false;
          slot->head_count += 1;
          return true;
@@ -64,7 +66,8 @@ std::vector<Mutator> slot_mutators() {
        }},
       {slot_never_merged, "a fold left out",
        [](Plan& p, Rng& r) {
-         Task* task = any_where(p.tasks.raw(), r, [](const Task& t) { return t.folds.size() > 0 && t.kind != TaskKind::values; });
+         Task* task = any_where(p.tasks.raw(), r,
+                                [](const Task& t) { return t.folds.size() > 0 && t.kind != TaskKind::values; });
          if (task == nullptr) return false;
          task->folds.end -= 1;
          return true;
@@ -85,7 +88,8 @@ std::vector<Mutator> slot_mutators() {
        }},
       {slot_merged_twice, "a fold twice",
        [](Plan& p, Rng& r) {
-         Task* task = any_where(p.tasks.raw(), r, [](const Task& t) { return t.folds.size() > 1 && t.kind != TaskKind::values; });
+         Task* task = any_where(p.tasks.raw(), r,
+                                [](const Task& t) { return t.folds.size() > 1 && t.kind != TaskKind::values; });
          if (task == nullptr) return false;
          const auto at = static_cast<std::size_t>(task->folds.begin);
          p.fold_slots[at + 1] = p.fold_slots[at];
@@ -104,7 +108,8 @@ std::vector<Mutator> slot_mutators() {
        }},
       {slot_merged_twice, "a row normalised in two halves",
        [](Plan& p, Rng& r) {
-         Task* a = any_where(p.tasks.raw(), r, [](const Task& t) { return t.kind == TaskKind::softmax && t.folds.size() > 1; });
+         Task* a = any_where(p.tasks.raw(), r,
+                             [](const Task& t) { return t.kind == TaskKind::softmax && t.folds.size() > 1; });
          if (a == nullptr) return false;
          Task* b = any_where(p.tasks.raw(), r, [&](const Task& t) { return t.kind == TaskKind::softmax && &t != a; });
          if (b == nullptr) return false;
@@ -131,21 +136,22 @@ std::vector<Mutator> mismatch_mutators() {
   return {
       {slot_mismatch, "steps of a kernel for another type",
        [=](Plan& p, Rng& r) {
-         return retype(p, any_where(p.phases, r, [](const Phase& f) { return f.kind == PhaseKind::steps && f.range.size() > 0; }));
+         return retype(p, any_where(p.phases, r,
+                                    [](const Phase& f) { return f.kind == PhaseKind::steps && f.range.size() > 0; }));
        }},
       {slot_mismatch, "folds into a kernel for another type",
        [=](Plan& p, Rng& r) {
          return retype(p, any_where(p.phases, r, [&](const Phase& f) {
-           if (f.kind != PhaseKind::tasks) return false;
-           // Tasks without a slot of their own: only the folded slots give it away.
-           bool folds = false;
-           for (TaskId t(f.range.begin); t.value < f.range.end; ++t.value) {
-             const Task& task = p.tasks[t];
-             if (task.kind != TaskKind::attend || task.slot.valid()) return false;
-             folds = folds || task.folds.size() > 0;
-           }
-           return folds;
-         }));
+                         if (f.kind != PhaseKind::tasks) return false;
+                         // Tasks without a slot of their own: only the folded slots give it away.
+                         bool folds = false;
+                         for (TaskId t(f.range.begin); t.value < f.range.end; ++t.value) {
+                           const Task& task = p.tasks[t];
+                           if (task.kind != TaskKind::attend || task.slot.valid()) return false;
+                           folds = folds || task.folds.size() > 0;
+                         }
+                         return folds;
+                       }));
        }},
       {slot_mismatch, "a column more",
        [=](Plan& p, Rng& r) {
@@ -233,7 +239,8 @@ std::vector<Mutator> mismatch_mutators() {
        }},
       {slot_mismatch, "values with their scores twice",
        [](Plan& p, Rng& r) {
-         Task* task = any_where(p.tasks.raw(), r, [](const Task& t) { return t.kind == TaskKind::values && t.folds.size() > 1; });
+         Task* task = any_where(p.tasks.raw(), r,
+                                [](const Task& t) { return t.kind == TaskKind::values && t.folds.size() > 1; });
          if (task == nullptr) return false;
          const auto at = static_cast<std::size_t>(task->folds.begin);
          p.fold_slots[at + 1] = p.fold_slots[at];
@@ -252,7 +259,8 @@ std::vector<Mutator> mismatch_mutators() {
       {merge_row_mismatch, "into another request's final row", take_final_row_of_another},
       {merge_row_mismatch, "a fold of others",
        [](Plan& p, Rng& r) {
-         Task* task = any_where(p.tasks.raw(), r, [](const Task& t) { return t.folds.size() > 0 && t.queries.size() == 1; });
+         Task* task =
+             any_where(p.tasks.raw(), r, [](const Task& t) { return t.folds.size() > 0 && t.queries.size() == 1; });
          if (task == nullptr) return false;
          const RequestId own = first_request(p, task->queries);
          SlotId& fold = p.fold_slots[static_cast<std::size_t>(task->folds.begin)];

@@ -22,9 +22,11 @@ namespace {
 using core::Rng;
 
 /// Tokens of a node that each request is given, by (node, request): as many as the node has, if each is read once.
-std::map<std::pair<std::int32_t, std::int32_t>, std::int64_t> tokens_seen(const traces::PrefixForest& forest, const TilePieces& cut) {
+std::map<std::pair<std::int32_t, std::int32_t>, std::int64_t> tokens_seen(const traces::PrefixForest& forest,
+                                                                          const TilePieces& cut) {
   std::map<std::pair<std::int32_t, std::int32_t>, std::int64_t> seen;
-  std::map<std::tuple<std::int32_t, std::int32_t, std::int64_t>, int> begins;  // a token range is read once by a request
+  std::map<std::tuple<std::int32_t, std::int32_t, std::int64_t>, int>
+      begins;  // a token range is read once by a request
   for (const TilePiece& piece : cut.pieces) {
     for (std::size_t i = piece.first; i < piece.last; ++i) {
       const Segment& s = cut.segments[i];
@@ -50,7 +52,8 @@ TEST(NodeBoxes, ReadEachTokenOfEachRequestOnce) {
     for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
       for (std::int32_t r = forest.request_begin[n].value; r < forest.request_end[n].value; ++r) {
         const auto at = seen.find({n.value, r});
-        EXPECT_EQ(at == seen.end() ? 0 : at->second, forest.tokens[n]) << "seed " << seed << ", node " << n.value << ", request " << r;
+        EXPECT_EQ(at == seen.end() ? 0 : at->second, forest.tokens[n])
+            << "seed " << seed << ", node " << n.value << ", request " << r;
       }
     }
     for (const TilePiece& piece : cut.pieces) {
@@ -87,7 +90,9 @@ TEST(NodeBoxes, AreWhatTheirCoverSays) {
   }
 }
 
-double simulated_us(const Plan& plan, const costmodel::DeviceSpec& device) { return sim::simulate(plan, device).makespan_us; }
+double simulated_us(const Plan& plan, const costmodel::DeviceSpec& device) {
+  return sim::simulate(plan, device).makespan_us;
+}
 
 TEST(OurPlanner, ReadsNodesByThemselvesWhereThatIsFaster) {
   const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
@@ -95,11 +100,14 @@ TEST(OurPlanner, ReadsNodesByThemselvesWhereThatIsFaster) {
   const auto plan_of = [&](const char* strategy, const traces::PrefixForest& forest) {
     return std::get<Plan>(make_plan(parse_strategy(strategy), PlanRequest{forest, heads, device}));
   };
-  const auto by_itself = [](const Plan& plan) { return plan.provenance.why.at(0).find("of one node") != std::string::npos; };
+  const auto by_itself = [](const Plan& plan) {
+    return plan.provenance.why.at(0).find("of one node") != std::string::npos;
+  };
   for (const char* family : {"few_shot", "beam"}) {
     const traces::PrefixForest forest = traces::generate_family(family, 1);
     const Plan plan = plan_of("espalier", forest);
-    EXPECT_EQ(by_itself(plan), family == std::string_view("few_shot")) << family << ": of a beam tiles of one wave are as fast";
+    EXPECT_EQ(by_itself(plan), family == std::string_view("few_shot"))
+        << family << ": of a beam tiles of one wave are as fast";
     EXPECT_TRUE(validate(plan, device).empty()) << family;
     // Tiles of several nodes in whole rounds were 4 and 7 % behind.
     EXPECT_LT(simulated_us(plan, device), 1.01 * simulated_us(plan_of("codec_release", forest), device)) << family;
@@ -123,8 +131,8 @@ TEST(OurPlanner, CutsBoxesOfEveryForestIntoAValidPlan) {
 }
 
 TEST(OurPlanner, GivesThoseThatBeginLastLessToRead) {
-  // Eight readers of a short prompt: memory serves the first requests of all CTAs in turn, which is a tenth of this plan. Evenly cut
-  // pieces of their tiles differ by less than two KV tiles of 64.
+  // Eight readers of a short prompt: memory serves the first requests of all CTAs in turn, which is a tenth of this
+  // plan. Evenly cut pieces of their tiles differ by less than two KV tiles of 64.
   const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
   const traces::HeadConfig heads = traces::parse_heads("32/8/128");
   int tapered = 0;
@@ -135,7 +143,9 @@ TEST(OurPlanner, GivesThoseThatBeginLastLessToRead) {
     std::int64_t longest = 0, shortest = tokens;
     for (const Task& task : plan.tasks) {
       std::int64_t read = 0;
-      for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) read += segment_tokens(plan, plan.segments[static_cast<std::size_t>(s)]);
+      for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) {
+        read += segment_tokens(plan, plan.segments[static_cast<std::size_t>(s)]);
+      }
       longest = std::max(longest, read), shortest = std::min(shortest, read);
     }
     tapered += longest - shortest >= 128 ? 1 : 0;
@@ -144,14 +154,16 @@ TEST(OurPlanner, GivesThoseThatBeginLastLessToRead) {
 }
 
 TEST(OurPlanner, KeepsUpWhereArithmeticTakesTheTime) {
-  // One CTA an SM: what its queries and results take at its port nobody fills. Forecast as HBM's traffic only, plans were up to 30 % slower.
+  // One CTA an SM: what its queries and results take at its port nobody fills. Forecast as HBM's traffic only, plans
+  // were up to 30 % slower.
   const costmodel::DeviceSpec device = costmodel::find_device("a100-80");
   for (const char* config : {"128/1/576:512", "16/1/576:512"}) {
     const traces::HeadConfig heads = traces::parse_heads(config);
     for (const char* suite : {"ft15", "pat20"}) {
       for (const traces::PrefixForest& forest : traces::make_suite(suite)) {
         const auto us = [&](const char* name) {
-          return simulated_us(std::get<Plan>(make_plan(parse_strategy(name), PlanRequest{forest, heads, device})), device);
+          return simulated_us(std::get<Plan>(make_plan(parse_strategy(name), PlanRequest{forest, heads, device})),
+                              device);
         };
         EXPECT_LT(us("espalier"), 1.12 * std::min(us("flashmla"), us("lean"))) << config << " " << forest.name;
       }

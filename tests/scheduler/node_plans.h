@@ -23,7 +23,8 @@ inline traces::PrefixForest small_forest() {
 }
 
 /// Random parents, lengths and ends: several roots, inner ends and twins all occur.
-inline traces::PrefixForest random_forest(std::uint64_t seed, std::int64_t most_nodes = 40, std::int64_t most_tokens = 300) {
+inline traces::PrefixForest random_forest(std::uint64_t seed, std::int64_t most_nodes = 40,
+                                          std::int64_t most_tokens = 300) {
   core::Rng rng(seed);
   traces::ForestSource source;
   source.name = "random" + std::to_string(seed);
@@ -114,9 +115,11 @@ inline std::vector<std::vector<std::int32_t>> final_sources(const Plan& plan) {
       EXPECT_LE(step.head_begin + step.head_count, slot.head_begin + slot.head_count);
       for (std::int32_t r = 0; r < step.rows; ++r) {
         EXPECT_LT(input.row + r, slot.queries.size());
-        EXPECT_EQ(request(slot.queries.begin + input.row + r), request(step.out_row + r)) << "rows of different requests";
+        EXPECT_EQ(request(slot.queries.begin + input.row + r), request(step.out_row + r))
+            << "rows of different requests";
         for (std::int32_t h = step.head_begin; h < step.head_begin + step.head_count; ++h) {
-          sources[request(step.out_row + r) * n_heads + static_cast<std::size_t>(h)].push_back(writer[input.slot.index()].value);
+          sources[request(step.out_row + r) * n_heads + static_cast<std::size_t>(h)].push_back(
+              writer[input.slot.index()].value);
         }
       }
     }

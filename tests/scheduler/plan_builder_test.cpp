@@ -196,8 +196,10 @@ TEST_P(FinishRowsOn, RandomHeadCutsBringsEachPartialRowHomeOnce) {
   for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
     for (std::int32_t head = 0; head < 12;) {
       const auto count = static_cast<std::int32_t>(rng.integer(1, 12 - head));
-      const std::int32_t cut = static_cast<std::int32_t>(rng.integer(forest.request_begin[n].value, forest.request_end[n].value));
-      for (const Interval group : {Interval{forest.request_begin[n].value, cut}, Interval{cut, forest.request_end[n].value}}) {
+      const std::int32_t cut =
+          static_cast<std::int32_t>(rng.integer(forest.request_begin[n].value, forest.request_end[n].value));
+      for (const Interval group :
+           {Interval{forest.request_begin[n].value, cut}, Interval{cut, forest.request_end[n].value}}) {
         if (group.size() == 0) continue;
         const Segment all = builder.segment(n, 0, forest.tokens[n], group.size());
         Task task;
@@ -224,7 +226,9 @@ INSTANTIATE_TEST_SUITE_P(Seeds, FinishRowsOn, testing::Range(1, 41));
 std::vector<std::int32_t> dependencies_of(const Plan& plan, std::int32_t launch) {
   const Interval on = plan.launches[LaunchId(launch)].dependencies;
   std::vector<std::int32_t> values;
-  for (std::int32_t i = on.begin; i < on.end; ++i) values.push_back(plan.dependencies[static_cast<std::size_t>(i)].value);
+  for (std::int32_t i = on.begin; i < on.end; ++i) {
+    values.push_back(plan.dependencies[static_cast<std::size_t>(i)].value);
+  }
   return values;
 }
 

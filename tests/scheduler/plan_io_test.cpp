@@ -89,11 +89,13 @@ INSTANTIATE_TEST_SUITE_P(
         Damage{"schema", "plan/1", "plan/2", "p.json: schema: expected \"plan/1\""},
         Damage{"key", "\"fold_slots\"", "\"fold_slot\"", "\"fold_slot\""},
         Damage{"column_key", "\"copies\"", "\"copy\"", "p.json: tasks: expected key \"copies\""},
-        Damage{"extra_column", "\"copies\": [", "\"copies2\": [], \"copies\": [", "p.json: tasks: expected only the keys kind, "},
+        Damage{"extra_column", "\"copies\": [", "\"copies2\": [], \"copies\": [",
+               "p.json: tasks: expected only the keys kind, "},
         Damage{"length", "\"copies\": [2,", "\"copies\": [", "p.json: tasks.copies: expected 7 elements, as in kind"},
         Damage{"kind", "\"attend\",\"attend\",\"attend\",\"padding\"", "\"attend\",\"attent\",\"attend\",\"padding\"",
                "p.json: tasks.kind[1]: expected one of padding, attend, scores"},
-        Damage{"task_slot", "\"slot\": [0,1,2", "\"slot\": [0,3,2", "p.json: tasks.slot[1]: expected an integer from -1 to 2"},
+        Damage{"task_slot", "\"slot\": [0,1,2", "\"slot\": [0,3,2",
+               "p.json: tasks.slot[1]: expected an integer from -1 to 2"},
         Damage{"interval_end", "\"segments_end\": [1,2,3", "\"segments_end\": [1,9,3", "p.json: tasks.segments_end[1]"},
         Damage{"interval_order", "\"segments_begin\": [0,1,2", "\"segments_begin\": [0,3,2",
                "p.json: tasks.segments_begin[1]: expected at most 2, got 3"},
@@ -103,19 +105,26 @@ INSTANTIATE_TEST_SUITE_P(
         Damage{"fold", "\"fold_slots\": [1", "\"fold_slots\": [7", "p.json: fold_slots[0]"},
         Damage{"dependency", "\"dependencies\": [0]", "\"dependencies\": [2]", "p.json: dependencies[0]"},
         Damage{"phase_kernel", "\"kernel\": [0,1]", "\"kernel\": [0,2]", "p.json: phases.kernel[1]"},
-        Damage{"phase_range", "\"range_end\": [3,3]", "\"range_end\": [3,5]", "p.json: phases.range_end[1]: expected at most 3"},
-        Damage{"workers", "\"workers\": [2,0]", "\"workers\": [3,0]", "p.json: launches.workers[0]: expected an integer from 0 to 2"},
-        Damage{"queue_begin", "\"queue_begin\": [0,0]", "\"queue_begin\": [1,0]", "p.json: launches.queue_begin[0]: expected at most 0"},
+        Damage{"phase_range", "\"range_end\": [3,3]", "\"range_end\": [3,5]",
+               "p.json: phases.range_end[1]: expected at most 3"},
+        Damage{"workers", "\"workers\": [2,0]", "\"workers\": [3,0]",
+               "p.json: launches.workers[0]: expected an integer from 0 to 2"},
+        Damage{"queue_begin", "\"queue_begin\": [0,0]", "\"queue_begin\": [1,0]",
+               "p.json: launches.queue_begin[0]: expected at most 0"},
         Damage{"queue_task", "\"task\": [1,0]", "\"task\": [1,7]", "p.json: queue_items.task[1]"},
         Damage{"input_row", "\"row\": [0,1,", "\"row\": [4,1,", "p.json: reduction_inputs.row[0]: expected at most 3"},
         Damage{"step_rows", "\"rows\": [1,", "\"rows\": [5,", "p.json: steps."},
-        Damage{"out_row", "\"out_row\": [0,0,3]", "\"out_row\": [0,0,4]", "p.json: steps.out_row[2]: expected at most 3"},
+        Damage{"out_row", "\"out_row\": [0,0,3]", "\"out_row\": [0,0,4]",
+               "p.json: steps.out_row[2]: expected at most 3"},
         Damage{"heads", "\"q_heads\": 4", "\"q_heads\": 5", "p.json: heads"},
-        Damage{"forest_order", "\"leaf\": [0,1,1,2]", "\"leaf\": [1,0,1,2]", "p.json: forest: expected nodes and requests in depth-first order"},
+        Damage{"forest_order", "\"leaf\": [0,1,1,2]", "\"leaf\": [1,0,1,2]",
+               "p.json: forest: expected nodes and requests in depth-first order"},
         Damage{"forest_tokens", "\"tokens\": [100,", "\"tokens\": [0,", "p.json: forest"},
         Damage{"workspace", "\"workspace_bytes\": ", "\"workspace_bytes\": -", "p.json: workspace_bytes"},
-        Damage{"kernel", "\"registers\": [128,", "\"registers\": [300,", "p.json: kernels[0]: registers: expected 1 to 255, got 300"},
-        Damage{"kernel_rate", "\"efficiency\": [1,1", "\"efficiency\": [1,-1", "p.json: kernels[1]: efficiency: expected "},
+        Damage{"kernel", "\"registers\": [128,", "\"registers\": [300,",
+               "p.json: kernels[0]: registers: expected 1 to 255, got 300"},
+        Damage{"kernel_rate", "\"efficiency\": [1,1", "\"efficiency\": [1,-1",
+               "p.json: kernels[1]: efficiency: expected "},
         Damage{"number", "\"overlap\": [0.9", "\"overlap\": [\"x\"", "p.json: kernels.overlap[0]"}),
     [](const auto& test) { return std::string(test.param.name); });
 
@@ -125,9 +134,10 @@ TEST(PlanFile, NamesBothHashesWhenTheContentChanged) {
   text.replace(text.find("\"token_begin\": [0"), 17, "\"token_begin\": [1");
   Plan changed = plan;
   changed.segments[0].token_begin = 1;
-  EXPECT_THAT([&] { read_plan(text, "p.json"); },
-              ThrowsMessage<core::Error>(AllOf(HasSubstr("p.json: hash: expected hash " + core::hash_text(plan_hash(changed))),
-                                               HasSubstr("got " + core::hash_text(plan.hash)))));
+  EXPECT_THAT(
+      [&] { read_plan(text, "p.json"); },
+      ThrowsMessage<core::Error>(AllOf(HasSubstr("p.json: hash: expected hash " + core::hash_text(plan_hash(changed))),
+                                       HasSubstr("got " + core::hash_text(plan.hash)))));
 }
 
 TEST(PlanFile, HoldsAHundredThousandTasks) {

@@ -38,7 +38,9 @@ TEST(Statistics, CountEachReadOfATokenAndLeavePaddingOut) {
   const KernelId kernel = builder.kernel(node_plans::attend_kernel());
   for (const RequestId r : core::ids<RequestId>(forest.request_count())) {
     std::vector<Segment> path;
-    for (const NodeId n : traces::path_of(forest, forest.leaf[r])) path.push_back(builder.segment(n, 0, forest.tokens[n], 1));
+    for (const NodeId n : traces::path_of(forest, forest.leaf[r])) {
+      path.push_back(builder.segment(n, 0, forest.tokens[n], 1));
+    }
     builder.attend(kernel, path, builder.queries(r, RequestId(r.value + 1)));
   }
   builder.padding(5);

@@ -7,8 +7,8 @@
 
 #include "core/error.h"
 #include "costmodel/device_spec.h"
-#include "tests/scheduler/node_plans.h"
 #include "scheduler/validate.h"
+#include "tests/scheduler/node_plans.h"
 
 namespace espalier::scheduler {
 namespace {

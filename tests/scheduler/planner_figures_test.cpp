@@ -1,5 +1,5 @@
-// What our planner is for, by the simulator: better than the best of the others on the peers' own benchmark trees, also when launches
-// cost more or less than we think, and no worse than the best flat planner where nothing is shared.
+// What our planner is for, by the simulator: better than the best of the others on the peers' own benchmark trees, also
+// when launches cost more or less than we think, and no worse than the best flat planner where nothing is shared.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -31,7 +31,8 @@ double simulated_us(const Strategy& strategy, const traces::PrefixForest& forest
 }
 
 /// How much faster our plan is than the best of `others`.
-double gain(const traces::PrefixForest& forest, const costmodel::DeviceSpec& device, const std::set<std::string_view>& others) {
+double gain(const traces::PrefixForest& forest, const costmodel::DeviceSpec& device,
+            const std::set<std::string_view>& others) {
   double best = std::numeric_limits<double>::infinity();
   for (const Strategy* strategy : strategies()) {
     if (others.contains(strategy->info().name)) best = std::min(best, simulated_us(*strategy, forest, device));
@@ -46,8 +47,12 @@ std::set<std::string_view> all_others() {
   return names;
 }
 
-double planned_us(const char* strategy, const traces::PrefixForest& forest, const costmodel::DeviceSpec& device, const char* heads) {
-  return sim::simulate(std::get<Plan>(make_plan(parse_strategy(strategy), PlanRequest{forest, traces::parse_heads(heads), device})), device).makespan_us;
+double planned_us(const char* strategy, const traces::PrefixForest& forest, const costmodel::DeviceSpec& device,
+                  const char* heads) {
+  return sim::simulate(std::get<Plan>(make_plan(parse_strategy(strategy),
+                                                PlanRequest{forest, traces::parse_heads(heads), device})),
+                       device)
+      .makespan_us;
 }
 
 TEST(OurPlanner, KnowsThatQueuesMayReadAPrefixTooFarApartForTheCache) {
@@ -65,13 +70,17 @@ TEST(OurPlanner, CutsALongPrefixOfFewRequestsIntoFewPieces) {
 }
 
 TEST(OurPlanner, LetsHighTilesComputeWhileLowOnesRead) {
-  // Sixty-four requests keep the tensor cores busy on a long prefix, and memory on their own tokens after it. High tiles on a part of the SMs, for as long
-  // as low ones read on the others, take 0.9 of the time of one after the other.
+  // Sixty-four requests keep the tensor cores busy on a long prefix, and memory on their own tokens after it. High
+  // tiles on a part of the SMs, for as long as low ones read on the others, take 0.9 of the time of one after the
+  // other.
   const costmodel::DeviceSpec device = costmodel::find_device("a100-80");
   for (const char* tree : {"1,64|120000,2048", "1,128|120000,1024"}) {
     const traces::PrefixForest forest = traces::parse_tree(tree);
-    EXPECT_LT(planned_us("espalier", forest, device, "32/8/128"), 1.02 * planned_us("codec", forest, device, "32/8/128")) << tree;
-    EXPECT_LT(planned_us("espalier", forest, device, "32/8/128"), planned_us("relay", forest, device, "32/8/128")) << tree;
+    EXPECT_LT(planned_us("espalier", forest, device, "32/8/128"),
+              1.02 * planned_us("codec", forest, device, "32/8/128"))
+        << tree;
+    EXPECT_LT(planned_us("espalier", forest, device, "32/8/128"), planned_us("relay", forest, device, "32/8/128"))
+        << tree;
   }
 }
 
@@ -80,7 +89,8 @@ TEST(OurPlanner, SaysWhichCoversItDidNotTry) {
   int untried = 0;
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
     const traces::PrefixForest forest = traces::generate_family("random:nodes=12", seed);
-    const Plan plan = std::get<Plan>(make_plan(parse_strategy("espalier"), PlanRequest{forest, traces::parse_heads("32/8/128"), device}));
+    const Plan plan = std::get<Plan>(
+        make_plan(parse_strategy("espalier"), PlanRequest{forest, traces::parse_heads("32/8/128"), device}));
     double forecast = 0, others = 0;
     for (const std::string& why : plan.provenance.why) {
       if (why.starts_with("forecast ")) forecast = std::stod(why.substr(9));
@@ -99,12 +109,14 @@ TEST(OurPlanner, LeavesSlotsEmptyWhereThereIsLittleToRead) {
   const traces::PrefixForest forest = traces::parse_tree("1|3072");
   const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
   // A fifth of the slots would get a KV tile each, and all would wait for a merge of 48 rows: 4.7 us instead of 3.7.
-  EXPECT_LT(planned_us("espalier", forest, device, "16/1/128"), 1.01 * planned_us("flash_decoding", forest, device, "16/1/128"));
+  EXPECT_LT(planned_us("espalier", forest, device, "16/1/128"),
+            1.01 * planned_us("flash_decoding", forest, device, "16/1/128"));
 }
 
 TEST(OurPlanner, KnowsThatLaunchesSideBySideBeginInTurn) {
   const std::vector<traces::PrefixForest> forests = traces::make_suite("ragged40");
-  const auto forest = std::find_if(forests.begin(), forests.end(), [](const auto& f) { return f.name.ends_with("medium-14"); });
+  const auto forest =
+      std::find_if(forests.begin(), forests.end(), [](const auto& f) { return f.name.ends_with("medium-14"); });
   ASSERT_NE(forest, forests.end());
   // The best plan known takes 15.2 us; three heights, forecast to be 6 % faster than it is, 17.4 us.
   EXPECT_LT(planned_us("espalier", *forest, costmodel::find_device("h100-sxm"), "32/8/128"), 16.2);
@@ -113,8 +125,10 @@ TEST(OurPlanner, KnowsThatLaunchesSideBySideBeginInTurn) {
 TEST(OurPlanner, KnowsThatResourcesAreNotAllFullAtOnce) {
   const traces::PrefixForest forest = traces::parse_tree("1,50|20000,400");
   const costmodel::DeviceSpec device = costmodel::find_device("a100-80");
-  // Equal shares of tiles of eight requests need HBM, L2 and tensor cores for about as long: they take 1.25 times as long as two phases.
-  EXPECT_LT(planned_us("espalier", forest, device, "32/8/128"), 1.15 * planned_us("hydragen", forest, device, "32/8/128"));
+  // Equal shares of tiles of eight requests need HBM, L2 and tensor cores for about as long: they take 1.25 times as
+  // long as two phases.
+  EXPECT_LT(planned_us("espalier", forest, device, "32/8/128"),
+            1.15 * planned_us("hydragen", forest, device, "32/8/128"));
 }
 
 struct Gains {
@@ -134,9 +148,10 @@ TEST_P(PeersSuites, AreWonByOurPlanner) {
   Gains gains;
   for (const auto& [suite, name] : {std::pair("pat20", "a100-80"), std::pair("ft15", "h100-sxm")}) {
     costmodel::DeviceSpec device = costmodel::find_device(name);
-    for (double costmodel::DeviceSpec::*cost : {&costmodel::DeviceSpec::launch_stream_us, &costmodel::DeviceSpec::launch_graph_us,
-                                                &costmodel::DeviceSpec::launch_pdl_us, &costmodel::DeviceSpec::grid_sync_us,
-                                                &costmodel::DeviceSpec::cta_start_ns, &costmodel::DeviceSpec::cta_end_ns}) {
+    for (double costmodel::DeviceSpec::*cost :
+         {&costmodel::DeviceSpec::launch_stream_us, &costmodel::DeviceSpec::launch_graph_us,
+          &costmodel::DeviceSpec::launch_pdl_us, &costmodel::DeviceSpec::grid_sync_us,
+          &costmodel::DeviceSpec::cta_start_ns, &costmodel::DeviceSpec::cta_end_ns}) {
       device.*cost *= GetParam();
     }
     const auto forests = traces::make_suite(suite);
@@ -154,8 +169,12 @@ INSTANTIATE_TEST_SUITE_P(FixedCosts, PeersSuites, testing::Values(1.0, 0.7, 1.3)
 TEST(NothingShared, OurPlannerIsAFlatPlannerOfTheBest) {
   const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
   Gains gains;
-  for (std::uint64_t seed = 1; seed <= 12 / kStep; ++seed) gains.add(gain(traces::generate_family("no_share", seed), device, all_others()));
-  for (const char* tree : {"1|8192", "16|4096", "64|8192", "256|1024", "200|777"}) gains.add(gain(traces::parse_tree(tree), device, all_others()));
+  for (std::uint64_t seed = 1; seed <= 12 / kStep; ++seed) {
+    gains.add(gain(traces::generate_family("no_share", seed), device, all_others()));
+  }
+  for (const char* tree : {"1|8192", "16|4096", "64|8192", "256|1024", "200|777"}) {
+    gains.add(gain(traces::parse_tree(tree), device, all_others()));
+  }
   EXPECT_GE(gains.least, 0.98);
   EXPECT_GE(gains.mean(), 0.995);
 }

@@ -14,7 +14,8 @@ namespace {
 using ::testing::HasSubstr;
 
 Policy sample() {
-  Policy policy{"h100-sxm", costmodel::device_hash(costmodel::find_device("h100-sxm")), traces::parse_heads("32/8/128"), {}};
+  Policy policy{
+      "h100-sxm", costmodel::device_hash(costmodel::find_device("h100-sxm")), traces::parse_heads("32/8/128"), {}};
   policy.rows.push_back({"alone", {1.0, 64, 0, 100000}, "flash_decoding:splits=4", {}, 50, 45});
   policy.rows.push_back({"shared", {8.0, 64, 2, 20000}, "codec", {"espalier_mma_m16", "espalier_mma_m32"}, 20, 19.5});
   return policy;
@@ -77,7 +78,12 @@ TEST(Policy, CondensedRowsDecideAsAllDid) {
   std::vector<PolicyRow> rows;
   for (int i = 0; i < 60; ++i) {
     const double dedupe = 1 + 9 * rng.uniform();
-    rows.push_back({"r", {dedupe, rng.integer(1, 100), rng.integer(0, 5), rng.integer(1000, 100000)}, dedupe < 3 ? "flash_decoding" : "codec", {}, 1, 1});
+    rows.push_back({"r",
+                    {dedupe, rng.integer(1, 100), rng.integer(0, 5), rng.integer(1000, 100000)},
+                    dedupe < 3 ? "flash_decoding" : "codec",
+                    {},
+                    1,
+                    1});
   }
   const std::vector<PolicyRow> few = condensed(rows);
   EXPECT_LT(few.size(), rows.size() / 2);

@@ -1,5 +1,5 @@
-// The flat methods that deal work to persistent workers, and vLLM's cascade: shares, queues and decisions worked out by hand from
-// the published rules.
+// The flat methods that deal work to persistent workers, and vLLM's cascade: shares, queues and decisions worked out by
+// hand from the published rules.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -30,8 +30,10 @@ const costmodel::DeviceSpec& h100() {
   return device;
 }
 
-Plan plan_of(std::string_view strategy, const PrefixForest& forest, const char* heads = "32/8/128", KernelSet kernels = KernelSet::published) {
-  PlanResult result = make_plan(parse_strategy(strategy), PlanRequest{forest, traces::parse_heads(heads), h100(), kernels});
+Plan plan_of(std::string_view strategy, const PrefixForest& forest, const char* heads = "32/8/128",
+             KernelSet kernels = KernelSet::published) {
+  PlanResult result =
+      make_plan(parse_strategy(strategy), PlanRequest{forest, traces::parse_heads(heads), h100(), kernels});
   if (const auto* refusal = std::get_if<Refusal>(&result)) {
     ADD_FAILURE() << refusal->sentence;
     return {};
@@ -47,7 +49,9 @@ auto loads_of(const Plan& plan, Cost cost) {
   std::vector<decltype(cost(Task{}))> loads;
   for (const Interval& queue : plan.queues) {
     loads.push_back(0);
-    for (std::int32_t i = queue.begin; i < queue.end; ++i) loads.back() += cost(plan.tasks[plan.queue_items[static_cast<std::size_t>(i)].task]);
+    for (std::int32_t i = queue.begin; i < queue.end; ++i) {
+      loads.back() += cost(plan.tasks[plan.queue_items[static_cast<std::size_t>(i)].task]);
+    }
   }
   return loads;
 }
@@ -57,9 +61,13 @@ std::vector<std::int64_t> tiles_of(const Plan& plan, std::int64_t tile) {
 }
 
 template <class T>
-T most(const std::vector<T>& values) { return *std::max_element(values.begin(), values.end()); }
+T most(const std::vector<T>& values) {
+  return *std::max_element(values.begin(), values.end());
+}
 template <class T>
-T least(const std::vector<T>& values) { return *std::min_element(values.begin(), values.end()); }
+T least(const std::vector<T>& values) {
+  return *std::min_element(values.begin(), values.end());
+}
 
 TEST(FlashInferPersistent, LimitsItemsToAnEqualShare) {
   EXPECT_EQ(planning::flashinfer_persistent_limit(1), 128);
@@ -124,10 +132,10 @@ TEST(FlashInferPersistent, PairsCtasForManyLatentHeads) {
 
 TEST(Lean, TakesAsManyCtasAsItsRule) {
   // Tiles, outputs, tiles of the longest; on 132 SMs.
-  EXPECT_EQ(planning::lean_grid(512, 8, 64, 132).ctas, 256);     // two tiles each
-  EXPECT_EQ(planning::lean_grid(100, 1, 100, 132).ctas, 32);     // 32 an output
+  EXPECT_EQ(planning::lean_grid(512, 8, 64, 132).ctas, 256);  // two tiles each
+  EXPECT_EQ(planning::lean_grid(100, 1, 100, 132).ctas, 32);  // 32 an output
   EXPECT_EQ(planning::lean_grid(1, 1, 1, 132).ctas, 1);
-  EXPECT_EQ(planning::lean_grid(32768, 512, 64, 132).ctas, 264); // two an SM
+  EXPECT_EQ(planning::lean_grid(32768, 512, 64, 132).ctas, 264);  // two an SM
   EXPECT_EQ(planning::lean_grid(4096, 1, 4096, 132).ctas, 32);
 }
 
@@ -165,7 +173,9 @@ TEST(Lean, GivesEqualTimesWhenAsked) {
   std::vector<std::int64_t> lengths = equal_lengths(60, 256);
   lengths.insert(lengths.end(), {60000, 60000});
   const auto slowest = [&](const Plan& plan) {
-    return most(loads_of(plan, [&](const Task& task) { return task.kind == TaskKind::attend ? model->task(task_shape(plan, task), plan.kernels[KernelId(0)]).us : 0.0; }));
+    return most(loads_of(plan, [&](const Task& task) {
+      return task.kind == TaskKind::attend ? model->task(task_shape(plan, task), plan.kernels[KernelId(0)]).us : 0.0;
+    }));
   };
   const auto timed = [&](const traces::PrefixForest& forest) {
     scheduler::PlanRequest request{forest, heads, h100()};
@@ -185,7 +195,9 @@ TEST(FlashMla, GivesPartsOfEqualPayload) {
   ASSERT_EQ(parts.size(), 3u);
   const auto text = [](const std::vector<planning::PartPiece>& part) {
     std::string out;
-    for (const auto& piece : part) out += std::to_string(piece.request) + ":" + std::to_string(piece.begin) + "-" + std::to_string(piece.end) + " ";
+    for (const auto& piece : part) {
+      out += std::to_string(piece.request) + ":" + std::to_string(piece.begin) + "-" + std::to_string(piece.end) + " ";
+    }
     return out;
   };
   EXPECT_EQ(text(parts[0]), "0:0-14 ");         // 19 - 5
@@ -198,7 +210,9 @@ TEST(FlashMla, PaysNoMoreThanThePayloadAndCoversEveryBlock) {
   for (int round = 0; round < 300; ++round) {
     std::vector<std::int64_t> blocks;
     std::int64_t total = 0;
-    for (std::int64_t i = rng.integer(1, 80); i > 0; --i) total += (blocks.emplace_back(rng.log_normal(20, 1.5)), blocks.back() + 5);
+    for (std::int64_t i = rng.integer(1, 80); i > 0; --i) {
+      total += (blocks.emplace_back(rng.log_normal(20, 1.5)), blocks.back() + 5);
+    }
     const std::int64_t count = rng.integer(1, 132), payload = core::ceil_div(total, count) + 5;
     std::vector<std::int64_t> done(blocks.size(), 0);
     for (const auto& part : planning::flashmla_parts(blocks, count)) {
@@ -229,10 +243,12 @@ TEST(FlashMla, CountsPartsByRowTiles) {
 
 TEST(FlashMla, ServesLatentHeadsOnlyAsPublished) {
   const PrefixForest forest = unshared({1000, 64});
-  const PlanResult refused = make_plan(parse_strategy("flashmla"), {forest, traces::parse_heads("32/8/128"), h100(), KernelSet::published});
+  const PlanResult refused =
+      make_plan(parse_strategy("flashmla"), {forest, traces::parse_heads("32/8/128"), h100(), KernelSet::published});
   ASSERT_TRUE(std::holds_alternative<Refusal>(refused));
   EXPECT_EQ(std::get<Refusal>(refused).refusal, RefusalClass::heads);
-  EXPECT_EQ(std::get<Refusal>(refused).sentence, "FlashMLA's kernel serves latent attention of 576 dims with values of 512 inside, got 32/8/128");
+  EXPECT_EQ(std::get<Refusal>(refused).sentence,
+            "FlashMLA's kernel serves latent attention of 576 dims with values of 512 inside, got 32/8/128");
   EXPECT_EQ(plan_of("flashmla", forest, "32/8/128", KernelSet::ours).launches.size(), 1u);
 }
 
@@ -250,7 +266,11 @@ TEST(VllmCascade, TurnsOnWhereHeadsOfAllRequestsExceedTheSms) {
   const struct {
     const char* heads;
     std::int64_t sms, first;
-  } cases[] = {{"32/8/128", 132, 17}, {"32/8/128", 108, 14}, {"32/4/128", 132, 34}, {"32/2/128", 132, 67}, {"32/1/128", 132, 133}};
+  } cases[] = {{"32/8/128", 132, 17},
+               {"32/8/128", 108, 14},
+               {"32/4/128", 132, 34},
+               {"32/2/128", 132, 67},
+               {"32/1/128", 132, 133}};
   for (const auto& c : cases) {
     for (const std::int64_t prefix : {4096, 65536}) {
       EXPECT_FALSE(planning::vllm_rule(prefix, c.first - 1, traces::parse_heads(c.heads), c.sms).on) << c.heads;
@@ -292,7 +312,8 @@ TEST(VllmCascade, IsFlashAttentionWhenOff) {
   const costmodel::DeviceSpec a100 = costmodel::find_device("a100-80");
   for (const char* tree : {"1,8|8192,256", "1,64|8192,256"}) {
     const PrefixForest shared = traces::parse_tree(tree);
-    const Plan plan = std::get<Plan>(make_plan(parse_strategy("vllm_cascade"), {shared, traces::parse_heads("32/8/128"), a100, KernelSet::published}));
+    const Plan plan = std::get<Plan>(make_plan(parse_strategy("vllm_cascade"),
+                                               {shared, traces::parse_heads("32/8/128"), a100, KernelSet::published}));
     EXPECT_EQ(violations_text(validate(plan, a100)), "valid");
     EXPECT_EQ(plan.launches.size(), shared.request_count() == 8 ? 1u : 3u);
     // The prefix's queries aren't packed: each query head reads it.

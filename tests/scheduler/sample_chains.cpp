@@ -93,7 +93,8 @@ struct ChainKernels {
   KernelId scores, softmax, values, reduce;
 };
 
-/// Scores, softmax and values for the nodes of [from, to), as three launches and one of sums. Values are cut apart from scores.
+/// Scores, softmax and values for the nodes of [from, to), as three launches and one of sums. Values are cut apart from
+/// scores.
 void add_chain(PlanBuilder& builder, const ChainKernels& kernels, Interval nodes, Rng& rng) {
   const PrefixForest forest = builder.plan().forest;
   const HeadConfig heads = builder.plan().heads;
@@ -101,7 +102,9 @@ void add_chain(PlanBuilder& builder, const ChainKernels& kernels, Interval nodes
     for (NodeId n(nodes.begin); n.value < nodes.end; ++n.value) {
       const auto at = cuts(rng, 0, forest.tokens[n], 2 * longest_piece(rng));
       for (std::size_t c = 0; c + 1 < at.size(); ++c) {
-        for (auto& group : groups(rng, forest.request_begin[n].value, forest.request_end[n].value, 16)) visit(n, at[c], at[c + 1], group);
+        for (auto& group : groups(rng, forest.request_begin[n].value, forest.request_end[n].value, 16)) {
+          visit(n, at[c], at[c + 1], group);
+        }
       }
     }
   };
@@ -125,7 +128,9 @@ void add_chain(PlanBuilder& builder, const ChainKernels& kernels, Interval nodes
     const std::int32_t end = std::min(r_end, r + static_cast<std::int32_t>(rng.integer(1, 4)));
     std::vector<SlotId> folds;
     for (const ScoreSlot& s : slots) {
-      if (std::any_of(s.group.begin(), s.group.end(), [&](RequestId q) { return q.value >= r && q.value < end; })) folds.push_back(s.slot);
+      if (std::any_of(s.group.begin(), s.group.end(), [&](RequestId q) { return q.value >= r && q.value < end; })) {
+        folds.push_back(s.slot);
+      }
     }
     Task task = task_of(builder, TaskKind::softmax, {}, builder.queries(RequestId(r), RequestId(end)));
     task.head_count = heads.q_heads;
@@ -143,13 +148,16 @@ void add_chain(PlanBuilder& builder, const ChainKernels& kernels, Interval nodes
     const Segment segment = builder.segment(n, begin, end, queries.size());
     std::vector<SlotId> folds;
     for (const ScoreSlot& s : slots) {
-      const bool shares = std::any_of(group.begin(), group.end(), [&](RequestId r) { return std::count(s.group.begin(), s.group.end(), r) > 0; });
+      const bool shares = std::any_of(group.begin(), group.end(),
+                                      [&](RequestId r) { return std::count(s.group.begin(), s.group.end(), r) > 0; });
       if (s.node == n && s.begin < end && begin < s.end && shares) folds.push_back(s.slot);
     }
     Task task = task_of(builder, TaskKind::values, builder.segments(std::span(&segment, 1)), queries);
     task.slot = builder.slot(slot_of(heads, SlotKind::partial, queries, heads.v_dim));
     task.folds = builder.folds(folds);
-    for (std::size_t i = 0; i < group.size(); ++i) rows[group[i].index()].push_back({task.slot, static_cast<std::int32_t>(i)});
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      rows[group[i].index()].push_back({task.slot, static_cast<std::int32_t>(i)});
+    }
     builder.task(task);
   });
   builder.task_phase(kernels.values, first);
@@ -175,7 +183,8 @@ std::vector<Interval> trees(const PrefixForest& forest) {
 }
 
 ChainKernels chain_kernels(PlanBuilder& builder) {
-  const KernelId scores = builder.kernel(kernel_of(KernelRole::scores)), softmax = builder.kernel(kernel_of(KernelRole::softmax));
+  const KernelId scores = builder.kernel(kernel_of(KernelRole::scores)),
+                 softmax = builder.kernel(kernel_of(KernelRole::softmax));
   const KernelId values = builder.kernel(kernel_of(KernelRole::values));
   return {scores, softmax, values, builder.kernel(kernel_of(KernelRole::reduce))};
 }

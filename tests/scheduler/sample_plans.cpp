@@ -50,7 +50,8 @@ const costmodel::DeviceSpec& sample_device() {
 
 Plan node_plan(const PrefixForest& forest, const HeadConfig& heads, Rng& rng) {
   PlanBuilder builder(forest, heads);
-  const KernelId attend = builder.kernel(kernel_of(KernelRole::attend)), reduce = builder.kernel(kernel_of(KernelRole::reduce));
+  const KernelId attend = builder.kernel(kernel_of(KernelRole::attend)),
+                 reduce = builder.kernel(kernel_of(KernelRole::reduce));
   builder.launch();
   const TaskId first = builder.next_task();
   add_node_tasks(builder, attend, forest, rng);
@@ -63,7 +64,8 @@ Plan node_plan(const PrefixForest& forest, const HeadConfig& heads, Rng& rng) {
 
 Plan request_plan(const PrefixForest& forest, const HeadConfig& heads, Rng& rng) {
   PlanBuilder builder(forest, heads);
-  const KernelId attend = builder.kernel(kernel_of(KernelRole::attend)), reduce = builder.kernel(kernel_of(KernelRole::reduce));
+  const KernelId attend = builder.kernel(kernel_of(KernelRole::attend)),
+                 reduce = builder.kernel(kernel_of(KernelRole::reduce));
   builder.launch();
   const TaskId first = builder.next_task();
   for (const RequestId r : core::ids<RequestId>(forest.request_count())) {
@@ -87,7 +89,8 @@ Plan request_plan(const PrefixForest& forest, const HeadConfig& heads, Rng& rng)
 
 Plan block_plan(const PrefixForest& forest, const HeadConfig& heads, Rng& rng) {
   PlanBuilder builder(forest, heads);
-  const KernelId attend = builder.kernel(kernel_of(KernelRole::attend)), reduce = builder.kernel(kernel_of(KernelRole::reduce));
+  const KernelId attend = builder.kernel(kernel_of(KernelRole::attend)),
+                 reduce = builder.kernel(kernel_of(KernelRole::reduce));
   const std::int32_t most = queries_per_tile(builder.plan().kernels[attend], heads);
   const std::int64_t block = rng.integer(3, 32);
   builder.launch();
@@ -102,11 +105,14 @@ Plan block_plan(const PrefixForest& forest, const HeadConfig& heads, Rng& rng) {
     std::sort(readers.begin(), readers.end());
     readers.erase(std::unique(readers.begin(), readers.end()), readers.end());
     for (std::size_t g = 0; g < readers.size(); g += static_cast<std::size_t>(most)) {
-      const std::vector<RequestId> group(readers.begin() + static_cast<std::ptrdiff_t>(g),
-                                         readers.begin() + static_cast<std::ptrdiff_t>(std::min(readers.size(), g + static_cast<std::size_t>(most))));
+      const std::vector<RequestId> group(
+          readers.begin() + static_cast<std::ptrdiff_t>(g),
+          readers.begin() + static_cast<std::ptrdiff_t>(std::min(readers.size(), g + static_cast<std::size_t>(most))));
       std::vector<Segment> seen;
       for (Segment s : open) {
-        const auto row = [&](RequestId r) { return static_cast<std::int32_t>(std::lower_bound(group.begin(), group.end(), r) - group.begin()); };
+        const auto row = [&](RequestId r) {
+          return static_cast<std::int32_t>(std::lower_bound(group.begin(), group.end(), r) - group.begin());
+        };
         s.row_begin = row(forest.request_begin[s.node]);
         s.row_end = row(forest.request_end[s.node]);
         if (s.row_begin < s.row_end) seen.push_back(s);
@@ -134,7 +140,8 @@ Plan block_plan(const PrefixForest& forest, const HeadConfig& heads, Rng& rng) {
 
 Plan headwise_plan(const PrefixForest& forest, const HeadConfig& heads, Rng& rng) {
   PlanBuilder builder(forest, heads);
-  const KernelId attend = builder.kernel(kernel_of(KernelRole::attend)), reduce = builder.kernel(kernel_of(KernelRole::reduce));
+  const KernelId attend = builder.kernel(kernel_of(KernelRole::attend)),
+                 reduce = builder.kernel(kernel_of(KernelRole::reduce));
   const std::int32_t most = queries_per_tile(builder.plan().kernels[attend], heads);
   builder.launch();
   const TaskId first = builder.next_task();
@@ -144,7 +151,8 @@ Plan headwise_plan(const PrefixForest& forest, const HeadConfig& heads, Rng& rng
       for (std::size_t c = 0; c + 1 < at.size(); ++c) {
         for (const auto& group : groups(rng, forest.request_begin[n].value, forest.request_end[n].value, most)) {
           const Segment segment = builder.segment(n, at[c], at[c + 1], static_cast<std::int32_t>(group.size()));
-          Task task = task_of(builder, TaskKind::attend, builder.segments(std::span(&segment, 1)), builder.queries(group));
+          Task task =
+              task_of(builder, TaskKind::attend, builder.segments(std::span(&segment, 1)), builder.queries(group));
           task.head_begin = kv * heads.group();
           task.copies = heads.group() / task.head_count;
           builder.task(task);
@@ -246,7 +254,8 @@ Plan cascade_plan(const PrefixForest& forest, const HeadConfig& heads, Rng&) {
 
 Plan arrival_plan(const PrefixForest& forest, const HeadConfig& heads, Rng& rng) {
   PlanBuilder builder(forest, heads);
-  const KernelId attend = builder.kernel(kernel_of(KernelRole::attend)), reduce = builder.kernel(kernel_of(KernelRole::reduce));
+  const KernelId attend = builder.kernel(kernel_of(KernelRole::attend)),
+                 reduce = builder.kernel(kernel_of(KernelRole::reduce));
   builder.launch();
   std::vector<std::vector<RowRef>> rows(forest.request_count());
   const TaskId first = builder.next_task();
@@ -265,7 +274,8 @@ Plan arrival_plan(const PrefixForest& forest, const HeadConfig& heads, Rng& rng)
     auto& list = rows[r.index()];
     while (list.size() > 2) {
       const std::vector<RowRef> pair{list[0], list[1]};
-      const SlotId merged = builder.slot(slot_of(heads, SlotKind::partial, builder.queries(r, RequestId(r.value + 1)), heads.v_dim));
+      const SlotId merged =
+          builder.slot(slot_of(heads, SlotKind::partial, builder.queries(r, RequestId(r.value + 1)), heads.v_dim));
       builder.step(step_of(heads, 1, merged, 0), pair);
       list.erase(list.begin(), list.begin() + 2);
       list.push_back({merged, 0});
@@ -278,7 +288,8 @@ Plan arrival_plan(const PrefixForest& forest, const HeadConfig& heads, Rng& rng)
 
 Plan queue_plan(const PrefixForest& forest, const HeadConfig& heads, Rng& rng) {
   PlanBuilder builder(forest, heads);
-  const KernelId attend = builder.kernel(kernel_of(KernelRole::attend)), reduce = builder.kernel(kernel_of(KernelRole::reduce));
+  const KernelId attend = builder.kernel(kernel_of(KernelRole::attend)),
+                 reduce = builder.kernel(kernel_of(KernelRole::reduce));
   builder.launch();
   const TaskId first = builder.next_task();
   add_node_tasks(builder, attend, forest, rng);
@@ -286,7 +297,8 @@ Plan queue_plan(const PrefixForest& forest, const HeadConfig& heads, Rng& rng) {
   std::vector<std::vector<QueueItem>> workers(static_cast<std::size_t>(rng.integer(1, 7)));
   for (TaskId t = first; t < builder.next_task(); ++t.value) {
     for (std::int32_t c = 0; c < builder.plan().tasks[t].copies; ++c) {
-      workers[static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(workers.size()) - 1))].push_back({t, c});
+      workers[static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(workers.size()) - 1))].push_back(
+          {t, c});
     }
   }
   builder.queues(workers);

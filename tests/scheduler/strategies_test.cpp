@@ -1,4 +1,5 @@
-// Every strategy on every kind of forest and heads: a valid plan or a refusal from the written list; and the table's own rules.
+// Every strategy on every kind of forest and heads: a valid plan or a refusal from the written list; and the table's
+// own rules.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -24,7 +25,8 @@ const costmodel::DeviceSpec& h100() {
   return device;
 }
 
-PlanResult build(std::string_view strategy, const PrefixForest& forest, const traces::HeadConfig& heads, KernelSet kernels = KernelSet::ours) {
+PlanResult build(std::string_view strategy, const PrefixForest& forest, const traces::HeadConfig& heads,
+                 KernelSet kernels = KernelSet::ours) {
   return make_plan(parse_strategy(strategy), PlanRequest{forest, heads, h100(), kernels});
 }
 
@@ -47,15 +49,19 @@ bool check_case(const Strategy& strategy, const PrefixForest& forest, const char
   return true;
 }
 
-constexpr const char* kHeads[] = {"32/32/128", "32/8/128", "28/4/128", "64/8/64", "16/1/128", "128/1/576:512", "16/1/576:512"};
+constexpr const char* kHeads[] = {"32/32/128", "32/8/128",      "28/4/128",    "64/8/64",
+                                  "16/1/128",  "128/1/576:512", "16/1/576:512"};
 
 TEST(Strategies, AreValidOrRefusedOnEveryFamily) {
-  const char* families[] = {"doc_qa:docs=2,questions=9", "few_shot", "chat", "tot", "rag", "best_of_n", "chain:levels=20", "no_share", "one_hot"};
+  const char* families[] = {"doc_qa:docs=2,questions=9", "few_shot", "chat",   "tot", "rag", "best_of_n",
+                            "chain:levels=20",           "no_share", "one_hot"};
   int plans = 0;
   for (const char* family : families) {
     const PrefixForest forest = traces::generate_family(family, 3);
     for (const Strategy* strategy : strategies()) {
-      for (const char* heads : {"32/32/128", "28/4/128"}) plans += check_case(*strategy, forest, heads, KernelSet::ours);
+      for (const char* heads : {"32/32/128", "28/4/128"}) {
+        plans += check_case(*strategy, forest, heads, KernelSet::ours);
+      }
       plans += check_case(*strategy, forest, "32/8/128", KernelSet::published);
     }
   }
@@ -103,7 +109,9 @@ TEST(Strategies, AreValidBelowOneRootWithRequestsEndingAtIt) {
   for (std::uint64_t seed = 1; seed <= 6; ++seed) {
     const PrefixForest forest = rooted(seed);
     for (const Strategy* strategy : strategies()) {
-      for (const char* heads : kHeads) EXPECT_EQ(check_case(*strategy, forest, heads, KernelSet::ours), serves(*strategy, forest, heads)) << heads;
+      for (const char* heads : kHeads) {
+        EXPECT_EQ(check_case(*strategy, forest, heads, KernelSet::ours), serves(*strategy, forest, heads)) << heads;
+      }
     }
   }
 }
@@ -140,8 +148,9 @@ TEST(Strategies, BuildADeepChain) {
   const PrefixForest deep = traces::generate_family("chain:levels=200,tokens=64,tail=0", 1);
   const PrefixForest shallower = traces::generate_family("chain:levels=70,tokens=64,tail=0", 1);
   const traces::HeadConfig heads = traces::parse_heads("32/8/128");
-  for (const char* strategy : {"flash_decoding", "cascade", "bifurcated", "deft_flatten", "codec", "codec:rounds=1", "deft_node", "deft_node_chunk", "fasttree", "relay",
-                               "pat:splits=4096", "chunk_attention", "codec_release"}) {
+  for (const char* strategy :
+       {"flash_decoding", "cascade", "bifurcated", "deft_flatten", "codec", "codec:rounds=1", "deft_node",
+        "deft_node_chunk", "fasttree", "relay", "pat:splits=4096", "chunk_attention", "codec_release"}) {
     for (const PrefixForest* forest : {&deep, &shallower}) {
       const PlanResult result = build(strategy, *forest, heads);
       ASSERT_TRUE(std::holds_alternative<Plan>(result)) << strategy << std::get<Refusal>(result).sentence;
@@ -155,7 +164,8 @@ TEST(Strategies, BuildADeepChain) {
 }
 
 TEST(Strategies, AreGraphSafeExceptThosePublishedWithoutGraphs) {
-  const std::set<std::string_view> eager = {"deft_flatten", "deft_node", "deft_node_chunk", "fasttree", "pat", "hydragen", "chunk_attention", "codec_release"};
+  const std::set<std::string_view> eager = {"deft_flatten", "deft_node", "deft_node_chunk", "fasttree",
+                                            "pat",          "hydragen",  "chunk_attention", "codec_release"};
   const PrefixForest forest = traces::parse_tree("1,8|1024,64");
   for (const Strategy* strategy : strategies()) {
     for (const KernelSet set : {KernelSet::ours, KernelSet::published}) {
@@ -196,10 +206,11 @@ TEST(Strategies, StandInTheTablesOrder) {
     EXPECT_FALSE(strategy->info().needs.empty());
     EXPECT_FALSE(strategy->info().source.empty());
   }
-  EXPECT_THAT(names, testing::ElementsAre("flash_decoding", "fa3_static", "fa3_dynamic", "flashinfer_decode", "flashinfer_prefill",
-                                          "flashinfer_persistent", "sglang_triton", "lean", "flashmla", "vllm_cascade", "cascade",
-                                          "bifurcated", "deft_flatten", "codec", "deft_node", "deft_node_chunk", "fasttree", "relay",
-                                          "pat", "hydragen", "chunk_attention", "codec_release", "espalier"));
+  EXPECT_THAT(names, testing::ElementsAre("flash_decoding", "fa3_static", "fa3_dynamic", "flashinfer_decode",
+                                          "flashinfer_prefill", "flashinfer_persistent", "sglang_triton", "lean",
+                                          "flashmla", "vllm_cascade", "cascade", "bifurcated", "deft_flatten", "codec",
+                                          "deft_node", "deft_node_chunk", "fasttree", "relay", "pat", "hydragen",
+                                          "chunk_attention", "codec_release", "espalier"));
 }
 
 template <class F>
@@ -218,16 +229,20 @@ TEST(ParseStrategy, FillsOptionsAndNamesWhatIsWrong) {
   EXPECT_EQ(parse_strategy("deft_flatten:block=256,queries=16").options.at("queries"), 16);
   EXPECT_THAT(error_of([] { parse_strategy("codex"); }), testing::HasSubstr("codec"));
   EXPECT_THAT(error_of([] { parse_strategy("codec:round=1"); }), testing::HasSubstr("rounds"));
-  EXPECT_THAT(error_of([] { parse_strategy("codec:rounds=7"); }), testing::HasSubstr("whole number from -1 to 1, got 7"));
+  EXPECT_THAT(error_of([] { parse_strategy("codec:rounds=7"); }),
+              testing::HasSubstr("whole number from -1 to 1, got 7"));
   EXPECT_THAT(error_of([] { parse_strategy("codec:rounds=0.5"); }), testing::HasSubstr("got 0.5"));
   EXPECT_THAT(error_of([] { parse_strategy("codec:rounds=x"); }), testing::HasSubstr("expected a number, got 'x'"));
   EXPECT_THAT(error_of([] { parse_strategy("codec:rounds"); }), testing::HasSubstr("option=value"));
-  EXPECT_THAT(error_of([] { parse_strategy("cascade:levels=2"); }), testing::HasSubstr("unknown option of strategy cascade"));
+  EXPECT_THAT(error_of([] { parse_strategy("cascade:levels=2"); }),
+              testing::HasSubstr("unknown option of strategy cascade"));
   EXPECT_EQ(parse_strategy("cascade:cluster=2").options.at("cluster"), 2) << "an option of all";
-  EXPECT_THAT(error_of([] { parse_strategy("cascade:cluster=17"); }), testing::HasSubstr("whole number from 1 to 16, got 17"));
+  EXPECT_THAT(error_of([] { parse_strategy("cascade:cluster=17"); }),
+              testing::HasSubstr("whole number from 1 to 16, got 17"));
 }
 
-Refusal refusal_of(std::string_view strategy, const PrefixForest& forest, const char* heads = "32/8/128", KernelSet kernels = KernelSet::ours) {
+Refusal refusal_of(std::string_view strategy, const PrefixForest& forest, const char* heads = "32/8/128",
+                   KernelSet kernels = KernelSet::ours) {
   const PlanResult result = build(strategy, forest, traces::parse_heads(heads), kernels);
   const Refusal* refusal = std::get_if<Refusal>(&result);
   return refusal == nullptr ? Refusal{RefusalClass::heads, "a plan"} : *refusal;
@@ -249,7 +264,8 @@ TEST(Refusals, NameClassAndReason) {
   EXPECT_EQ(deep.refusal, RefusalClass::size);
   EXPECT_EQ(deep.sentence, "the plan would have 300 levels, more than 256");
 
-  const Refusal wide = refusal_of("flash_decoding", traces::parse_tree("1,4|64,64"), "128/1/576:512", KernelSet::published);
+  const Refusal wide =
+      refusal_of("flash_decoding", traces::parse_tree("1,4|64,64"), "128/1/576:512", KernelSet::published);
   EXPECT_EQ(wide.refusal, RefusalClass::kernel);
   EXPECT_THAT(wide.sentence, testing::HasSubstr("fa2_split_n64"));
 

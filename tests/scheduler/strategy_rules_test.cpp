@@ -1,5 +1,5 @@
-// What each method must decide: split counts, blocks, items and partial rows against acceptance values of the published planners,
-// and the promises of CoDec's division.
+// What each method must decide: split counts, blocks, items and partial rows against acceptance values of the published
+// planners, and the promises of CoDec's division.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -27,8 +27,10 @@ const costmodel::DeviceSpec& h100() {
   return device;
 }
 
-Plan plan_of(std::string_view strategy, const PrefixForest& forest, const char* heads, KernelSet kernels = KernelSet::ours) {
-  return std::get<Plan>(make_plan(parse_strategy(strategy), PlanRequest{forest, traces::parse_heads(heads), h100(), kernels}));
+Plan plan_of(std::string_view strategy, const PrefixForest& forest, const char* heads,
+             KernelSet kernels = KernelSet::ours) {
+  return std::get<Plan>(
+      make_plan(parse_strategy(strategy), PlanRequest{forest, traces::parse_heads(heads), h100(), kernels}));
 }
 
 // The four trees of the planners' acceptance values.
@@ -55,8 +57,10 @@ TEST(FlashDecoding, ChoosesThePublishedSplitCounts) {
                       {8, 8192, 4, 3}, {16, 8192, 2, 3},  {32, 8192, 1, 1},   {64, 32768, 1, 1}};
   for (const Row& row : rows) {
     const std::int64_t blocks = core::ceil_div(row.length, planning::fa2_block_tokens(128));
-    EXPECT_EQ(planning::fa2_splits(row.requests * 8, 2 * 132, blocks), row.on_132) << row.requests << " x " << row.length;
-    EXPECT_EQ(planning::fa2_splits(row.requests * 8, 2 * 108, blocks), row.on_108) << row.requests << " x " << row.length;
+    EXPECT_EQ(planning::fa2_splits(row.requests * 8, 2 * 132, blocks), row.on_132)
+        << row.requests << " x " << row.length;
+    EXPECT_EQ(planning::fa2_splits(row.requests * 8, 2 * 108, blocks), row.on_108)
+        << row.requests << " x " << row.length;
   }
 }
 
@@ -92,8 +96,10 @@ TEST(Cascade, HasThePublishedItemsAHead) {
     std::int64_t mha, gqa;
   } cases[] = {{s1(), 72, 96}, {s2(), 304, 352}, {s3(), 1064, 1088}};
   for (const auto& c : cases) {
-    EXPECT_EQ(statistics(plan_of("cascade", c.forest, "32/32/128", KernelSet::published)).tasks, 32 * c.mha) << c.forest.name;
-    EXPECT_EQ(statistics(plan_of("cascade", c.forest, "32/8/128", KernelSet::published)).tasks, 8 * c.gqa) << c.forest.name;
+    EXPECT_EQ(statistics(plan_of("cascade", c.forest, "32/32/128", KernelSet::published)).tasks, 32 * c.mha)
+        << c.forest.name;
+    EXPECT_EQ(statistics(plan_of("cascade", c.forest, "32/8/128", KernelSet::published)).tasks, 8 * c.gqa)
+        << c.forest.name;
   }
 }
 
@@ -169,7 +175,8 @@ TEST(DeftFlatten, LeavesOutNodesThatAGroupDoesNotSee) {
 }
 
 TEST(DeftFlatten, PacksHeadsOnlyWithOurKernels) {
-  const Plan ours = plan_of("deft_flatten", s1(), "32/8/128"), published = plan_of("deft_flatten", s1(), "32/8/128", KernelSet::published);
+  const Plan ours = plan_of("deft_flatten", s1(), "32/8/128"),
+             published = plan_of("deft_flatten", s1(), "32/8/128", KernelSet::published);
   EXPECT_EQ(ours.tasks[TaskId(0)].head_count, 4);
   EXPECT_EQ(ours.tasks[TaskId(0)].queries.size(), 32);
   EXPECT_EQ(published.tasks[TaskId(0)].head_count, 1);
@@ -207,7 +214,9 @@ TEST(Codec, LaunchesLongestFirst) {
     if (phase.kind != PhaseKind::tasks) continue;
     const std::int64_t tile = plan.kernels[phase.kernel].kv_tile;
     for (std::int32_t t = phase.range.begin + 1; t < phase.range.end; ++t) {
-      const auto tiles = [&](std::int32_t task) { return core::ceil_div(task_shape(plan, plan.tasks[TaskId(task)]).kv_tokens, tile); };
+      const auto tiles = [&](std::int32_t task) {
+        return core::ceil_div(task_shape(plan, plan.tasks[TaskId(task)]).kv_tokens, tile);
+      };
       // Costs fall, and equal query counts then mean that lengths fall.
       if (plan.tasks[TaskId(t)].queries.size() == plan.tasks[TaskId(t - 1)].queries.size()) {
         EXPECT_GE(tiles(t - 1), tiles(t));
@@ -218,9 +227,11 @@ TEST(Codec, LaunchesLongestFirst) {
 
 TEST(Codec, ReducesInRoundsWhenAsked) {
   const PrefixForest forest = s2();
-  const Plan rounds = plan_of("codec:rounds=1", forest, "32/8/128"), once = plan_of("codec:rounds=0", forest, "32/8/128");
+  const Plan rounds = plan_of("codec:rounds=1", forest, "32/8/128"),
+             once = plan_of("codec:rounds=0", forest, "32/8/128");
   const auto merges = [](const Plan& plan) {
-    return std::count_if(plan.phases.begin(), plan.phases.end(), [](const Phase& p) { return p.kind == PhaseKind::steps; });
+    return std::count_if(plan.phases.begin(), plan.phases.end(),
+                         [](const Phase& p) { return p.kind == PhaseKind::steps; });
   };
   EXPECT_EQ(merges(once), 1);
   EXPECT_GE(merges(rounds), 3);
@@ -234,7 +245,9 @@ class FakeModel final : public costmodel::CostModel {
   costmodel::Cost task(const costmodel::TaskShape& shape, const costmodel::KernelConfig&) const override {
     return {fixed_ + token_ * static_cast<double>(shape.kv_tokens)};
   }
-  costmodel::Cost reduction(const costmodel::ReductionShape&, const costmodel::KernelConfig&) const override { return {1}; }
+  costmodel::Cost reduction(const costmodel::ReductionShape&, const costmodel::KernelConfig&) const override {
+    return {1};
+  }
 
  private:
   double fixed_, token_;
@@ -269,7 +282,9 @@ TEST(Division, NeverBeatsItsBoundAndLeavesShortRunsWhole) {
     planning::DivisionProblem problem;
     problem.copies = rng.integer(1, 8);
     problem.slots = rng.integer(1, 264);
-    for (std::int64_t i = rng.integer(1, 60); i > 0; --i) problem.items.push_back({std::min<std::int64_t>(4096, rng.log_normal(40, 1.5)), &cost, 1.0});
+    for (std::int64_t i = rng.integer(1, 60); i > 0; --i) {
+      problem.items.push_back({std::min<std::int64_t>(4096, rng.log_normal(40, 1.5)), &cost, 1.0});
+    }
     const double bound = planning::cost_lower_bound(problem);
     for (const double factor : {1.0, 1.3, 2.0, 5.0, 1e9}) {
       const std::vector<std::int32_t> splits = planning::splits_within(problem, bound * factor);
@@ -285,7 +300,9 @@ TEST(Division, NeverBeatsItsBoundAndLeavesShortRunsWhole) {
     }
     // Any other division of the same runs obeys the bound too.
     std::vector<std::int32_t> other;
-    for (const planning::DivisionItem& item : problem.items) other.push_back(static_cast<std::int32_t>(rng.integer(1, std::min<std::int64_t>(item.tiles, 40))));
+    for (const planning::DivisionItem& item : problem.items) {
+      other.push_back(static_cast<std::int32_t>(rng.integer(1, std::min<std::int64_t>(item.tiles, 40))));
+    }
     EXPECT_GE(planning::longest_first_makespan(problem, other), bound * (1 - 1e-12));
   }
 }
@@ -295,7 +312,8 @@ TEST(Division, SchedulesManyEqualPiecesAsOneByOne) {
   const planning::TileCost cost(FakeModel(1, 0.01), kernel, {}, 256);
   core::Rng rng(3);
   for (int round = 0; round < 50; ++round) {
-    planning::DivisionProblem problem{{{200, &cost, 1.0}, {3, &cost, 0.5}, {256, &cost, 1.0}}, rng.integer(400, 3000), rng.integer(2, 40)};
+    planning::DivisionProblem problem{
+        {{200, &cost, 1.0}, {3, &cost, 0.5}, {256, &cost, 1.0}}, rng.integer(400, 3000), rng.integer(2, 40)};
     const std::vector<std::int32_t> splits = {1, 1, 7};
     std::vector<double> pieces;
     for (std::int64_t c = 0; c < problem.copies; ++c) {

@@ -1,4 +1,5 @@
-// What the strategies are for, by the simulator: sharing pays where there is sharing, and never costs where there is none.
+// What the strategies are for, by the simulator: sharing pays where there is sharing, and never costs where there is
+// none.
 #include <gtest/gtest.h>
 
 #include "core/rng.h"
@@ -10,7 +11,8 @@
 namespace espalier::scheduler {
 namespace {
 
-double simulated_us(std::string_view strategy, const traces::PrefixForest& forest, const traces::HeadConfig& heads, const costmodel::DeviceSpec& device) {
+double simulated_us(std::string_view strategy, const traces::PrefixForest& forest, const traces::HeadConfig& heads,
+                    const costmodel::DeviceSpec& device) {
   const PlanResult result = make_plan(parse_strategy(strategy), PlanRequest{forest, heads, device});
   return sim::simulate(std::get<Plan>(result), device).makespan_us;
 }
@@ -29,7 +31,9 @@ void expect_no_loss(const traces::PrefixForest& forest) {
 }
 
 TEST(Unshared, CostsSharingStrategiesNothing) {
-  for (const char* tree : {"1|1", "1|1000", "4|8192", "20|5000", "32|8192", "64|1024", "256|1024", "1|131072"}) expect_no_loss(traces::parse_tree(tree));
+  for (const char* tree : {"1|1", "1|1000", "4|8192", "20|5000", "32|8192", "64|1024", "256|1024", "1|131072"}) {
+    expect_no_loss(traces::parse_tree(tree));
+  }
   expect_no_loss(traces::generate_family("no_share", 1));
 }
 
@@ -60,9 +64,11 @@ TEST(Sharing, PaysOnPrefixTrees) {
   const traces::HeadConfig heads = traces::parse_heads("32/8/128");
   for (const char* tree : {"1,64|8192,256", "1,4,32,256|2048,512,256,128", "1,32,1024|2048,512,128"}) {
     const traces::PrefixForest forest = traces::parse_tree(tree);
-    const double flat = simulated_us("flash_decoding", forest, heads, device), codec = simulated_us("codec", forest, heads, device);
+    const double flat = simulated_us("flash_decoding", forest, heads, device),
+                 codec = simulated_us("codec", forest, heads, device);
     EXPECT_GT(flat, 2 * codec) << tree;
-    // Two levels of one big node are cascade's best case: its finer chunks may win there, by less than the estimator's error.
+    // Two levels of one big node are cascade's best case: its finer chunks may win there, by less than the estimator's
+    // error.
     EXPECT_LE(codec, 1.2 * simulated_us("cascade", forest, heads, device)) << tree;
     EXPECT_LT(codec, simulated_us("bifurcated", forest, heads, device)) << tree;
     EXPECT_LT(codec, simulated_us("deft_flatten", forest, heads, device)) << tree;

@@ -59,19 +59,22 @@ TEST(Tiling, CutsEvenlyByKvTiles) {
     const PieceLengths even = piece_lengths(tokens, {piece, tile}), like = piece_lengths(tokens, {piece});
     EXPECT_EQ(even.count, like.count) << "seed " << seed;
     EXPECT_LT(even.longer, even.count) << "seed " << seed;
-    EXPECT_EQ(even.longer * (even.each + even.more) + (even.count - 1 - even.longer) * even.each + even.last, tokens) << "seed " << seed;
+    EXPECT_EQ(even.longer * (even.each + even.more) + (even.count - 1 - even.longer) * even.each + even.last, tokens)
+        << "seed " << seed;
     EXPECT_EQ((like.count - 1) * like.each + like.last, tokens) << "seed " << seed;
     EXPECT_GT(even.last, even.each - tile) << "seed " << seed;
     EXPECT_LE(even.last, even.each) << "seed " << seed;
     EXPECT_EQ(even.each % tile, 0) << "seed " << seed;
-    const TilePieces cut = cut_tiles(traces::parse_tree(fmt::format("1|{}", tokens)), one_tile(tokens), {PieceCut{piece, tile}});
+    const TilePieces cut =
+        cut_tiles(traces::parse_tree(fmt::format("1|{}", tokens)), one_tile(tokens), {PieceCut{piece, tile}});
     ASSERT_EQ(static_cast<std::int64_t>(cut.pieces.size()), even.count) << "seed " << seed;
     EXPECT_EQ(cut.pieces.back().tokens, even.last) << "seed " << seed;
   }
 }
 
 TEST(Tiling, TapersTheLastPiece) {
-  // 37 KV tiles in ten pieces: seven of four, two of three and one of three less 63 tokens. One of four more, and the last is of two.
+  // 37 KV tiles in ten pieces: seven of four, two of three and one of three less 63 tokens. One of four more, and the
+  // last is of two.
   const PieceLengths even = piece_lengths(2305, {230, 64}), tapered = piece_lengths(2305, {230, 64, true});
   EXPECT_EQ(tapered.longer, even.longer + 1);
   EXPECT_EQ(tapered.last, even.last - 64);
@@ -89,13 +92,17 @@ TEST(CutRows, NeverMoreThanOneOfEveryRequestAPiece) {
   EXPECT_EQ(cut_rows({2305, 4 * 2302, 4, 1}, piece_lengths(2305, {1024})), 2 * 4);
   for (std::uint64_t seed = 1; seed <= 500; ++seed) {
     Rng rng(seed);
-    const std::int64_t requests = rng.integer(1, 64), prefix = rng.integer(0, 5000), tail = rng.integer(0, 300), piece = 64 * rng.integer(1, 30);
-    const TileRun run{prefix + requests * tail + 1, requests * (prefix + tail) + 1, static_cast<std::int32_t>(requests), 1};
+    const std::int64_t requests = rng.integer(1, 64), prefix = rng.integer(0, 5000), tail = rng.integer(0, 300),
+                       piece = 64 * rng.integer(1, 30);
+    const TileRun run{prefix + requests * tail + 1, requests * (prefix + tail) + 1, static_cast<std::int32_t>(requests),
+                      1};
     const PieceLengths lengths = piece_lengths(run.tokens, {piece, rng.chance(0.5) ? 64 : 0});
     const std::int64_t pieces = lengths.count;
     if (pieces == 1) continue;
     const double rows = cut_rows(run, lengths);
-    EXPECT_LE(rows, static_cast<double>(requests * pieces) + 1e-9) << "seed " << seed << ": " << requests << " requests, prefix " << prefix << ", tail " << tail << ", " << pieces << " of " << piece;
+    EXPECT_LE(rows, static_cast<double>(requests * pieces) + 1e-9)
+        << "seed " << seed << ": " << requests << " requests, prefix " << prefix << ", tail " << tail << ", " << pieces
+        << " of " << piece;
     EXPECT_GE(rows, static_cast<double>(std::max(requests, pieces)) - 1 - 1e-9) << "seed " << seed;
   }
 }

@@ -15,8 +15,10 @@ Timeline sample(const Plan& plan) {
   t.device = "sample";
   t.plan_hash = plan.hash;
   t.lanes = {"SM 0 slot 0", "SM 1 slot 0", "launches"};
-  t.spans = {{2, SpanKind::launch_gap, LaunchId(0), -1, 0, 0.0, 1.5}, {0, SpanKind::task, LaunchId(0), 0, 1, 1.5, 4.0},
-             {1, SpanKind::task, LaunchId(0), 2, 0, 2.0, 3.0},        {0, SpanKind::barrier, LaunchId(0), -1, 0, 4.0, 4.5},
+  t.spans = {{2, SpanKind::launch_gap, LaunchId(0), -1, 0, 0.0, 1.5},
+             {0, SpanKind::task, LaunchId(0), 0, 1, 1.5, 4.0},
+             {1, SpanKind::task, LaunchId(0), 2, 0, 2.0, 3.0},
+             {0, SpanKind::barrier, LaunchId(0), -1, 0, 4.0, 4.5},
              {1, SpanKind::step, LaunchId(1), 1, 0, 6.0, 7.25}};
   t.counters = {{"HBM", "GB/s", {0.0, 1.5}, {0.0, 2000.5}}};
   return t;

@@ -1,5 +1,5 @@
-// What the published planners of trees decide, against the figures their own planners give: items, partial rows, cut sizes and
-// traffic on four trees and on the shapes of their suites.
+// What the published planners of trees decide, against the figures their own planners give: items, partial rows, cut
+// sizes and traffic on four trees and on the shapes of their suites.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -25,17 +25,22 @@ const costmodel::DeviceSpec& h100() {
   return device;
 }
 
-PlanResult result_of(std::string_view strategy, const PrefixForest& forest, const char* heads, KernelSet kernels = KernelSet::ours) {
+PlanResult result_of(std::string_view strategy, const PrefixForest& forest, const char* heads,
+                     KernelSet kernels = KernelSet::ours) {
   return make_plan(parse_strategy(strategy), PlanRequest{forest, traces::parse_heads(heads), h100(), kernels});
 }
 
-Plan plan_of(std::string_view strategy, const PrefixForest& forest, const char* heads, KernelSet kernels = KernelSet::ours) {
+Plan plan_of(std::string_view strategy, const PrefixForest& forest, const char* heads,
+             KernelSet kernels = KernelSet::ours) {
   PlanResult result = result_of(strategy, forest, heads, kernels);
-  if (const Refusal* refusal = std::get_if<Refusal>(&result)) throw std::runtime_error(std::string(strategy) + ": " + refusal->sentence);
+  if (const Refusal* refusal = std::get_if<Refusal>(&result)) {
+    throw std::runtime_error(std::string(strategy) + ": " + refusal->sentence);
+  }
   return std::get<Plan>(std::move(result));
 }
 
-Refusal refusal_of(std::string_view strategy, const PrefixForest& forest, const char* heads, KernelSet kernels = KernelSet::ours) {
+Refusal refusal_of(std::string_view strategy, const PrefixForest& forest, const char* heads,
+                   KernelSet kernels = KernelSet::ours) {
   const PlanResult result = result_of(strategy, forest, heads, kernels);
   const Refusal* refusal = std::get_if<Refusal>(&result);
   return refusal == nullptr ? Refusal{RefusalClass::heads, "a plan"} : *refusal;
@@ -66,7 +71,9 @@ PrefixForest caterpillar(SpineFirst spine_first) {
 
 std::vector<PrefixForest> four_trees() {
   std::vector<PrefixForest> trees;
-  for (const char* tree : {"1,64|8192,256", "1,4,32,256|2048,512,256,128", "1,32,1024|2048,512,128"}) trees.push_back(traces::parse_tree(tree));
+  for (const char* tree : {"1,64|8192,256", "1,4,32,256|2048,512,256,128", "1,32,1024|2048,512,128"}) {
+    trees.push_back(traces::parse_tree(tree));
+  }
   trees.push_back(caterpillar(SpineFirst::no));
   return trees;
 }
@@ -78,7 +85,8 @@ std::vector<PrefixForest> three_trees() {
 }
 
 std::int64_t items(const Plan& plan) {
-  return std::count_if(plan.tasks.begin(), plan.tasks.end(), [](const Task& task) { return task.kind == TaskKind::attend; });
+  return std::count_if(plan.tasks.begin(), plan.tasks.end(),
+                       [](const Task& task) { return task.kind == TaskKind::attend; });
 }
 
 double rows_per_request(const Plan& plan) {
@@ -99,7 +107,8 @@ struct TreeFigures {
 void expect_figures(const std::string& strategy, const std::vector<PrefixForest>& trees, const TreeFigures& want) {
   for (const KernelSet kernels : {KernelSet::ours, KernelSet::published}) {
     for (std::size_t i = 0; i < trees.size(); ++i) {
-      SCOPED_TRACE(testing::Message() << strategy << " on " << trees[i].name << " at " << want.heads << (kernels == KernelSet::ours ? " ours" : " published"));
+      SCOPED_TRACE(testing::Message() << strategy << " on " << trees[i].name << " at " << want.heads
+                                      << (kernels == KernelSet::ours ? " ours" : " published"));
       const Plan plan = plan_of(strategy, trees[i], want.heads, kernels);
       const PlanStatistics figures = statistics(plan);
       if (!want.items.empty()) {
@@ -138,14 +147,22 @@ void expect_pat_traffic(std::string_view strategy) {
   for (const Traffic& shape : kPatShapes) {
     const PrefixForest forest = traces::parse_tree(shape.tree);
     for (const KernelSet kernels : {KernelSet::ours, KernelSet::published}) {
-      EXPECT_NEAR(statistics(plan_of(strategy, forest, "32/8/128", kernels)).requested_over_unique, shape.gqa, kDigit) << shape.tree;
-      EXPECT_NEAR(statistics(plan_of(strategy, forest, "32/32/128", kernels)).requested_over_unique, shape.mha, kDigit) << shape.tree;
+      EXPECT_NEAR(statistics(plan_of(strategy, forest, "32/8/128", kernels)).requested_over_unique, shape.gqa, kDigit)
+          << shape.tree;
+      EXPECT_NEAR(statistics(plan_of(strategy, forest, "32/32/128", kernels)).requested_over_unique, shape.mha, kDigit)
+          << shape.tree;
     }
   }
 }
 
 TEST(DeftNode, HasThePublishedItems) {
-  expect_figures("deft_node", four_trees(), {.heads = "32/32/128", .items = {66, 304, 1088, 160}, .most_partials = {}, .longest = {8192, 2048, 2048, 128}, .traffic = {}, .rows = {}});
+  expect_figures("deft_node", four_trees(),
+                 {.heads = "32/32/128",
+                  .items = {66, 304, 1088, 160},
+                  .most_partials = {},
+                  .longest = {8192, 2048, 2048, 128},
+                  .traffic = {},
+                  .rows = {}});
 }
 
 TEST(DeftNodeChunk, CutsNodesEvery128Tokens) {
@@ -157,18 +174,31 @@ TEST(DeftNodeChunk, CutsNodesEvery128Tokens) {
 }
 
 TEST(FastTree, HasThePublishedVnodes) {
-  expect_figures("fasttree", four_trees(), {.heads = "32/32/128", .items = {72, 300, 1088, 126}, .most_partials = {}, .longest = {},
-                                            .traffic = {1.00, 1.14, 1.21, 1.01}, .rows = {9, 5, 4, 33.2}});
-  expect_figures("fasttree", four_trees(), {.heads = "32/8/128", .items = {160, 336, 1216, 213}, .most_partials = {},
-                                            .longest = {1024, 1024, 1024, 256}, .traffic = {2.00, 1.82, 1.97, 1.76}, .rows = {}});
+  expect_figures("fasttree", four_trees(),
+                 {.heads = "32/32/128",
+                  .items = {72, 300, 1088, 126},
+                  .most_partials = {},
+                  .longest = {},
+                  .traffic = {1.00, 1.14, 1.21, 1.01},
+                  .rows = {9, 5, 4, 33.2}});
+  expect_figures("fasttree", four_trees(),
+                 {.heads = "32/8/128",
+                  .items = {160, 336, 1216, 213},
+                  .most_partials = {},
+                  .longest = {1024, 1024, 1024, 256},
+                  .traffic = {2.00, 1.82, 1.97, 1.76},
+                  .rows = {}});
   expect_pat_traffic("fasttree");
 }
 
 TEST(FastTree, ChangesTilesInTheThirdRound) {
-  // Sixteen heads a group: tiles of 4 and 1 request become 4 and 4; 160 vnodes then hold more than the one request they were launched for.
+  // Sixteen heads a group: tiles of 4 and 1 request become 4 and 4; 160 vnodes then hold more than the one request they
+  // were launched for.
   const Plan plan = plan_of("fasttree", traces::parse_tree("1,16,64|1024,256,32"), "16/1/128", KernelSet::published);
   EXPECT_EQ(items(plan), 224);
-  EXPECT_EQ(std::count_if(plan.tasks.begin(), plan.tasks.end(), [](const Task& task) { return task.queries.size() > 1; }), 160);
+  EXPECT_EQ(
+      std::count_if(plan.tasks.begin(), plan.tasks.end(), [](const Task& task) { return task.queries.size() > 1; }),
+      160);
   ASSERT_EQ(plan.launches.size(), 2u);
   EXPECT_EQ(plan.kernels[plan.phases[0].kernel].name, "fasttree_m64");
   EXPECT_THAT(plan.provenance.why.back(), testing::HasSubstr("3 rounds"));
@@ -203,14 +233,34 @@ TEST(Relay, FusesTwoRowsARequest) {
 }
 
 TEST(Pat, HasThePublishedBoxesOfBothPlanners) {
-  expect_figures("pat", three_trees(), {.heads = "32/32/128", .items = {87, 352, 1264}, .most_partials = {24, 18, 15}, .longest = {},
-                                                       .traffic = {1.00, 1.14, 1.21}, .rows = {}});
-  expect_figures("pat", three_trees(), {.heads = "32/8/128", .items = {112, 448, 1664}, .most_partials = {13, 12, 11}, .longest = {},
-                                                       .traffic = {2.00, 1.82, 1.97}, .rows = {}});
-  expect_figures("pat:planner=1", three_trees(), {.heads = "32/32/128", .items = {65, 292, 1072}, .most_partials = {2, 3, 3},
-                                                                 .longest = {}, .traffic = {1.00, 1.14, 1.21}, .rows = {2, 3, 3}});
-  expect_figures("pat:planner=1", three_trees(), {.heads = "32/8/128", .items = {68, 304, 1088}, .most_partials = {2, 3, 2},
-                                                                 .longest = {8192, 2560, 2560}, .traffic = {2.00, 1.82, 1.97}, .rows = {}});
+  expect_figures("pat", three_trees(),
+                 {.heads = "32/32/128",
+                  .items = {87, 352, 1264},
+                  .most_partials = {24, 18, 15},
+                  .longest = {},
+                  .traffic = {1.00, 1.14, 1.21},
+                  .rows = {}});
+  expect_figures("pat", three_trees(),
+                 {.heads = "32/8/128",
+                  .items = {112, 448, 1664},
+                  .most_partials = {13, 12, 11},
+                  .longest = {},
+                  .traffic = {2.00, 1.82, 1.97},
+                  .rows = {}});
+  expect_figures("pat:planner=1", three_trees(),
+                 {.heads = "32/32/128",
+                  .items = {65, 292, 1072},
+                  .most_partials = {2, 3, 3},
+                  .longest = {},
+                  .traffic = {1.00, 1.14, 1.21},
+                  .rows = {2, 3, 3}});
+  expect_figures("pat:planner=1", three_trees(),
+                 {.heads = "32/8/128",
+                  .items = {68, 304, 1088},
+                  .most_partials = {2, 3, 2},
+                  .longest = {8192, 2560, 2560},
+                  .traffic = {2.00, 1.82, 1.97},
+                  .rows = {}});
 }
 
 TEST(Pat, RefusesMoreThan32PartialRows) {
@@ -228,8 +278,10 @@ TEST(Pat, HasThePublishedBoxesOfACaterpillarWhenItMay) {
     const char* heads;
     std::int64_t items, most, longest;
     double traffic, rows;
-  } rows[] = {{SpineFirst::no, "32/32/128", 127, 48, 256, 1.12, 21.5}, {SpineFirst::no, "32/8/128", 176, 46, 384, 1.87, 20.56},
-              {SpineFirst::yes, "32/32/128", 111, 48, 256, 1.12, 21.2}, {SpineFirst::yes, "32/8/128", 161, 46, 384, 1.87, 20.33}};
+  } rows[] = {{SpineFirst::no, "32/32/128", 127, 48, 256, 1.12, 21.5},
+              {SpineFirst::no, "32/8/128", 176, 46, 384, 1.87, 20.56},
+              {SpineFirst::yes, "32/32/128", 111, 48, 256, 1.12, 21.2},
+              {SpineFirst::yes, "32/8/128", 161, 46, 384, 1.87, 20.33}};
   for (const auto& row : rows) {
     const Plan plan = plan_of("pat:splits=4096", caterpillar(row.order), row.heads);
     const PlanStatistics figures = statistics(plan);
@@ -268,7 +320,8 @@ TEST(Pat, ChoosesTilesByRowsAndTokens) {
 }
 
 TEST(Pat, AbsorbsWhereNoTileIsAdded) {
-  // 17 requests at 32/8: the last child of one request saves the second root tile. 18 children of the root, one absorbed.
+  // 17 requests at 32/8: the last child of one request saves the second root tile. 18 children of the root, one
+  // absorbed.
   const Plan plan = plan_of("pat", traces::parse_tree("1,17|4096,64"), "32/8/128", KernelSet::published);
   EXPECT_THAT(plan.provenance.why.front(), testing::HasSubstr("1 of 18 nodes"));
 }
@@ -282,12 +335,14 @@ TEST(Pat, HalvesUntilThereAreEnoughBoxes) {
 }
 
 TEST(Pat, KeepsItsPromisesOnRaggedForests) {
-  // Where the published slots collide: every plan must be valid, with both planners, both rules of edges and its own kernels.
+  // Where the published slots collide: every plan must be valid, with both planners, both rules of edges and its own
+  // kernels.
   int plans = 0;
   for (std::uint64_t seed = 1; seed <= 60; ++seed) {
     const PrefixForest forest = traces::generate_family("random:nodes=40,requests=60,tokens=600", seed);
     for (const char* strategy : {"pat", "pat:planner=1", "pat:model=1"}) {
-      const PlanResult result = result_of(strategy, forest, seed % 2 == 0 ? "32/8/128" : "16/8/64", KernelSet::published);
+      const PlanResult result =
+          result_of(strategy, forest, seed % 2 == 0 ? "32/8/128" : "16/8/64", KernelSet::published);
       if (const Plan* plan = std::get_if<Plan>(&result)) {
         EXPECT_EQ(violations_text(validate(*plan, h100())), "valid") << strategy << " " << forest.name;
         ++plans;
@@ -356,7 +411,8 @@ TEST(CodecRelease, MakesAnItemAPageAnd16Queries) {
   const Plan plan = plan_of("codec_release", traces::parse_tree("1,40|2500,300"), "32/8/128", KernelSet::published);
   EXPECT_EQ(items(plan), 3 * 3 + 40);
   EXPECT_EQ(statistics(plan).longest_task_tokens, 1024);
-  // The first request's pages, then its leaf and those of the next; the second tile of the root's queries after 16 leaves.
+  // The first request's pages, then its leaf and those of the next; the second tile of the root's queries after 16
+  // leaves.
   EXPECT_EQ(plan.tasks[TaskId(3)].queries, (Interval{0, 1}));
   EXPECT_EQ(plan.tasks[TaskId(19)].queries, (Interval{16, 32}));
   // Attention, pages within a node, parents into children.
@@ -366,10 +422,12 @@ TEST(CodecRelease, MakesAnItemAPageAnd16Queries) {
 
 TEST(CodecRelease, MergesOneLongRequest) {
   // The released code returns the first page alone here.
-  const Plan plan = plan_of("codec_release", traces::parse_tree("1,1,1|1024,1024,1024"), "32/8/128", KernelSet::published);
+  const Plan plan =
+      plan_of("codec_release", traces::parse_tree("1,1,1|1024,1024,1024"), "32/8/128", KernelSet::published);
   EXPECT_EQ(items(plan), 3);
   EXPECT_EQ(violations_text(validate(plan, h100())), "valid");
-  EXPECT_EQ(refusal_of("codec_release:page=16", traces::parse_tree("1|4096"), "32/8/128", KernelSet::published).refusal, RefusalClass::size);
+  EXPECT_EQ(refusal_of("codec_release:page=16", traces::parse_tree("1|4096"), "32/8/128", KernelSet::published).refusal,
+            RefusalClass::size);
 }
 
 TEST(FastTree, WithoutTheGreedyStepEveryNodeKeepsItsQueries) {
@@ -383,7 +441,8 @@ TEST(FastTree, WithoutTheGreedyStepEveryNodeKeepsItsQueries) {
 
 TEST(DeftRewrite, WalksTheTilesOfABlockInOneQueue) {
   // 100 requests over one node of two blocks: 7 tiles of 16 requests (64 rows) a block, 8 KV heads.
-  const Plan plan = plan_of("deft_flatten:rewrite=1", traces::parse_tree("1,100|256,1"), "32/8/128", KernelSet::published);
+  const Plan plan =
+      plan_of("deft_flatten:rewrite=1", traces::parse_tree("1,100|256,1"), "32/8/128", KernelSet::published);
   EXPECT_TRUE(validate(plan, h100()).empty());
   EXPECT_EQ(plan.kernels[plan.phases[0].kernel].name, "deft_rewrite");
   const Launch& launch = plan.launches[LaunchId(0)];

@@ -1,5 +1,7 @@
-// What the validator accepts: every shape of plan over random forests and all head configurations; its words; its agreement with brute
-// force under thousands of random changes; and that no garbage makes it fall over.
+// What the validator accepts: every shape of plan over random forests and all head configurations; its words; its
+// agreement with brute force under thousands of random changes; and that no garbage makes it fall over.
+#include "scheduler/validate.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,7 +9,6 @@
 #include <cstring>
 
 #include "scheduler/plan_builder.h"
-#include "scheduler/validate.h"
 #include "tests/scheduler/brute_force.h"
 #include "tests/scheduler/sample_plans.h"
 #include "traces/head_config.h"
@@ -26,7 +27,8 @@ TEST(Validate, AcceptsEveryShapeOverRandomForests) {
       const traces::PrefixForest forest = samples::ragged_forest(rng, 14, 60);
       for (const Sample& sample : samples::all_samples(forest, config, rng)) {
         const auto violations = validate(sample.plan, sample_device());
-        EXPECT_TRUE(violations.empty()) << sample.name << " " << heads << " seed " << seed << ": " << violations_text(violations);
+        EXPECT_TRUE(violations.empty()) << sample.name << " " << heads << " seed " << seed << ": "
+                                        << violations_text(violations);
       }
     }
   }
@@ -68,7 +70,8 @@ TEST(Validate, SpeaksInTheFilesOwnIds) {
   const auto violations = validate(one_task_plan(3), sample_device());
   ASSERT_FALSE(violations.empty());
   EXPECT_EQ(violations[0].violation, ViolationClass::uncovered_token);
-  EXPECT_THAT(violations[0].sentence, testing::HasSubstr("no attend task reads tokens [0, 3) of node 0 for request alice, heads [0, 2)"));
+  EXPECT_THAT(violations[0].sentence,
+              testing::HasSubstr("no attend task reads tokens [0, 3) of node 0 for request alice, heads [0, 2)"));
   EXPECT_THAT(violations_text(violations), testing::StartsWith("1 violation: uncovered_token (no attend task"));
 }
 
@@ -80,7 +83,9 @@ TEST(Validate, KeepsAtMostTheAskedNumberOfAClass) {
   for (Segment& segment : plan.segments) segment.row_end = 0;
   for (const int most : {1, 3}) {
     int uncovered = 0;
-    for (const Violation& v : validate(plan, sample_device(), most)) uncovered += v.violation == ViolationClass::uncovered_token;
+    for (const Violation& v : validate(plan, sample_device(), most)) {
+      uncovered += v.violation == ViolationClass::uncovered_token;
+    }
     EXPECT_EQ(uncovered, most);
   }
 }
@@ -105,7 +110,8 @@ TEST(Validate, AgreesWithAbsurdLengths) {
   EXPECT_EQ(violations[0].violation, ViolationClass::workspace_too_large);
 }
 
-/// One request, one node of 10 tokens, two heads: a scores task for each head, both into one slot, the second with the columns given.
+/// One request, one node of 10 tokens, two heads: a scores task for each head, both into one slot, the second with the
+/// columns given.
 Plan two_score_writers(std::vector<Interval> second_columns) {
   traces::ForestSource source;
   source.name = "one";
@@ -154,7 +160,8 @@ TEST(Validate, WantsOneMeaningOfAScoreSlotsColumns) {
   EXPECT_THAT(violations[0].sentence, testing::HasSubstr("write different tokens into the columns of slot 0"));
 }
 
-// ---- against brute force ---------------------------------------------------------------------------------------------------
+// ---- against brute force
+// ---------------------------------------------------------------------------------------------------
 
 /// A column seen as rows of 32-bit fields. Slots count up to their dtype's place; the rest of a slot isn't changed.
 struct Fields {
@@ -165,7 +172,9 @@ struct Fields {
     std::memcpy(&value, data + row * stride + 4 * field, 4);
     return value;
   }
-  void set(std::size_t row, std::size_t field, std::int32_t value) const { std::memcpy(data + row * stride + 4 * field, &value, 4); }
+  void set(std::size_t row, std::size_t field, std::int32_t value) const {
+    std::memcpy(data + row * stride + 4 * field, &value, 4);
+  }
 };
 
 template <class T>
@@ -174,9 +183,11 @@ Fields fields_of(std::vector<T>& column, std::size_t fields = sizeof(T) / 4) {
 }
 
 std::vector<Fields> all_fields(Plan& plan) {
-  std::vector<Fields> all{fields_of(plan.tasks.raw()), fields_of(plan.segments), fields_of(plan.query_rows), fields_of(plan.fold_slots),
-                          fields_of(plan.slots.raw(), 5), fields_of(plan.steps.raw()), fields_of(plan.reduction_inputs),
-                          fields_of(plan.phases), fields_of(plan.dependencies), fields_of(plan.launches.raw(), 4)};
+  std::vector<Fields> all{fields_of(plan.tasks.raw()),      fields_of(plan.segments),
+                          fields_of(plan.query_rows),       fields_of(plan.fold_slots),
+                          fields_of(plan.slots.raw(), 5),   fields_of(plan.steps.raw()),
+                          fields_of(plan.reduction_inputs), fields_of(plan.phases),
+                          fields_of(plan.dependencies),     fields_of(plan.launches.raw(), 4)};
   std::erase_if(all, [](const Fields& f) { return f.rows == 0; });
   return all;
 }
@@ -184,16 +195,27 @@ std::vector<Fields> all_fields(Plan& plan) {
 /// One random change: a field gets a small value, its neighbour's, or one off its own; or two rows change places.
 void change(Plan& plan, core::Rng& rng) {
   const auto columns = all_fields(plan);
-  const Fields& column = columns[static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(columns.size()) - 1))];
-  const auto any_row = [&] { return static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(column.rows) - 1)); };
+  const Fields& column =
+      columns[static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(columns.size()) - 1))];
+  const auto any_row = [&] {
+    return static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(column.rows) - 1));
+  };
   const std::size_t row = any_row(), other = any_row();
   const auto field = static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(column.fields) - 1));
   const std::int32_t old = column.get(row, field);
   switch (rng.integer(0, 4)) {
-    case 0: column.set(row, field, static_cast<std::int32_t>(rng.integer(-2, 8))); break;
-    case 1: column.set(row, field, old + 1); break;
-    case 2: column.set(row, field, old - 1); break;
-    case 3: column.set(row, field, column.get(other, field)); break;
+    case 0:
+      column.set(row, field, static_cast<std::int32_t>(rng.integer(-2, 8)));
+      break;
+    case 1:
+      column.set(row, field, old + 1);
+      break;
+    case 2:
+      column.set(row, field, old - 1);
+      break;
+    case 3:
+      column.set(row, field, column.get(other, field));
+      break;
     default:
       for (std::size_t f = 0; f < column.fields; ++f) {
         const std::int32_t a = column.get(row, f), b = column.get(other, f);
@@ -212,8 +234,10 @@ bool flow_valid(const std::vector<Violation>& violations) {
       case ViolationClass::queue_workers:
       case ViolationClass::storage_overlap:
       case ViolationClass::workspace_too_large:
-      case ViolationClass::hash_mismatch: return false;
-      default: return true;
+      case ViolationClass::hash_mismatch:
+        return false;
+      default:
+        return true;
     }
   });
 }
@@ -234,7 +258,8 @@ TEST(Validate, AgreesWithBruteForceOnRandomChanges) {
         for (Launch& launch : plan.launches) launch.workers = 0;
         const auto violations = validate(plan, sample_device());
         const bool want = samples::brute_force_valid(plan);
-        ASSERT_EQ(flow_valid(violations), want) << sample.name << " seed " << seed << " change " << i << ": " << violations_text(violations);
+        ASSERT_EQ(flow_valid(violations), want)
+            << sample.name << " seed " << seed << " change " << i << ": " << violations_text(violations);
         ++changed;
         still_valid += want;
       }
@@ -263,7 +288,8 @@ TEST(Validate, SurvivesGarbage) {
         columns.push_back(fields_of(plan.forest.pages.first_page.raw()));
         const auto changes = rng.integer(1, i < 8 ? 2 : 200);
         for (int c = 0; c < changes; ++c) {
-          const Fields& column = columns[static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(columns.size()) - 1))];
+          const Fields& column =
+              columns[static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(columns.size()) - 1))];
           const auto row = static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(column.rows) - 1));
           const auto field = static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(column.fields) - 1));
           const std::int32_t edge[] = {INT32_MAX, INT32_MIN, -1, INT32_MAX - 1};
@@ -285,10 +311,12 @@ TEST(Validate, SurvivesGarbage) {
   }
 }
 
-// ---- cost ------------------------------------------------------------------------------------------------------------------
+// ---- cost
+// ------------------------------------------------------------------------------------------------------------------
 
 TEST(Validate, TakesTimeOfRecordsNotOfTokensOrHeads) {
-  // 1000 requests, a root of 32768 tokens cut 30 ways for each request of a flat plan: 60 000 tasks with 32 copies each.
+  // 1000 requests, a root of 32768 tokens cut 30 ways for each request of a flat plan: 60 000 tasks with 32 copies
+  // each.
   traces::ForestSource source;
   source.name = "wide";
   source.parent.push_back(-1);
@@ -302,14 +330,16 @@ TEST(Validate, TakesTimeOfRecordsNotOfTokensOrHeads) {
   PlanBuilder builder(forest, traces::parse_heads("32/32/128"));
   core::Rng rng(1);
   const Plan small = samples::request_plan(samples::ragged_forest(rng, 4, 40), traces::parse_heads("2/1/64"), rng);
-  const KernelId attend = builder.kernel(small.kernels[KernelId(0)]), reduce = builder.kernel(small.kernels[KernelId(1)]);
+  const KernelId attend = builder.kernel(small.kernels[KernelId(0)]),
+                 reduce = builder.kernel(small.kernels[KernelId(1)]);
   builder.launch();
   const TaskId first = builder.next_task();
   for (const RequestId r : core::ids<RequestId>(1000)) {
     const NodeId leaf = forest.leaf[r];
     for (int c = 0; c < 30; ++c) {
       const std::int64_t root_end = c == 29 ? forest.tokens[NodeId(0)] : (c + 1) * 1092;
-      const Segment shared = builder.segment(NodeId(0), c * 1092, root_end, 1), own = builder.segment(leaf, c * 100, (c + 1) * 100, 1);
+      const Segment shared = builder.segment(NodeId(0), c * 1092, root_end, 1),
+                    own = builder.segment(leaf, c * 100, (c + 1) * 100, 1);
       builder.attend(attend, std::span(&shared, 1), builder.queries(r, RequestId(r.value + 1)));
       builder.attend(attend, std::span(&own, 1), builder.queries(r, RequestId(r.value + 1)));
     }
@@ -340,7 +370,8 @@ TEST(Validate, TakesTimeInProportionToLaunchesWithQueues) {
   const traces::HeadConfig heads = traces::parse_heads("1/1/64");
   core::Rng rng(1);
   PlanBuilder builder(forest, heads);
-  const KernelId attend = builder.kernel(samples::request_plan(samples::ragged_forest(rng, 4, 40), heads, rng).kernels[KernelId(0)]);
+  const KernelId attend =
+      builder.kernel(samples::request_plan(samples::ragged_forest(rng, 4, 40), heads, rng).kernels[KernelId(0)]);
   for (const RequestId r : core::ids<RequestId>(kLaunches)) {
     builder.launch();
     const TaskId task = builder.next_task();

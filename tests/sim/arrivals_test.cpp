@@ -1,9 +1,9 @@
 // Which merges can start when tasks and merges are done.
+#include "sim/arrivals.h"
+
 #include <gmock/gmock.h>
 
 #include <vector>
-
-#include "sim/arrivals.h"
 
 namespace espalier::sim {
 namespace {

@@ -95,7 +95,8 @@ TEST(ShareBandwidth, NeverExceedsAResource) {
     const DeviceSpec device = device_with(static_cast<double>(rng.integer(1, 132)));
     std::vector<FlowClass> classes;
     for (std::int64_t i = rng.integer(1, 12); i > 0; --i) {
-      classes.push_back(flow(static_cast<double>(rng.integer(1, 200)), 1 + rng.uniform() * 1e5, rng.uniform(), rng.uniform()));
+      classes.push_back(
+          flow(static_cast<double>(rng.integer(1, 200)), 1 + rng.uniform() * 1e5, rng.uniform(), rng.uniform()));
       classes.back().in_flight_bytes = 1 + rng.uniform() * 1e5;
     }
     const auto rates = share(classes, device);

@@ -17,11 +17,13 @@ TEST(LowerBound, HoldsForHandMadePlansOnEveryDevice) {
   core::Rng rng(3);
   for (int round = 0; round < 60; ++round) {
     const PrefixForest forest = random_forest(rng, 50, 20'000);
-    const DeviceSpec& device = costmodel::device_catalog()[static_cast<std::size_t>(round) % costmodel::device_catalog().size()];
+    const DeviceSpec& device =
+        costmodel::device_catalog()[static_cast<std::size_t>(round) % costmodel::device_catalog().size()];
     const HeadConfig& heads = kHeads[round % 3];
     const KernelConfig& kernel = costmodel::our_attend_kernel(16, heads, device);
     const double bound = scheduler::lower_bound(forest, heads, device).us;
-    for (const Plan& plan : {node_plan(forest, heads, kernel, rng.integer(64, 4096)), request_plan(forest, heads, kernel, 2048)}) {
+    for (const Plan& plan :
+         {node_plan(forest, heads, kernel, rng.integer(64, 4096)), request_plan(forest, heads, kernel, 2048)}) {
       EXPECT_GE(simulate(plan, device).makespan_us, bound) << device.name << " round " << round;
     }
   }
@@ -52,7 +54,8 @@ TEST(Sharing, BeatsReadingThePrefixForEveryRequestTenfold) {
   const HeadConfig heads{.q_heads = 32, .kv_heads = 32};
   const PrefixForest forest = shared_root(2048, 1024, 32);
   const auto time = [&](std::string_view strategy) {
-    const auto result = scheduler::make_plan(scheduler::parse_strategy(strategy), {.forest = forest, .heads = heads, .device = device});
+    const auto result =
+        scheduler::make_plan(scheduler::parse_strategy(strategy), {.forest = forest, .heads = heads, .device = device});
     return simulate(std::get<Plan>(result), device).makespan_us;
   };
   EXPECT_GT(time("flash_decoding") / time("codec"), 10);

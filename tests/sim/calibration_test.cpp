@@ -1,5 +1,3 @@
-#include "sim/calibration/fit.h"
-
 #include <fmt/core.h>
 #include <gmock/gmock.h>
 
@@ -10,6 +8,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "scheduler/plan_builder.h"
+#include "sim/calibration/fit.h"
 #include "sim/calibration/microbenchmark_models.h"
 #include "sim/simulator.h"
 
@@ -43,7 +42,8 @@ DeviceCalibration calibrated(const CalibrationSubject& truth, const DeviceSpec& 
 }
 
 const CalibratedNumber& number_of(const DeviceCalibration& calibration, std::string_view name) {
-  const auto found = std::find_if(calibration.numbers.begin(), calibration.numbers.end(), [&](const CalibratedNumber& n) { return n.name == name; });
+  const auto found = std::find_if(calibration.numbers.begin(), calibration.numbers.end(),
+                                  [&](const CalibratedNumber& n) { return n.name == name; });
   EXPECT_NE(found, calibration.numbers.end()) << name;
   return *found;
 }
@@ -103,13 +103,15 @@ TEST(Calibration, RecoversNoisyDevicesWithinItsIntervals) {
     }
   }
   const double coverage = static_cast<double>(within) / static_cast<double>(all);
-  fmt::print("{} numbers measured, {} of them of the device; {:.1f} % of truths within their 95 % intervals\n", all, fields, 100 * coverage);
+  fmt::print("{} numbers measured, {} of them of the device; {:.1f} % of truths within their 95 % intervals\n", all,
+             fields, 100 * coverage);
   EXPECT_GE(coverage, 0.88);
   EXPECT_GE(fields, 12 * 19U) << "too little was identified";
 }
 
 TEST(Calibration, IntervalsHoldWhatNumbersThatStayAssumedMayBeOffBy) {
-  // Without the families that show latencies and the launch costs, what is fitted later rests on the base's values, which are off.
+  // Without the families that show latencies and the launch costs, what is fitted later rests on the base's values,
+  // which are off.
   std::size_t within = 0, all = 0;
   for (const char* name : {"h100-sxm", "a100-80", "l40s"}) {
     const DeviceSpec base = costmodel::find_device(name);
@@ -124,7 +126,9 @@ TEST(Calibration, IntervalsHoldWhatNumbersThatStayAssumedMayBeOffBy) {
         const bool inside = value >= n.low * (1 - 1e-9) && value <= n.high * (1 + 1e-9);
         ++all;
         within += inside ? 1 : 0;
-        if (!inside) fmt::print("{} seed {}: {} is {:.4g}, said {:.4g} to {:.4g}\n", name, seed, n.name, value, n.low, n.high);
+        if (!inside) {
+          fmt::print("{} seed {}: {} is {:.4g}, said {:.4g} to {:.4g}\n", name, seed, n.name, value, n.low, n.high);
+        }
       }
     }
   }
@@ -144,7 +148,8 @@ TEST(Calibration, TrustsSheetValuesWhereNothingShowsThem) {
     std::size_t measured = 0;
     for (const CalibratedNumber& n : calibration.numbers) measured += n.measured() ? 1 : 0;
     EXPECT_GE(measured, 36U) << name;
-    EXPECT_TRUE(number_of(calibration, "mma_flop_per_clk").measured()) << number_of(calibration, "mma_flop_per_clk").why_not;
+    EXPECT_TRUE(number_of(calibration, "mma_flop_per_clk").measured())
+        << number_of(calibration, "mma_flop_per_clk").why_not;
   }
 }
 
@@ -155,19 +160,22 @@ TEST(Calibration, SaysWhomAWideIntervalFollows) {
   MeasurementFile file = synthesize_measurement(usual_subject(base), {.noise = 0.02});
   for (const char* id : {"C0", "C21"}) file = reduced(std::move(file), id, [](const auto&) { return false; });
   const DeviceCalibration calibration = calibrate_device(std::span(&file, 1), base, kQuick);
-  EXPECT_THAT(number_of(calibration, "mma_flop_per_clk").why_not, testing::HasSubstr("it follows clock_ghz, which isn't measured"));
+  EXPECT_THAT(number_of(calibration, "mma_flop_per_clk").why_not,
+              testing::HasSubstr("it follows clock_ghz, which isn't measured"));
 }
 
 TEST(Calibration, SameSeedSameDevice) {
   const DeviceSpec base = costmodel::find_device("h100-sxm");
   const CalibrationSubject truth = disturbed(base, 9);
   const SynthesisOptions noise{.noise = 0.03, .seed = 4};
-  EXPECT_EQ(costmodel::write_device(calibrated(truth, base, noise).device), costmodel::write_device(calibrated(truth, base, noise).device));
+  EXPECT_EQ(costmodel::write_device(calibrated(truth, base, noise).device),
+            costmodel::write_device(calibrated(truth, base, noise).device));
 }
 
 TEST(Calibration, LeavesAnAssumptionWhereAFamilyIsMissing) {
   const DeviceSpec base = costmodel::find_device("h100-sxm");
-  const MeasurementFile file = reduced(synthesize_measurement(disturbed(base, 1), {}), "C3", [](const auto&) { return false; });
+  const MeasurementFile file =
+      reduced(synthesize_measurement(disturbed(base, 1), {}), "C3", [](const auto&) { return false; });
   const DeviceCalibration calibration = calibrate_device(std::span(&file, 1), base, kQuick);
   const CalibratedNumber& latency = number_of(calibration, "hbm_latency_ns");
   EXPECT_EQ(latency.why_not, "no points of C3");
@@ -178,10 +186,18 @@ TEST(Calibration, LeavesAnAssumptionWhereAFamilyIsMissing) {
   EXPECT_EQ(calibration.device.provenance.at("mma_flop_per_clk").origin, costmodel::Origin::measured);
 }
 
-constexpr std::pair<const char*, double> kMovedBeside[] = {
-    {"barrier_cycles", 1.3},     {"named_barrier_cycles", 0.8},       {"phase_barrier_cycles", 1.4}, {"cluster_barrier_cycles", 0.9},
-    {"barrier_warp_cycles", 1.5}, {"phase_warp_cycles", 0.7},         {"address_reductions_per_clk", 0.6}, {"reductions_per_clk", 1.5},
-    {"dispatch_by_room", 0.2},   {"stream_overlap", 0.6},             {"merge_row_ns", 1.4},         {"merge_part_ns", 0.7}};
+constexpr std::pair<const char*, double> kMovedBeside[] = {{"barrier_cycles", 1.3},
+                                                           {"named_barrier_cycles", 0.8},
+                                                           {"phase_barrier_cycles", 1.4},
+                                                           {"cluster_barrier_cycles", 0.9},
+                                                           {"barrier_warp_cycles", 1.5},
+                                                           {"phase_warp_cycles", 0.7},
+                                                           {"address_reductions_per_clk", 0.6},
+                                                           {"reductions_per_clk", 1.5},
+                                                           {"dispatch_by_room", 0.2},
+                                                           {"stream_overlap", 0.6},
+                                                           {"merge_row_ns", 1.4},
+                                                           {"merge_part_ns", 0.7}};
 
 TEST(Calibration, RecoversCostsOfBarriersReductionsDispatchStreamsAndMerges) {
   for (const char* name : {"h100-sxm", "a100-80", "l40s"}) {
@@ -199,7 +215,8 @@ TEST(Calibration, RecoversCostsOfBarriersReductionsDispatchStreamsAndMerges) {
         EXPECT_EQ(n.why_not, "no point of C14 depends on it");
         continue;
       }
-      const double value = calibration_parameter(number).get(truth), reach = std::max(n.high - n.fitted, n.fitted - n.low);
+      const double value = calibration_parameter(number).get(truth),
+                   reach = std::max(n.high - n.fitted, n.fitted - n.low);
       EXPECT_EQ(n.why_not, "") << name << " " << number;
       EXPECT_NEAR(n.fitted, value, 3 * reach + 1e-9) << name << " " << number;
       EXPECT_LT(reach, 0.25 * (calibration_parameter(number).logarithmic ? value : 1)) << name << " " << number;
@@ -240,7 +257,8 @@ TEST(Calibration, NamesWhatItsPointsCannotTell) {
 TEST(Calibration, RefusesTooFewPoints) {
   const DeviceSpec base = costmodel::find_device("h100-sxm");
   int kept = 0;
-  const MeasurementFile file = reduced(synthesize_measurement(disturbed(base, 1), {}), "C3", [&](const auto&) { return kept++ < 3; });
+  const MeasurementFile file =
+      reduced(synthesize_measurement(disturbed(base, 1), {}), "C3", [&](const auto&) { return kept++ < 3; });
   const DeviceCalibration calibration = calibrate_device(std::span(&file, 1), base, kQuick);
   EXPECT_THAT(number_of(calibration, "hbm_latency_ns").why_not, testing::HasSubstr("too few points: 3"));
   EXPECT_THAT(number_of(calibration, "hbm_ramp_exponent").why_not, testing::HasSubstr("too few points"));
@@ -249,7 +267,8 @@ TEST(Calibration, RefusesTooFewPoints) {
 TEST(Calibration, RefusesNumbersThatOnlyShowTogether) {
   // One item a CTA: its start and its end always come together.
   const DeviceSpec base = costmodel::find_device("h100-sxm");
-  const MeasurementFile file = reduced(synthesize_measurement(disturbed(base, 1), {.noise = 0.002}), "C13", [](const auto& p) { return p[0] == 1; });
+  const MeasurementFile file = reduced(synthesize_measurement(disturbed(base, 1), {.noise = 0.002}), "C13",
+                                       [](const auto& p) { return p[0] == 1; });
   const DeviceCalibration calibration = calibrate_device(std::span(&file, 1), base, kQuick);
   EXPECT_THAT(number_of(calibration, "cta_start_ns").why_not, testing::HasSubstr("collinear with cta_end_ns"));
   EXPECT_THAT(number_of(calibration, "cta_end_ns").why_not, testing::HasSubstr("collinear with cta_start_ns"));
@@ -273,7 +292,8 @@ TEST(Calibration, RefusesAnExponentThatNoPointShows) {
     }
   }
   const DeviceCalibration calibration = calibrate_device(std::span(&file, 1), base, kQuick);
-  EXPECT_THAT(number_of(calibration, "hbm_ramp_exponent").why_not, testing::HasSubstr("0 of 8 points of C3 depend on it"));
+  EXPECT_THAT(number_of(calibration, "hbm_ramp_exponent").why_not,
+              testing::HasSubstr("0 of 8 points of C3 depend on it"));
   EXPECT_EQ(number_of(calibration, "hbm_latency_ns").why_not, "");
 }
 
@@ -282,7 +302,9 @@ TEST(Calibration, RefusesIntervalsThatAreNoBetterThanAGuess) {
   const MeasurementFile file = synthesize_measurement(disturbed(base, 1), {.noise = 0.6, .repeats = 3});
   const DeviceCalibration calibration = calibrate_device(std::span(&file, 1), base, kQuick);
   std::size_t wide = 0;
-  for (const CalibratedNumber& n : calibration.numbers) wide += n.why_not.find("wider than") != std::string::npos ? 1 : 0;
+  for (const CalibratedNumber& n : calibration.numbers) {
+    wide += n.why_not.find("wider than") != std::string::npos ? 1 : 0;
+  }
   EXPECT_GE(wide, 3U);
 }
 
@@ -303,7 +325,8 @@ TEST(Calibration, RefusesABaseThatIsAnotherDevice) {
     calibrate_device(std::span(&file, 1), costmodel::find_device("h100-pcie"), kQuick);
     FAIL();
   } catch (const core::Error& error) {
-    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("h100-pcie"), testing::HasSubstr("sms"), testing::HasSubstr("132")));
+    EXPECT_THAT(error.what(),
+                testing::AllOf(testing::HasSubstr("h100-pcie"), testing::HasSubstr("sms"), testing::HasSubstr("132")));
   }
 }
 
@@ -316,7 +339,9 @@ TEST(Calibration, FindsTheBaseByWhatTheDeviceReports) {
 }
 
 TEST(MicrobenchmarkModels, EveryFamilyHasOne) {
-  for (const costmodel::MicrobenchmarkFamily& family : costmodel::microbenchmark_families()) EXPECT_EQ(find_model(family.id).id, family.id);
+  for (const costmodel::MicrobenchmarkFamily& family : costmodel::microbenchmark_families()) {
+    EXPECT_EQ(find_model(family.id).id, family.id);
+  }
 }
 
 TEST(MicrobenchmarkModels, AreOfKnownFamiliesAndTheirSweepsFillTheColumns) {
@@ -344,7 +369,8 @@ TEST(MicrobenchmarkModels, ClocksAreReadOverManyStepsOfTheTimer) {
 }
 
 /// `ctas` equal CTAs of `tokens` each in one launch, KV of their own.
-double simulated_us(std::int32_t ctas, std::int64_t tokens, const costmodel::KernelConfig& config, const DeviceSpec& device, std::int32_t workers) {
+double simulated_us(std::int32_t ctas, std::int64_t tokens, const costmodel::KernelConfig& config,
+                    const DeviceSpec& device, std::int32_t workers) {
   traces::ForestSource source;
   source.name = "alike";
   for (std::int32_t i = 0; i < ctas; ++i) {
@@ -361,7 +387,8 @@ double simulated_us(std::int32_t ctas, std::int64_t tokens, const costmodel::Ker
   std::vector<std::vector<scheduler::QueueItem>> queues(static_cast<std::size_t>(workers));
   for (std::int32_t i = 0; i < ctas; ++i) {
     const scheduler::Segment segment = builder.segment(traces::NodeId(i), 0, tokens, 1);
-    const scheduler::TaskId task = builder.attend(kernel, std::span(&segment, 1), builder.queries(traces::RequestId(i), traces::RequestId(i + 1)));
+    const scheduler::TaskId task =
+        builder.attend(kernel, std::span(&segment, 1), builder.queries(traces::RequestId(i), traces::RequestId(i + 1)));
     if (workers > 0) queues[static_cast<std::size_t>(i % workers)].push_back({task, 0});
   }
   builder.task_phase(kernel, scheduler::TaskId(0));
@@ -385,7 +412,8 @@ TEST(MicrobenchmarkModels, AgreeWithTheEventsOnRings) {
     const double tile = config.kv_tile * 512.0, sms = subject.device.sms;
     const std::vector<double> point = {sms, static_cast<double>(stages), tile, sms * kTokens * 512.0};
     const double expected = find_model("C3").predict_us(point, subject);
-    EXPECT_NEAR(simulated_us(static_cast<std::int32_t>(sms), kTokens, config, subject.device, 0) / expected, 1, 0.02) << stages;
+    EXPECT_NEAR(simulated_us(static_cast<std::int32_t>(sms), kTokens, config, subject.device, 0) / expected, 1, 0.02)
+        << stages;
   }
 }
 
@@ -398,7 +426,9 @@ TEST(MicrobenchmarkModels, AgreeWithTheEventsOnItemsOfAWorker) {
       const std::vector<double> point = {static_cast<double>(items), static_cast<double>(tiles), tile, tile, 0.0};
       const double expected = find_model("C13").predict_us(point, subject);
       // Queries and rows, which the benchmark's model leaves to the intercept, are a few hundred bytes.
-      EXPECT_NEAR(simulated_us(items, std::int64_t{tiles} * config.kv_tile, config, subject.device, 1) / expected, 1, 0.03) << items << " x " << tiles;
+      EXPECT_NEAR(simulated_us(items, std::int64_t{tiles} * config.kv_tile, config, subject.device, 1) / expected, 1,
+                  0.03)
+          << items << " x " << tiles;
     }
   }
 }

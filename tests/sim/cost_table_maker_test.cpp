@@ -10,7 +10,8 @@ namespace {
 
 using costmodel::KernelConfig;
 
-costmodel::CostTable table_of(const costmodel::DeviceSpec& device, const traces::HeadConfig& heads, const char* kernel) {
+costmodel::CostTable table_of(const costmodel::DeviceSpec& device, const traces::HeadConfig& heads,
+                              const char* kernel) {
   const KernelConfig* kernels[] = {&costmodel::find_kernel(kernel)};
   return make_cost_table(device, heads, kernels);
 }
@@ -31,7 +32,8 @@ TEST(CostTableMaker, TendsToTheFairShareOfBandwidth) {
   costmodel::TaskShape shape;
   shape.heads = 4;
   shape.kv_tokens = 131072;
-  const double share = device.hbm_achievable_bytes_per_us() / (device.sms * costmodel::ctas_per_sm(kernel, heads, device));
+  const double share =
+      device.hbm_achievable_bytes_per_us() / (device.sms * costmodel::ctas_per_sm(kernel, heads, device));
   EXPECT_NEAR(model->task(shape, kernel).us, 131072.0 * 512 / share, 0.01 * 131072.0 * 512 / share);
 }
 

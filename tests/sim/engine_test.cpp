@@ -115,7 +115,8 @@ TEST(Launches, LetNobodyPassACtaThatDoesNotFitYet) {
   const DeviceSpec device = device_with(1);
   const PrefixForest forest = unshared({4096, 4096, 4096});
   PlanBuilder builder(forest, one_head());
-  KernelConfig half = with_occupancy(streaming_kernel(), device, 2), whole = with_occupancy(streaming_kernel(), device, 1);
+  KernelConfig half = with_occupancy(streaming_kernel(), device, 2),
+               whole = with_occupancy(streaming_kernel(), device, 1);
   half.name = "half";
   whole.name = "whole";
   const auto add = [&](const KernelConfig& kernel, std::int32_t n) {
@@ -232,8 +233,8 @@ TEST(Merges, OnArrivalSaveTheGap) {
   const SimResult launched = simulate(merged_plan(PhaseStart::together, true), device);
   const SimResult barrier = simulate(merged_plan(PhaseStart::barrier, false), device);
   const SimResult arrival = simulate(merged_plan(PhaseStart::on_arrival, false), device);
-  EXPECT_NEAR(launched.makespan_us - barrier.makespan_us, device.launch_graph_us - device.grid_sync_us + device.cta_start_ns * 1e-3,
-              0.01);
+  EXPECT_NEAR(launched.makespan_us - barrier.makespan_us,
+              device.launch_graph_us - device.grid_sync_us + device.cta_start_ns * 1e-3, 0.01);
   EXPECT_NEAR(barrier.makespan_us - arrival.makespan_us, device.grid_sync_us, 0.1);
   EXPECT_GT(launched.split.merge, 0);
   // The first request's merge need not wait for the second's tasks: the phase begins before the tasks are over.
@@ -350,8 +351,8 @@ TEST(Simulate, DoesNotCareWhichOfEqualTasksComesFirst) {
 }
 
 TEST(Simulate, KeepsMemoryBusyWithManyShortTasks) {
-  // Twenty waves of equal CTAs that spend more than half their lives in start and epilogue: no lockstep, the loads of some hide the rest
-  // of others.
+  // Twenty waves of equal CTAs that spend more than half their lives in start and epilogue: no lockstep, the loads of
+  // some hide the rest of others.
   const DeviceSpec device = device_with();
   const HeadConfig heads{.q_heads = 32, .kv_heads = 32};
   const KernelConfig kernel = with_occupancy(streaming_kernel(), device, 4);
@@ -378,7 +379,8 @@ TEST(Timeline, ShowsEveryCtaOnALaneOfItsOwn) {
     steps += span.kind == scheduler::SpanKind::step;
     EXPECT_LE(span.begin_us, span.end_us);
     EXPECT_LE(span.end_us, result.makespan_us * (1 + 1e-12));
-    EXPECT_GE(span.begin_us, free_at[span.lane] - 1e-9) << "lane " << result.timeline.lanes[static_cast<std::size_t>(span.lane)];
+    EXPECT_GE(span.begin_us, free_at[span.lane] - 1e-9)
+        << "lane " << result.timeline.lanes[static_cast<std::size_t>(span.lane)];
     free_at[span.lane] = span.end_us;
   }
   for (const scheduler::Task& task : plan.tasks) copies += task.copies;
@@ -409,7 +411,9 @@ TEST(Timeline, CountersIntegrateToTheBytes) {
   const scheduler::CounterSeries& l2 = result.timeline.counters[1];
   ASSERT_EQ(l2.name, "L2");
   double bytes = 0;
-  for (std::size_t i = 0; i + 1 < l2.time_us.size(); ++i) bytes += l2.value[i] * 1e3 * (l2.time_us[i + 1] - l2.time_us[i]);
+  for (std::size_t i = 0; i + 1 < l2.time_us.size(); ++i) {
+    bytes += l2.value[i] * 1e3 * (l2.time_us[i + 1] - l2.time_us[i]);
+  }
   EXPECT_NEAR(bytes / static_cast<double>(result.l2_bytes), 1, 1e-6);
 }
 

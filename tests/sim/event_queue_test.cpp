@@ -14,7 +14,8 @@ namespace {
 
 using Reference = std::set<std::pair<double, std::uint32_t>>;
 
-/// `steps` pushes and pops around `size` queued events, `spread` beyond the last that was popped; few times, so that many are equal, if `coarse`.
+/// `steps` pushes and pops around `size` queued events, `spread` beyond the last that was popped; few times, so that
+/// many are equal, if `coarse`.
 void expect_order(std::uint64_t seed, std::size_t size, std::int64_t spread, bool coarse) {
   core::Rng rng(seed);
   EventQueue queue;
@@ -24,12 +25,14 @@ void expect_order(std::uint64_t seed, std::size_t size, std::int64_t spread, boo
   for (int step = 0; step < 4000; ++step) {
     if (all.size() < size || (rng.chance(0.5) && all.size() < 2 * size)) {
       const double far = rng.chance(0.02) ? 1e6 : 20;
-      const double ahead = rng.chance(0.1) ? far * static_cast<double>(spread) : static_cast<double>(rng.integer(0, spread));
+      const double ahead =
+          rng.chance(0.1) ? far * static_cast<double>(spread) : static_cast<double>(rng.integer(0, spread));
       const Event event{now + (coarse ? ahead : ahead * 1.0009765625), order++ % 1'000 * 7919 % 1'000, step};
       if (!all.insert({event.at, event.order}).second) continue;
       queue.push(event);
     } else {
-      ASSERT_EQ((std::pair(queue.front().at, queue.front().order)), *all.begin()) << "seed " << seed << ", step " << step;
+      ASSERT_EQ((std::pair(queue.front().at, queue.front().order)), *all.begin())
+          << "seed " << seed << ", step " << step;
       now = queue.front().at;
       queue.pop();
       all.erase(all.begin());

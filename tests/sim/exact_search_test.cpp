@@ -32,20 +32,23 @@ traces::PrefixForest tiny_forest(std::uint64_t seed, std::int64_t most_nodes, st
   const std::int64_t nodes = rng.integer(1, most_nodes);
   for (std::int64_t n = 0; n < nodes; ++n) {
     source.parent.push_back(n == 0 || rng.chance(0.15) ? -1 : rng.integer(0, n - 1));
-    source.tokens.push_back(n > 0 && rng.chance(0.4) ? source.tokens.back() : rng.integer(1, rng.chance(0.3) ? 900 : 200));
+    source.tokens.push_back(n > 0 && rng.chance(0.4) ? source.tokens.back()
+                                                     : rng.integer(1, rng.chance(0.3) ? 900 : 200));
   }
   for (std::int64_t r = rng.integer(1, most_requests); r > 0; --r) source.leaf.push_back(rng.integer(0, nodes - 1));
   return traces::make_forest(source);
 }
 
-/// Every cell (node, request) is put into an earlier box or a new one, in every way; what isn't a box is thrown away at the end. Nothing
-/// of the search's order or pruning is shared.
+/// Every cell (node, request) is put into an earlier box or a new one, in every way; what isn't a box is thrown away at
+/// the end. Nothing of the search's order or pruning is shared.
 class NaiveSpace {
  public:
   NaiveSpace(const DraftSpace& space, std::vector<std::int32_t> kernels, std::int32_t parts)
       : space_(space), kernels_(std::move(kernels)), most_parts_(parts) {
     for (const NodeId n : core::ids<NodeId>(space.forest.node_count())) {
-      for (RequestId r = space.forest.request_begin[n]; r < space.forest.request_end[n]; ++r.value) cells_.push_back({n, r});
+      for (RequestId r = space.forest.request_begin[n]; r < space.forest.request_end[n]; ++r.value) {
+        cells_.push_back({n, r});
+      }
     }
   }
 
@@ -109,7 +112,8 @@ class NaiveSpace {
     };
     for (std::size_t j = 0; j < at; ++j) {
       const DraftPiece &a = pieces[j], &b = pieces[at];
-      bool alike = a.spans.size() == b.spans.size() && a.end.value - a.begin.value == b.end.value - b.begin.value && alone(a) == alone(b) &&
+      bool alike = a.spans.size() == b.spans.size() && a.end.value - a.begin.value == b.end.value - b.begin.value &&
+                   alone(a) == alone(b) &&
                    space_.forest.parent[a.spans[0].node] == space_.forest.parent[b.spans[0].node];
       for (std::size_t s = 0; alike && s < a.spans.size(); ++s) alike = a.spans[s].tokens() == b.spans[s].tokens();
       if (alike && keys_[j] < keys_[at]) return false;
@@ -189,8 +193,11 @@ TEST(ExactSearch, IsNoSlowerThanAnyStrategyOfItsSpaceAndTakesTheIncumbentElse) {
     const DraftSpace space = make_draft_space(forest, kHeads, tiny_gpu());
     double fastest = kInfinity;
     for (const scheduler::Strategy* strategy : scheduler::strategies()) {
-      const scheduler::PlanResult result = scheduler::make_plan({strategy, {}}, {.forest = forest, .heads = kHeads, .device = tiny_gpu()});
-      if (const auto* plan = std::get_if<scheduler::Plan>(&result)) fastest = std::min(fastest, simulate(*plan, tiny_gpu()).makespan_us);
+      const scheduler::PlanResult result =
+          scheduler::make_plan({strategy, {}}, {.forest = forest, .heads = kHeads, .device = tiny_gpu()});
+      if (const auto* plan = std::get_if<scheduler::Plan>(&result)) {
+        fastest = std::min(fastest, simulate(*plan, tiny_gpu()).makespan_us);
+      }
     }
     ExactOptions options;
     options.most_plans = std::numeric_limits<std::int64_t>::max();
@@ -207,7 +214,9 @@ TEST(ExactSearch, BoundNeverExceedsTheSimulatedTime) {
   for (std::uint64_t seed = 0; seed < property::cases(60); ++seed) {
     const traces::PrefixForest forest = traces::make_forest(property::random_source(seed, 4000));
     const costmodel::DeviceSpec device = costmodel::find_device(seed % 2 == 0 ? "h100-sxm:sms=3" : "l40s:sms=5");
-    const traces::HeadConfig heads = traces::parse_heads(seed % 3 == 0 ? "128/1/576:512" : seed % 3 == 1 ? "32/8/128" : "4/4/128");
+    const traces::HeadConfig heads = traces::parse_heads(seed % 3 == 0   ? "128/1/576:512"
+                                                         : seed % 3 == 1 ? "32/8/128"
+                                                                         : "4/4/128");
     const DraftSpace space = make_draft_space(forest, heads, device);
     core::Rng rng(seed);
     PlanDraft draft = open_draft(space, openings(space)[seed % 18]);

@@ -1,4 +1,5 @@
-// Each reason for lost SM time provoked by a plan made for it, the critical path of chains known beforehand, what-ifs of clear cases.
+// Each reason for lost SM time provoked by a plan made for it, the critical path of chains known beforehand, what-ifs
+// of clear cases.
 #include "sim/explain.h"
 
 #include <gmock/gmock.h>
@@ -114,7 +115,9 @@ TEST(Explain, NamesWhatHeldSmsWaitFor) {
   EXPECT_GT(hbm.hbm, 0.85 * hbm.total());
 
   const HeadConfig heads{.q_heads = 1, .kv_heads = 1};
-  const SmTimeReasons l2 = explain(request_plan(shared_root(20'000, 600, 16), heads, streaming_kernel(), kTokensOfAll), device_with()).sm_time;
+  const SmTimeReasons l2 =
+      explain(request_plan(shared_root(20'000, 600, 16), heads, streaming_kernel(), kTokensOfAll), device_with())
+          .sm_time;
   EXPECT_GT(l2.l2, 0.7 * l2.total());
 
   DeviceSpec weak = private_device();
@@ -136,10 +139,14 @@ TEST(Explain, PartsAddUpAndThePathHasNoHole) {
       SCOPED_TRACE(std::string(strategy->info().name) + " on " + family);
       const Explanation e = explain(*plan, device);
       EXPECT_NEAR(e.sm_time.total() / (e.result.makespan_us * device.sms), 1, 1e-9);
-      for (const double part : {e.sm_time.few, e.sm_time.tail, e.sm_time.imbalance, e.sm_time.merge, e.sm_time.launch}) EXPECT_GE(part, 0);
+      for (const double part :
+           {e.sm_time.few, e.sm_time.tail, e.sm_time.imbalance, e.sm_time.merge, e.sm_time.launch}) {
+        EXPECT_GE(part, 0);
+      }
       // The same idle time as the coarse split that every simulation has.
       const TimeSplit& split = e.result.split;
-      EXPECT_NEAR(e.sm_time.few + e.sm_time.tail + e.sm_time.imbalance, split.underfill + split.tail, 1e-9 * split.total());
+      EXPECT_NEAR(e.sm_time.few + e.sm_time.tail + e.sm_time.imbalance, split.underfill + split.tail,
+                  1e-9 * split.total());
       EXPECT_NEAR(e.sm_time.merge, split.merge, 1e-9 * split.total());
       ASSERT_FALSE(e.path.empty());
       EXPECT_NEAR(e.path.back().end_us, e.result.makespan_us, 1e-9);
@@ -191,7 +198,8 @@ TEST(Sensitivities, OfAnHbmBoundPlanAreHbm) {
 }
 
 TEST(Sensitivities, OfAnL2BoundPlanAreL2) {
-  const Explanation e = explain(request_plan(shared_root(20'000, 600, 16), one_head(), streaming_kernel(), kTokensOfAll), device_with());
+  const Explanation e =
+      explain(request_plan(shared_root(20'000, 600, 16), one_head(), streaming_kernel(), kTokensOfAll), device_with());
   EXPECT_GT(of(e, "l2_bandwidth"), 0.06);
   EXPECT_NEAR(of(e, "hbm"), 0, 0.02);
 }
@@ -206,7 +214,8 @@ TEST(Sensitivities, OfAComputeBoundPlanAreTheClock) {
 
 TEST(Sensitivities, OfALaunchBoundPlanAreTheGaps) {
   const DeviceSpec device = device_with();
-  const Explanation e = explain(node_plan(shared_root(16, 2, 16), one_head(), streaming_kernel(), kTokensOfAll), device);
+  const Explanation e =
+      explain(node_plan(shared_root(16, 2, 16), one_head(), streaming_kernel(), kTokensOfAll), device);
   EXPECT_NEAR(of(e, "launch_gap"), device.launch_graph_us / e.result.makespan_us, 1e-3);
 }
 
@@ -214,7 +223,8 @@ TEST(Sensitivities, SayWhenAStageMoreDoesNotFit) {
   const DeviceSpec device = private_device();
   KernelConfig small = streaming_kernel();
   small.stages = 1;
-  const Explanation one = explain(node_plan(unshared(std::vector<std::int64_t>(100, 10'000)), one_head(), small, kTokensOfAll), device);
+  const Explanation one =
+      explain(node_plan(unshared(std::vector<std::int64_t>(100, 10'000)), one_head(), small, kTokensOfAll), device);
   EXPECT_GT(of(one, "stage"), 0.1) << "load and compute overlap with two stages";
   KernelConfig full = streaming_kernel();
   full.stages = 6;  // 6 x 32 KiB and the queries, of 227

@@ -82,11 +82,13 @@ TEST(FlowState, TakesInAClassThatHadEmptied) {
   }
   double busy = 0;
   for (const double part : sm_time.split(now).busy) busy += part;
-  EXPECT_NEAR(busy * rate, 1.5e6 + 1e6 + 4e6, kNear) << "two CTAs, each with an SM of its own, for as long as they were in";
+  EXPECT_NEAR(busy * rate, 1.5e6 + 1e6 + 4e6, kNear)
+      << "two CTAs, each with an SM of its own, for as long as they were in";
   EXPECT_EQ(flows.next_at(), std::numeric_limits<double>::infinity());
 }
 
-/// Where a clock's last digit is worth more than the slack, what is due must leave all the same: or the run would never end.
+/// Where a clock's last digit is worth more than the slack, what is due must leave all the same: or the run would never
+/// end.
 TEST(FlowState, LetsCohortsGoInRunsOfHours) {
   costmodel::DeviceSpec device;
   device.hbm_gbps = 1e-3;

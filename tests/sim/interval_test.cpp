@@ -28,7 +28,9 @@ double width(const DeviceSpec& device, std::string_view name) {
   return parameter_half_width(device, costmodel::device_fields()[index_of(name)]);
 }
 
-std::vector<double> effects(const Plan& plan, const DeviceSpec& device) { return parameter_effects(plan, device, simulate(plan, device)); }
+std::vector<double> effects(const Plan& plan, const DeviceSpec& device) {
+  return parameter_effects(plan, device, simulate(plan, device));
+}
 
 Plan batch(std::size_t requests, std::int64_t tokens) {
   return node_plan(unshared(std::vector<std::int64_t>(requests, tokens)), one_head(), streaming_kernel(), kTokensOfAll);

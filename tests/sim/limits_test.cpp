@@ -11,7 +11,8 @@
 namespace espalier::sim::testing {
 namespace {
 
-/// The equations of docs/model.md for a task that has the device to itself, on a kernel of several stages; no launch gap.
+/// The equations of docs/model.md for a task that has the device to itself, on a kernel of several stages; no launch
+/// gap.
 double lone_task_us(const Plan& plan, const DeviceSpec& device, TaskId task = TaskId(0)) {
   const KernelConfig& kernel = plan.kernels[scheduler::KernelId(0)];
   const auto shape = task_shape(plan, plan.tasks[task]);
@@ -118,7 +119,8 @@ TEST(Limits, OneCtaNeverHasMoreThanOneSm) {
       device.sm_port_bytes_per_clk = 4;  // binds before the pipes
       device.hbm_latency_ns = 20'000;    // and the light ones don't need theirs
     }
-    KernelConfig heavy = with_occupancy(streaming_kernel(128), device, 1), light = with_occupancy(streaming_kernel(), device, 1);
+    KernelConfig heavy = with_occupancy(streaming_kernel(128), device, 1),
+                 light = with_occupancy(streaming_kernel(), device, 1);
     heavy.name = "heavy";
     heavy.stages = 16;
     heavy.warps = 8;
@@ -166,7 +168,8 @@ TEST(Limits, FourCtasBeyondTheLastWaveCostMoreThanAQuarter) {
   device.hbm_gbps = device.l2_bytes_per_clk = 1e6;
   const KernelConfig kernel = with_occupancy(streaming_kernel(), device, 2);
   const auto time = [&](std::size_t ctas) {
-    return simulate(node_plan(unshared(std::vector<std::int64_t>(ctas, 8192)), one_head(), kernel, kTokensOfAll), device)
+    return simulate(node_plan(unshared(std::vector<std::int64_t>(ctas, 8192)), one_head(), kernel, kTokensOfAll),
+                    device)
         .makespan_us;
   };
   EXPECT_GT(time(220) / time(216), 1.25) << "bound by the SM";
@@ -194,7 +197,10 @@ TEST(Limits, Fp8KvHalvesTheBytesUntilConversionBinds) {
   DeviceSpec device = device_with();
   device.fp8_convert_per_clk = 1000;
   const auto time = [&](const HeadConfig& heads) {
-    return simulate(node_plan(unshared(std::vector<std::int64_t>(1320, 40'000)), heads, streaming_kernel(), kTokensOfAll), device).makespan_us;
+    return simulate(
+               node_plan(unshared(std::vector<std::int64_t>(1320, 40'000)), heads, streaming_kernel(), kTokensOfAll),
+               device)
+        .makespan_us;
   };
   EXPECT_NEAR(time(half) / time(bytes), 2, 0.1) << "bandwidth";
   device.fp8_convert_per_clk = 1;  // 256 elements a token and SM
@@ -206,9 +212,9 @@ TEST(Limits, Fp8KvHalvesTheBytesUntilConversionBinds) {
 TEST(Limits, MoreBandwidthIsNeverSlower) {
   core::Rng rng(11);
   for (int round = 0; round < 20; ++round) {
-    const Plan plan = node_plan(unshared(std::vector<std::int64_t>(static_cast<std::size_t>(rng.integer(1, 600)),
-                                                                   rng.integer(1, 20'000))),
-                                one_head(), streaming_kernel(), 2048);
+    const Plan plan = node_plan(
+        unshared(std::vector<std::int64_t>(static_cast<std::size_t>(rng.integer(1, 600)), rng.integer(1, 20'000))),
+        one_head(), streaming_kernel(), 2048);
     double last = std::numeric_limits<double>::infinity();
     for (const double gbps : {500.0, 1000.0, 2000.0, 4000.0, 8000.0}) {
       DeviceSpec device = device_with();
@@ -220,7 +226,8 @@ TEST(Limits, MoreBandwidthIsNeverSlower) {
   }
 }
 
-/// Waves fall differently when CTAs end at other times, so a faster device may be slower by part of a last wave. How often and how much is counted.
+/// Waves fall differently when CTAs end at other times, so a faster device may be slower by part of a last wave. How
+/// often and how much is counted.
 TEST(Limits, MoreOfAnythingIsSeldomSlowerAndByLittle) {
   int anomalies = 0, cases = 0;
   double worst = 0;
@@ -230,7 +237,8 @@ TEST(Limits, MoreOfAnythingIsSeldomSlowerAndByLittle) {
     const Plan plan = node_plan(forest, {.q_heads = 8, .kv_heads = 2}, streaming_kernel(), rng.integer(128, 4096));
     const DeviceSpec device = device_with(static_cast<double>(rng.integer(4, 132)));
     const double us = simulate(plan, device).makespan_us;
-    for (double DeviceSpec::*field : {&DeviceSpec::hbm_gbps, &DeviceSpec::l2_bytes_per_clk, &DeviceSpec::clock_ghz, &DeviceSpec::l2_knee_mib, &DeviceSpec::sms}) {
+    for (double DeviceSpec::*field : {&DeviceSpec::hbm_gbps, &DeviceSpec::l2_bytes_per_clk, &DeviceSpec::clock_ghz,
+                                      &DeviceSpec::l2_knee_mib, &DeviceSpec::sms}) {
       DeviceSpec faster = device;
       faster.*field = std::ceil(1.1 * faster.*field);
       const double slower = simulate(plan, faster).makespan_us / us - 1;
@@ -239,7 +247,8 @@ TEST(Limits, MoreOfAnythingIsSeldomSlowerAndByLittle) {
       worst = std::max(worst, slower);
     }
   }
-  fmt::print("more of one resource was slower in {} of {} cases, by {:.2f} % at worst\n", anomalies, cases, 100 * worst);
+  fmt::print("more of one resource was slower in {} of {} cases, by {:.2f} % at worst\n", anomalies, cases,
+             100 * worst);
   EXPECT_LE(anomalies, cases / 10);
   EXPECT_LE(worst, 0.03);
 }

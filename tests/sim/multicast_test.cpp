@@ -20,7 +20,9 @@ KernelConfig cluster_kernel(std::int32_t cluster) {
 }
 
 /// 64 requests behind one root: four tasks of 16 rows over all of it, then the leaves.
-Plan four_readers(std::int32_t cluster) { return node_plan(shared_root(200'000, 64, 1), one_head(), cluster_kernel(cluster), kTokensOfAll); }
+Plan four_readers(std::int32_t cluster) {
+  return node_plan(shared_root(200'000, 64, 1), one_head(), cluster_kernel(cluster), kTokensOfAll);
+}
 
 TEST(Multicast, FindsNeighboursOverTheSameTokens) {
   const auto found = multicasts(four_readers(2));
@@ -39,7 +41,8 @@ TEST(Multicast, LoadsOnceWhateverL2Merges) {
   DeviceSpec device = device_with();
   device.l2_merge_fraction = 0;
   const auto root = 200'000.0 * 512;
-  const SimResult apart = simulate(four_readers(1), device), together = simulate(four_readers(4), device), pairs = simulate(four_readers(2), device);
+  const SimResult apart = simulate(four_readers(1), device), together = simulate(four_readers(4), device),
+                  pairs = simulate(four_readers(2), device);
   EXPECT_NEAR(static_cast<double>(apart.hbm_bytes - together.hbm_bytes), 3 * root, 2);
   EXPECT_NEAR(static_cast<double>(pairs.hbm_bytes - together.hbm_bytes), root, 2);
   EXPECT_NEAR(static_cast<double>(apart.l2_bytes - together.l2_bytes), 3 * root, 2);
@@ -65,8 +68,10 @@ TEST(Multicast, TakesTheTimeOfOneReaderWhereL2Binds) {
   device.sm_port_bytes_per_clk = device.l2_bytes_per_clk;
   device.hbm_ramp_exponent = 20;
   device.hbm_latency_ns = device.l2_latency_ns = 1;
-  const double one = simulate(node_plan(unshared({200'000}), one_head(), streaming_kernel(), kTokensOfAll), device).makespan_us;
-  const double apart = simulate(four_readers(1), device).makespan_us, together = simulate(four_readers(4), device).makespan_us;
+  const double one =
+      simulate(node_plan(unshared({200'000}), one_head(), streaming_kernel(), kTokensOfAll), device).makespan_us;
+  const double apart = simulate(four_readers(1), device).makespan_us,
+               together = simulate(four_readers(4), device).makespan_us;
   const double alone_us = 200'000.0 * 512 / 5e4;
   EXPECT_NEAR((apart - together) / alone_us, 3, 0.1);
   EXPECT_NEAR((together - one) / alone_us, 0, 0.1) << "the leaves and merges are small";
@@ -78,7 +83,8 @@ TEST(Multicast, OfUnlikeNeighboursChangesNothing) {
     std::vector<std::int64_t> tokens;
     for (int i = 0; i < 50; ++i) tokens.push_back(rng.integer(1, 3000));
     const auto us = [&](std::int32_t cluster) {
-      return simulate(node_plan(unshared(tokens), one_head(), cluster_kernel(cluster), kTokensOfAll), device_with(16)).makespan_us;
+      return simulate(node_plan(unshared(tokens), one_head(), cluster_kernel(cluster), kTokensOfAll), device_with(16))
+          .makespan_us;
     };
     EXPECT_EQ(us(1), us(2));
   }
@@ -87,14 +93,18 @@ TEST(Multicast, OfUnlikeNeighboursChangesNothing) {
 TEST(Multicast, NeverSlowerAndTheClosedFormFollows) {
   core::Rng rng(4);
   for (int round = 0; round < 40; ++round) {
-    const PrefixForest forest = shared_root(rng.integer(2000, 60'000), static_cast<std::int32_t>(rng.integer(20, 120)), rng.integer(1, 400));
+    const PrefixForest forest =
+        shared_root(rng.integer(2000, 60'000), static_cast<std::int32_t>(rng.integer(20, 120)), rng.integer(1, 400));
     const DeviceSpec device = device_with(24);
-    const auto us = [&](std::int32_t cluster) { return simulate(node_plan(forest, one_head(), cluster_kernel(cluster), kTokensOfAll), device).makespan_us; };
+    const auto us = [&](std::int32_t cluster) {
+      return simulate(node_plan(forest, one_head(), cluster_kernel(cluster), kTokensOfAll), device).makespan_us;
+    };
     const double apart = us(1);
     // Waves may fall otherwise, as with any faster resource.
     EXPECT_LE(us(2), apart * 1.03);
     const Plan plan = node_plan(forest, one_head(), cluster_kernel(2), kTokensOfAll);
-    EXPECT_NEAR(closed_form_us(plan, device, make_work_list(plan, device, false)) / simulate(plan, device).makespan_us, 1, 0.2);
+    EXPECT_NEAR(closed_form_us(plan, device, make_work_list(plan, device, false)) / simulate(plan, device).makespan_us,
+                1, 0.2);
   }
 }
 

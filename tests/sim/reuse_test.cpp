@@ -75,7 +75,8 @@ TEST(Reuse, CountsBytesBetweenReadersOnce) {
   builder.task_phase(k, TaskId(0));
   const Plan plan = std::move(builder).finish({});
   const auto hits = kv_hit_fractions(plan, device, false);
-  EXPECT_DOUBLE_EQ(hits[TaskId(5)], soft_capacity_hit(1500.0 * static_cast<double>(heads.kv_bytes_per_token()), device));
+  EXPECT_DOUBLE_EQ(hits[TaskId(5)],
+                   soft_capacity_hit(1500.0 * static_cast<double>(heads.kv_bytes_per_token()), device));
   EXPECT_DOUBLE_EQ(hits[TaskId(2)], 1.0);  // nothing in between
 }
 
@@ -125,7 +126,8 @@ Plan two_readers(std::int32_t stream, bool dependent) {
   builder.launch();
   builder.attend(k, std::span(&segment, 1), builder.queries(RequestId(0), RequestId(1)));
   builder.task_phase(k, TaskId(0));
-  builder.launch(scheduler::Follow::graph, stream, dependent ? std::span<const scheduler::LaunchId>(first) : std::span<const scheduler::LaunchId>());
+  builder.launch(scheduler::Follow::graph, stream,
+                 dependent ? std::span<const scheduler::LaunchId>(first) : std::span<const scheduler::LaunchId>());
   builder.attend(k, std::span(&segment, 1), builder.queries(RequestId(1), RequestId(2)));
   builder.task_phase(k, TaskId(1));
   return std::move(builder).finish({});
@@ -146,7 +148,8 @@ struct Reads {
   int request;
 };
 
-TaskId add_reads(PlanBuilder& builder, const KernelConfig& kernel, const std::vector<Reads>& reads, std::int32_t stream = 0) {
+TaskId add_reads(PlanBuilder& builder, const KernelConfig& kernel, const std::vector<Reads>& reads,
+                 std::int32_t stream = 0) {
   const TaskId first = builder.next_task();
   const auto k = builder.kernel(kernel);
   builder.launch(scheduler::Follow::graph, stream);
@@ -168,7 +171,8 @@ PrefixForest twins(std::int64_t tokens) {
 }
 
 TEST(Reuse, TellsWavesApart) {
-  // Three pieces for each of two requests, one request after the other, four at a time: only the first piece's readers meet.
+  // Three pieces for each of two requests, one request after the other, four at a time: only the first piece's readers
+  // meet.
   DeviceSpec device = device_with(4);
   device.l2_knee_mib = 1;
   const PrefixForest forest = twins(12000);
@@ -200,7 +204,8 @@ TEST(Reuse, LetsALongReaderMeetWhoComesLater) {
 }
 
 TEST(Reuse, AsksWhenALaunchMayBeginNotWhereItIsListed) {
-  // Launch 0 reads the root, launch 1 something else after it, launch 2 the root again on another stream: it runs beside launch 0, however they are listed.
+  // Launch 0 reads the root, launch 1 something else after it, launch 2 the root again on another stream: it runs
+  // beside launch 0, however they are listed.
   DeviceSpec device = device_with(4);
   device.l2_knee_mib = 1;
   const PrefixForest forest = shared_root(8000, 2, 8000);
@@ -235,7 +240,8 @@ TEST(Reuse, LetsAPhaseBehindABarrierBeginWhenAllAreGone) {
 }
 
 TEST(Reuse, LetsOthersBeginWhileAPhaseWaitsAtABarrier) {
-  // Behind its barrier launch 0 goes on with a leaf; launch 1, on another stream, reads the root beside its first phase.
+  // Behind its barrier launch 0 goes on with a leaf; launch 1, on another stream, reads the root beside its first
+  // phase.
   DeviceSpec device = device_with(4);
   device.l2_knee_mib = 1;
   const PrefixForest forest = shared_root(8000, 2, 8000);
@@ -256,12 +262,14 @@ TEST(Reuse, LetsOthersBeginWhileAPhaseWaitsAtABarrier) {
 }
 
 TEST(Reuse, LetsSmallCtasTakeTheRoomThatLargeOnesLeave) {
-  // Three large CTAs on two SMs: when the third begins, half a device is left, and two small ones of the other stream begin with it.
+  // Three large CTAs on two SMs: when the third begins, half a device is left, and two small ones of the other stream
+  // begin with it.
   DeviceSpec device = device_with(2);
   device.l2_knee_mib = 1;
   const PrefixForest forest = twins(12000);
   PlanBuilder builder(forest, one_head());
-  add_reads(builder, with_occupancy(streaming_kernel(), device, 1), {{NodeId(0), 0, 4000, 0}, {NodeId(0), 4000, 8000, 0}, {NodeId(0), 8000, 12000, 0}});
+  add_reads(builder, with_occupancy(streaming_kernel(), device, 1),
+            {{NodeId(0), 0, 4000, 0}, {NodeId(0), 4000, 8000, 0}, {NodeId(0), 8000, 12000, 0}});
   KernelConfig small = with_occupancy(streaming_kernel(), device, 2);
   small.name = "small";
   add_reads(builder, small, {{NodeId(0), 8000, 12000, 1}, {NodeId(0), 0, 4000, 1}, {NodeId(0), 4000, 8000, 1}}, 1);
@@ -291,7 +299,8 @@ TEST(Reuse, DispatchesLaunchesSideBySideInOrder) {
   add(0);
   builder.task_phase(k, TaskId(4));
   const auto hits = kv_hit_fractions(std::move(builder).finish({}), device, false);
-  EXPECT_DOUBLE_EQ(hits[TaskId(4)], soft_capacity_hit(4500.0 * static_cast<double>(heads.kv_bytes_per_token()), device));
+  EXPECT_DOUBLE_EQ(hits[TaskId(4)],
+                   soft_capacity_hit(4500.0 * static_cast<double>(heads.kv_bytes_per_token()), device));
 }
 
 TEST(Reuse, KeepsKAndVApartInTwoGemms) {
@@ -306,8 +315,7 @@ TEST(Reuse, KeepsKAndVApartInTwoGemms) {
   values.role = costmodel::KernelRole::values;
   const auto ks = builder.kernel(scores), kv = builder.kernel(values);
   const auto group = builder.queries(RequestId(0), RequestId(1));
-  const scheduler::SlotId slot =
-      builder.slot({scheduler::SlotKind::scores, group, 0, 1, traces::Dtype::bf16, 1000, 0});
+  const scheduler::SlotId slot = builder.slot({scheduler::SlotKind::scores, group, 0, 1, traces::Dtype::bf16, 1000, 0});
   const Segment segment = builder.segment(NodeId(0), 0, 1000, 1);
   const auto segments = builder.plan().segments.size();
   builder.plan().segments.push_back(segment);
@@ -341,7 +349,8 @@ TEST(Reuse, FindsWarmKvOnlyWhenItFits) {
 }
 
 TEST(Reuse, StaysNearLinearWhenBordersNeverAgree) {
-  // 512 requests cut one root at borders of their own: 512 x 16 segments, 8192 borders, 4 million overlaps if taken exactly.
+  // 512 requests cut one root at borders of their own: 512 x 16 segments, 8192 borders, 4 million overlaps if taken
+  // exactly.
   const std::int32_t requests = 512, splits = 16;
   const std::int64_t root = 1 << 20;
   traces::ForestSource source;

@@ -109,7 +109,8 @@ inline void add_merges(PlanBuilder& builder) {
 }
 
 /// Every node is read once for each tile of its readers, in chunks of at most `chunk` tokens.
-inline Plan node_plan(const PrefixForest& forest, const HeadConfig& heads, const KernelConfig& kernel, std::int64_t chunk) {
+inline Plan node_plan(const PrefixForest& forest, const HeadConfig& heads, const KernelConfig& kernel,
+                      std::int64_t chunk) {
   PlanBuilder builder(forest, heads);
   const auto k = builder.kernel(kernel);
   const std::int32_t tile = scheduler::queries_per_tile(kernel, heads);
@@ -130,7 +131,8 @@ inline Plan node_plan(const PrefixForest& forest, const HeadConfig& heads, const
 }
 
 /// Every request reads its whole path alone, a task for each chunk of each node (what attention without sharing does).
-inline Plan request_plan(const PrefixForest& forest, const HeadConfig& heads, const KernelConfig& kernel, std::int64_t chunk) {
+inline Plan request_plan(const PrefixForest& forest, const HeadConfig& heads, const KernelConfig& kernel,
+                         std::int64_t chunk) {
   PlanBuilder builder(forest, heads);
   const auto k = builder.kernel(kernel);
   builder.launch();

@@ -1,4 +1,5 @@
-// Drafts, moves and the annealing loop: valid whatever is drawn, the same for the same seed, resumable, never worse than its start.
+// Drafts, moves and the annealing loop: valid whatever is drawn, the same for the same seed, resumable, never worse
+// than its start.
 #include "sim/tuner.h"
 
 #include <gmock/gmock.h>
@@ -7,7 +8,6 @@
 #include <functional>
 
 #include "core/error.h"
-
 #include "scheduler/strategy.h"
 #include "scheduler/validate.h"
 #include "sim/simulator.h"
@@ -26,7 +26,8 @@ const costmodel::DeviceSpec& small_gpu() {
 std::vector<scheduler::Plan> strategy_plans(const traces::PrefixForest& forest, const traces::HeadConfig& heads) {
   std::vector<scheduler::Plan> plans;
   for (const scheduler::Strategy* strategy : scheduler::strategies()) {
-    scheduler::PlanResult result = scheduler::make_plan({strategy, {}}, {.forest = forest, .heads = heads, .device = small_gpu()});
+    scheduler::PlanResult result =
+        scheduler::make_plan({strategy, {}}, {.forest = forest, .heads = heads, .device = small_gpu()});
     if (auto* plan = std::get_if<scheduler::Plan>(&result)) plans.push_back(std::move(*plan));
   }
   return plans;
@@ -46,8 +47,8 @@ void run_to(Tuner& tuner, std::int64_t iterations) {
   while (tuner.state().iteration < iterations) tuner.step();
 }
 
-const traces::HeadConfig kHeads[] = {traces::parse_heads("32/8/128"), traces::parse_heads("8/1/64"), traces::parse_heads("128/1/576:512"),
-                                     traces::parse_heads("4/4/128")};
+const traces::HeadConfig kHeads[] = {traces::parse_heads("32/8/128"), traces::parse_heads("8/1/64"),
+                                     traces::parse_heads("128/1/576:512"), traces::parse_heads("4/4/128")};
 
 TEST(Draft, MovesNeverLeaveTheSpaceOfValidPlans) {
   std::uint64_t moved = 0;
@@ -57,13 +58,15 @@ TEST(Draft, MovesNeverLeaveTheSpaceOfValidPlans) {
     const DraftSpace space = make_draft_space(forest, heads, small_gpu());
     const std::vector<Opening> starts = openings(space);
     core::Rng rng(seed);
-    PlanDraft draft = open_draft(space, starts[static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(starts.size()) - 1))]);
+    PlanDraft draft = open_draft(
+        space, starts[static_cast<std::size_t>(rng.integer(0, static_cast<std::int64_t>(starts.size()) - 1))]);
     for (int step = 0; step < 60; ++step) {
       moved += mutate(space, draft, rng);
       if (step % 4 != 0) continue;
       const scheduler::Plan plan = emit_draft(space, draft);
       const auto violations = scheduler::validate(plan, small_gpu());
-      ASSERT_TRUE(violations.empty()) << forest.name << " step " << step << ": " << scheduler::violations_text(violations);
+      ASSERT_TRUE(violations.empty()) << forest.name << " step " << step << ": "
+                                      << scheduler::violations_text(violations);
     }
   }
   EXPECT_GT(moved, property::cases(60) * 20);
@@ -91,14 +94,17 @@ TEST(Draft, ComesBackFromItsPlan) {
     const std::optional<PlanDraft> back = draft_of(space, plan);
     ASSERT_TRUE(back.has_value()) << forest.name;
     // Phases group pieces by kernel, so the lists may differ in order; what runs doesn't.
-    EXPECT_EQ(simulate(emit_draft(space, *back), small_gpu()).makespan_us, simulate(plan, small_gpu()).makespan_us) << forest.name;
+    EXPECT_EQ(simulate(emit_draft(space, *back), small_gpu()).makespan_us, simulate(plan, small_gpu()).makespan_us)
+        << forest.name;
   }
 }
 
 TEST(Draft, MergeRefusesToReadForRequestsThatReadElsewhere) {
   const traces::PrefixForest forest = traces::make_forest(property::star(256, 4, 64));
   const DraftSpace space = make_draft_space(forest, kHeads[0], small_gpu());
-  const auto root = [&](int begin, int end) { return DraftPiece{RequestId(begin), RequestId(end), {{NodeId(0), 0, 256}}, 0, 0, 8}; };
+  const auto root = [&](int begin, int end) {
+    return DraftPiece{RequestId(begin), RequestId(end), {{NodeId(0), 0, 256}}, 0, 0, 8};
+  };
   const DraftPiece tail{RequestId(3), RequestId(4), {{NodeId(4), 0, 64}}, 0, 0, 8};
   EXPECT_FALSE(merge_pieces(space, root(0, 2), tail).has_value()) << "requests 2 and 3 would read the root twice";
   ASSERT_TRUE(merge_pieces(space, root(2, 4), tail).has_value());
@@ -193,8 +199,10 @@ TEST(TuneState, OfAnotherRunOrBrokenIsRefused) {
   search.key.forest_hash = 99;
   EXPECT_THAT(error_of([&] { (void)search.read(text); }), HasSubstr("another run"));
   search.key.forest_hash = 17;
-  EXPECT_THAT(error_of([&] { (void)search.read(replaced(text, "\"device\": \"h100", "\"device\": \"h200")); }), HasSubstr("h200"));
-  EXPECT_THAT(error_of([&] { (void)search.read(replaced(text, "tune_state/1", "tune_state/2")); }), HasSubstr("tune_state"));
+  EXPECT_THAT(error_of([&] { (void)search.read(replaced(text, "\"device\": \"h100", "\"device\": \"h200")); }),
+              HasSubstr("h200"));
+  EXPECT_THAT(error_of([&] { (void)search.read(replaced(text, "tune_state/1", "tune_state/2")); }),
+              HasSubstr("tune_state"));
 }
 
 TEST(TuneState, DraftThatCoversOtherTokensIsRefused) {

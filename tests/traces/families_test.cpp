@@ -57,7 +57,8 @@ TEST(Family, IsListedOnceWithDefaultsInRange) {
     }
   }
   EXPECT_THAT(names, ::testing::ElementsAre("doc_qa", "few_shot", "chat", "chat_offline", "tool_agent", "coding_agent",
-                                            "rag", "tot", "bfs_search", "beam", "best_of_n", "spec_tree", "kary", "chain", "random", "no_share", "one_hot"));
+                                            "rag", "tot", "bfs_search", "beam", "best_of_n", "spec_tree", "kary",
+                                            "chain", "random", "no_share", "one_hot"));
 }
 
 TEST(Family, GivesTheSameForestForTheSameSeed) {

@@ -307,10 +307,13 @@ TEST(BlockTable, ReadsASliceOfLargerFlatArrays) {
 }
 
 /// Pages of the nodes, or what is wrong.
-std::string read_flat(const std::vector<std::int32_t>& tokens, const std::vector<std::int32_t>& begin, const std::vector<std::int32_t>& pages) {
+std::string read_flat(const std::vector<std::int32_t>& tokens, const std::vector<std::int32_t>& begin,
+                      const std::vector<std::int32_t>& pages) {
   std::string text;
   try {
-    for (const std::int64_t page : make_forest(BlockTableView{1, tokens, begin, pages}, "t").pages.page_ids) text += fmt::format("{} ", page);
+    for (const std::int64_t page : make_forest(BlockTableView{1, tokens, begin, pages}, "t").pages.page_ids) {
+      text += fmt::format("{} ", page);
+    }
   } catch (const core::Error& e) {
     return e.what();
   }
@@ -322,7 +325,8 @@ TEST(BlockTable, TakesPagesOfASliceAlone) {
   EXPECT_EQ(read_flat({5}, {3, 5}, {7, 8, 9, 10, 11}), "t: request 0: pages: expected 5 pages for 5 tokens, got 2");
   EXPECT_EQ(read_flat({2}, {0, 2}, {1 << 26, 5, 0}), "67108864 5 ");
   EXPECT_EQ(read_flat({2, 2}, {0, 2, 4}, {1, 2, 2, 3, 0, 0}), "1 2 2 3 ");
-  EXPECT_EQ(read_flat({2, 2}, {2, 4, 6}, {0, 0, 1, 2, 3, 3}), "t: request 1: pages[1]: expected each page once in a request, got page 3 again");
+  EXPECT_EQ(read_flat({2, 2}, {2, 4, 6}, {0, 0, 1, 2, 3, 3}),
+            "t: request 1: pages[1]: expected each page once in a request, got page 3 again");
   EXPECT_EQ(read_flat({}, {1}, {7, 8}), "");
   EXPECT_EQ(read_flat({1}, {-1, 0}, {7, 8}), "t: page_begin[0]: expected 0 to 2, got -1");
   EXPECT_EQ(read_flat({1}, {3, 4}, {7, 8}), "t: page_begin[0]: expected 0 to 2, got 3");
@@ -342,11 +346,15 @@ TEST(BlockTable, NamesWhatIsWrongInFlatArrays) {
     return message_of([&] { make_forest(flat.view(), "t"); });
   };
   EXPECT_EQ(make_forest(FlatTable(table).view(), "t").request_count(), 2U);
-  EXPECT_THAT(message([](FlatTable& t) { t.tokens[1] = 13; }), HasSubstr("t: request 1: pages: expected 4 pages for 13 tokens, got 3"));
+  EXPECT_THAT(message([](FlatTable& t) { t.tokens[1] = 13; }),
+              HasSubstr("t: request 1: pages: expected 4 pages for 13 tokens, got 3"));
   EXPECT_THAT(message([](FlatTable& t) { t.tokens[0] = 0; }), HasSubstr("t: request 0: tokens"));
-  EXPECT_THAT(message([](FlatTable& t) { t.pages[5] = 1; }), HasSubstr("t: request 1: pages[2]: expected each page once in a request"));
-  EXPECT_THAT(message([](FlatTable& t) { t.pages = {0, 64, 128, 0, 64, 0}; }), HasSubstr("t: request 1: pages[2]: expected each page once"));
-  EXPECT_THAT(message([](FlatTable& t) { t.pages[4] = -7; }), HasSubstr("t: request 1: pages[1]: expected an integer from 0"));
+  EXPECT_THAT(message([](FlatTable& t) { t.pages[5] = 1; }),
+              HasSubstr("t: request 1: pages[2]: expected each page once in a request"));
+  EXPECT_THAT(message([](FlatTable& t) { t.pages = {0, 64, 128, 0, 64, 0}; }),
+              HasSubstr("t: request 1: pages[2]: expected each page once"));
+  EXPECT_THAT(message([](FlatTable& t) { t.pages[4] = -7; }),
+              HasSubstr("t: request 1: pages[1]: expected an integer from 0"));
   EXPECT_THAT(message([](FlatTable& t) { t.begin[1] = 7; }), HasSubstr("t: page_begin[1]: expected 0 to 6, got 7"));
   EXPECT_THAT(message([](FlatTable& t) { t.begin[1] = -1; }), HasSubstr("t: page_begin[1]"));
   EXPECT_THAT(message([](FlatTable& t) { t.page_size = 0; }), HasSubstr("t: page_size"));

@@ -143,8 +143,9 @@ TEST(Replay, SortsByPrefixWithinWindows) {
   // Pairs with equal prompts, the second half a trace later: only sorting brings them together.
   Trace trace{"p", 512, {}};
   for (int half = 0; half < 2; ++half) {
-    for (std::int64_t i = 0; i < 64; ++i)
+    for (std::int64_t i = 0; i < 64; ++i) {
       trace.requests.push_back(request(2048, 100, {i * 4, i * 4 + 1, i * 4 + 2, i * 4 + 3}));
+    }
   }
   ReplayOptions options = slots(8);
   const auto dedupe = [&] {

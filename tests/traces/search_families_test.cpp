@@ -39,7 +39,9 @@ TEST(CodingAgent, RunsSubAgentsOnTheBlocksOfTheirSession) {
     // One session uses one tool and one system block, which nothing keeps apart.
     EXPECT_EQ(forest.node_count(), 1U + 9U);
     EXPECT_THAT(forest.tokens[NodeId(0)], AllOf(Ge(11000), Le(21000)));
-    for (std::int32_t r = 1; r < 9; ++r) EXPECT_THAT(forest.tokens[forest.leaf[RequestId(r)]], AllOf(Ge(12000), Le(100000)));
+    for (std::int32_t r = 1; r < 9; ++r) {
+      EXPECT_THAT(forest.tokens[forest.leaf[RequestId(r)]], AllOf(Ge(12000), Le(100000)));
+    }
   }
 }
 
@@ -51,14 +53,17 @@ TEST(BfsSearch, JudgesCandidatesOfTheKeptThoughts) {
     const PrefixForest later = generate_family("bfs_search:problems=1,beam=5,children=8,steps=9", seed);
     EXPECT_LE(later.request_count(), 3U * 5U * 8U);
     EXPECT_LE(deepest_level(later), 9 + 1);
-    for (const RequestId r : core::ids<RequestId>(later.request_count())) EXPECT_LE(later.context_tokens(r), 200 + 9 * 20 + 40);
+    for (const RequestId r : core::ids<RequestId>(later.request_count())) {
+      EXPECT_LE(later.context_tokens(r), 200 + 9 * 20 + 40);
+    }
   }
 }
 
 TEST(BfsSearch, KeepsNoMoreThanTheBeam) {
   // The beam's nodes are the parents of candidates, and candidates here are leaves.
   for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
-    const PrefixForest forest = generate_family("bfs_search:problems=1,beam=3,children=20,steps=6,samples=1,output=0", seed);
+    const PrefixForest forest =
+        generate_family("bfs_search:problems=1,beam=3,children=20,steps=6,samples=1,output=0", seed);
     std::vector<NodeId> parents;
     for (const NodeId leaf : forest.leaf) parents.push_back(forest.parent[leaf]);
     std::sort(parents.begin(), parents.end(), [](NodeId a, NodeId b) { return a.value < b.value; });
@@ -74,7 +79,8 @@ TEST(BfsSearch, RefusesAbsurdSizes) {
 
 TEST(Beam, CoalescesWithinTheOldestAge) {
   for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
-    const PrefixForest forest = generate_family("beam:prompts=1,beams=16,prompt=4000,spread=0,output=1000000,age=20", seed);
+    const PrefixForest forest =
+        generate_family("beam:prompts=1,beams=16,prompt=4000,spread=0,output=1000000,age=20", seed);
     ASSERT_EQ(forest.request_count(), 16U);
     // Beams generate in step, and all but the last few tokens is one node.
     const std::int64_t context = forest.context_tokens(RequestId(0));
@@ -113,8 +119,12 @@ TEST(SpecTree, HasTheLevelsAndLeavesOfThePublishedTrees) {
     std::vector<std::int64_t> levels;
     std::int64_t leaves;
   };
-  const std::vector<Shape> published = {{"t5", {4, 1}, 4},           {"t32", {4, 8, 16, 3}, 17},    {"t64", {10, 28, 23, 2}, 42},
-                                        {"t96", {4, 12, 36, 43}, 64}, {"t128", {5, 20, 80, 22}, 96}, {"t256", {6, 30, 150, 69}, 201}};
+  const std::vector<Shape> published = {{"t5", {4, 1}, 4},
+                                        {"t32", {4, 8, 16, 3}, 17},
+                                        {"t64", {10, 28, 23, 2}, 42},
+                                        {"t96", {4, 12, 36, 43}, 64},
+                                        {"t128", {5, 20, 80, 22}, 96},
+                                        {"t256", {6, 30, 150, 69}, 201}};
   for (const Shape& shape : published) {
     const PrefixForest forest = generate_family(std::string("spec_tree:contexts=1,tree=") + shape.tree, 1);
     std::vector<std::int64_t> levels(shape.levels.size(), 0);

@@ -1,6 +1,6 @@
-#include <gtest/gtest.h>
-
 #include "viz/model/axis.h"
+
+#include <gtest/gtest.h>
 
 namespace espalier::viz {
 namespace {
@@ -12,9 +12,12 @@ std::vector<std::string> labels(const Axis& axis, int most) {
 }
 
 TEST(Axis, TicksAreRoundAndCarryOneUnit) {
-  EXPECT_EQ(labels({0, 70, 0, 700, false, Unit::time_us}, 8), (std::vector<std::string>{"0", "10 µs", "20 µs", "30 µs", "40 µs", "50 µs", "60 µs", "70 µs"}));
-  EXPECT_EQ(labels({0, 2300, 0, 700, false, Unit::time_us}, 5), (std::vector<std::string>{"0", "0.5 ms", "1.0 ms", "1.5 ms", "2.0 ms"}));
-  EXPECT_EQ(labels({0, 3 << 20, 0, 700, false, Unit::bytes}, 4), (std::vector<std::string>{"0", "1 MiB", "2 MiB", "3 MiB"}));
+  EXPECT_EQ(labels({0, 70, 0, 700, false, Unit::time_us}, 8),
+            (std::vector<std::string>{"0", "10 µs", "20 µs", "30 µs", "40 µs", "50 µs", "60 µs", "70 µs"}));
+  EXPECT_EQ(labels({0, 2300, 0, 700, false, Unit::time_us}, 5),
+            (std::vector<std::string>{"0", "0.5 ms", "1.0 ms", "1.5 ms", "2.0 ms"}));
+  EXPECT_EQ(labels({0, 3 << 20, 0, 700, false, Unit::bytes}, 4),
+            (std::vector<std::string>{"0", "1 MiB", "2 MiB", "3 MiB"}));
 }
 
 TEST(Axis, TicksStayInsideAndAreAtMostSoMany) {

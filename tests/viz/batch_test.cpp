@@ -41,7 +41,9 @@ TEST(Batch, OfFewerRequestsSharesAsTheWholeDoes) {
 Given trace_given() {
   std::string text;
   for (int i = 0; i < 40; ++i) {
-    text += fmt::format("{{\"timestamp\": {}, \"input_length\": 1024, \"output_length\": {}, \"hash_ids\": [{}, {}]}}\n", i * 10, 5 + i % 7, i % 4, 100 + i);
+    text +=
+        fmt::format("{{\"timestamp\": {}, \"input_length\": 1024, \"output_length\": {}, \"hash_ids\": [{}, {}]}}\n",
+                    i * 10, 5 + i % 7, i % 4, 100 + i);
   }
   Given given;
   given.trace = std::make_shared<const traces::Trace>(traces::read_mooncake(text, "made.jsonl"));
@@ -67,7 +69,9 @@ TEST(Batch, OfATraceIsAStepOfItsReplay) {
   }
   EXPECT_GT(batches.size(), 2U) << "requests come and go";
   apply(settings, {Knob::decode_step, SideId::a, {}, 1e9}, given);
-  EXPECT_EQ(*compute(settings, given).forest, traces::batch_at_step(*given.trace, schedule, given.replay, first.steps - 1)) << "the last step";
+  EXPECT_EQ(*compute(settings, given).forest,
+            traces::batch_at_step(*given.trace, schedule, given.replay, first.steps - 1))
+      << "the last step";
   apply(settings, {Knob::running, SideId::a, {}, 3}, given);
   apply(settings, {Knob::decode_step, SideId::a, {}, 0}, given);
   EXPECT_EQ(compute(settings, given).forest->request_count(), 3U) << "replayed with three slots";
@@ -157,7 +161,8 @@ TEST(Settings, PlanCommandTakesASnapshotOfOneFileAlone) {
   settings.snapshot = 1;
   given.plan_source = "--forest made.jsonl --page-size 16";
   EXPECT_NE(plan_command_of(settings, SideId::a, given).text.find(" --snapshot 4"), std::string::npos);
-  for (const char* several : {"--forest a.jsonl --forest b.jsonl", "--forest a.jsonl --tree '1|9'", "--suite small", "--family tot --family rag"}) {
+  for (const char* several : {"--forest a.jsonl --forest b.jsonl", "--forest a.jsonl --tree '1|9'", "--suite small",
+                              "--family tot --family rag"}) {
     given.plan_source = several;
     EXPECT_EQ(plan_command_of(settings, SideId::a, given).text, "") << several;
     EXPECT_NE(plan_command_of(settings, SideId::a, given).why_not.find("several"), std::string::npos) << several;

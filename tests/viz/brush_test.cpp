@@ -17,7 +17,9 @@ Brush brush_of(const SideOutcome& side, double share) {
   std::vector<double> rates;
   for (const RooflinePoint& p : side.points) rates.push_back(p.rate);
   std::sort(rates.begin(), rates.end());
-  return {SideId::a, {1e-6, 1e9}, {rates.at(static_cast<std::size_t>((1 - share) * static_cast<double>(rates.size() - 1))), 1e9}};
+  return {SideId::a,
+          {1e-6, 1e9},
+          {rates.at(static_cast<std::size_t>((1 - share) * static_cast<double>(rates.size() - 1))), 1e9}};
 }
 
 TEST(Brush, LightsItsTasksAndWhatTheyRead) {
@@ -37,7 +39,9 @@ TEST(Brush, LightsItsTasksAndWhatTheyRead) {
     const Linked one = linked(*side.plan, side.links, {ItemKind::task, p.task});
     nodes.insert(one.nodes.begin(), one.nodes.end());
     const scheduler::Interval queries = side.plan->tasks[scheduler::TaskId(p.task)].queries;
-    for (std::int32_t q = queries.begin; q < queries.end; ++q) requests.insert(side.plan->query_rows[static_cast<std::size_t>(q)].value);
+    for (std::int32_t q = queries.begin; q < queries.end; ++q) {
+      requests.insert(side.plan->query_rows[static_cast<std::size_t>(q)].value);
+    }
   }
   EXPECT_EQ(all.nodes, std::vector<std::int32_t>(nodes.begin(), nodes.end()));
   EXPECT_EQ(all.requests, std::vector<std::int32_t>(requests.begin(), requests.end()));
@@ -88,7 +92,9 @@ TEST(Brush, HoldsThePointsThatItsRectangleCovers) {
   const Scene scene = roofline_view(session, outcome, size);
   std::vector<Rect> points;
   for (const Shape& shape : scene.shapes) {
-    if (const auto* rect = std::get_if<Rect>(&shape); rect != nullptr && rect->item.kind == ItemKind::task) points.push_back(*rect);
+    if (const auto* rect = std::get_if<Rect>(&shape); rect != nullptr && rect->item.kind == ItemKind::task) {
+      points.push_back(*rect);
+    }
   }
   ASSERT_GT(points.size(), 3U);
   const Area flat{46, points[0].y - 20, 254, 30}, dragged{points[0].x - 20, points[0].y - 20, 30, 30};
@@ -98,15 +104,21 @@ TEST(Brush, HoldsThePointsThatItsRectangleCovers) {
     perform(session, BrushTasks{brush}, outcome);
     const Linked all = linked_of(session, outcome, SideId::a);
     EXPECT_LT(all.tasks.size(), outcome.side(SideId::a).points.size());
-    for (const Rect& point : points) EXPECT_EQ(all.has(point.item), area.has(point.x + point.w / 2, point.y + point.h / 2)) << point.item.index;
+    for (const Rect& point : points) {
+      EXPECT_EQ(all.has(point.item), area.has(point.x + point.w / 2, point.y + point.h / 2)) << point.item.index;
+    }
   }
   const Scene lit = roofline_view(session, outcome, size);
-  const auto frame = std::find_if(lit.shapes.begin(), lit.shapes.end(), [](const Shape& s) { return std::holds_alternative<Rect>(s) && std::get<Rect>(s).stroke == Paint::select; });
+  const auto frame = std::find_if(lit.shapes.begin(), lit.shapes.end(), [](const Shape& s) {
+    return std::holds_alternative<Rect>(s) && std::get<Rect>(s).stroke == Paint::select;
+  });
   ASSERT_NE(frame, lit.shapes.end());
   EXPECT_NEAR(std::get<Rect>(*frame).x, dragged.x, 0.01);
   EXPECT_NEAR(std::get<Rect>(*frame).h, dragged.h, 0.01);
   EXPECT_TRUE(linked_of(session, outcome, SideId::a).merges.empty());
-  EXPECT_NE(dump(timeline_view(session, outcome, {600, 300})), dump(timeline_view(small_session(), outcome, {600, 300}))) << "the rest is dimmed";
+  EXPECT_NE(dump(timeline_view(session, outcome, {600, 300})),
+            dump(timeline_view(small_session(), outcome, {600, 300})))
+      << "the rest is dimmed";
   EXPECT_NE(time_key(session, size), time_key(small_session(), size));
   EXPECT_NE(plane_key(session, SideId::a, size), plane_key(small_session(), SideId::a, size));
 }

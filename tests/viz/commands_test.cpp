@@ -1,4 +1,6 @@
 // Commands by key and name, views to come back to, strategies as a table, plans that aren't right.
+#include "viz/explore/commands.h"
+
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,12 +10,11 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "core/rng.h"
-#include "viz/explore/commands.h"
+#include "small_session.h"
 #include "viz/explore/copied_command.h"
 #include "viz/explore/look_text.h"
 #include "viz/explore/sorted_table.h"
 #include "viz/explore/views.h"
-#include "small_session.h"
 #include "viz_samples.h"
 
 namespace espalier::viz {
@@ -33,7 +34,9 @@ TEST(Commands, KeysAndNamesAreUnique) {
 TEST(Commands, EachCanBePerformed) {
   Session session = small_session();
   const Outcome outcome = compute(session.settings, {});
-  for (const Command& command : commands_of(session)) EXPECT_NO_THROW(perform(session, command.action, outcome)) << command.name;
+  for (const Command& command : commands_of(session)) {
+    EXPECT_NO_THROW(perform(session, command.action, outcome)) << command.name;
+  }
 }
 
 TEST(Commands, AreFoundByTheirWords) {
@@ -80,10 +83,15 @@ TEST(LookText, ReadsBackWhatItSays) {
     look.edited = static_cast<SideId>(rng.integer(0, 1));
     if (rng.chance(0.5)) look.time = {rng.uniform() * 0.5, 0.5 + rng.uniform() * 0.5};
     if (rng.chance(0.5)) look.range = Span1{0.25, 0.75};
-    if (rng.chance(0.3)) look.brush = Brush{static_cast<SideId>(rng.integer(0, 1)), {0.1 + rng.uniform(), 1e5 * (2 + rng.uniform())}, {1, 7.25}};
+    if (rng.chance(0.3)) {
+      look.brush =
+          Brush{static_cast<SideId>(rng.integer(0, 1)), {0.1 + rng.uniform(), 1e5 * (2 + rng.uniform())}, {1, 7.25}};
+    }
     if (rng.chance(0.5)) look.forest_requests = {0.5, 0.625};
     if (rng.chance(0.5)) look.forest_tokens = {0, 0.0625};
-    if (rng.chance(0.5)) session.selection = {static_cast<ItemKind>(rng.integer(1, 4)), static_cast<std::int32_t>(rng.integer(0, 99))};
+    if (rng.chance(0.5)) {
+      session.selection = {static_cast<ItemKind>(rng.integer(1, 4)), static_cast<std::int32_t>(rng.integer(0, 99))};
+    }
     if (session.selection.kind != ItemKind::none) session.selected_side = static_cast<SideId>(rng.integer(0, 1));
     session.settings.compare = rng.chance(0.7);
     if (!session.settings.compare) {
@@ -96,7 +104,10 @@ TEST(LookText, ReadsBackWhatItSays) {
     if (rng.chance(0.5)) session.settings.a.kernels = scheduler::KernelSet::published;
     if (rng.chance(0.5)) session.settings.b.cost_model = "linear";
     if (rng.chance(0.3)) session.settings.running = 7;
-    if (rng.chance(0.3)) session.settings.a.edits = {{EditKind::split_tokens, 3}, {EditKind::to_queue, 2, 5, kEmptiestQueue}, {EditKind::earlier, 0}};
+    if (rng.chance(0.3)) {
+      session.settings.a.edits = {
+          {EditKind::split_tokens, 3}, {EditKind::to_queue, 2, 5, kEmptiestQueue}, {EditKind::earlier, 0}};
+    }
     Session back = small_session();
     const std::string text = look_text(session);
     if (!text.empty()) read_look(back, text, "--look");
@@ -119,7 +130,39 @@ TEST(LookText, OfOneSideIsReadBackWhicheverWasClicked) {
 }
 
 TEST(LookText, RefusesWhatMeansNothing) {
-  for (const char* text : {"panel=map", "time=1:0", "time=0:2", "time=a:b", "select=leaf:1", "select=task:-1", "colour", "zoom=2", "brush=a:1:2", "brush=c:1:2:3:4", "brush=a:2:1:3:4", "brush=a:1:2:x:4", "a.tile=x", "a.tile=999", "c.tile=16", "a.cost=magic", "sides=two", "a.edits=fold:3", "a.edits=split:3:1", "a.edits=to-queue:3", "a.edits=split", "sort=2", "sort=x:up", "only=99", "b.strategy=magic", "sides=1,edited=b", "edited=b,sides=1", "sides=1,brush=b:1:2:3:4", "brush=b:1:2:3:4,sides=1", "sides=1,select=task:3,of=b", "select=task:3,of=b,sides=1", "sides=1,of=b", ""}) {
+  for (const char* text : {"panel=map",
+                           "time=1:0",
+                           "time=0:2",
+                           "time=a:b",
+                           "select=leaf:1",
+                           "select=task:-1",
+                           "colour",
+                           "zoom=2",
+                           "brush=a:1:2",
+                           "brush=c:1:2:3:4",
+                           "brush=a:2:1:3:4",
+                           "brush=a:1:2:x:4",
+                           "a.tile=x",
+                           "a.tile=999",
+                           "c.tile=16",
+                           "a.cost=magic",
+                           "sides=two",
+                           "a.edits=fold:3",
+                           "a.edits=split:3:1",
+                           "a.edits=to-queue:3",
+                           "a.edits=split",
+                           "sort=2",
+                           "sort=x:up",
+                           "only=99",
+                           "b.strategy=magic",
+                           "sides=1,edited=b",
+                           "edited=b,sides=1",
+                           "sides=1,brush=b:1:2:3:4",
+                           "brush=b:1:2:3:4,sides=1",
+                           "sides=1,select=task:3,of=b",
+                           "select=task:3,of=b,sides=1",
+                           "sides=1,of=b",
+                           ""}) {
     Session session = small_session();
     EXPECT_THROW(read_look(session, text, "--look"), core::Error) << text;
   }
@@ -145,7 +188,10 @@ TEST(LookText, NumbersAreWholeAndInRange) {
   EXPECT_EQ(wrong("sides=0"), "--look sides: expected a whole number from 1 to 2, got '0'");
   EXPECT_EQ(wrong("decoded=4097"), "--look decoded: expected a whole number from 0 to 4096, got '4097'");
   EXPECT_EQ(wrong("snapshot=1"), "--look snapshot: expected a whole number from 0 to 0, got '1'") << "there is one";
-  for (const char* text : {"sides=1", "sides=2", "decoded=4096", "running=1048576", "snapshot=0", "only=0", "copy=0", "a.tile=0", "a.tile=16", "sides=1,b.tile=16", "sides=1,brush=a:1:2:3:4"}) EXPECT_EQ(wrong(text), "") << text;
+  for (const char* text : {"sides=1", "sides=2", "decoded=4096", "running=1048576", "snapshot=0", "only=0", "copy=0",
+                           "a.tile=0", "a.tile=16", "sides=1,b.tile=16", "sides=1,brush=a:1:2:3:4"}) {
+    EXPECT_EQ(wrong(text), "") << text;
+  }
   Session session = small_session();
   read_look(session, "sides=1,decoded=4096,running=5,only=3,copy=2", "--look");
   EXPECT_FALSE(session.settings.compare);
@@ -161,7 +207,8 @@ TEST(LookText, CommandNamesBothSides) {
   perform(session, Choose{{Knob::device, SideId::b, "l40s", 0}, false}, none);
   perform(session, Select{{ItemKind::node, 3}, SideId::a}, none);
   EXPECT_EQ(view_command_of(session).text,
-            "espalier view --family few_shot:blocks=3,questions=4,root=400 --seed 1 --model llama3-8b --strategy espalier,flash_decoding --device h100-sxm --device l40s "
+            "espalier view --family few_shot:blocks=3,questions=4,root=400 --seed 1 --model llama3-8b --strategy "
+            "espalier,flash_decoding --device h100-sxm --device l40s "
             "--look select=node:3");
 }
 
@@ -197,7 +244,8 @@ TEST(Ranking, HoldsEveryStrategyAsSideAWouldHaveIt) {
   const SortedTable& table = tables.get(std::make_shared<const Outcome>(outcome), SideId::a, look);
   ASSERT_FALSE(table.order.empty());
   for (std::size_t i = 1; i < table.order.size(); ++i) {
-    EXPECT_LE(outcome.ranking[static_cast<std::size_t>(table.order[i - 1])].us, outcome.ranking[static_cast<std::size_t>(table.order[i])].us + 0.01);
+    EXPECT_LE(outcome.ranking[static_cast<std::size_t>(table.order[i - 1])].us,
+              outcome.ranking[static_cast<std::size_t>(table.order[i])].us + 0.01);
   }
   Outcome stopped = compute(session.settings, {});
   add_ranking(stopped, {}, [] { return true; });
@@ -208,7 +256,8 @@ TEST(Ranking, HoldsEveryStrategyAsSideAWouldHaveIt) {
 Session faulty_session() {
   Session session;
   auto plan = std::make_shared<scheduler::Plan>(plan_of("fasttree", "1,3,4|600,900,200"));
-  scheduler::Segment& segment = plan->segments[static_cast<std::size_t>(plan->tasks[scheduler::TaskId(1)].segments.begin)];
+  scheduler::Segment& segment =
+      plan->segments[static_cast<std::size_t>(plan->tasks[scheduler::TaskId(1)].segments.begin)];
   segment.token_end = segment.token_begin + 1;
   seal(*plan);
   session.settings.family.clear();
@@ -233,13 +282,15 @@ TEST(Violations, AreShownInRedWhereTheyAre) {
     const auto* rect = std::get_if<Rect>(&shape);
     return rect != nullptr && rect->fill == Paint::tail;
   })) << side.violations.front().sentence;
-  EXPECT_EQ(facts_of(outcome, SideId::a, {ItemKind::task, 1}).title, "") << "nothing is known of tasks that aren't simulated";
+  EXPECT_EQ(facts_of(outcome, SideId::a, {ItemKind::task, 1}).title, "")
+      << "nothing is known of tasks that aren't simulated";
 }
 
 TEST(Facts, AreOneJsonObject) {
   Session session = small_session();
   const Outcome outcome = compute(session.settings, {});
-  for (const Item item : {Item{ItemKind::node, 1}, Item{ItemKind::request, 2}, Item{ItemKind::task, 3}, Item{ItemKind::merge, 0}}) {
+  for (const Item item :
+       {Item{ItemKind::node, 1}, Item{ItemKind::request, 2}, Item{ItemKind::task, 3}, Item{ItemKind::merge, 0}}) {
     const core::JsonDocument document = core::JsonDocument::parse(facts_json(outcome, SideId::a, item), "facts");
     EXPECT_EQ(document.root().at("id").integer(), item.index);
     EXPECT_EQ(document.root().at("kind").string(), item_kind_name(item.kind));

@@ -23,7 +23,8 @@ TEST(SortedTable, SortsNumbersBySizeAndKeepsTies) {
 }
 
 TEST(RowFilter, ComparesNumbersAndFindsWords) {
-  const DataTable data{{"task", "kind", "kv_tokens", "first_node"}, {{"0", "attend", "64", "3"}, {"1", "attend", "4096", "12"}, {"2", "padding", "0", ""}}};
+  const DataTable data{{"task", "kind", "kv_tokens", "first_node"},
+                       {{"0", "attend", "64", "3"}, {"1", "attend", "4096", "12"}, {"2", "padding", "0", ""}}};
   const auto ids = [&](std::string_view filter) {
     std::string out;
     const std::vector<bool> matching = matching_rows(data, filter);
@@ -47,7 +48,8 @@ TEST(Wrapped, KeepsNumbersWithWhatTheyCount) {
   EXPECT_EQ(wrapped("takes 12.3 us on it", 10, letters), (std::vector<std::string>{"takes", "12.3 us on", "it"}));
   EXPECT_EQ(wrapped("a difference of 1.5 %.", 12, letters), (std::vector<std::string>{"a difference", "of 1.5 %."}));
   EXPECT_EQ(wrapped("it is (12.3 us) long", 10, letters), (std::vector<std::string>{"it is", "(12.3 us)", "long"}));
-  EXPECT_EQ(wrapped("moves by -3 us or +4 us", 11, letters), (std::vector<std::string>{"moves by", "-3 us or", "+4 us"}));
+  EXPECT_EQ(wrapped("moves by -3 us or +4 us", 11, letters),
+            (std::vector<std::string>{"moves by", "-3 us or", "+4 us"}));
   EXPECT_EQ(wrapped("tiles of 16 32 64 rows", 14, letters), (std::vector<std::string>{"tiles of 16 32", "64 rows"}));
   EXPECT_EQ(fitted("espalier", 5, letters), "es…") << "three bytes";
 }
@@ -77,9 +79,11 @@ TEST(Figures, SayDifferencesInTheRightUnits) {
   EXPECT_NE(text.find(" points"), std::string::npos) << text;
   EXPECT_EQ(text.find("+-"), std::string::npos);
   const double ratio = outcome.side(SideId::b).us() / outcome.side(SideId::a).us();
-  EXPECT_NE(text.find(fmt::format("{:.2f}×", ratio)), std::string::npos) << "as the verdict has it: " << verdict_of(outcome).front();
+  EXPECT_NE(text.find(fmt::format("{:.2f}×", ratio)), std::string::npos)
+      << "as the verdict has it: " << verdict_of(outcome).front();
   EXPECT_NE(verdict_of(outcome).front().find(fmt::format("{:.2f}×", ratio)), std::string::npos);
-  EXPECT_NE(text.find(fmt::format("Copies of {} tasks", outcome.side(SideId::a).plan->tasks.size())), std::string::npos);
+  EXPECT_NE(text.find(fmt::format("Copies of {} tasks", outcome.side(SideId::a).plan->tasks.size())),
+            std::string::npos);
   EXPECT_EQ(signed_text(-13.24, 1), "−13.2");
   EXPECT_EQ(signed_text(2, 0), "+2");
   EXPECT_EQ(readable("memory latency -10 %"), "memory latency −10 %");
@@ -97,7 +101,9 @@ TEST(Regions, NeverOverlapAndStayInside) {
         ASSERT_LE(a.y + a.h, h + 1e-9);
         for (const Area& b : all) {
           if (&a == &b) continue;
-          ASSERT_TRUE(a.x + a.w <= b.x + 1e-9 || b.x + b.w <= a.x + 1e-9 || a.y + a.h <= b.y + 1e-9 || b.y + b.h <= a.y + 1e-9) << w << "x" << h;
+          ASSERT_TRUE(a.x + a.w <= b.x + 1e-9 || b.x + b.w <= a.x + 1e-9 || a.y + a.h <= b.y + 1e-9 ||
+                      b.y + b.h <= a.y + 1e-9)
+              << w << "x" << h;
         }
       }
     }
@@ -123,7 +129,9 @@ TEST(KeptScene, IsMadeAnewOnlyWhenWhatItShowsChanges) {
   perform(session, ShowPanel{Panel::tasks}, *outcome);
   look(outcome);
   EXPECT_EQ(made, 1);
-  for (const Action& action : {Action(Zoom{Plane::forest, 0.5, 0.5, 0.5}), Action(Select{{ItemKind::task, 3}, SideId::a}), Action(SetColourBy{ColourBy::node}), Action(Isolate{Paint::merge})}) {
+  for (const Action& action :
+       {Action(Zoom{Plane::forest, 0.5, 0.5, 0.5}), Action(Select{{ItemKind::task, 3}, SideId::a}),
+        Action(SetColourBy{ColourBy::node}), Action(Isolate{Paint::merge})}) {
     perform(session, action, *outcome);
     const int before = made;
     look(outcome);
@@ -147,10 +155,15 @@ TEST(KeptScene, OfTimeIsMadeAnewOnlyWhenItsTimelinesChange) {
     EXPECT_EQ(dump(scene), dump(timeline_view(session, *outcome, size))) << made;
   };
   look();
-  for (const Action& action : {Action(Zoom{Plane::forest, 0.5, 0.5, 0.5}), Action(ShowInsight{Insight::helps}), Action(EditSide{SideId::b}), Action(Filter{"kv>1"})}) perform(session, action, *outcome);
+  for (const Action& action : {Action(Zoom{Plane::forest, 0.5, 0.5, 0.5}), Action(ShowInsight{Insight::helps}),
+                               Action(EditSide{SideId::b}), Action(Filter{"kv>1"})}) {
+    perform(session, action, *outcome);
+  }
   look();
   EXPECT_EQ(made, 1);
-  const std::vector<Action> actions = {Zoom{Plane::time, 0.5, 0.5, 0.5}, Measure{Span1{0.4, 0.5}}, Select{{ItemKind::task, 3}, SideId::a}, Select{{ItemKind::task, 3}, SideId::b}, SetColourBy{ColourBy::node}, Isolate{Paint::merge}};
+  const std::vector<Action> actions = {
+      Zoom{Plane::time, 0.5, 0.5, 0.5},       Measure{Span1{0.4, 0.5}},    Select{{ItemKind::task, 3}, SideId::a},
+      Select{{ItemKind::task, 3}, SideId::b}, SetColourBy{ColourBy::node}, Isolate{Paint::merge}};
   for (const Action& action : actions) {
     perform(session, action, *outcome);
     const int before = made;

@@ -10,7 +10,8 @@ namespace {
 /// A plan and a run of it that takes `slower` times as long as it is simulated, item by item.
 Session measured_session(double slower) {
   Session session;
-  auto plan = std::make_shared<scheduler::Plan>(plan_of("fasttree", "1,3,4|600,900,200", traces::parse_heads("8/2/128")));
+  auto plan =
+      std::make_shared<scheduler::Plan>(plan_of("fasttree", "1,3,4|600,900,200", traces::parse_heads("8/2/128")));
   auto run = std::make_shared<scheduler::Measurement>();
   run->device = "a card";
   run->backend = "test";
@@ -76,7 +77,8 @@ TEST(Fit, ADeviceIsVariedAgainstTheMeasurement) {
 }
 
 TEST(Fit, AnotherPlanEndsTheComparison) {
-  for (const Change& change : {Change{Knob::strategy, SideId::a, "pat", 0}, Change{Knob::strategy, SideId::b, "pat", 0}, Change{Knob::decode_step, SideId::a, {}, 4}}) {
+  for (const Change& change : {Change{Knob::strategy, SideId::a, "pat", 0}, Change{Knob::strategy, SideId::b, "pat", 0},
+                               Change{Knob::decode_step, SideId::a, {}, 4}}) {
     Session session = measured_session(1.25);
     const Outcome before = compute(session.settings, session.given);
     perform(session, Choose{change, false}, before);

@@ -1,3 +1,5 @@
+#include "viz/model/forest_layout.h"
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -5,7 +7,6 @@
 
 #include "../property/forests.h"
 #include "viz/model/cell_grid.h"
-#include "viz/model/forest_layout.h"
 #include "viz_samples.h"
 
 namespace espalier::viz {
@@ -54,7 +55,8 @@ TEST(ForestLayout, BoxesDoNotOverlapAndLargeNodesAreDrawnAlone) {
       const double w = window.x(forest.request_end[id].value) - window.x(forest.request_begin[id].value);
       const double h = static_cast<double>(forest.tokens[id]) / window.tokens * window.height_px;
       const NodeId up = forest.parent[id];
-      const bool folded_up = up.valid() && forest.readers(up) == forest.readers(id);  // a flat single parent may take it along
+      const bool folded_up =
+          up.valid() && forest.readers(up) == forest.readers(id);  // a flat single parent may take it along
       if (w >= window.min_px && h >= window.min_px && !folded_up) {
         EXPECT_TRUE(alone.contains(id.value)) << "seed " << seed << " node " << n;
       }
@@ -82,7 +84,8 @@ TEST(ForestLayout, NodeUnderAPointIsTheOneDrawnThere) {
       const NodeId id(n);
       const double request = forest.request_begin[id].value + 0.5 * forest.readers(id);
       const double token = static_cast<double>(forest.tokens_before[id]) + 0.5;
-      // The request in the middle may end above this node only if the node isn't on its path, which an interval excludes.
+      // The request in the middle may end above this node only if the node isn't on its path, which an interval
+      // excludes.
       EXPECT_EQ(node_at(forest, request, token), id.value) << "seed " << seed;
     }
     EXPECT_EQ(node_at(forest, -1, 0), -1);
@@ -105,7 +108,8 @@ TEST(ForestLayout, ScaleIsFourfoldFromThePowerOfTwoAbove) {
 }
 
 TEST(Cover, TilesFillTheForestExactly) {
-  for (const char* strategy : {"espalier", "flash_decoding", "cascade", "codec", "bifurcated", "chunk_attention", "deft_flatten"}) {
+  for (const char* strategy :
+       {"espalier", "flash_decoding", "cascade", "codec", "bifurcated", "chunk_attention", "deft_flatten"}) {
     const scheduler::Plan plan = plan_of(strategy, "1,4,16|2000,300,128");
     ForestWindow window = whole_forest(plan.forest, 1600, 1200);
     window.min_px = 0.01;  // nothing is small enough to be folded
@@ -118,7 +122,8 @@ TEST(Cover, TilesFillTheForestExactly) {
     double want = 0;
     for (std::size_t n = 0; n < plan.forest.node_count(); ++n) {
       const NodeId id(n);
-      want += static_cast<double>(plan.forest.tokens[id]) / window.tokens * window.height_px * plan.forest.readers(id) / window.requests * window.width_px;
+      want += static_cast<double>(plan.forest.tokens[id]) / window.tokens * window.height_px * plan.forest.readers(id) /
+              window.requests * window.width_px;
     }
     EXPECT_NEAR(area, want, want * 1e-9) << strategy;
   }
@@ -149,7 +154,10 @@ TEST(Cover, FoldedTilesFillWhatTheyCoverAndNoMore) {
       {4, 5, 4, 8, 3, Paint::step1}, {7, 8, 4, 8, 3, Paint::step1},  // not below each other
   };
   std::string boxes;
-  for (const CoverBox& box : lay_out_cover(cover, window)) boxes += fmt::format("{},{} paint {} level {}; ", box.x, box.y, static_cast<int>(box.paint) - static_cast<int>(Paint::step1), box.level);
+  for (const CoverBox& box : lay_out_cover(cover, window)) {
+    boxes += fmt::format("{},{} paint {} level {}; ", box.x, box.y,
+                         static_cast<int>(box.paint) - static_cast<int>(Paint::step1), box.level);
+  }
   EXPECT_EQ(boxes, "0,0 paint 0 level 2; 4,0 paint 0 level 3; 0,4 paint 1 level 1; 4,4 paint 0 level 2; ");
 }
 
@@ -176,7 +184,9 @@ TEST(CellGrid, CutCellsGetTheirShareInBothDirections) {
   grid.add({0.5, 3.5, 0.5, 3.25}, Paint::hbm);
   std::vector<std::vector<int>> levels(4, std::vector<int>(4));
   for (const CellRun& run : grid.runs()) {
-    for (std::int32_t c = run.begin; c < run.end; ++c) levels[static_cast<std::size_t>(run.row)][static_cast<std::size_t>(c)] = run.level;
+    for (std::int32_t c = run.begin; c < run.end; ++c) {
+      levels[static_cast<std::size_t>(run.row)][static_cast<std::size_t>(c)] = run.level;
+    }
   }
   EXPECT_EQ(levels, (std::vector<std::vector<int>>{{1, 2, 2, 1}, {2, 4, 4, 2}, {2, 4, 4, 2}, {1, 1, 1, 1}}));
 }

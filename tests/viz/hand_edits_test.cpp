@@ -1,4 +1,5 @@
-// Edits by hand within a session: those that can't be, those of a plan that is no more, and whose copy they move; and the figures above.
+// Edits by hand within a session: those that can't be, those of a plan that is no more, and whose copy they move; and
+// the figures above.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,7 +14,9 @@ namespace espalier::viz {
 namespace {
 
 std::size_t line_with(const std::vector<std::string>& lines, std::string_view beginning) {
-  return static_cast<std::size_t>(std::find_if(lines.begin(), lines.end(), [&](const std::string& line) { return line.starts_with(beginning); }) - lines.begin());
+  return static_cast<std::size_t>(
+      std::find_if(lines.begin(), lines.end(), [&](const std::string& line) { return line.starts_with(beginning); }) -
+      lines.begin());
 }
 
 TEST(HandEdits, GoOnAfterOneThatCantBe) {

@@ -28,7 +28,10 @@ TEST(Colouring, LegendsNameEveryColourOfATask) {
       ASSERT_EQ(paints.size(), plan.tasks.size());
       std::set<Paint> named;
       for (const LegendEntry& entry : colour_legend(plan, result, by)) named.insert(entry.paint);
-      for (const Paint paint : paints) EXPECT_TRUE(named.contains(paint)) << strategy << " by " << colour_by_name(by) << " " << static_cast<int>(paint);
+      for (const Paint paint : paints) {
+        EXPECT_TRUE(named.contains(paint))
+            << strategy << " by " << colour_by_name(by) << " " << static_cast<int>(paint);
+      }
     }
   }
 }
@@ -37,7 +40,9 @@ TEST(Colouring, NeighboursDiffer) {
   const scheduler::Plan plan = plan_of("flash_decoding", "1,40|2048,512");
   const std::vector<Paint> paints = task_paints(plan, timeline_of(plan), ColourBy::request);
   for (std::size_t t = 1; t < paints.size(); ++t) {
-    const auto request = [&](std::size_t i) { return plan.query_rows[static_cast<std::size_t>(plan.tasks[scheduler::TaskId(i)].queries.begin)]; };
+    const auto request = [&](std::size_t i) {
+      return plan.query_rows[static_cast<std::size_t>(plan.tasks[scheduler::TaskId(i)].queries.begin)];
+    };
     EXPECT_EQ(paints[t] == paints[t - 1], request(t).value % 5 == request(t - 1).value % 5);
   }
 }
@@ -48,10 +53,13 @@ TEST(Colouring, AnIsolatedColourDimsTheRest) {
   perform(session, SetColourBy{ColourBy::depth}, outcome);
   perform(session, Isolate{Paint::step1}, outcome);
   std::set<std::uint8_t> shown, others;
-  for (const Scene& scene : {cover_view(session, outcome, SideId::a, {600, 300}), timeline_view(session, outcome, {600, 300})}) {
+  for (const Scene& scene :
+       {cover_view(session, outcome, SideId::a, {600, 300}), timeline_view(session, outcome, {600, 300})}) {
     for (const Shape& shape : scene.shapes) {
       const auto* rect = std::get_if<Rect>(&shape);
-      if (rect != nullptr && rect->item.kind == ItemKind::task) (rect->fill == Paint::step1 ? shown : others).insert(rect->alpha);
+      if (rect != nullptr && rect->item.kind == ItemKind::task) {
+        (rect->fill == Paint::step1 ? shown : others).insert(rect->alpha);
+      }
     }
   }
   ASSERT_FALSE(shown.empty());
@@ -71,7 +79,8 @@ bool has_text(const Scene& scene, const std::string& part) {
 TEST(Timeline, SaysWhereItWasNotRecorded) {
   const scheduler::Plan plan = plan_of("flash_decoding", "1,400|2048,512");
   const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
-  const sim::SimResult all = timeline_of(plan), some = sim::simulate(plan, device, {.timeline = true, .max_spans = 1500});
+  const sim::SimResult all = timeline_of(plan),
+                       some = sim::simulate(plan, device, {.timeline = true, .max_spans = 1500});
   const TimelineIndex whole = index_timeline(all, plan), part = index_timeline(some, plan);
   EXPECT_EQ(whole.left_out, 0);
   EXPECT_EQ(whole.recorded_us, all.makespan_us);
@@ -89,7 +98,8 @@ TEST(Range, HalvesAddUpToTheWhole) {
   const Session session = small_session();
   const Outcome outcome = compute(session.settings, {});
   for (const SideOutcome& side : outcome.sides) {
-    const RangeFigures whole = figures_in(side, 0, side.us()), left = figures_in(side, 0, side.us() * 0.37), right = figures_in(side, side.us() * 0.37, side.us());
+    const RangeFigures whole = figures_in(side, 0, side.us()), left = figures_in(side, 0, side.us() * 0.37),
+                       right = figures_in(side, side.us() * 0.37, side.us());
     double kv = 0, flops = 0;
     for (std::size_t t = 0; t < side.work.size(); ++t) {
       kv += side.work[t].kv_bytes * side.plan->tasks[scheduler::TaskId(t)].copies;

@@ -43,7 +43,8 @@ TEST(Offscreen, MovingATaskToAnotherQueueIsSimulatedAndTakenBack) {
   ASSERT_TRUE(window.click(fmt::format("copy/2, in queue {}", queues_of(*before, 1).at(2))));
   EXPECT_EQ(window.explorer().session().look.copy, 2);
   ASSERT_TRUE(window.click("to queue"));
-  const std::string first = "to queue/0: " + core::counted(before->queues.at(0).size(), "task") + ", " + core::counted(queue_tokens(*before).at(0), "token");
+  const std::string first = "to queue/0: " + core::counted(before->queues.at(0).size(), "task") + ", " +
+                            core::counted(queue_tokens(*before).at(0), "token");
   ASSERT_NE(queues_of(*before, 1).at(2), 0);
   ASSERT_TRUE(window.click(first)) << first;
   const SideOutcome& side = window.explorer().outcome().side(SideId::a);
@@ -68,7 +69,8 @@ TEST(Offscreen, SelectionFollowsATaskThatRunsEarlier) {
   EXPECT_EQ(window.explorer().session().selection.index, 2);
   EXPECT_EQ(diff_text(window.explorer().outcome().side(SideId::a)), "1 task moved");
   ASSERT_TRUE(window.click("Last"));
-  EXPECT_EQ(window.explorer().session().selection.index, static_cast<std::int32_t>(window.explorer().outcome().side(SideId::a).plan->tasks.size()) - 1);
+  EXPECT_EQ(window.explorer().session().selection.index,
+            static_cast<std::int32_t>(window.explorer().outcome().side(SideId::a).plan->tasks.size()) - 1);
 }
 
 TEST(Offscreen, EveryPanelHasAKeyThatTheHelpNames) {
@@ -105,10 +107,15 @@ TEST(Offscreen, EveryPanelHasAKeyThatTheHelpNames) {
       told.insert(word);
     }
   }
-  for (const char key : keys) EXPECT_TRUE(told.contains(std::string(1, static_cast<char>(std::toupper(static_cast<unsigned char>(key)))))) << "no line tells of " << key;
+  for (const char key : keys) {
+    EXPECT_TRUE(told.contains(std::string(1, static_cast<char>(std::toupper(static_cast<unsigned char>(key))))))
+        << "no line tells of " << key;
+  }
   window.type('?');
   window.settle();
-  for (const HelpLine& line : help_lines()) EXPECT_TRUE(window.explorer().placements().contains(fmt::format("key {}", line.key))) << line.key;
+  for (const HelpLine& line : help_lines()) {
+    EXPECT_TRUE(window.explorer().placements().contains(fmt::format("key {}", line.key))) << line.key;
+  }
 }
 
 TEST(Offscreen, MovesTheCopyThatIsShown) {
@@ -123,7 +130,8 @@ TEST(Offscreen, MovesTheCopyThatIsShown) {
   EXPECT_EQ(window.explorer().session().look.copy, static_cast<std::int32_t>(queues.size()) - 1);
   ASSERT_TRUE(window.click("to queue"));
   ASSERT_NE(queues.back(), 0);
-  ASSERT_TRUE(window.click("to queue/0: " + core::counted(before->queues.at(0).size(), "task") + ", " + core::counted(queue_tokens(*before).at(0), "token")));
+  ASSERT_TRUE(window.click("to queue/0: " + core::counted(before->queues.at(0).size(), "task") + ", " +
+                           core::counted(queue_tokens(*before).at(0), "token")));
   EXPECT_EQ(queues_of(*window.explorer().outcome().side(SideId::a).plan, 1).back(), 0);
 }
 
@@ -133,7 +141,8 @@ TEST(Offscreen, SaysOnceWhyAnEditCantBe) {
   Explorer& explorer = window.explorer();
   explorer.perform(Choose{{Knob::edit, SideId::a, "to queue", 0, 0, 1}, false});
   window.frame();
-  EXPECT_TRUE(explorer.message().starts_with("Can't be: move copy 0 of task 0 to queue 1: the plan has no queues")) << explorer.message();
+  EXPECT_TRUE(explorer.message().starts_with("Can't be: move copy 0 of task 0 to queue 1: the plan has no queues"))
+      << explorer.message();
   window.type('t');
   EXPECT_EQ(explorer.message(), "");
   explorer.take(std::make_shared<const Outcome>(explorer.outcome()));  // with sensitivities, as it comes in again

@@ -1,4 +1,6 @@
 // The real panels without a display: scripted clicks, keys and drags, and the pixels they leave.
+#include "viz/ui/offscreen.h"
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <imgui.h>
@@ -9,7 +11,6 @@
 #include "viz/explore/copied_command.h"
 #include "viz/explore/regions.h"
 #include "viz/explore/view_parts.h"
-#include "viz/ui/offscreen.h"
 #include "viz/ui/scene_image.h"
 
 namespace espalier::viz {
@@ -217,7 +218,9 @@ void expect_apart(const OffscreenOptions& options) {
   for (const auto& [name, area] : window.explorer().placements()) {
     if (name.starts_with("card ")) areas.emplace_back(name, Area{area.x * s, area.y * s, area.w * s, area.h * s});
   }
-  for (const char* name : {"One side", "Swap", "Undo", "Redo", "Light", "?", "Views", "Export"}) areas.emplace_back(name, window.explorer().placements().find(name)->second);
+  for (const char* name : {"One side", "Swap", "Undo", "Redo", "Light", "?", "Views", "Export"}) {
+    areas.emplace_back(name, window.explorer().placements().find(name)->second);
+  }
   ASSERT_EQ(areas.size(), 7U + 8U);
   for (std::size_t i = 0; i < areas.size(); ++i) {
     const auto& [name, a] = areas[i];
@@ -226,7 +229,8 @@ void expect_apart(const OffscreenOptions& options) {
     EXPECT_LE(a.y + a.h, options.height * s) << name;
     for (std::size_t j = 0; j < i; ++j) {
       const Area& b = areas[j].second;
-      EXPECT_TRUE(a.x + a.w <= b.x || b.x + b.w <= a.x || a.y + a.h <= b.y || b.y + b.h <= a.y) << name << " and " << areas[j].first;
+      EXPECT_TRUE(a.x + a.w <= b.x || b.x + b.w <= a.x || a.y + a.h <= b.y || b.y + b.h <= a.y)
+          << name << " and " << areas[j].first;
     }
   }
 }
@@ -253,7 +257,9 @@ TEST(Offscreen, RowsHaveRoomInTheLeastWindow) {
     const Placements& placed = window.explorer().placements();
     expect_in_a_row(placed, {"wide/Nodes", "wide/Requests", "wide/Strategies", "find"}, 2.5);
     expect_in_a_row(placed, {"wide/Strategies", "find"}, 10);
-    for (const char* slider : {"SMs", "HBM", "L2 rate", "launch gap"}) expect_in_a_row(placed, {slider, std::string(slider) + " value"}, 6);
+    for (const char* slider : {"SMs", "HBM", "L2 rate", "launch gap"}) {
+      expect_in_a_row(placed, {slider, std::string(slider) + " value"}, 6);
+    }
     ASSERT_TRUE(placed.contains("rows"));
     const Area table = placed.find("rows")->second, card = placed.find("card wide")->second;
     EXPECT_LE(table.y + table.h, card.y + card.h) << "rows end inside their card";
@@ -285,14 +291,16 @@ TEST(Offscreen, VerdictIsWholeInTheLeastWindow) {
   const Area figures = placed.find("summary picture")->second, card = placed.find("card summary")->second;
   EXPECT_GT(wrapped(verdict, 14.5, card.w - 24).size(), 1U) << verdict << ": long enough to be tried";
   EXPECT_TRUE(placed.contains("verdict 1")) << "in two rows";
-  EXPECT_GT(placed.find("verdict 0")->second.w, 0.87 * (card.w - 24)) << "which ends where the letters do, not where wider ones would";
+  EXPECT_GT(placed.find("verdict 0")->second.w, 0.87 * (card.w - 24))
+      << "which ends where the letters do, not where wider ones would";
   EXPECT_TRUE(placed.contains("verdict 2")) << "and what comes second below it";
   EXPECT_LE(below, figures.y + 1);
   EXPECT_LE(figures.y + figures.h, card.y + card.h);
 }
 
 TEST(Offscreen, NothingOverlapsInTheLeastWindow) {
-  const auto width = static_cast<std::int32_t>(kLeastWindow.width), height = static_cast<std::int32_t>(kLeastWindow.height);
+  const auto width = static_cast<std::int32_t>(kLeastWindow.width),
+             height = static_cast<std::int32_t>(kLeastWindow.height);
   expect_apart({width, height, 1, Face::builtin});
   expect_apart({width, height, 1.5, Face::best});
   expect_apart({1920, 1080, 1, Face::best});
@@ -332,7 +340,8 @@ TEST(Offscreen, LegendIsolatesAColour) {
   EXPECT_EQ(window.explorer().session().look.colour_by, ColourBy::depth);
   const Area legend = window.explorer().placements().find("plan legend")->second;
   const SideOutcome& side = window.explorer().outcome().side(SideId::a);
-  const StepLegend drawn = step_legend("depth", colour_legend(*side.plan, side.explanation.result, ColourBy::depth), legend.w);
+  const StepLegend drawn =
+      step_legend("depth", colour_legend(*side.plan, side.explanation.result, ColourBy::depth), legend.w);
   const StepLegend::Swatch second = drawn.swatches.at(1);
   ASSERT_TRUE(window.click("plan legend", (second.area.x + 4) / legend.w, 0.5));
   EXPECT_EQ(window.explorer().session().look.isolated, second.paint);

@@ -26,7 +26,9 @@ scheduler::Plan edited(const scheduler::Plan& plan, EditKind kind, std::int32_t 
 std::int64_t tokens_of(const scheduler::Plan& plan, std::int32_t task) {
   std::int64_t tokens = 0;
   const scheduler::Task& t = plan.tasks[scheduler::TaskId(task)];
-  for (std::int32_t s = t.segments.begin; s < t.segments.end; ++s) tokens += scheduler::segment_tokens(plan, plan.segments[static_cast<std::size_t>(s)]);
+  for (std::int32_t s = t.segments.begin; s < t.segments.end; ++s) {
+    tokens += scheduler::segment_tokens(plan, plan.segments[static_cast<std::size_t>(s)]);
+  }
   return tokens;
 }
 
@@ -58,7 +60,9 @@ TEST(PlanEdit, JoinTakesBackASplit) {
 
 TEST(PlanEdit, MovesToTheEndsOfTheLaunchOrder) {
   const scheduler::Plan plan = plan_of("flash_decoding", "1,6|512,100");
-  const auto queries = [](const scheduler::Plan& p, std::int32_t t) { return p.query_rows[static_cast<std::size_t>(p.tasks[scheduler::TaskId(t)].queries.begin)]; };
+  const auto queries = [](const scheduler::Plan& p, std::int32_t t) {
+    return p.query_rows[static_cast<std::size_t>(p.tasks[scheduler::TaskId(t)].queries.begin)];
+  };
   const auto last = static_cast<std::int32_t>(plan.tasks.size()) - 1;
   EXPECT_EQ(queries(edited(plan, EditKind::first, last), 0), queries(plan, last));
   EXPECT_EQ(queries(edited(plan, EditKind::last, 0), last), queries(plan, 0));
@@ -67,10 +71,14 @@ TEST(PlanEdit, MovesToTheEndsOfTheLaunchOrder) {
 
 TEST(PlanEdit, ChangesTheQueryTileWhereTheRowsFit) {
   const scheduler::Plan plan = plan_of("espalier", "1,4|4096,200");
-  const auto tile = [](const scheduler::Plan& p, std::int32_t t) { return p.kernels[scheduler::task_kernels(p)[scheduler::TaskId(t)]].query_tile; };
+  const auto tile = [](const scheduler::Plan& p, std::int32_t t) {
+    return p.kernels[scheduler::task_kernels(p)[scheduler::TaskId(t)]].query_tile;
+  };
   const scheduler::Plan taller = edited(plan, EditKind::taller, 0);
   std::int32_t tallest = 0;
-  for (std::size_t t = 0; t < taller.tasks.size(); ++t) tallest = std::max(tallest, tile(taller, static_cast<std::int32_t>(t)));
+  for (std::size_t t = 0; t < taller.tasks.size(); ++t) {
+    tallest = std::max(tallest, tile(taller, static_cast<std::int32_t>(t)));
+  }
   EXPECT_GT(tallest, tile(plan, 0));
 }
 
@@ -99,7 +107,8 @@ TEST(PlanEdit, MovesACopyToAnotherQueueAndChangesNothingElse) {
   EXPECT_TRUE(scheduler::validate(changed, device()).empty());
   EXPECT_EQ(queues_of(changed, 1).at(2), to);
   EXPECT_EQ(queues_of(changed, 1).at(3), queues_of(plan, 1).at(3));
-  EXPECT_EQ(changed.queues.at(static_cast<std::size_t>(to)).size(), plan.queues.at(static_cast<std::size_t>(to)).size() + 1);
+  EXPECT_EQ(changed.queues.at(static_cast<std::size_t>(to)).size(),
+            plan.queues.at(static_cast<std::size_t>(to)).size() + 1);
   EXPECT_EQ(changed.queue_items.size(), plan.queue_items.size());
   EXPECT_NE(changed.hash, plan.hash);
   EXPECT_EQ(changed.provenance.why.back(), fmt::format("by hand: move copy 2 of task 1 to queue {}", to));
@@ -124,7 +133,9 @@ TEST(PlanEdit, OrdersTasksWithinTheirQueues) {
   scheduler::Plan plan = plan_of("flashinfer_persistent", "1,8|4096,200");
   plan = moved(plan, 1, 0, queues_of(plan, 0).at(0));
   const auto queue = static_cast<std::size_t>(queues_of(plan, 0).at(0));
-  const auto last = [&](const scheduler::Plan& p) { return p.queue_items[static_cast<std::size_t>(p.queues[queue].end - 1)].task.value; };
+  const auto last = [&](const scheduler::Plan& p) {
+    return p.queue_items[static_cast<std::size_t>(p.queues[queue].end - 1)].task.value;
+  };
   EXPECT_EQ(last(plan), 1);
   const scheduler::Plan first = edited(plan, EditKind::first, 1);
   EXPECT_NE(last(first), 1);
@@ -151,9 +162,12 @@ TEST(PlanEdit, OtherEditsLeaveQueuesAsTheyWere) {
 TEST(PlanEdit, SaysThatHardwareOrderHasNoQueues) {
   const auto result = edit_plan(plan_of("flash_decoding", "1,6|512,100"), device(), {EditKind::to_queue, 0, 0, 3});
   ASSERT_TRUE(std::holds_alternative<std::string>(result));
-  EXPECT_NE(std::get<std::string>(result).find("move copy 0 of task 0 to queue 3: the plan has no queues"), std::string::npos) << std::get<std::string>(result);
+  EXPECT_NE(std::get<std::string>(result).find("move copy 0 of task 0 to queue 3: the plan has no queues"),
+            std::string::npos)
+      << std::get<std::string>(result);
   const scheduler::Plan plan = plan_of("flashinfer_persistent", "1,8|4096,200");
-  for (const PlanEdit wrong : {PlanEdit{EditKind::to_queue, 0, 99, 3}, PlanEdit{EditKind::to_queue, 0, 0, 100'000}, PlanEdit{EditKind::to_queue, 9999, 0, 1}, PlanEdit{EditKind::earlier, 9999}}) {
+  for (const PlanEdit wrong : {PlanEdit{EditKind::to_queue, 0, 99, 3}, PlanEdit{EditKind::to_queue, 0, 0, 100'000},
+                               PlanEdit{EditKind::to_queue, 9999, 0, 1}, PlanEdit{EditKind::earlier, 9999}}) {
     EXPECT_TRUE(std::holds_alternative<std::string>(edit_plan(plan, device(), wrong)));
   }
 }
@@ -170,7 +184,8 @@ TEST(TaskDiff, CountsWhatEditsDo) {
   EXPECT_EQ(split.moved, 0);
   EXPECT_EQ(split.partner.at(2), 1);
   const TaskDiff other = diff_tasks(plan_of("fasttree", "1,6|512,100"), plan);
-  EXPECT_EQ(other.only_new + other.moved + std::count(other.change.begin(), other.change.end(), TaskChange::same), static_cast<std::ptrdiff_t>(plan.tasks.size()));
+  EXPECT_EQ(other.only_new + other.moved + std::count(other.change.begin(), other.change.end(), TaskChange::same),
+            static_cast<std::ptrdiff_t>(plan.tasks.size()));
 }
 
 TEST(TaskDiff, TakesAPlanForItselfWhateverItsEditsWere) {
@@ -187,15 +202,19 @@ TEST(PlanEdit, RandomEditsLeavePlansRight) {
   int done = 0;
   for (std::uint64_t seed = 1; seed <= 12; ++seed) {
     core::Rng rng(seed);
-    scheduler::Plan plan = plan_of(std::vector<const char*>{"codec", "espalier", "fasttree", "lean"}.at(seed % 4), "2,5,15|900,300,77");
+    scheduler::Plan plan =
+        plan_of(std::vector<const char*>{"codec", "espalier", "fasttree", "lean"}.at(seed % 4), "2,5,15|900,300,77");
     for (int step = 0; step < 12; ++step) {
-      const PlanEdit edit{static_cast<EditKind>(rng.integer(0, kEditKinds - 1)), static_cast<std::int32_t>(rng.integer(0, static_cast<std::int64_t>(plan.tasks.size()) - 1)),
-                          static_cast<std::int32_t>(rng.integer(0, 7)), static_cast<std::int32_t>(rng.integer(-1, 100))};
+      const PlanEdit edit{static_cast<EditKind>(rng.integer(0, kEditKinds - 1)),
+                          static_cast<std::int32_t>(rng.integer(0, static_cast<std::int64_t>(plan.tasks.size()) - 1)),
+                          static_cast<std::int32_t>(rng.integer(0, 7)),
+                          static_cast<std::int32_t>(rng.integer(-1, 100))};
       std::variant<scheduler::Plan, std::string> result = edit_plan(plan, device(), edit);
       if (std::holds_alternative<std::string>(result)) continue;
       plan = std::get<scheduler::Plan>(std::move(result));
       const auto violations = scheduler::validate(plan, device());
-      ASSERT_TRUE(violations.empty()) << seed << " " << edit_name(edit.kind) << ": " << scheduler::violations_text(violations);
+      ASSERT_TRUE(violations.empty()) << seed << " " << edit_name(edit.kind) << ": "
+                                      << scheduler::violations_text(violations);
       ++done;
     }
   }

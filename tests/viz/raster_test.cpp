@@ -1,4 +1,6 @@
 // Pixels of triangles, and PNG files.
+#include "viz/soft/raster.h"
+
 #include <gtest/gtest.h>
 #include <imgui.h>
 #include <png.h>
@@ -7,7 +9,6 @@
 
 #include "core/hash.h"
 #include "core/rng.h"
-#include "viz/soft/raster.h"
 #include "viz/ui/scene_image.h"
 
 namespace espalier::viz {
@@ -35,18 +36,24 @@ Image drawn(const std::vector<ImVec2>& corners, ImU32 colour, std::int32_t size)
   return rasterise(data, {kWhite, 1, 1}, {0, 0, 0});
 }
 
-int red(const Image& image, int x, int y) { return image.rgb[3 * (static_cast<std::size_t>(y) * static_cast<std::size_t>(image.width) + static_cast<std::size_t>(x))]; }
+int red(const Image& image, int x, int y) {
+  return image
+      .rgb[3 * (static_cast<std::size_t>(y) * static_cast<std::size_t>(image.width) + static_cast<std::size_t>(x))];
+}
 
 TEST(Raster, FillsExactlyThePixelsOfARectangle) {
   const Image image = drawn({{2, 3}, {7, 3}, {7, 6}, {2, 3}, {7, 6}, {2, 6}}, IM_COL32(200, 0, 0, 255), 10);
   for (int y = 0; y < 10; ++y) {
-    for (int x = 0; x < 10; ++x) EXPECT_EQ(red(image, x, y), x >= 2 && x < 7 && y >= 3 && y < 6 ? 200 : 0) << x << " " << y;
+    for (int x = 0; x < 10; ++x) {
+      EXPECT_EQ(red(image, x, y), x >= 2 && x < 7 && y >= 3 && y < 6 ? 200 : 0) << x << " " << y;
+    }
   }
 }
 
 TEST(Raster, NeighboursNeverShareOrMissAPixel) {
   core::Rng rng(5);
-  for (int trial = 0; trial < 60; ++trial) {  // a fan around a point covers a square; half-transparent overlaps would show
+  for (int trial = 0; trial < 60;
+       ++trial) {  // a fan around a point covers a square; half-transparent overlaps would show
     const auto at = [&] { return static_cast<float>(1 + rng.uniform() * 14); };
     const ImVec2 centre{at(), at()};
     const ImVec2 corners[] = {{0, 0}, {at(), 0}, {16, 0}, {16, at()}, {16, 16}, {at(), 16}, {0, 16}, {0, at()}};
@@ -77,8 +84,10 @@ std::string hash_of(const Image& image) {
 
 TEST(SceneImage, IsTheSameInEveryBuild) {
   Scene scene{120, 60, "sample", {}};
-  scene.shapes = {Rect{10, 10, 50.4, 20.6, Paint::hbm}, Rect{70, 10, 30, 20, Paint::step2, Paint::select, 128}, Line{5, 40, 115, 40, Paint::grid},
-                  Line{5, 45, 115, 55, Paint::merge, 1.5}, Line{10, 5, 110, 5, Paint::muted, 1, true}, Text{60, 25, "97 % of 53.6 µs", Paint::ink, 12, Anchor::middle}};
+  scene.shapes = {
+      Rect{10, 10, 50.4, 20.6, Paint::hbm},       Rect{70, 10, 30, 20, Paint::step2, Paint::select, 128},
+      Line{5, 40, 115, 40, Paint::grid},          Line{5, 45, 115, 55, Paint::merge, 1.5},
+      Line{10, 5, 110, 5, Paint::muted, 1, true}, Text{60, 25, "97 % of 53.6 µs", Paint::ink, 12, Anchor::middle}};
   EXPECT_EQ(hash_of(scene_image(scene, Theme::light, 1, Face::builtin)), "c4fe34dcd96a337b");
   EXPECT_EQ(hash_of(scene_image(scene, Theme::dark, 2, Face::builtin)), "f68f6c76f10190da");
 }

@@ -1,4 +1,5 @@
-// Between a change and the plan it leads to: what is on show is older than the session. Its ids mean nothing in what comes next.
+// Between a change and the plan it leads to: what is on show is older than the session. Its ids mean nothing in what
+// comes next.
 #include <gtest/gtest.h>
 
 #include "core/error.h"
@@ -9,7 +10,9 @@
 namespace espalier::viz {
 namespace {
 
-Choose choose(Knob knob, SideId side, std::string name, double value = 0) { return {{knob, side, std::move(name), value}, false}; }
+Choose choose(Knob knob, SideId side, std::string name, double value = 0) {
+  return {{knob, side, std::move(name), value}, false};
+}
 Choose split(std::int32_t task) { return choose(Knob::edit, SideId::a, "split", task); }
 
 /// A session, and what it shows until it is told that its answer is there.
@@ -84,7 +87,8 @@ TEST(KeptViews, SelectTheirTaskInTheirOwnPlan) {
   const Session shown = s.session;
   s.answer();
   EXPECT_EQ(s.session.selection, (Item{ItemKind::task, 2})) << "not followed through the edit taken back";
-  for (const Action& action : {Action(Select{{ItemKind::node, 1}, SideId::a}), Action(choose(Knob::device, SideId::a, "l40s"))}) {
+  for (const Action& action :
+       {Action(Select{{ItemKind::node, 1}, SideId::a}), Action(choose(Knob::device, SideId::a, "l40s"))}) {
     Session other = shown;
     perform(other, action, s.outcome);
     EXPECT_FALSE(other.awaited) << "no longer wanted";
@@ -117,7 +121,8 @@ TEST(Decoding, GoesOnBeforeItsStepIsOnShow) {
   EXPECT_EQ(back.settings.decode_step, 32);
   EXPECT_EQ(back.settings, s.session.settings);
   s.answer();
-  EXPECT_EQ(s.outcome.forest->context_tokens(traces::RequestId(0)), compute(small_session().settings, {}).forest->context_tokens(traces::RequestId(0)) + 32);
+  EXPECT_EQ(s.outcome.forest->context_tokens(traces::RequestId(0)),
+            compute(small_session().settings, {}).forest->context_tokens(traces::RequestId(0)) + 32);
 }
 
 /// Opens "a measurement": something joined to the session there is; or fails.

@@ -24,7 +24,8 @@ TEST(Scene, DumpOfASmallForestIsThis) {
   EXPECT_EQ(dump(forest_picture(traces::parse_tree("1,2|60,40"), 1024, size)),
             "scene 200 x 100 Prefix forest: 2 requests across, 100 tokens down\n"
             "rect 0 0 200 100 paint 2\n"
-            "rect 0.5 0.5 199 59 paint 14 node 0 'node 0: 60 tokens (60.0 KiB), requests 0–1; reading it once saves 60.0 KiB'\n"
+            "rect 0.5 0.5 199 59 paint 14 node 0 'node 0: 60 tokens (60.0 KiB), requests 0–1; reading it once saves "
+            "60.0 KiB'\n"
             "text 100 34 size 11 paint 1 '60 tokens'\n"
             "rect 0.5 60.5 99 39 paint 8 node 1 'node 1: 40 tokens (40.0 KiB), request 0; not shared'\n"
             "text 50 84 size 11 paint 3 '40 tokens'\n"
@@ -42,7 +43,8 @@ TEST(Svg, PlainBoxesOfOnePaintBecomeOnePath) {
 
 TEST(Svg, LabelsBesideAnEdgeStayInsideHoweverNarrowAPieceBecomes) {
   Scene scene{960, 20, "t", {}};
-  scene.shapes = {Text{480, 10, "2,048", Paint::muted, 11, Anchor::middle}, Text{930, 10, "4,096", Paint::muted, 11, Anchor::middle}};
+  scene.shapes = {Text{480, 10, "2,048", Paint::muted, 11, Anchor::middle},
+                  Text{930, 10, "4,096", Paint::muted, 11, Anchor::middle}};
   const std::string svg = html_fragment(scene);
   EXPECT_NE(svg.find("left:50%;"), std::string::npos) << svg;
   EXPECT_NE(svg.find("left:clamp(16px,96.88%,calc(100% - 16px));"), std::string::npos) << svg;
@@ -63,9 +65,13 @@ TEST(Svg, NumbersHaveTwoDecimalsAtMost) {
 }
 
 TEST(Svg, HostileNamesAreText) {
-  EXPECT_EQ(escape_xml("<script>a && 'b' \"c\"</script>"), "&lt;script&gt;a &amp;&amp; &#39;b&#39; &quot;c&quot;&lt;/script&gt;");
-  EXPECT_EQ(escape_xml(std::string("a\0b\x1b[1m", 7)), "a\xEF\xBF\xBD" "b\xEF\xBF\xBD[1m");
-  EXPECT_EQ(escape_xml("\xff\xc3\xa9\xed\xa0\x80\xf0\x9f\x98\x80\xc3"), "\xEF\xBF\xBD\xc3\xa9\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xf0\x9f\x98\x80\xEF\xBF\xBD");
+  EXPECT_EQ(escape_xml("<script>a && 'b' \"c\"</script>"),
+            "&lt;script&gt;a &amp;&amp; &#39;b&#39; &quot;c&quot;&lt;/script&gt;");
+  EXPECT_EQ(escape_xml(std::string("a\0b\x1b[1m", 7)),
+            "a\xEF\xBF\xBD"
+            "b\xEF\xBF\xBD[1m");
+  EXPECT_EQ(escape_xml("\xff\xc3\xa9\xed\xa0\x80\xf0\x9f\x98\x80\xc3"),
+            "\xEF\xBF\xBD\xc3\xa9\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xf0\x9f\x98\x80\xEF\xBF\xBD");
   traces::PrefixForest forest = traces::parse_tree("1,2|60,40");
   forest.name = "</title><script>alert(1)</script>\x01";
   const std::string svg = svg_document(forest_document(forest, {}), std::nullopt);
@@ -90,7 +96,8 @@ TEST(Svg, DocumentsAreWellFormedForEveryStrategy) {
 
 TEST(Svg, FaultsAreFoundByTheChecker) {
   EXPECT_EQ(xml_fault("<a x=\"1\"><b/></a>\n"), "");
-  for (const char* wrong : {"<a>", "<a></b>", "<a x=1/>", "<a x=\"1\" x=\"2\"/>", "<a>&</a>", "<a/><b/>", "x<a/>", "<a x=\"<\"/>"}) {
+  for (const char* wrong :
+       {"<a>", "<a></b>", "<a x=1/>", "<a x=\"1\" x=\"2\"/>", "<a>&</a>", "<a/><b/>", "x<a/>", "<a x=\"<\"/>"}) {
     EXPECT_NE(xml_fault(wrong), "") << wrong;
   }
 }
@@ -125,7 +132,10 @@ TEST(Picture, LongNamesAreCutToFit) {
 }
 
 TEST(Palette, StepsGrowInContrastToThePage) {
-  const auto lightness = [](Rgb c) { return 0.2126 * std::pow(c.r / 255.0, 2.2) + 0.7152 * std::pow(c.g / 255.0, 2.2) + 0.0722 * std::pow(c.b / 255.0, 2.2); };
+  const auto lightness = [](Rgb c) {
+    return 0.2126 * std::pow(c.r / 255.0, 2.2) + 0.7152 * std::pow(c.g / 255.0, 2.2) +
+           0.0722 * std::pow(c.b / 255.0, 2.2);
+  };
   const auto contrast = [&](Rgb a, Rgb b) {
     const double x = lightness(a) + 0.05, y = lightness(b) + 0.05;
     return x > y ? x / y : y / x;
@@ -133,13 +143,16 @@ TEST(Palette, StepsGrowInContrastToThePage) {
   for (const Theme theme : {Theme::light, Theme::dark}) {
     const Rgb page = colour_of(Paint::page, theme);
     for (int i = 2; i < kSteps; ++i) {
-      EXPECT_GT(contrast(colour_of(step_paint(i), theme), page), 1.1 * contrast(colour_of(step_paint(i - 1), theme), page)) << i;
+      EXPECT_GT(contrast(colour_of(step_paint(i), theme), page),
+                1.1 * contrast(colour_of(step_paint(i - 1), theme), page))
+          << i;
     }
     EXPECT_GT(contrast(colour_of(Paint::ink, theme), page), 7);
     EXPECT_GT(contrast(colour_of(Paint::muted, theme), page), 4.5);
     for (int i = static_cast<int>(Paint::step0); i < kPaints; ++i) {  // large text on boxes
       const auto fill = static_cast<Paint>(i);
-      EXPECT_GT(contrast(colour_of(text_on(fill), theme), colour_of(fill, theme)), 3) << i << (theme == Theme::dark ? " dark" : " light");
+      EXPECT_GT(contrast(colour_of(text_on(fill), theme), colour_of(fill, theme)), 3)
+          << i << (theme == Theme::dark ? " dark" : " light");
     }
   }
 }

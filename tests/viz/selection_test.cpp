@@ -1,13 +1,16 @@
+#include "viz/model/selection.h"
+
 #include <gtest/gtest.h>
 
 #include "../property/forests.h"
-#include "viz/model/selection.h"
 #include "viz_samples.h"
 
 namespace espalier::viz {
 namespace {
 
-bool has(const std::vector<std::int32_t>& ids, std::int32_t id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
+bool has(const std::vector<std::int32_t>& ids, std::int32_t id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
 
 TEST(Selection, NodeLightsItsRequestsTasksAndMerges) {
   const scheduler::Plan plan = plan_of("cascade", "1,4,16|4096,512,128");
@@ -24,20 +27,29 @@ TEST(Selection, NodeLightsItsRequestsTasksAndMerges) {
 }
 
 TEST(Selection, LinksHoldInBothDirections) {
-  for (const char* strategy : {"espalier", "flash_decoding", "cascade", "codec", "hydragen", "chunk_attention", "bifurcated", "lean"}) {
+  for (const char* strategy :
+       {"espalier", "flash_decoding", "cascade", "codec", "hydragen", "chunk_attention", "bifurcated", "lean"}) {
     const scheduler::Plan plan = plan_of(strategy, "1,3,12|5000,700,90");
     const PlanLinks links = link(plan);
     for (std::int32_t t = 0; t < static_cast<std::int32_t>(plan.tasks.size()); ++t) {
       const Linked task = linked(plan, links, {ItemKind::task, t});
       EXPECT_TRUE(task.has({ItemKind::task, t}));
-      for (const std::int32_t n : task.nodes) EXPECT_TRUE(linked(plan, links, {ItemKind::node, n}).has({ItemKind::task, t})) << strategy;
-      for (const std::int32_t r : task.requests) EXPECT_TRUE(linked(plan, links, {ItemKind::request, r}).has({ItemKind::task, t})) << strategy;
-      for (const std::int32_t m : task.merges) EXPECT_TRUE(linked(plan, links, {ItemKind::merge, m}).has({ItemKind::task, t})) << strategy;
+      for (const std::int32_t n : task.nodes) {
+        EXPECT_TRUE(linked(plan, links, {ItemKind::node, n}).has({ItemKind::task, t})) << strategy;
+      }
+      for (const std::int32_t r : task.requests) {
+        EXPECT_TRUE(linked(plan, links, {ItemKind::request, r}).has({ItemKind::task, t})) << strategy;
+      }
+      for (const std::int32_t m : task.merges) {
+        EXPECT_TRUE(linked(plan, links, {ItemKind::merge, m}).has({ItemKind::task, t})) << strategy;
+      }
     }
     for (std::int32_t m = 0; m < static_cast<std::int32_t>(plan.steps.size()); ++m) {
       const Linked merge = linked(plan, links, {ItemKind::merge, m});
       EXPECT_FALSE(merge.tasks.empty()) << strategy;
-      for (const std::int32_t r : merge.requests) EXPECT_TRUE(linked(plan, links, {ItemKind::request, r}).has({ItemKind::merge, m})) << strategy;
+      for (const std::int32_t r : merge.requests) {
+        EXPECT_TRUE(linked(plan, links, {ItemKind::request, r}).has({ItemKind::merge, m})) << strategy;
+      }
     }
   }
 }
@@ -47,7 +59,9 @@ TEST(Selection, RequestLightsItsPathAndNoOther) {
   const Linked request = linked(plan, link(plan), {ItemKind::request, 5});
   EXPECT_EQ(request.requests, (std::vector<std::int32_t>{5}));
   std::vector<std::int32_t> path;
-  for (const traces::NodeId n : traces::path_of(plan.forest, plan.forest.leaf[traces::RequestId(5)])) path.push_back(n.value);
+  for (const traces::NodeId n : traces::path_of(plan.forest, plan.forest.leaf[traces::RequestId(5)])) {
+    path.push_back(n.value);
+  }
   EXPECT_EQ(request.nodes, path);
   for (const std::int32_t t : request.tasks) {
     const scheduler::Interval q = plan.tasks[scheduler::TaskId(t)].queries;

@@ -27,7 +27,9 @@ Session small_session() {
   return session;
 }
 
-Choose choose(Knob knob, SideId side, std::string name, double value = 0, bool held = false) { return {{knob, side, std::move(name), value}, held}; }
+Choose choose(Knob knob, SideId side, std::string name, double value = 0, bool held = false) {
+  return {{knob, side, std::move(name), value}, held};
+}
 
 TEST(Settings, KeepsOnlyWhatDiffersFromTheDefaults) {
   Settings settings;
@@ -44,7 +46,8 @@ TEST(Settings, ClampsNumbersAndRefusesUnknownNames) {
   Settings settings;
   apply(settings, {Knob::device_field, SideId::b, "sms", 1e9}, {});
   const auto& fields = costmodel::device_fields();
-  EXPECT_EQ(settings.b.device_fields.at("sms"), std::find_if(fields.begin(), fields.end(), [](const auto& f) { return f.name == "sms"; })->high);
+  EXPECT_EQ(settings.b.device_fields.at("sms"),
+            std::find_if(fields.begin(), fields.end(), [](const auto& f) { return f.name == "sms"; })->high);
   EXPECT_THROW(apply(settings, {Knob::device_field, SideId::a, "hbm", 1}, {}), core::Error);
   EXPECT_THROW(apply(settings, {Knob::strategy, SideId::a, "codex", 0}, {}), core::Error);
   EXPECT_THROW(apply(settings, {Knob::family, SideId::a, "ragged", 0}, {}), core::Error);
@@ -56,7 +59,9 @@ TEST(Settings, HeadsAlwaysDivide) {
   core::Rng rng(7);
   Settings settings = bundled_settings();
   for (int i = 0; i < 300; ++i) {
-    apply(settings, {rng.chance(0.5) ? Knob::q_heads : Knob::kv_heads, SideId::a, {}, static_cast<double>(rng.integer(-3, 130))}, {});
+    apply(settings,
+          {rng.chance(0.5) ? Knob::q_heads : Knob::kv_heads, SideId::a, {}, static_cast<double>(rng.integer(-3, 130))},
+          {});
     ASSERT_NO_THROW(traces::check_heads(settings.heads, "test")) << traces::heads_text(settings.heads);
   }
 }
@@ -66,14 +71,17 @@ TEST(Settings, CommandMakesTheSamePlan) {
   apply(settings, {Knob::device_field, SideId::a, "hbm_gbps", 5000}, {});
   apply(settings, {Knob::kv_dtype, SideId::a, "fp8_e4m3", 0}, {});
   EXPECT_EQ(plan_command_of(settings, SideId::a, {}).text,
-            "espalier plan --family few_shot:blocks=3,questions=4,root=400 --seed 1 --model llama3-8b --dtype fp8_e4m3 --device h100-sxm:hbm_gbps=5000 "
+            "espalier plan --family few_shot:blocks=3,questions=4,root=400 --seed 1 --model llama3-8b --dtype fp8_e4m3 "
+            "--device h100-sxm:hbm_gbps=5000 "
             "--strategy espalier -o plan.json");
 }
 
 TEST(Settings, EditsGoWhenThePlanBeneathThemDoes) {
   Settings settings = small_settings();
   const Change split{Knob::edit, SideId::a, "split", 0};
-  for (const Change& other : {Change{Knob::strategy, SideId::a, "codec", 0}, Change{Knob::decode_step, SideId::a, {}, 3}, Change{Knob::device_field, SideId::a, "sms", 70}}) {
+  for (const Change& other :
+       {Change{Knob::strategy, SideId::a, "codec", 0}, Change{Knob::decode_step, SideId::a, {}, 3},
+        Change{Knob::device_field, SideId::a, "sms", 70}}) {
     apply(settings, split, {});
     ASSERT_EQ(settings.a.edits.size(), 1U);
     apply(settings, {Knob::device, SideId::b, "l40s", 0}, {});
@@ -123,7 +131,9 @@ TEST(History, RandomStepsComeBackOneByOne) {
   const char* strategies[] = {"espalier", "codec", "fasttree", "pat"};
   for (int i = 0; i < 60; ++i) {
     const SideId side = rng.chance(0.5) ? SideId::a : SideId::b;
-    perform(session, rng.chance(0.5) ? choose(Knob::strategy, side, strategies[rng.integer(0, 3)]) : choose(Knob::device_field, side, "sms", static_cast<double>(rng.integer(10, 14))),
+    perform(session,
+            rng.chance(0.5) ? choose(Knob::strategy, side, strategies[rng.integer(0, 3)])
+                            : choose(Knob::device_field, side, "sms", static_cast<double>(rng.integer(10, 14))),
             none);
     if (!(session.settings == states.back())) states.push_back(session.settings);
   }
@@ -196,7 +206,9 @@ TEST(Outcome, DecodesForestsWhoseRequestsEndAnywhere) {
       for (std::size_t r = 0; r < forest.request_count(); ++r) sum += forest.context_tokens(traces::RequestId(r));
       return sum;
     };
-    EXPECT_EQ(contexts(*outcome.forest), contexts(*before.forest) + 5 * static_cast<std::int64_t>(before.forest->request_count())) << seed;
+    EXPECT_EQ(contexts(*outcome.forest),
+              contexts(*before.forest) + 5 * static_cast<std::int64_t>(before.forest->request_count()))
+        << seed;
   }
 }
 
@@ -208,7 +220,8 @@ TEST(Outcome, SplitSumsToAllSmTime) {
     const Outcome outcome = compute(settings, {});
     for (const SideOutcome& side : outcome.sides) {
       ASSERT_TRUE(side.shown());
-      EXPECT_NEAR(side.explanation.sm_time.total(), side.us() * side.device.sms, 1e-6 * side.us() * side.device.sms) << family;
+      EXPECT_NEAR(side.explanation.sm_time.total(), side.us() * side.device.sms, 1e-6 * side.us() * side.device.sms)
+          << family;
       double shares = 0;
       for (const SplitPart& part : time_split(side.explanation.sm_time)) shares += part.share;
       EXPECT_NEAR(shares, 1, 1e-9);
@@ -237,13 +250,16 @@ TEST(Views, ClickOnANodeLightsItsTasksEverywhere) {
   const Linked linked = linked_of(session, outcome, SideId::a);
   const std::set<std::int32_t> tasks(linked.tasks.begin(), linked.tasks.end());
   ASSERT_FALSE(tasks.empty());
-  EXPECT_EQ(lit(timeline_view(session, outcome, {900, 900}), ItemKind::task).size(), tasks.size() + linked_of(session, outcome, SideId::b).tasks.size() -
-            [&] {
-              std::size_t both = 0;
-              for (const std::int32_t t : linked_of(session, outcome, SideId::b).tasks) both += tasks.count(t);
-              return both;
-            }());
-  for (const std::int32_t t : lit(cover_view(session, outcome, SideId::a, size), ItemKind::task)) EXPECT_TRUE(tasks.contains(t)) << t;
+  EXPECT_EQ(
+      lit(timeline_view(session, outcome, {900, 900}), ItemKind::task).size(),
+      tasks.size() + linked_of(session, outcome, SideId::b).tasks.size() - [&] {
+        std::size_t both = 0;
+        for (const std::int32_t t : linked_of(session, outcome, SideId::b).tasks) both += tasks.count(t);
+        return both;
+      }());
+  for (const std::int32_t t : lit(cover_view(session, outcome, SideId::a, size), ItemKind::task)) {
+    EXPECT_TRUE(tasks.contains(t)) << t;
+  }
   EXPECT_EQ(lit(forest_view(session, outcome, size), ItemKind::node), std::set<std::int32_t>{node.index});
 }
 
@@ -257,10 +273,12 @@ TEST(Views, WhatIsSelectedIsLitHoweverSmallItIs) {
   EXPECT_TRUE(lit(forest_view(session, outcome, size), ItemKind::node).contains(node.index));
   const Linked of_node = linked_of(session, outcome, SideId::a);
   ASSERT_FALSE(of_node.tasks.empty());
-  EXPECT_EQ(lit(cover_view(session, outcome, SideId::a, size), ItemKind::task), std::set<std::int32_t>(of_node.tasks.begin(), of_node.tasks.end()));
+  EXPECT_EQ(lit(cover_view(session, outcome, SideId::a, size), ItemKind::task),
+            std::set<std::int32_t>(of_node.tasks.begin(), of_node.tasks.end()));
   perform(session, Select{{ItemKind::task, of_node.tasks.back()}, SideId::a}, outcome);
   const Linked of_task = linked_of(session, outcome, SideId::a);
-  EXPECT_EQ(lit(forest_view(session, outcome, size), ItemKind::node), std::set<std::int32_t>(of_task.nodes.begin(), of_task.nodes.end()));
+  EXPECT_EQ(lit(forest_view(session, outcome, size), ItemKind::node),
+            std::set<std::int32_t>(of_task.nodes.begin(), of_task.nodes.end()));
 }
 
 TEST(Views, WhatIsSelectedIsLitHoweverTheRestIsFolded) {
@@ -275,8 +293,12 @@ TEST(Views, WhatIsSelectedIsLitHoweverTheRestIsFolded) {
   const auto laid_out = lit(cover_view(session, outcome, SideId::a, size), ItemKind::task);
   perform(session, Select{{ItemKind::request, 350}, SideId::a}, outcome);
   const Linked linked = linked_of(session, outcome, SideId::a);
-  EXPECT_GT(std::count_if(linked.tasks.begin(), linked.tasks.end(), [&](std::int32_t t) { return !laid_out.contains(t); }), 30) << "folded";
-  EXPECT_EQ(lit(cover_view(session, outcome, SideId::a, size), ItemKind::task), std::set<std::int32_t>(linked.tasks.begin(), linked.tasks.end()));
+  EXPECT_GT(
+      std::count_if(linked.tasks.begin(), linked.tasks.end(), [&](std::int32_t t) { return !laid_out.contains(t); }),
+      30)
+      << "folded";
+  EXPECT_EQ(lit(cover_view(session, outcome, SideId::a, size), ItemKind::task),
+            std::set<std::int32_t>(linked.tasks.begin(), linked.tasks.end()));
   session.look.isolated = Paint::tail;  // nobody's
   EXPECT_TRUE(lit(cover_view(session, outcome, SideId::a, size), ItemKind::task).empty());
 }
@@ -285,7 +307,8 @@ TEST(Verdict, SaysThatNothingRuns) {
   Outcome outcome;
   outcome.sides[0].title = "espalier";
   outcome.sides[0].plan = std::make_shared<const scheduler::Plan>();
-  EXPECT_EQ(verdict_of(outcome), std::vector<std::string>{"espalier has no tasks: there are no requests, and nothing runs."});
+  EXPECT_EQ(verdict_of(outcome),
+            std::vector<std::string>{"espalier has no tasks: there are no requests, and nothing runs."});
 }
 
 TEST(Views, ClickOnATaskLightsItsNodes) {
@@ -300,7 +323,8 @@ TEST(Views, ClickOnATaskLightsItsNodes) {
   perform(session, Select{hit.item, hit.side}, outcome);
   const Linked linked = linked_of(session, outcome, SideId::a);
   ASSERT_FALSE(linked.nodes.empty());
-  EXPECT_EQ(lit(forest_view(session, outcome, {1200, 4000}), ItemKind::node), std::set<std::int32_t>(linked.nodes.begin(), linked.nodes.end()));
+  EXPECT_EQ(lit(forest_view(session, outcome, {1200, 4000}), ItemKind::node),
+            std::set<std::int32_t>(linked.nodes.begin(), linked.nodes.end()));
   EXPECT_TRUE(linked_of(session, outcome, SideId::b).tasks.empty()) << "a task of A is none of B";
   EXPECT_EQ(linked_of(session, outcome, SideId::b).nodes, linked.nodes);
 }

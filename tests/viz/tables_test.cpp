@@ -1,6 +1,7 @@
+#include "viz/model/tables.h"
+
 #include <gtest/gtest.h>
 
-#include "viz/model/tables.h"
 #include "viz_samples.h"
 
 namespace espalier::viz {
@@ -15,7 +16,8 @@ TEST(Tables, NodesOfASmallForest) {
 }
 
 TEST(Tables, CellsWithCommasAndQuotesAreQuoted) {
-  EXPECT_EQ(write_csv({{"a", "b"}, {{"x,y", "say \"hi\""}, {"line\nbreak", ""}}}), "a,b\n\"x,y\",\"say \"\"hi\"\"\"\n\"line\nbreak\",\n");
+  EXPECT_EQ(write_csv({{"a", "b"}, {{"x,y", "say \"hi\""}, {"line\nbreak", ""}}}),
+            "a,b\n\"x,y\",\"say \"\"hi\"\"\"\n\"line\nbreak\",\n");
 }
 
 TEST(Tables, EveryRequestIsDoneWhenItsLastPartIs) {

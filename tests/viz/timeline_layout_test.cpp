@@ -1,9 +1,10 @@
+#include "viz/model/timeline_layout.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "viz/model/time_split.h"
-#include "viz/model/timeline_layout.h"
 #include "viz_samples.h"
 
 namespace espalier::viz {
@@ -60,7 +61,9 @@ TEST(Timeline, BoxesOfARowStandApartAndInside) {
   }
   EXPECT_EQ(spans, 5000);
   double want = 0;
-  for (const auto& span : run.result.timeline.spans) want += (span.end_us - span.begin_us) / run.result.makespan_us * 1000;
+  for (const auto& span : run.result.timeline.spans) {
+    want += (span.end_us - span.begin_us) / run.result.makespan_us * 1000;
+  }
   EXPECT_NEAR(covered, want, want * 0.03);
 }
 
@@ -73,7 +76,9 @@ TEST(Timeline, LanesShareRowsWhereThereIsNoRoom) {
   EXPECT_GE(layout.row_px, 3);
   double covered = 0, want = 0;
   for (const TimelineBox& box : layout.boxes) covered += static_cast<double>(box.w) * box.level / 4 * 16;
-  for (const auto& span : run.result.timeline.spans) want += (span.end_us - span.begin_us) / run.result.makespan_us * 900;
+  for (const auto& span : run.result.timeline.spans) {
+    want += (span.end_us - span.begin_us) / run.result.makespan_us * 900;
+  }
   EXPECT_NEAR(covered, want, want * 0.1);
 }
 

@@ -16,7 +16,8 @@
 
 namespace espalier::viz {
 
-inline scheduler::Plan plan_of(const std::string& strategy, const std::string& tree, const traces::HeadConfig& heads = {}) {
+inline scheduler::Plan plan_of(const std::string& strategy, const std::string& tree,
+                               const traces::HeadConfig& heads = {}) {
   const traces::PrefixForest forest = traces::parse_tree(tree);
   const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
   scheduler::PlanRequest request{forest, heads, device, scheduler::KernelSet::ours, {}, {}, 1};
@@ -47,7 +48,9 @@ inline MadeUpRun made_up_run(std::int32_t tasks, std::int32_t lanes, std::uint64
   run.result.plan_hash = run.result.timeline.plan_hash = 1;
   run.result.task_bound.assign(static_cast<std::size_t>(tasks), sim::Bound::hbm);
   run.result.timeline.lanes = {"launches"};
-  for (std::int32_t l = 0; l < lanes; ++l) run.result.timeline.lanes.push_back(fmt::format("SM {} slot {}", l / 4, l % 4));
+  for (std::int32_t l = 0; l < lanes; ++l) {
+    run.result.timeline.lanes.push_back(fmt::format("SM {} slot {}", l / 4, l % 4));
+  }
   std::vector<double> now(static_cast<std::size_t>(lanes));
   for (std::int32_t t = 0; t < tasks; ++t) {
     const auto lane = static_cast<std::size_t>(t % lanes);

@@ -19,7 +19,10 @@ using Clock = std::chrono::steady_clock;
 std::shared_ptr<const Outcome> wait_for(Worker& worker, const Settings& settings, bool sensitivities) {
   for (const auto end = Clock::now() + std::chrono::minutes(1); Clock::now() < end;) {
     auto outcome = worker.take();
-    if (outcome != nullptr && outcome->settings == settings && outcome->side(SideId::a).explanation.sensitivities.empty() != sensitivities) return outcome;
+    if (outcome != nullptr && outcome->settings == settings &&
+        outcome->side(SideId::a).explanation.sensitivities.empty() != sensitivities) {
+      return outcome;
+    }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return nullptr;
@@ -39,7 +42,9 @@ TEST(Worker, AnswersFirstWithoutThenWithSensitivities) {
   ASSERT_NE(whole, nullptr);
   EXPECT_EQ(notified, 2);
   EXPECT_EQ(whole->side(SideId::a).us(), compute(small(2), {}).side(SideId::a).us());
-  for (const auto end = Clock::now() + std::chrono::minutes(1); worker.busy() && Clock::now() < end;) std::this_thread::yield();
+  for (const auto end = Clock::now() + std::chrono::minutes(1); worker.busy() && Clock::now() < end;) {
+    std::this_thread::yield();
+  }
   EXPECT_FALSE(worker.busy());
 }
 

@@ -48,7 +48,9 @@ inline std::string xml_fault(std::string_view text) {
       if (!attributes.insert(attribute).second) return "attribute twice: " + attribute;
       if (at + 1 >= text.size() || text[at + 1] != '"') return "an unquoted attribute " + attribute;
       for (at += 2; at < text.size() && text[at] != '"'; ++at) {
-        if (text[at] == '<' || (text[at] == '&' && !reference_ok(text.substr(at)))) return "a raw character in " + attribute;
+        if (text[at] == '<' || (text[at] == '&' && !reference_ok(text.substr(at)))) {
+          return "a raw character in " + attribute;
+        }
       }
       ++at;
     }

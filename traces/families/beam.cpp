@@ -1,6 +1,6 @@
-// beam: beam search. Beams that lose die and the winners branch, so looking back the beams of a prompt coalesce: most of
-// the history is common, and beams part only in the last few tokens. Branch ages (tokens since a beam left another) are
-// geometric; a beam leaves one that is older than itself.
+// beam: beam search. Beams that lose die and the winners branch, so looking back the beams of a prompt coalesce: most
+// of the history is common, and beams part only in the last few tokens. Branch ages (tokens since a beam left another)
+// are geometric; a beam leaves one that is older than itself.
 #include <algorithm>
 #include <functional>
 #include <vector>
@@ -49,15 +49,16 @@ PrefixForest generate(const FamilyOptions& options, std::uint64_t seed) {
 }  // namespace
 
 Family beam_family() {
-  return {"beam",
-          "beam searches whose beams part only in their last tokens; dedupe about the number of beams",
-          {{"prompts", 4, 1, 256, "prompts"},
-           {"beams", 16, 1, 512, "beams of each"},
-           {"prompt", 4000, 1, kLongestOption, "median prompt tokens, clipped to a tenth and 8 times of it"},
-           {"spread", 0.8, 0, 3, "sigma of the logarithm of prompt lengths", OptionKind::real},
-           {"output", 500, 1, kLongestOption, "longest output; uniform from 1"},
-           {"age", 15, 1, 100000, "mean tokens since a beam left another, at most all of its output", OptionKind::real}},
-          generate};
+  return {
+      "beam",
+      "beam searches whose beams part only in their last tokens; dedupe about the number of beams",
+      {{"prompts", 4, 1, 256, "prompts"},
+       {"beams", 16, 1, 512, "beams of each"},
+       {"prompt", 4000, 1, kLongestOption, "median prompt tokens, clipped to a tenth and 8 times of it"},
+       {"spread", 0.8, 0, 3, "sigma of the logarithm of prompt lengths", OptionKind::real},
+       {"output", 500, 1, kLongestOption, "longest output; uniform from 1"},
+       {"age", 15, 1, 100000, "mean tokens since a beam left another, at most all of its output", OptionKind::real}},
+      generate};
 }
 
 }  // namespace espalier::traces

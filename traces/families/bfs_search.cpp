@@ -1,6 +1,6 @@
-// bfs_search: breadth-first search over short thoughts, in the stage where candidates are judged. A problem's prompt, the
-// thoughts that its beam has kept, the candidates of this step, and several samples that judge each candidate. Contexts
-// are tiny and sequences many: launches and latencies decide, not bytes.
+// bfs_search: breadth-first search over short thoughts, in the stage where candidates are judged. A problem's prompt,
+// the thoughts that its beam has kept, the candidates of this step, and several samples that judge each candidate.
+// Contexts are tiny and sequences many: launches and latencies decide, not bytes.
 #include <algorithm>
 #include <vector>
 
@@ -39,8 +39,9 @@ PrefixForest generate(const FamilyOptions& options, std::uint64_t seed) {
   const std::int64_t problems = whole_option(options, "problems");
   const std::int64_t prompt = whole_option(options, "prompt");
   const std::int64_t steps = whole_option(options, "steps");
-  const Search search = {whole_option(options, "beam"), whole_option(options, "children"), whole_option(options, "samples"),
-                         whole_option(options, "thought"), whole_option(options, "output")};
+  const Search search = {whole_option(options, "beam"), whole_option(options, "children"),
+                         whole_option(options, "samples"), whole_option(options, "thought"),
+                         whole_option(options, "output")};
   check_node_budget("bfs_search", problems * search.beam * search.children * (steps + search.samples));
   core::Rng rng(seed);
   ForestSource source;

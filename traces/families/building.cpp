@@ -70,8 +70,9 @@ void contract_chains(ForestSource& source) {
   const std::size_t n = source.parent.size();
   std::vector<char> read(n, 0), ends(n, 0);
   std::vector<std::int64_t> read_children(n, 0);
-  for (const std::int64_t leaf : source.leaf)
+  for (const std::int64_t leaf : source.leaf) {
     read[static_cast<std::size_t>(leaf)] = ends[static_cast<std::size_t>(leaf)] = 1;
+  }
   for (std::size_t i = n; i-- > 0;) {
     if (read[i] == 0 || source.parent[i] == kNoParent) continue;
     const auto parent = static_cast<std::size_t>(source.parent[i]);

@@ -23,7 +23,9 @@ PrefixForest generate(const FamilyOptions& options, std::uint64_t seed) {
   std::vector<std::int64_t> blocks;
   for (std::int64_t t = 0; t < popularity.ranks(); ++t) {
     const std::int64_t root = add_node(source, kNoParent, draw_uniform(rng, 0.6, tool));
-    for (std::int64_t s = 0; s < systems; ++s) blocks.push_back(add_node(source, root, draw_uniform(rng, 1.0 / 3.0, system)));
+    for (std::int64_t s = 0; s < systems; ++s) {
+      blocks.push_back(add_node(source, root, draw_uniform(rng, 1.0 / 3.0, system)));
+    }
   }
   std::vector<std::int64_t> block_of_session;
   for (std::int64_t s = 0; s < sessions; ++s) {

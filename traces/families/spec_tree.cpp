@@ -1,6 +1,6 @@
 // spec_tree: speculative decoding. A tree of drafted tokens hangs on each context; every drafted token is a query, and
-// so is the last token of the context. A node is one token long and reads its path alone: most of the work shares one long
-// node, the rest is tiny and ragged.
+// so is the last token of the context. A node is one token long and reads its path alone: most of the work shares one
+// long node, the rest is tiny and ragged.
 //
 // The fixed trees are those of Medusa heads as DeFT's benchmark has them: nodes a level and children of each expanded
 // node are exact; that expanded nodes come first in their level is ours.
@@ -96,7 +96,12 @@ Family spec_tree_family() {
   return {"spec_tree",
           "trees of drafted tokens on long contexts, a query at every token; dedupe about the size of a tree",
           {{"contexts", 4, 1, 1024, "contexts, each with a tree of its own"},
-           {"tree", 3, 0, 6, "random, or a tree of Medusa heads by its published size", OptionKind::whole,
+           {"tree",
+            3,
+            0,
+            6,
+            "random, or a tree of Medusa heads by its published size",
+            OptionKind::whole,
             {"random", "t5", "t32", "t64", "t96", "t128", "t256"}},
            {"context", 8000, 1, kLongestOption, "median context tokens, clipped to an eighth and 8 times of it"},
            {"spread", 0.8, 0, 3, "sigma of the logarithm of context lengths", OptionKind::real},

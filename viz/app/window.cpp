@@ -28,18 +28,26 @@ class Desktop {
  public:
   Desktop(const OffscreenOptions& look, bool visible) {
     glfwSetErrorCallback([](int, const char* what) { last_problem() = what; });
-    if (glfwInit() == 0) throw core::Error(core::ErrorKind::usage, fmt::format("view needs a display to open a window ({}); --render FILE.png needs none", last_problem()));
+    if (glfwInit() == 0) {
+      throw core::Error(
+          core::ErrorKind::usage,
+          fmt::format("view needs a display to open a window ({}); --render FILE.png needs none", last_problem()));
+    }
     glfwWindowHint(GLFW_CONTEXT_VERSION_MAJOR, 3);
     glfwWindowHint(GLFW_CONTEXT_VERSION_MINOR, 3);
     glfwWindowHint(GLFW_OPENGL_PROFILE, GLFW_OPENGL_CORE_PROFILE);
     glfwWindowHint(GLFW_VISIBLE, visible ? GLFW_TRUE : GLFW_FALSE);
-    window_ = glfwCreateWindow(static_cast<int>(look.width * look.scale), static_cast<int>(look.height * look.scale), "Espalier", nullptr, nullptr);
+    window_ = glfwCreateWindow(static_cast<int>(look.width * look.scale), static_cast<int>(look.height * look.scale),
+                               "Espalier", nullptr, nullptr);
     if (window_ == nullptr) {
       glfwTerminate();
-      throw core::Error(core::ErrorKind::usage, fmt::format("view needs OpenGL 3.3 to open a window ({}); --render FILE.png needs none", last_problem()));
+      throw core::Error(
+          core::ErrorKind::usage,
+          fmt::format("view needs OpenGL 3.3 to open a window ({}); --render FILE.png needs none", last_problem()));
     }
     const auto least = [&](double size) { return static_cast<int>(size * look.scale); };
-    glfwSetWindowSizeLimits(window_, least(kLeastWindow.width), least(kLeastWindow.height), GLFW_DONT_CARE, GLFW_DONT_CARE);
+    glfwSetWindowSizeLimits(window_, least(kLeastWindow.width), least(kLeastWindow.height), GLFW_DONT_CARE,
+                            GLFW_DONT_CARE);
     glfwMakeContextCurrent(window_);
     glfwSwapInterval(visible ? 1 : 0);
   }
@@ -57,10 +65,12 @@ class Desktop {
 
 /// Of a card: blending its ground costs a software renderer more than all that stands on it.
 void clear_clip(const ImDrawList*, const ImDrawCmd* command) {
-  const auto colour = ImGui::ColorConvertU32ToFloat4(static_cast<ImU32>(reinterpret_cast<std::uintptr_t>(command->UserCallbackData)));
+  const auto colour =
+      ImGui::ColorConvertU32ToFloat4(static_cast<ImU32>(reinterpret_cast<std::uintptr_t>(command->UserCallbackData)));
   const ImVec4& box = command->ClipRect;
   const float height = ImGui::GetDrawData()->DisplaySize.y;
-  glScissor(static_cast<GLint>(box.x), static_cast<GLint>(height - box.w), static_cast<GLsizei>(box.z - box.x), static_cast<GLsizei>(box.w - box.y));
+  glScissor(static_cast<GLint>(box.x), static_cast<GLint>(height - box.w), static_cast<GLsizei>(box.z - box.x),
+            static_cast<GLsizei>(box.w - box.y));
   glClearColor(colour.x, colour.y, colour.z, 1);
   glClear(GL_COLOR_BUFFER_BIT);
 }
@@ -68,7 +78,8 @@ void clear_clip(const ImDrawList*, const ImDrawCmd* command) {
 /// ImGui on that window.
 class Canvas {
  public:
-  Canvas(const Desktop& desktop, const OffscreenOptions& look) : window_(desktop.window()), scale_(static_cast<float>(look.scale)), context_(ImGui::CreateContext()) {
+  Canvas(const Desktop& desktop, const OffscreenOptions& look)
+      : window_(desktop.window()), scale_(static_cast<float>(look.scale)), context_(ImGui::CreateContext()) {
     ImGui::SetCurrentContext(context_);
     ImGuiIO& io = ImGui::GetIO();
     io.IniFilename = nullptr;
@@ -96,7 +107,8 @@ class Canvas {
     glfwGetFramebufferSize(window_, &width, &height);
     glViewport(0, 0, width, height);
     const Rgb ground = colour_of(Paint::desk, explorer.session().look.theme);
-    glClearColor(static_cast<float>(ground.r) / 255, static_cast<float>(ground.g) / 255, static_cast<float>(ground.b) / 255, 1);
+    glClearColor(static_cast<float>(ground.r) / 255, static_cast<float>(ground.g) / 255,
+                 static_cast<float>(ground.b) / 255, 1);
     glClear(GL_COLOR_BUFFER_BIT);
     ImGui_ImplOpenGL3_RenderDrawData(ImGui::GetDrawData());
   }
@@ -206,7 +218,9 @@ void run_window(Session session, const WindowOptions& options) {
       frames = kFramesAfterEvent;
     }
     if (chores.finish()) frames = kFramesAfterEvent;
-    if (wait >= kIdleSeconds && !errands.busy() && options.changed && options.changed(explorer.session().given)) chores.reopen();
+    if (wait >= kIdleSeconds && !errands.busy() && options.changed && options.changed(explorer.session().given)) {
+      chores.reopen();
+    }
     if (explorer.session().look.playing && frames <= 0) frames = 1;
     if (frames < 0) continue;
     if (!dropped.paths.empty()) chores.open(std::exchange(dropped.paths, {}));
@@ -221,7 +235,8 @@ namespace {
 /// An unseen window whose session is planned and drawn before it is used.
 class HiddenWindow {
  public:
-  HiddenWindow(Session session, const WindowOptions& options) : desktop_(options.look, false), explorer_(std::move(session)), canvas_(desktop_, options.look) {
+  HiddenWindow(Session session, const WindowOptions& options)
+      : desktop_(options.look, false), explorer_(std::move(session)), canvas_(desktop_, options.look) {
     constexpr int kFrames = 6;
     for (int i = 0; i < kFrames; ++i) {
       glfwPollEvents();
@@ -246,9 +261,12 @@ class HiddenWindow {
 
 }  // namespace
 
-Image window_picture(Session session, const WindowOptions& options) { return HiddenWindow(std::move(session), options).canvas().picture(); }
+Image window_picture(Session session, const WindowOptions& options) {
+  return HiddenWindow(std::move(session), options).canvas().picture();
+}
 
-std::vector<double> window_frame_times(Session session, const WindowOptions& options, int frames, const std::function<void(Explorer&)>& before) {
+std::vector<double> window_frame_times(Session session, const WindowOptions& options, int frames,
+                                       const std::function<void(Explorer&)>& before) {
   HiddenWindow window(std::move(session), options);
   std::vector<double> ms;
   for (int i = 0; i < frames; ++i) {

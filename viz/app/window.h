@@ -13,7 +13,8 @@ namespace espalier::viz {
 
 struct WindowOptions {
   OffscreenOptions look;
-  /// Whether a file of what was opened has changed since it was last asked. Called on the window's thread; all others on one beside it.
+  /// Whether a file of what was opened has changed since it was last asked. Called on the window's thread; all others
+  /// on one beside it.
   std::function<bool(const Given&)> changed;
   /// Reads files that are dropped on the window; sentences of its Errors are shown.
   Reader open;
@@ -28,7 +29,9 @@ void run_window(Session session, const WindowOptions& options);
 /// Draws the window unseen, with OpenGL, until it has settled.
 Image window_picture(Session session, const WindowOptions& options);
 
-/// Milliseconds of each of `frames` frames of such a window, from its panels to the last pixel; `before` each of them something may be done.
-std::vector<double> window_frame_times(Session session, const WindowOptions& options, int frames, const std::function<void(Explorer&)>& before);
+/// Milliseconds of each of `frames` frames of such a window, from its panels to the last pixel; `before` each of them
+/// something may be done.
+std::vector<double> window_frame_times(Session session, const WindowOptions& options, int frames,
+                                       const std::function<void(Explorer&)>& before);
 
 }  // namespace espalier::viz

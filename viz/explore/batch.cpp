@@ -30,8 +30,8 @@ traces::ForestSource source_of(const PrefixForest& forest) {
   return source;
 }
 
-/// The batch some tokens later: every request's own node is longer by as many; one that ended where others go on or end gets a node of
-/// its own for them.
+/// The batch some tokens later: every request's own node is longer by as many; one that ended where others go on or end
+/// gets a node of its own for them.
 PrefixForest decoded(const PrefixForest& forest, std::int32_t steps) {
   traces::ForestSource source = source_of(forest);
   for (std::size_t i = 0; i < forest.request_count(); ++i) {
@@ -79,7 +79,8 @@ Batch replayed(const Settings& settings, const Given& given) {
   Batch batch;
   batch.steps = schedule.steps();
   batch.most_running = std::min(kMostSlots, static_cast<std::int32_t>(given.trace->requests.size() / 2));
-  const std::int64_t step = std::clamp<std::int64_t>(settings.decode_step, 0, std::max<std::int64_t>(0, batch.steps - 1));
+  const std::int64_t step =
+      std::clamp<std::int64_t>(settings.decode_step, 0, std::max<std::int64_t>(0, batch.steps - 1));
   PrefixForest forest = traces::batch_at_step(*given.trace, schedule, options, step);
   if (given.page_size > 1) forest = traces::floor_to_pages(forest, given.page_size);
   batch.forest = std::make_shared<const PrefixForest>(std::move(forest));
@@ -104,7 +105,9 @@ std::string family_spec(const Settings& settings) {
   return parts.empty() ? settings.family : settings.family + ":" + core::join(parts, ",");
 }
 
-bool replays_trace(const Settings& settings, const Given& given) { return settings.family.empty() && given.trace != nullptr; }
+bool replays_trace(const Settings& settings, const Given& given) {
+  return settings.family.empty() && given.trace != nullptr;
+}
 
 Batch batch_of(const Settings& settings, const Given& given) {
   if (replays_trace(settings, given)) return replayed(settings, given);
@@ -112,8 +115,12 @@ Batch batch_of(const Settings& settings, const Given& given) {
   batch.forest = whole_batch(settings, given);
   batch.most_running = static_cast<std::int32_t>(batch.forest->request_count());
   if (batch.most_running == 0) throw core::bad_input(batch.forest->name, "at least one request", "none");
-  if (settings.running > 0 && settings.running < batch.most_running) batch.forest = std::make_shared<const PrefixForest>(smaller(*batch.forest, settings.running));
-  if (settings.decode_step > 0) batch.forest = std::make_shared<const PrefixForest>(decoded(*batch.forest, settings.decode_step));
+  if (settings.running > 0 && settings.running < batch.most_running) {
+    batch.forest = std::make_shared<const PrefixForest>(smaller(*batch.forest, settings.running));
+  }
+  if (settings.decode_step > 0) {
+    batch.forest = std::make_shared<const PrefixForest>(decoded(*batch.forest, settings.decode_step));
+  }
   return batch;
 }
 

@@ -1,4 +1,5 @@
-// The batch that settings speak of: generated, from a file, or a step of a trace's replay; fewer of its requests, some tokens later.
+// The batch that settings speak of: generated, from a file, or a step of a trace's replay; fewer of its requests, some
+// tokens later.
 #pragma once
 
 #include <memory>

@@ -10,7 +10,7 @@
 namespace espalier::viz {
 
 struct Command {
-  char key = 0;      ///< 0: none
+  char key = 0;  ///< 0: none
   std::string name;
   Action action;
 };

@@ -5,7 +5,8 @@
 
 namespace espalier::viz {
 
-Errands::Errands(std::function<void()> notify) : notify_(std::move(notify)), thread_([this](const std::stop_token& stop) { run(stop); }) {}
+Errands::Errands(std::function<void()> notify)
+    : notify_(std::move(notify)), thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
 Errands::~Errands() {
   thread_.request_stop();

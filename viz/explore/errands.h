@@ -1,4 +1,5 @@
-// Work that isn't planning, away from the window: reading files, writing exports. In order, one after the other, on a thread of its own.
+// Work that isn't planning, away from the window: reading files, writing exports. In order, one after the other, on a
+// thread of its own.
 #pragma once
 
 #include <condition_variable>

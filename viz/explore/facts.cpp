@@ -20,7 +20,9 @@ using scheduler::TaskId;
 using traces::NodeId;
 using traces::RequestId;
 
-std::string run_of(std::int32_t begin, std::int32_t end) { return end - begin == 1 ? fmt::format("{}", begin) : fmt::format("{}–{}", begin, end - 1); }
+std::string run_of(std::int32_t begin, std::int32_t end) {
+  return end - begin == 1 ? fmt::format("{}", begin) : fmt::format("{}–{}", begin, end - 1);
+}
 
 /// Begin and end of all copies of an item.
 Span1 when(const SideOutcome& side, scheduler::SpanKind kind, std::int32_t index) {
@@ -35,7 +37,8 @@ Span1 when(const SideOutcome& side, scheduler::SpanKind kind, std::int32_t index
 
 void add_when(Facts& facts, const Span1& span) {
   if (span.end <= 0) return;
-  facts.facts.push_back({"runs", fmt::format("{:.2f}–{:.2f} µs ({})", span.begin, span.end, value_text(span.size(), Unit::time_us))});
+  facts.facts.push_back(
+      {"runs", fmt::format("{:.2f}–{:.2f} µs ({})", span.begin, span.end, value_text(span.size(), Unit::time_us))});
 }
 
 Facts node_facts(const Outcome& outcome, const SideOutcome& side, NodeId n) {
@@ -45,10 +48,15 @@ Facts node_facts(const Outcome& outcome, const SideOutcome& side, NodeId n) {
   Facts facts{fmt::format("Node {}", n.value), {}};
   facts.facts.push_back({"tokens", core::count_text(forest.tokens[n])});
   facts.facts.push_back({"KV a layer", value_text(static_cast<double>(forest.tokens[n] * bytes), Unit::bytes)});
-  facts.facts.push_back({"requests", fmt::format("{} ({})", forest.readers(n), run_of(forest.request_begin[n].value, forest.request_end[n].value))});
+  facts.facts.push_back({"requests", fmt::format("{} ({})", forest.readers(n),
+                                                 run_of(forest.request_begin[n].value, forest.request_end[n].value))});
   facts.facts.push_back({"sharing saves", saved > 0 ? value_text(saved, Unit::bytes) : "nothing"});
-  facts.facts.push_back({"parent", forest.is_root(n) ? "none: a root" : fmt::format("node {}", forest.parent[n].value)});
-  if (side.shown()) facts.facts.push_back({"read by", core::counted(static_cast<std::int64_t>(side.links.tasks_of_node.of(n.value).size()), "task")});
+  facts.facts.push_back(
+      {"parent", forest.is_root(n) ? "none: a root" : fmt::format("node {}", forest.parent[n].value)});
+  if (side.shown()) {
+    facts.facts.push_back(
+        {"read by", core::counted(static_cast<std::int64_t>(side.links.tasks_of_node.of(n.value).size()), "task")});
+  }
   return facts;
 }
 
@@ -57,10 +65,14 @@ Facts request_facts(const Outcome& outcome, const SideOutcome& side, RequestId r
   Facts facts{fmt::format("Request {}", r.value), {}};
   facts.facts.push_back({"label", forest.request_label[r]});
   facts.facts.push_back({"context", fmt::format("{} tokens", core::count_text(forest.context_tokens(r)))});
-  facts.facts.push_back({"of its own", fmt::format("{} tokens", core::count_text(forest.readers(forest.leaf[r]) == 1 ? forest.tokens[forest.leaf[r]] : 0))});
+  facts.facts.push_back({"of its own", fmt::format("{} tokens", core::count_text(forest.readers(forest.leaf[r]) == 1
+                                                                                     ? forest.tokens[forest.leaf[r]]
+                                                                                     : 0))});
   facts.facts.push_back({"ends at", fmt::format("node {}", forest.leaf[r].value)});
   if (side.shown()) {
-    facts.facts.push_back({"served by", core::counted(static_cast<std::int64_t>(side.links.tasks_of_request.of(r.value).size()), "task")});
+    facts.facts.push_back(
+        {"served by",
+         core::counted(static_cast<std::int64_t>(side.links.tasks_of_request.of(r.value).size()), "task")});
     facts.facts.push_back({"merges", fmt::format("{}", side.links.merges_of_request.of(r.value).size())});
   }
   return facts;
@@ -87,12 +99,16 @@ Facts task_facts(const SideOutcome& side, TaskId id) {
   const scheduler::Task& task = plan.tasks[id];
   const scheduler::KernelId kernel = scheduler::task_kernels(plan)[id];
   std::int64_t tokens = 0;
-  for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) tokens += scheduler::segment_tokens(plan, plan.segments[static_cast<std::size_t>(s)]);
+  for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) {
+    tokens += scheduler::segment_tokens(plan, plan.segments[static_cast<std::size_t>(s)]);
+  }
   Facts facts{fmt::format("Task {}", id.value), {}};
   const std::string pieces = task.segments.size() == 1 ? "" : fmt::format(" in {} pieces", task.segments.size());
   facts.facts.push_back({"reads", core::counted(tokens, "token") + pieces});
-  facts.facts.push_back({"KV a copy", value_text(static_cast<double>(tokens * plan.heads.kv_bytes_per_token_head()), Unit::bytes)});
-  facts.facts.push_back({"serves", task.queries.size() == 1 ? std::string("one query") : fmt::format("{} queries", task.queries.size())});
+  facts.facts.push_back(
+      {"KV a copy", value_text(static_cast<double>(tokens * plan.heads.kv_bytes_per_token_head()), Unit::bytes)});
+  facts.facts.push_back(
+      {"serves", task.queries.size() == 1 ? std::string("one query") : fmt::format("{} queries", task.queries.size())});
   facts.facts.push_back({"copies", fmt::format("{} × {} heads", task.copies, task.head_count)});
   facts.facts.push_back({"queues", queues_text(plan, id)});
   facts.facts.push_back({"writes", task.slot.valid() ? "partial rows" : "final rows"});
@@ -118,8 +134,12 @@ Facts facts_of(const Outcome& outcome, SideId id, Item item) {
   const SideOutcome& side = outcome.side(id);
   const auto index = static_cast<std::size_t>(std::max(0, item.index));
   if (outcome.forest == nullptr || item.index < 0) return {};
-  if (item.kind == ItemKind::node && index < outcome.forest->node_count()) return node_facts(outcome, side, NodeId(item.index));
-  if (item.kind == ItemKind::request && index < outcome.forest->request_count()) return request_facts(outcome, side, RequestId(item.index));
+  if (item.kind == ItemKind::node && index < outcome.forest->node_count()) {
+    return node_facts(outcome, side, NodeId(item.index));
+  }
+  if (item.kind == ItemKind::request && index < outcome.forest->request_count()) {
+    return request_facts(outcome, side, RequestId(item.index));
+  }
   if (!side.shown()) return {};
   if (item.kind == ItemKind::task && index < side.plan->tasks.size()) return task_facts(side, TaskId(item.index));
   if (item.kind == ItemKind::merge && index < side.plan->steps.size()) return merge_facts(side, StepId(item.index));
@@ -138,7 +158,8 @@ Facts brush_facts(const Outcome& outcome, const Brush& brush) {
     kv_bytes += n * side.work[static_cast<std::size_t>(t)].kv_bytes;
     flops += n * side.work[static_cast<std::size_t>(t)].flops;
   }
-  Facts facts{fmt::format("{} of {}", core::counted(static_cast<std::int64_t>(all.tasks.size()), "task"), side.title), {}};
+  Facts facts{fmt::format("{} of {}", core::counted(static_cast<std::int64_t>(all.tasks.size()), "task"), side.title),
+              {}};
   facts.facts.push_back({"intensity", fmt::format("{:.4g}–{:.4g} FLOP/B", brush.intensity.begin, brush.intensity.end)});
   facts.facts.push_back({"rate", fmt::format("{:.4g}–{:.4g} GFLOP/s", brush.rate.begin, brush.rate.end)});
   facts.facts.push_back({"copies", core::count_text(copies)});
@@ -153,7 +174,12 @@ std::string facts_json(const Outcome& outcome, SideId id, Item item) {
   core::JsonWriter out;
   const SideOutcome& side = outcome.side(id);
   out.begin_object().field("kind", item_kind_name(item.kind)).field("id", item.index);
-  if (side.shown()) out.field("side", side_name(id)).field("strategy", side.title).field("device", side.device.name).field("plan", core::hash_text(side.plan->hash));
+  if (side.shown()) {
+    out.field("side", side_name(id))
+        .field("strategy", side.title)
+        .field("device", side.device.name)
+        .field("plan", core::hash_text(side.plan->hash));
+  }
   for (const Fact& fact : facts_of(outcome, id, item).facts) out.field(fact.name, fact.value);
   out.end_object();
   return out.finish();

@@ -35,10 +35,13 @@ Durations durations_of(const scheduler::Timeline& timeline, const scheduler::Pla
   return out;
 }
 
-void add_points(std::vector<FitPoint>& points, ItemKind kind, const std::vector<Mean>& foretold, const std::vector<Mean>& measured) {
+void add_points(std::vector<FitPoint>& points, ItemKind kind, const std::vector<Mean>& foretold,
+                const std::vector<Mean>& measured) {
   for (std::size_t i = 0; i < foretold.size(); ++i) {
     if (!(foretold[i].sum > 0 && measured[i].sum > 0)) continue;
-    points.push_back({{kind, static_cast<std::int32_t>(i)}, foretold[i].sum / static_cast<double>(foretold[i].count), measured[i].sum / static_cast<double>(measured[i].count)});
+    points.push_back({{kind, static_cast<std::int32_t>(i)},
+                      foretold[i].sum / static_cast<double>(foretold[i].count),
+                      measured[i].sum / static_cast<double>(measured[i].count)});
   }
 }
 
@@ -50,7 +53,8 @@ std::string summary_of(const std::vector<FitPoint>& points) {
     measured += p.measured_us;
     off += std::abs(p.foretold_us - p.measured_us);
   }
-  return fmt::format("{} tasks and merges: {} % in sum, {:.1f} % off on average", points.size(), signed_text(100 * (foretold / measured - 1), 1), 100 * off / measured);
+  return fmt::format("{} tasks and merges: {} % in sum, {:.1f} % off on average", points.size(),
+                     signed_text(100 * (foretold / measured - 1), 1), 100 * off / measured);
 }
 
 struct Planes {
@@ -64,28 +68,41 @@ Planes planes_of(const std::vector<FitPoint>& points, ViewSize size) {
     low = std::min({low, p.foretold_us, p.measured_us});
     high = std::max({high, p.foretold_us, p.measured_us});
   }
-  const double width = std::max(1.0, size.width - kLeft - 4), room = std::max(2.0, size.height - kTop - kBottom - kBetween);
+  const double width = std::max(1.0, size.width - kLeft - 4),
+               room = std::max(2.0, size.height - kTop - kBottom - kBetween);
   const Area fit{kLeft, kTop, width, room * 0.66}, rest{kLeft, kTop + room * 0.66 + kBetween, width, room * 0.34};
   low /= 1.25;
   high *= 1.25;
-  return {{low, high, fit.x, fit.x + width, true, Unit::time_us}, {low, high, fit.y + fit.h, fit.y, true, Unit::time_us},
-          {-kMostError, kMostError, rest.y + rest.h, rest.y, false, Unit::plain}, fit, rest};
+  return {{low, high, fit.x, fit.x + width, true, Unit::time_us},
+          {low, high, fit.y + fit.h, fit.y, true, Unit::time_us},
+          {-kMostError, kMostError, rest.y + rest.h, rest.y, false, Unit::plain},
+          fit,
+          rest};
 }
 
 void draw_axes(Scene& scene, const Planes& planes) {
-  for (const Area* area : {&planes.fit, &planes.rest}) scene.shapes.push_back(Rect{area->x, area->y, area->w, area->h, Paint::panel});
+  for (const Area* area : {&planes.fit, &planes.rest}) {
+    scene.shapes.push_back(Rect{area->x, area->y, area->w, area->h, Paint::panel});
+  }
   for (const Tick& tick : ticks(planes.y, 5)) {
     scene.shapes.push_back(Line{planes.fit.x, tick.pixel, planes.fit.x + planes.fit.w, tick.pixel, Paint::grid});
     scene.shapes.push_back(Text{planes.fit.x - 6, tick.pixel + 4, tick.label, Paint::muted, kSmall, Anchor::end});
   }
   for (const double share : {-0.5, 0.0, 0.5}) {
     const double y = planes.residual.to_pixel(share);
-    scene.shapes.push_back(Line{planes.rest.x, y, planes.rest.x + planes.rest.w, y, share == 0 ? Paint::muted : Paint::grid, 1, share == 0});
-    scene.shapes.push_back(Text{planes.rest.x - 6, y + 4, share == 0 ? std::string("0") : fmt::format("{}{:.0f} %", share > 0 ? "+" : "−", 100 * std::abs(share)), Paint::muted, kSmall, Anchor::end});
+    scene.shapes.push_back(Line{planes.rest.x, y, planes.rest.x + planes.rest.w, y,
+                                share == 0 ? Paint::muted : Paint::grid, 1, share == 0});
+    scene.shapes.push_back(
+        Text{planes.rest.x - 6, y + 4,
+             share == 0 ? std::string("0") : fmt::format("{}{:.0f} %", share > 0 ? "+" : "−", 100 * std::abs(share)),
+             Paint::muted, kSmall, Anchor::end});
   }
   bottom_axis(scene, planes.x, planes.rest.y + planes.rest.h, planes.rest.y);
-  scene.shapes.push_back(Line{planes.x.to_pixel(planes.x.low), planes.y.to_pixel(planes.x.low), planes.x.to_pixel(planes.x.high), planes.y.to_pixel(planes.x.high), Paint::muted, 1, true});
-  scene.shapes.push_back(Text{planes.fit.x + planes.fit.w - 4, planes.fit.y + planes.fit.h - 6, "measured", Paint::muted, kSmall, Anchor::end});
+  scene.shapes.push_back(Line{planes.x.to_pixel(planes.x.low), planes.y.to_pixel(planes.x.low),
+                              planes.x.to_pixel(planes.x.high), planes.y.to_pixel(planes.x.high), Paint::muted, 1,
+                              true});
+  scene.shapes.push_back(Text{planes.fit.x + planes.fit.w - 4, planes.fit.y + planes.fit.h - 6, "measured",
+                              Paint::muted, kSmall, Anchor::end});
   scene.shapes.push_back(Text{planes.fit.x + 5, planes.fit.y + 14, "foretold", Paint::muted, kSmall});
   scene.shapes.push_back(Text{planes.rest.x, planes.rest.y - 6, "error (above: too long)", Paint::muted, kSmall});
 }
@@ -96,7 +113,8 @@ std::vector<FitPoint> fit_points(const Outcome& outcome) {
   const SideOutcome &a = outcome.sides[0], &b = outcome.sides[1];
   std::vector<FitPoint> points;
   if (!a.shown() || !b.shown() || b.measurement == nullptr || a.plan != b.plan) return points;
-  const Durations foretold = durations_of(a.explanation.result.timeline, *a.plan), measured = durations_of(b.explanation.result.timeline, *b.plan);
+  const Durations foretold = durations_of(a.explanation.result.timeline, *a.plan),
+                  measured = durations_of(b.explanation.result.timeline, *b.plan);
   add_points(points, ItemKind::task, foretold.tasks, measured.tasks);
   add_points(points, ItemKind::merge, foretold.merges, measured.merges);
   return points;
@@ -107,13 +125,17 @@ Scene fit_view(const Session& session, const Outcome& outcome, ViewSize size) {
   const std::vector<FitPoint> points = fit_points(outcome);
   if (points.empty()) {
     const bool edited = outcome.sides[1].measurement != nullptr;
-    message(scene, edited ? "Side A was changed by hand: it isn't the plan that was measured." : "Nothing was measured: espalier run --json measures, view --measured shows it.",
+    message(scene,
+            edited ? "Side A was changed by hand: it isn't the plan that was measured."
+                   : "Nothing was measured: espalier run --json measures, view --measured shows it.",
             {0, 0, size.width, std::min(size.height, 100.0)});
     return scene;
   }
   const std::string summary = summary_of(points);
   const std::vector<std::string> lines = wrapped(summary, kSmall, size.width);
-  for (std::size_t i = 0; i < lines.size() && i < 2; ++i) scene.shapes.push_back(Text{0, 11 + 14 * static_cast<double>(i), lines[i], Paint::muted, kSmall});
+  for (std::size_t i = 0; i < lines.size() && i < 2; ++i) {
+    scene.shapes.push_back(Text{0, 11 + 14 * static_cast<double>(i), lines[i], Paint::muted, kSmall});
+  }
   const Planes planes = planes_of(points, size);
   draw_axes(scene, planes);
   const Linked linked = linked_of(session, outcome, SideId::a);
@@ -126,7 +148,10 @@ Scene fit_view(const Session& session, const Outcome& outcome, ViewSize size) {
     const bool on = any && linked.has(p.item);
     if (!on && !taken.emplace(static_cast<int>(x), static_cast<int>(y)).second) continue;
     for (const double at : {y, rest}) {
-      Rect rect{x - kPoint / 2, at - kPoint / 2, kPoint, kPoint, on ? Paint::select : p.item.kind == ItemKind::merge ? Paint::merge : Paint::step4};
+      Rect rect{x - kPoint / 2, at - kPoint / 2, kPoint, kPoint,
+                on                               ? Paint::select
+                : p.item.kind == ItemKind::merge ? Paint::merge
+                                                 : Paint::step4};
       rect.item = p.item;
       rect.alpha = any && !on ? kDimmed : 200;
       if (on) {

@@ -1,4 +1,5 @@
-// Pictures that stay until something they show changes: laying out the tasks of a large plan takes longer than all else of a frame.
+// Pictures that stay until something they show changes: laying out the tasks of a large plan takes longer than all else
+// of a frame.
 #pragma once
 
 #include <functional>
@@ -28,7 +29,8 @@ SceneKey time_key(const Session& session, ViewSize size);
 
 class KeptScene {
  public:
-  const Scene& get(const std::shared_ptr<const Outcome>& outcome, const SceneKey& key, const std::function<Scene()>& make);
+  const Scene& get(const std::shared_ptr<const Outcome>& outcome, const SceneKey& key,
+                   const std::function<Scene()>& make);
 
  private:
   std::shared_ptr<const Outcome> outcome_;

@@ -15,7 +15,8 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-const Names kPanels = {"timeline", "tasks", "nodes", "requests", "strategies"}, kInsights = {"why", "helps", "roofline", "fit"}, kThemes = {"light", "dark"}, kSidesLetters = {"a", "b"};
+const Names kPanels = {"timeline", "tasks", "nodes", "requests", "strategies"},
+            kInsights = {"why", "helps", "roofline", "fit"}, kThemes = {"light", "dark"}, kSidesLetters = {"a", "b"};
 
 Names colourings() {
   Names names;
@@ -40,8 +41,11 @@ std::string span_text(const Span1& span) { return fmt::format("{}:{}", span.begi
 /// Shares of a whole, the first below the second.
 Span1 read_span(const std::string& text, const std::string& key) {
   const std::vector<std::string> parts = core::split(text, ':');
-  const auto begin = parts.size() == 2 ? core::parse_number(parts[0]) : std::nullopt, end = parts.size() == 2 ? core::parse_number(parts[1]) : std::nullopt;
-  if (!begin || !end || !(*begin >= 0 && *begin < *end && *end <= 1)) throw core::usage_error(fmt::format("{}: expected BEGIN:END between 0 and 1, got '{}'", key, text));
+  const auto begin = parts.size() == 2 ? core::parse_number(parts[0]) : std::nullopt,
+             end = parts.size() == 2 ? core::parse_number(parts[1]) : std::nullopt;
+  if (!begin || !end || !(*begin >= 0 && *begin < *end && *end <= 1)) {
+    throw core::usage_error(fmt::format("{}: expected BEGIN:END between 0 and 1, got '{}'", key, text));
+  }
   return {*begin, *end};
 }
 
@@ -55,7 +59,9 @@ std::optional<std::int32_t> whole_between(std::string_view text, std::int32_t lo
 
 std::int32_t read_whole(const std::string& text, std::int32_t low, std::int32_t high, const std::string& key) {
   const auto number = whole_between(text, low, high);
-  if (!number) throw core::usage_error(fmt::format("{}: expected a whole number from {} to {}, got '{}'", key, low, high, text));
+  if (!number) {
+    throw core::usage_error(fmt::format("{}: expected a whole number from {} to {}, got '{}'", key, low, high, text));
+  }
   return *number;
 }
 
@@ -81,20 +87,30 @@ Change read_edit(const std::string& text, SideId side, const std::string& key) {
   if (numbers.size() + 1 != parts.size() || numbers.size() != (queue ? 3U : 1U)) {
     throw core::usage_error(fmt::format("{}: expected EDIT:TASK or to-queue:TASK:COPY:QUEUE, got '{}'", key, text));
   }
-  return {Knob::edit, side, replaced(parts.front(), '-', ' '), static_cast<double>(numbers[0]), queue ? numbers[1] : 0, queue ? numbers[2] : 0};
+  return {Knob::edit,
+          side,
+          replaced(parts.front(), '-', ' '),
+          static_cast<double>(numbers[0]),
+          queue ? numbers[1] : 0,
+          queue ? numbers[2] : 0};
 }
 
 /// A strategy with its options apart by semicolons: commas part the view.
 void read_strategy(Session& session, SideId side, const std::string& value) {
   const scheduler::StrategyChoice choice = scheduler::parse_strategy(replaced(value, ';', ','));
   apply(session.settings, {Knob::strategy, side, std::string(choice.strategy->info().name), 0}, session.given);
-  for (const auto& [name, number] : choice.options) apply(session.settings, {Knob::option, side, name, number}, session.given);
+  for (const auto& [name, number] : choice.options) {
+    apply(session.settings, {Knob::option, side, name, number}, session.given);
+  }
 }
 
 /// Text of any kind, with nothing in it that parts a view.
 std::string escaped(const std::string& text) {
   std::string out;
-  for (const char c : text) out += c == ',' || c == '%' ? fmt::format("%{:02x}", static_cast<unsigned>(static_cast<unsigned char>(c))) : std::string(1, c);
+  for (const char c : text) {
+    out += c == ',' || c == '%' ? fmt::format("%{:02x}", static_cast<unsigned>(static_cast<unsigned char>(c)))
+                                : std::string(1, c);
+  }
   return out;
 }
 std::string unescaped(const std::string& text) {
@@ -113,8 +129,10 @@ Brush read_brush(const std::string& text, const std::string& key) {
   const std::vector<std::string> parts = core::split(text, ':');
   std::vector<double> numbers;
   for (std::size_t i = 1; i < parts.size(); ++i) numbers.push_back(core::parse_number(parts[i]).value_or(-1));
-  if (numbers.size() != 4 || !(0 <= numbers[0] && numbers[0] < numbers[1] && 0 <= numbers[2] && numbers[2] < numbers[3])) {
-    throw core::usage_error(fmt::format("{}: expected SIDE:FROM:TO:FROM:TO, FLOPs a byte and GFLOP/s, got '{}'", key, text));
+  if (numbers.size() != 4 ||
+      !(0 <= numbers[0] && numbers[0] < numbers[1] && 0 <= numbers[2] && numbers[2] < numbers[3])) {
+    throw core::usage_error(
+        fmt::format("{}: expected SIDE:FROM:TO:FROM:TO, FLOPs a byte and GFLOP/s, got '{}'", key, text));
   }
   return {one_of<SideId>("side", parts[0], kSidesLetters), {numbers[0], numbers[1]}, {numbers[2], numbers[3]}};
 }
@@ -123,15 +141,21 @@ Brush read_brush(const std::string& text, const std::string& key) {
 void read_sort(Look& look, const std::string& text, const std::string& key) {
   const std::vector<std::string> parts = core::split(text, ':');
   const auto column = whole_between(parts.front(), 0, 99);
-  if (parts.size() != 2 || !column) throw core::usage_error(fmt::format("{}: expected COLUMN:up or COLUMN:down, got '{}'", key, text));
+  if (parts.size() != 2 || !column) {
+    throw core::usage_error(fmt::format("{}: expected COLUMN:up or COLUMN:down, got '{}'", key, text));
+  }
   look.sort_column = *column;
   look.sort_down = one_of<int>("direction", parts[1], {"up", "down"}) == 1;
 }
 
 /// What is planned, as far as no option says it. False for an unknown key.
 bool read_setting(Session& session, const std::string& key, const std::string& value, const std::string& name) {
-  const auto set = [&](Knob knob, SideId side, const std::string& text, double number) { apply(session.settings, {knob, side, text, number}, session.given); };
-  const auto set_part = [&](Knob knob) { set(knob, SideId::a, {}, read_whole(value, 0, most_of(session.settings, knob, session.given), name)); };
+  const auto set = [&](Knob knob, SideId side, const std::string& text, double number) {
+    apply(session.settings, {knob, side, text, number}, session.given);
+  };
+  const auto set_part = [&](Knob knob) {
+    set(knob, SideId::a, {}, read_whole(value, 0, most_of(session.settings, knob, session.given), name));
+  };
   if (key == "sides") {
     set(Knob::compare, SideId::a, {}, read_whole(value, 1, 2, name) - 1);
   } else if (key == "running") {
@@ -147,7 +171,8 @@ bool read_setting(Session& session, const std::string& key, const std::string& v
       const std::vector<std::int32_t> tiles = query_tiles();
       const auto tile = whole_between(value, 0, tiles.back());
       if (!tile || (*tile != 0 && std::find(tiles.begin(), tiles.end(), *tile) == tiles.end())) {
-        throw core::usage_error(fmt::format("{}: expected a query tile of our kernels, or 0 for all, got '{}'", name, value));
+        throw core::usage_error(
+            fmt::format("{}: expected a query tile of our kernels, or 0 for all, got '{}'", name, value));
       }
       set(Knob::query_tile, side, {}, *tile);
     } else if (what == "kernels") {
@@ -157,7 +182,9 @@ bool read_setting(Session& session, const std::string& key, const std::string& v
     } else if (what == "strategy") {
       read_strategy(session, side, value);
     } else if (what == "edits") {
-      for (const std::string& edit : core::split(value, '+')) apply(session.settings, read_edit(edit, side, name), session.given);
+      for (const std::string& edit : core::split(value, '+')) {
+        apply(session.settings, read_edit(edit, side, name), session.given);
+      }
     } else {
       return false;
     }
@@ -202,9 +229,12 @@ void read_one(Session& session, const std::string& key, const std::string& value
   } else if (key == "of") {
     session.selected_side = one_of<SideId>("side", value, kSidesLetters);
   } else if (!read_setting(session, key, value, name)) {
-    throw core::usage_error(core::unknown_name("part of a view", key,
-                                               {"panel", "insight", "theme", "colour", "edited", "time", "range", "brush", "requests", "tokens", "sort", "find", "only", "copy", "select", "of", "sides", "running", "decoded", "snapshot",
-                                                "a.tile", "b.tile", "a.kernels", "b.kernels", "a.cost", "b.cost", "a.strategy", "b.strategy", "a.edits", "b.edits"}));
+    throw core::usage_error(core::unknown_name(
+        "part of a view", key,
+        {"panel",    "insight", "theme",      "colour",     "edited",  "time",   "range",     "brush",
+         "requests", "tokens",  "sort",       "find",       "only",    "copy",   "select",    "of",
+         "sides",    "running", "decoded",    "snapshot",   "a.tile",  "b.tile", "a.kernels", "b.kernels",
+         "a.cost",   "b.cost",  "a.strategy", "b.strategy", "a.edits", "b.edits"}));
   }
 }
 
@@ -212,8 +242,10 @@ void read_one(Session& session, const std::string& key, const std::string& value
 
 Item read_item(std::string_view text, const std::string& option) {
   const std::size_t colon = text.find(':');
-  const auto kind = one_of<ItemKind>("kind of item", std::string(text.substr(0, colon)), {"none", "node", "request", "task", "merge"});
-  const auto index = colon == std::string_view::npos ? std::nullopt : whole_between(text.substr(colon + 1), 0, kMostIndex);
+  const auto kind = one_of<ItemKind>("kind of item", std::string(text.substr(0, colon)),
+                                     {"none", "node", "request", "task", "merge"});
+  const auto index =
+      colon == std::string_view::npos ? std::nullopt : whole_between(text.substr(colon + 1), 0, kMostIndex);
   if (!index) throw core::usage_error(fmt::format("{}: expected kind:number, got '{}'", option, text));
   return {kind, *index};
 }
@@ -259,7 +291,9 @@ std::string look_text(const Session& session) {
   const Look& look = session.look;
   const Look fresh;
   Names parts;
-  const Add add = [&](const std::string& key, const std::string& value) { parts.push_back(fmt::format("{}={}", key, value)); };
+  const Add add = [&](const std::string& key, const std::string& value) {
+    parts.push_back(fmt::format("{}={}", key, value));
+  };
   if (look.panel != fresh.panel) add("panel", name_of(look.panel, kPanels));
   add_table(look, add);
   if (look.insight != fresh.insight || session.settings.measured) add("insight", name_of(look.insight, kInsights));
@@ -269,7 +303,10 @@ std::string look_text(const Session& session) {
   if (look.edited != fresh.edited) add("edited", name_of(look.edited, kSidesLetters));
   if (!(look.time == fresh.time)) add("time", span_text(look.time));
   if (look.range) add("range", span_text(*look.range));
-  if (look.brush) add("brush", fmt::format("{}:{}:{}", name_of(look.brush->side, kSidesLetters), span_text(look.brush->intensity), span_text(look.brush->rate)));
+  if (look.brush) {
+    add("brush", fmt::format("{}:{}:{}", name_of(look.brush->side, kSidesLetters), span_text(look.brush->intensity),
+                             span_text(look.brush->rate)));
+  }
   if (!(look.forest_requests == fresh.forest_requests)) add("requests", span_text(look.forest_requests));
   if (!(look.forest_tokens == fresh.forest_tokens)) add("tokens", span_text(look.forest_tokens));
   add_settings(session, add);
@@ -284,11 +321,16 @@ std::string look_text(const Session& session) {
 void read_look(Session& session, std::string_view text, const std::string& option) {
   for (const std::string& part : core::split(text, ',')) {
     const std::size_t equals = part.find('=');
-    if (equals == std::string::npos) throw core::usage_error(fmt::format("{}: expected key=value, got '{}'", option, part));
-    read_one(session, part.substr(0, equals), part.substr(equals + 1), fmt::format("{} {}", option, part.substr(0, equals)));
+    if (equals == std::string::npos) {
+      throw core::usage_error(fmt::format("{}: expected key=value, got '{}'", option, part));
+    }
+    read_one(session, part.substr(0, equals), part.substr(equals + 1),
+             fmt::format("{} {}", option, part.substr(0, equals)));
   }
   if (session.settings.compare) return;
-  const auto hidden = [&](const char* part) { return core::usage_error(fmt::format("{}: {}=b is a side that sides=1 doesn't show", option, part)); };
+  const auto hidden = [&](const char* part) {
+    return core::usage_error(fmt::format("{}: {}=b is a side that sides=1 doesn't show", option, part));
+  };
   if (session.look.edited == SideId::b) throw hidden("edited");
   if (session.look.brush && session.look.brush->side == SideId::b) throw hidden("brush");
   if (session.selected_side == SideId::b) throw hidden("of");

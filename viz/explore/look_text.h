@@ -1,5 +1,5 @@
-// What is looked at, and what is planned as far as no option says it, as a line of text: "panel=tasks,colour=bound,time=0.25:0.5,a.edits=split:3,select=task:3". A view can be opened
-// again by it.
+// What is looked at, and what is planned as far as no option says it, as a line of text:
+// "panel=tasks,colour=bound,time=0.25:0.5,a.edits=split:3,select=task:3". A view can be opened again by it.
 #pragma once
 
 #include <string>

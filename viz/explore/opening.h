@@ -10,7 +10,8 @@
 
 namespace espalier::viz {
 
-/// What a file that was read makes of the session there is when it is called; waits for nothing. Throws Error with a sentence.
+/// What a file that was read makes of the session there is when it is called; waits for nothing. Throws Error with a
+/// sentence.
 using Opening = std::function<Session(const Session& now)>;
 /// Reads a file that is dropped on a session. Throws Error likewise.
 using Reader = std::function<Opening(const Session& session, const std::string& path)>;

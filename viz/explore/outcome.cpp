@@ -28,7 +28,8 @@ std::vector<std::string> kernels_of_tile(std::int32_t tile) {
   return names;
 }
 
-scheduler::PlanResult plan_of(const Settings& settings, const Side& side, const PrefixForest& forest, const costmodel::DeviceSpec& device) {
+scheduler::PlanResult plan_of(const Settings& settings, const Side& side, const PrefixForest& forest,
+                              const costmodel::DeviceSpec& device) {
   scheduler::PlanRequest request{forest, settings.heads, device};
   request.kernels = side.kernels;
   request.cost_model = side.cost_model;
@@ -45,7 +46,8 @@ std::vector<TaskWork> work_of(const scheduler::Plan& plan) {
   for (std::size_t t = 0; t < work.size(); ++t) {
     const scheduler::TaskId id(t);
     if (!kernels[id].valid()) continue;
-    const costmodel::WorkCounts counts = costmodel::count_task(scheduler::task_shape(plan, plan.tasks[id]), plan.kernels[kernels[id]], plan.heads);
+    const costmodel::WorkCounts counts =
+        costmodel::count_task(scheduler::task_shape(plan, plan.tasks[id]), plan.kernels[kernels[id]], plan.heads);
     work[t] = {static_cast<double>(counts.kv_bytes), static_cast<double>(counts.logical_flops)};
   }
   return work;
@@ -75,7 +77,9 @@ void index_side(SideOutcome& out) {
   out.cover = index_cover(plan);
   out.work = work_of(plan);
   out.points = points_of(out);
-  for (std::size_t c = 0; c < out.paints.size(); ++c) out.paints[c] = task_paints(plan, out.explanation.result, static_cast<ColourBy>(c));
+  for (std::size_t c = 0; c < out.paints.size(); ++c) {
+    out.paints[c] = task_paints(plan, out.explanation.result, static_cast<ColourBy>(c));
+  }
   if (out.unedited != nullptr) out.paints[static_cast<std::size_t>(ColourBy::edits)] = edit_paints(out.diff);
   out.timeline = index_timeline(out.explanation.result, out.paints);
 }
@@ -103,8 +107,11 @@ SideOutcome measured_side(const Settings& settings, const SideOutcome& foretold,
   result.plan_hash = out.plan->hash;
   result.timeline = given.measurement->timeline;
   result.makespan_us = *std::min_element(given.measurement->repeats_us.begin(), given.measurement->repeats_us.end());
-  for (const scheduler::Span& span : result.timeline.spans) result.makespan_us = std::max(result.makespan_us, span.end_us);
-  result.task_bound = foretold.plan == out.plan ? foretold.explanation.result.task_bound : sim::simulate(*out.plan, out.device).task_bound;
+  for (const scheduler::Span& span : result.timeline.spans) {
+    result.makespan_us = std::max(result.makespan_us, span.end_us);
+  }
+  result.task_bound = foretold.plan == out.plan ? foretold.explanation.result.task_bound
+                                                : sim::simulate(*out.plan, out.device).task_bound;
   out.bound = scheduler::lower_bound(out.plan->forest, out.plan->heads, out.device);
   out.statistics = scheduler::statistics(*out.plan);
   index_side(out);
@@ -130,15 +137,20 @@ void apply_edits(SideOutcome& out, const Side& side) {
   out.unedited_us = sim::simulate(*before, out.device).makespan_us;
   out.unedited = before;
   out.violations = scheduler::validate(*out.plan, out.device);
-  if (!out.violations.empty()) throw core::Error(core::ErrorKind::check_failed, "the edited plan isn't right: " + scheduler::violations_text(out.violations));
+  if (!out.violations.empty()) {
+    throw core::Error(core::ErrorKind::check_failed,
+                      "the edited plan isn't right: " + scheduler::violations_text(out.violations));
+  }
   out.diff = diff_tasks(*out.unedited, *out.plan);
 }
 
 /// Whether every index of the plan points somewhere.
 bool can_be_drawn(const std::vector<scheduler::Violation>& violations) {
   return std::none_of(violations.begin(), violations.end(), [](const scheduler::Violation& v) {
-    return v.violation == scheduler::ViolationClass::bad_index || v.violation == scheduler::ViolationClass::segment_outside_node ||
-           v.violation == scheduler::ViolationClass::query_unknown || v.violation == scheduler::ViolationClass::hash_mismatch;
+    return v.violation == scheduler::ViolationClass::bad_index ||
+           v.violation == scheduler::ViolationClass::segment_outside_node ||
+           v.violation == scheduler::ViolationClass::query_unknown ||
+           v.violation == scheduler::ViolationClass::hash_mismatch;
   });
 }
 
@@ -163,7 +175,8 @@ SideOutcome compute_side(const Settings& settings, SideId id, const PrefixForest
     } else {
       scheduler::PlanResult result = plan_of(settings, side, forest, out.device);
       if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
-        out.refusal = fmt::format("{} refuses ({}): {}", side.strategy, scheduler::refusal_name(refusal->refusal), refusal->sentence);
+        out.refusal = fmt::format("{} refuses ({}): {}", side.strategy, scheduler::refusal_name(refusal->refusal),
+                                  refusal->sentence);
         return out;
       }
       out.plan = std::make_shared<const scheduler::Plan>(std::get<scheduler::Plan>(std::move(result)));
@@ -183,7 +196,8 @@ SideOutcome compute_side(const Settings& settings, SideId id, const PrefixForest
 /// "HBM 62 %, merging 9 %": the largest parts of SM time.
 std::string largest_parts(const sim::SmTimeReasons& reasons) {
   std::vector<SplitPart> parts = time_split(reasons);
-  std::stable_sort(parts.begin(), parts.end(), [](const SplitPart& a, const SplitPart& b) { return a.share > b.share; });
+  std::stable_sort(parts.begin(), parts.end(),
+                   [](const SplitPart& a, const SplitPart& b) { return a.share > b.share; });
   std::vector<std::string> texts;
   for (std::size_t i = 0; i < parts.size() && i < 2; ++i) {
     if (parts[i].share >= 0.05) texts.push_back(fmt::format("{:.0f} % {}", 100 * parts[i].share, parts[i].name));
@@ -195,8 +209,10 @@ std::string largest_parts(const sim::SmTimeReasons& reasons) {
 std::vector<std::string> measured_verdict(const SideOutcome& foretold, const SideOutcome& measured) {
   const double error = measured.us() > 0 ? foretold.us() / measured.us() - 1 : 0;
   const scheduler::Measurement& run = *measured.measurement;
-  return {fmt::format("{} is foretold, {} was measured: {} %.", value_text(foretold.us(), Unit::time_us), value_text(measured.us(), Unit::time_us), signed_text(100 * error, 1)),
-          fmt::format("Simulated on {}; fastest of {} by {}, median {}.", foretold.device.name, core::counted(static_cast<std::int64_t>(run.repeats_us.size()), "run"), run.backend,
+  return {fmt::format("{} is foretold, {} was measured: {} %.", value_text(foretold.us(), Unit::time_us),
+                      value_text(measured.us(), Unit::time_us), signed_text(100 * error, 1)),
+          fmt::format("Simulated on {}; fastest of {} by {}, median {}.", foretold.device.name,
+                      core::counted(static_cast<std::int64_t>(run.repeats_us.size()), "run"), run.backend,
                       value_text(scheduler::median_us(run), Unit::time_us))};
 }
 
@@ -229,7 +245,8 @@ Outcome compute(const Settings& settings, const Given& given) {
     out.forest_index = index_forest(*out.forest, settings.heads.kv_bytes_per_token());
     out.sides[0] = compute_side(settings, SideId::a, *out.forest, given);
     if (settings.compare) {
-      out.sides[1] = shows_measurement(settings, given) ? measured_side(settings, out.sides[0], given) : compute_side(settings, SideId::b, *out.forest, given);
+      out.sides[1] = shows_measurement(settings, given) ? measured_side(settings, out.sides[0], given)
+                                                        : compute_side(settings, SideId::b, *out.forest, given);
     }
   } catch (const core::Error& e) {
     out.problem = e.what();
@@ -241,7 +258,9 @@ Outcome compute(const Settings& settings, const Given& given) {
 
 void add_sensitivities(Outcome& outcome) {
   for (SideOutcome& side : outcome.sides) {
-    if (side.shown() && side.measurement == nullptr) side.explanation.sensitivities = sim::sensitivities(*side.plan, side.device, side.us());
+    if (side.shown() && side.measurement == nullptr) {
+      side.explanation.sensitivities = sim::sensitivities(*side.plan, side.device, side.us());
+    }
   }
 }
 
@@ -274,7 +293,9 @@ Item item_of_violation(const scheduler::Plan& plan, const scheduler::Violation& 
     const std::string number = words[i + 1].substr(0, words[i + 1].find_first_of(",.;:)"));
     if (words[i] == "task" || words[i] == "(task") {
       const auto id = core::parse_integer(number);
-      if (id && *id >= 0 && *id < static_cast<std::int64_t>(plan.tasks.size())) return {ItemKind::task, static_cast<std::int32_t>(*id)};
+      if (id && *id >= 0 && *id < static_cast<std::int64_t>(plan.tasks.size())) {
+        return {ItemKind::task, static_cast<std::int32_t>(*id)};
+      }
     }
     if (words[i] == "request" || words[i] == "(request") {
       const auto& labels = plan.forest.request_label;
@@ -307,16 +328,20 @@ std::vector<std::string> verdict_of(const Outcome& outcome) {
   std::vector<std::string> lines;
   const std::string at = value_text(a.us(), Unit::time_us);
   const bool devices_differ = a.device.name != b.device.name;
-  const auto name = [&](const SideOutcome& s) { return devices_differ && b.shown() ? fmt::format("{} on {}", s.title, s.device.name) : s.title; };
+  const auto name = [&](const SideOutcome& s) {
+    return devices_differ && b.shown() ? fmt::format("{} on {}", s.title, s.device.name) : s.title;
+  };
   if (b.shown() && a.us() > 0 && b.us() > 0) {
     const double ratio = b.us() / a.us();
     const std::string bt = value_text(b.us(), Unit::time_us);
     if (ratio > 0.97 && ratio < 1.03) {
-      lines.push_back(fmt::format("{} and {} are as good: {} and {}, a difference of {:.1f} %.", name(a), name(b), at, bt, 100 * std::abs(ratio - 1)));
+      lines.push_back(fmt::format("{} and {} are as good: {} and {}, a difference of {:.1f} %.", name(a), name(b), at,
+                                  bt, 100 * std::abs(ratio - 1)));
     } else if (ratio > 1) {
       lines.push_back(fmt::format("{} is {:.2f}× as fast as {}: {} instead of {}.", name(a), ratio, name(b), at, bt));
     } else {
-      lines.push_back(fmt::format("{} is {:.2f}× as fast as {}: {} instead of {}.", name(b), 1 / ratio, name(a), bt, at));
+      lines.push_back(
+          fmt::format("{} is {:.2f}× as fast as {}: {} instead of {}.", name(b), 1 / ratio, name(a), bt, at));
     }
   } else {
     lines.push_back(fmt::format("{} takes {} on {}.", a.title, at, a.device.name));
@@ -324,8 +349,9 @@ std::vector<std::string> verdict_of(const Outcome& outcome) {
   if (!b.refusal.empty()) lines.push_back(fmt::format("{}.", b.refusal));
   for (const SideOutcome& side : outcome.sides) {
     if (side.shown() && side.unedited_us > 0 && side.us() > 0) {
-      lines.push_back(fmt::format("By hand: {} instead of {} of the strategy's own plan, {:.3f}× as fast; {}.", value_text(side.us(), Unit::time_us),
-                                  value_text(side.unedited_us, Unit::time_us), side.unedited_us / side.us(), diff_text(side)));
+      lines.push_back(fmt::format("By hand: {} instead of {} of the strategy's own plan, {:.3f}× as fast; {}.",
+                                  value_text(side.us(), Unit::time_us), value_text(side.unedited_us, Unit::time_us),
+                                  side.unedited_us / side.us(), diff_text(side)));
     }
   }
   for (const SideOutcome& side : outcome.sides) {
@@ -333,7 +359,8 @@ std::vector<std::string> verdict_of(const Outcome& outcome) {
   }
   if (a.us() > 0) {
     const std::string where = largest_parts(a.explanation.sm_time);
-    lines.push_back(fmt::format("{} reaches {:.0f} % of the lower bound{}.", a.title, 100 * a.bound.us / a.us(), where.empty() ? "" : fmt::format("; SM time: {}", where)));
+    lines.push_back(fmt::format("{} reaches {:.0f} % of the lower bound{}.", a.title, 100 * a.bound.us / a.us(),
+                                where.empty() ? "" : fmt::format("; SM time: {}", where)));
   }
   return lines;
 }

@@ -1,5 +1,5 @@
-// What settings lead to: the batch, and for each side a plan, its simulation and everything views need of them. Computed away from the
-// window, shown when ready; a value that is never changed afterwards.
+// What settings lead to: the batch, and for each side a plan, its simulation and everything views need of them.
+// Computed away from the window, shown when ready; a value that is never changed afterwards.
 #pragma once
 
 #include <array>
@@ -31,28 +31,29 @@ struct RooflinePoint {
 };
 
 struct SideOutcome {
-  std::string title;              ///< strategy with its options
+  std::string title;  ///< strategy with its options
   costmodel::DeviceSpec device;
   std::int32_t edits_made = 0, edits_left_out = 0;  ///< of the side's; those that can't be are passed over
-  std::string edit_problem;       ///< why the last one left out can't be
-  double unedited_us = 0;         ///< of the plan before edits; 0: none
+  std::string edit_problem;                         ///< why the last one left out can't be
+  double unedited_us = 0;                           ///< of the plan before edits; 0: none
   std::shared_ptr<const scheduler::Plan> unedited;  ///< that plan; null: none
-  TaskDiff diff;                  ///< of its tasks and the edited plan's; empty without edits
-  std::string refusal;            ///< why there is no plan; then nothing below is set
+  TaskDiff diff;                                    ///< of its tasks and the edited plan's; empty without edits
+  std::string refusal;                              ///< why there is no plan; then nothing below is set
   std::shared_ptr<const scheduler::Plan> plan;
-  sim::Explanation explanation;   ///< with a timeline; sensitivities only after add_sensitivities()
+  sim::Explanation explanation;  ///< with a timeline; sensitivities only after add_sensitivities()
   scheduler::LowerBound bound;
   scheduler::PlanStatistics statistics;
-  std::vector<scheduler::Violation> violations;  ///< of plans that came from elsewhere; then there is no plan but
+  std::vector<scheduler::Violation> violations;   ///< of plans that came from elsewhere; then there is no plan but
   std::shared_ptr<const scheduler::Plan> faulty;  ///< one that can be drawn, not simulated; null where not even that
   PlanLinks links;
-  std::vector<TaskWork> work;     ///< by task id
+  std::vector<TaskWork> work;         ///< by task id
   std::vector<RooflinePoint> points;  ///< of tasks that ran and compute something
   TaskPaints paints;
   TimelineIndex timeline;
   CoverIndex cover;
   const std::vector<Paint>& paint_by(ColourBy colour_by) const { return paints[static_cast<std::size_t>(colour_by)]; }
-  std::shared_ptr<const scheduler::Measurement> measurement;  ///< the result is a measured run: no counters, bytes or reasons, and `device` is what was foretold for
+  std::shared_ptr<const scheduler::Measurement> measurement;  ///< the result is a measured run: no counters, bytes or
+                                                              ///< reasons, and `device` is what was foretold for
   bool shown() const { return plan != nullptr; }
   double us() const { return explanation.result.makespan_us; }
 };
@@ -66,15 +67,15 @@ struct RankedStrategy {
 };
 
 struct Outcome {
-  Settings settings;                                   ///< that it is of
-  Given given;                                         ///< with which they were answered
-  std::string problem;                                 ///< why there isn't even a batch; one sentence
+  Settings settings;    ///< that it is of
+  Given given;          ///< with which they were answered
+  std::string problem;  ///< why there isn't even a batch; one sentence
   std::shared_ptr<const traces::PrefixForest> forest;
-  std::int32_t most_running = 0;                       ///< requests that the batch could have
-  std::int64_t steps = 0;                              ///< of the trace that it is a step of; 0: none
+  std::int32_t most_running = 0;  ///< requests that the batch could have
+  std::int64_t steps = 0;         ///< of the trace that it is a step of; 0: none
   ForestIndex forest_index;
-  std::array<SideOutcome, 2> sides;                    ///< the second is empty without comparison
-  std::vector<RankedStrategy> ranking;                 ///< in the strategies' order; only after add_ranking()
+  std::array<SideOutcome, 2> sides;     ///< the second is empty without comparison
+  std::vector<RankedStrategy> ranking;  ///< in the strategies' order; only after add_ranking()
   const SideOutcome& side(SideId id) const { return sides[static_cast<std::size_t>(id)]; }
   /// The plan whose ids selections speak of: that of the first side that has one; null: none.
   const SideOutcome* leading() const;

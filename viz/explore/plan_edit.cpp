@@ -78,13 +78,16 @@ struct DraftEditor {
 
   /// Pieces of another kernel are in another phase: only those of its own count as places.
   std::string move(EditKind kind) const {
-    const bool up = kind == EditKind::first || kind == EditKind::earlier, far = kind == EditKind::first || kind == EditKind::last;
+    const bool up = kind == EditKind::first || kind == EditKind::earlier,
+               far = kind == EditKind::first || kind == EditKind::last;
     std::vector<std::size_t> alike;
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       if (pieces[i].kernel == pieces[at].kernel) alike.push_back(i);
     }
     const auto place = std::find(alike.begin(), alike.end(), at);
-    if (up ? place == alike.begin() : place + 1 == alike.end()) return fmt::format("it is the {} of its kernel already", up ? "first" : "last");
+    if (up ? place == alike.begin() : place + 1 == alike.end()) {
+      return fmt::format("it is the {} of its kernel already", up ? "first" : "last");
+    }
     const std::size_t to = up ? (far ? alike.front() : *(place - 1)) : (far ? alike.back() : *(place + 1));
     const auto piece = pieces.begin() + offset(at), target = pieces.begin() + offset(to);
     if (up) {
@@ -102,29 +105,42 @@ struct DraftEditor {
     for (std::int32_t k = 0; k < static_cast<std::int32_t>(space.kernels.size()); ++k) {
       const sim::DraftKernel& kernel = space.kernels[static_cast<std::size_t>(k)];
       if (taller ? kernel.config.query_tile <= tile : kernel.config.query_tile >= tile) continue;
-      const bool nearer = best < 0 || (taller ? kernel.config.query_tile < space.kernels[static_cast<std::size_t>(best)].config.query_tile
-                                              : kernel.config.query_tile > space.kernels[static_cast<std::size_t>(best)].config.query_tile);
+      const bool nearer =
+          best < 0 ||
+          (taller ? kernel.config.query_tile < space.kernels[static_cast<std::size_t>(best)].config.query_tile
+                  : kernel.config.query_tile > space.kernels[static_cast<std::size_t>(best)].config.query_tile);
       if (nearer) best = k;
     }
-    if (best < 0) return taller ? "no kernel of ours that fits the device has a taller tile" : "no kernel of ours has a lower tile";
+    if (best < 0) {
+      return taller ? "no kernel of ours that fits the device has a taller tile" : "no kernel of ours has a lower tile";
+    }
     const sim::DraftKernel& kernel = space.kernels[static_cast<std::size_t>(best)];
-    if (rows > kernel.queries) return fmt::format("its {} requests don't fit into a tile of {} rows", rows, kernel.config.query_tile);
+    if (rows > kernel.queries) {
+      return fmt::format("its {} requests don't fit into a tile of {} rows", rows, kernel.config.query_tile);
+    }
     pieces[at].kernel = best;
     return "";
   }
 
   std::string apply(EditKind kind) const {
     switch (kind) {
-      case EditKind::split_tokens: return split_tokens();
-      case EditKind::split_requests: return split_requests();
-      case EditKind::join: return join();
+      case EditKind::split_tokens:
+        return split_tokens();
+      case EditKind::split_requests:
+        return split_requests();
+      case EditKind::join:
+        return join();
       case EditKind::first:
       case EditKind::earlier:
       case EditKind::later:
-      case EditKind::last: return move(kind);
-      case EditKind::to_queue: break;
-      case EditKind::taller: return change_tile(true);
-      case EditKind::lower: return change_tile(false);
+      case EditKind::last:
+        return move(kind);
+      case EditKind::to_queue:
+        break;
+      case EditKind::taller:
+        return change_tile(true);
+      case EditKind::lower:
+        return change_tile(false);
     }
     return "";
   }
@@ -133,7 +149,9 @@ struct DraftEditor {
 }  // namespace
 
 std::string_view edit_name(EditKind kind) {
-  constexpr std::array<std::string_view, kEditKinds> kNames = {"split", "split requests", "join", "run first", "run earlier", "run later", "run last", "to queue", "taller tile", "lower tile"};
+  constexpr std::array<std::string_view, kEditKinds> kNames = {"split",       "split requests", "join",     "run first",
+                                                               "run earlier", "run later",      "run last", "to queue",
+                                                               "taller tile", "lower tile"};
   return kNames.at(static_cast<std::size_t>(kind));
 }
 
@@ -151,16 +169,23 @@ namespace {
 std::string edit_queues(Plan& plan, const PlanEdit& edit) {
   constexpr std::int32_t kToTheEnd = 1 << 30;
   switch (edit.kind) {
-    case EditKind::to_queue: return move_to_queue(plan, edit.task, edit.copy, edit.queue == kEmptiestQueue ? emptiest_queue(plan) : edit.queue);
-    case EditKind::first: return move_in_queues(plan, edit.task, -kToTheEnd);
-    case EditKind::earlier: return move_in_queues(plan, edit.task, -1);
-    case EditKind::later: return move_in_queues(plan, edit.task, 1);
-    default: return move_in_queues(plan, edit.task, kToTheEnd);
+    case EditKind::to_queue:
+      return move_to_queue(plan, edit.task, edit.copy,
+                           edit.queue == kEmptiestQueue ? emptiest_queue(plan) : edit.queue);
+    case EditKind::first:
+      return move_in_queues(plan, edit.task, -kToTheEnd);
+    case EditKind::earlier:
+      return move_in_queues(plan, edit.task, -1);
+    case EditKind::later:
+      return move_in_queues(plan, edit.task, 1);
+    default:
+      return move_in_queues(plan, edit.task, kToTheEnd);
   }
 }
 
 /// The plan made anew from its pieces, one of them changed.
-std::variant<Plan, std::string> edit_pieces(const Plan& plan, const costmodel::DeviceSpec& device, const PlanEdit& edit) {
+std::variant<Plan, std::string> edit_pieces(const Plan& plan, const costmodel::DeviceSpec& device,
+                                            const PlanEdit& edit) {
   const sim::DraftSpace space = sim::make_draft_space(plan.forest, plan.heads, device);
   std::optional<sim::PlanDraft> draft = sim::draft_of(space, plan);
   if (!draft) return "only plans of one-pass attention in our kernels can be edited so";
@@ -177,7 +202,8 @@ std::variant<Plan, std::string> edit_pieces(const Plan& plan, const costmodel::D
 
 std::variant<Plan, std::string> edit_plan(const Plan& plan, const costmodel::DeviceSpec& device, const PlanEdit& edit) {
   const auto cannot = [&](const std::string& why) { return fmt::format("{}: {}", edit_text(edit), why); };
-  const bool orders = edit.kind == EditKind::first || edit.kind == EditKind::earlier || edit.kind == EditKind::later || edit.kind == EditKind::last;
+  const bool orders = edit.kind == EditKind::first || edit.kind == EditKind::earlier || edit.kind == EditKind::later ||
+                      edit.kind == EditKind::last;
   std::variant<Plan, std::string> result = plan;
   if (edit.kind == EditKind::to_queue || (orders && !plan.queues.empty())) {
     if (std::string why = edit_queues(std::get<Plan>(result), edit); !why.empty()) return cannot(why);

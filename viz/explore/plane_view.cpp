@@ -31,10 +31,13 @@ void axes(Scene& scene, const ForestWindow& window, Area area) {
   const Axis down{window.first_token, window.first_token + window.tokens, area.y, area.y + area.h, false, Unit::tokens};
   for (const Tick& tick : ticks(down, std::max(3, static_cast<int>(area.h / kRoom)))) {
     scene.shapes.push_back(Line{area.x, tick.pixel, area.x + area.w, tick.pixel, Paint::grid});
-    scene.shapes.push_back(Text{area.x - 6, std::clamp(tick.pixel + 4, area.y + 9, area.y + area.h), tick.label, Paint::muted, kSmall, Anchor::end});
+    scene.shapes.push_back(Text{area.x - 6, std::clamp(tick.pixel + 4, area.y + 9, area.y + area.h), tick.label,
+                                Paint::muted, kSmall, Anchor::end});
   }
-  bottom_axis(scene, {window.first_request, window.first_request + window.requests, area.x, area.x + area.w, false, Unit::plain}, area.y + area.h,
-              area.y + area.h);
+  bottom_axis(
+      scene,
+      {window.first_request, window.first_request + window.requests, area.x, area.x + area.w, false, Unit::plain},
+      area.y + area.h, area.y + area.h);
 }
 
 /// The part of a box that lies in the area; empty where none does.
@@ -63,31 +66,39 @@ struct PlaneBox {
 };
 Rect lit_box(const Plane& plane, const PlaneBox& box, Paint paint, Item item) {
   const auto& [window, area] = plane;
-  const double x0 = window.x(box.first_request), x1 = window.x(box.end_request), y0 = window.y(box.first_token), y1 = window.y(box.end_token);
+  const double x0 = window.x(box.first_request), x1 = window.x(box.end_request), y0 = window.y(box.first_token),
+               y1 = window.y(box.end_token);
   Rect rect = clipped(inset({area.x + x0, area.y + y0, std::max(1.5, x1 - x0), std::max(1.5, y1 - y0), paint}), area);
   rect.item = item;
-  if (x1 - x0 >= window.min_px && y1 - y0 >= window.min_px) rect.stroke = Paint::select;
-  else rect.fill = Paint::select;  // a tint of so few pixels isn't seen
+  if (x1 - x0 >= window.min_px && y1 - y0 >= window.min_px) {
+    rect.stroke = Paint::select;
+  } else {
+    rect.fill = Paint::select;  // a tint of so few pixels isn't seen
+  }
   return rect;
 }
 
 /// Nodes that boxes of their own don't show as lit.
-void draw_lit_nodes(Scene& scene, const Outcome& outcome, const Linked& linked, const Plane& plane, const std::vector<std::int32_t>& shown) {
+void draw_lit_nodes(Scene& scene, const Outcome& outcome, const Linked& linked, const Plane& plane,
+                    const std::vector<std::int32_t>& shown) {
   const traces::PrefixForest& forest = *outcome.forest;
   std::size_t drawn = 0;
   for (const std::int32_t n : linked.nodes) {
     if (std::binary_search(shown.begin(), shown.end(), n) || ++drawn > kMostLit) continue;
     const NodeId node(n);
     const auto top = static_cast<double>(forest.tokens_before[node]);
-    const auto begin = static_cast<double>(forest.request_begin[node].value), end = static_cast<double>(forest.request_end[node].value);
-    const Rect rect = lit_box(plane, {begin, end, top, top + static_cast<double>(forest.tokens[node])}, Paint::select, {ItemKind::node, n});
+    const auto begin = static_cast<double>(forest.request_begin[node].value),
+               end = static_cast<double>(forest.request_end[node].value);
+    const Rect rect = lit_box(plane, {begin, end, top, top + static_cast<double>(forest.tokens[node])}, Paint::select,
+                              {ItemKind::node, n});
     if (rect.w > 0 && rect.h > 0) scene.shapes.push_back(rect);
   }
 }
 
 void label(Scene& scene, const Rect& rect, const std::string& text) {
   if (rect.h < 15 || text_width(text, kSmall) > rect.w - 8) return;
-  scene.shapes.push_back(Text{rect.x + rect.w / 2, rect.y + rect.h / 2 + 4, text, text_on(rect.fill), kSmall, Anchor::middle});
+  scene.shapes.push_back(
+      Text{rect.x + rect.w / 2, rect.y + rect.h / 2 + 4, text, text_on(rect.fill), kSmall, Anchor::middle});
 }
 
 /// By queries a box has the colour of what it serves itself, which may be less than its task does.
@@ -96,7 +107,8 @@ const std::vector<Paint>* cover_paints(const Session& session, const SideOutcome
 }
 
 /// Tiles of linked tasks, however coarsely the rest is folded.
-void draw_lit_tiles(Scene& scene, const Session& session, const SideOutcome& side, const Linked& linked, const Plane& plane) {
+void draw_lit_tiles(Scene& scene, const Session& session, const SideOutcome& side, const Linked& linked,
+                    const Plane& plane) {
   const std::vector<Paint>* paints = cover_paints(session, side);
   std::size_t small = 0;
   for (const CoverTile& tile : side.cover) {
@@ -115,8 +127,11 @@ Scene plane_scene(const Outcome& outcome, ViewSize size, const char* title) {
   Scene scene{size.width, size.height, title, {}};
   const Area area = plane_area(size);
   scene.shapes.push_back(Rect{area.x, area.y, area.w, area.h, Paint::panel});
-  if (outcome.forest == nullptr) message(scene, outcome.problem.empty() ? "Planning …" : outcome.problem, area);
-  else if (outcome.forest->request_count() == 0) message(scene, "There are no requests.", area);
+  if (outcome.forest == nullptr) {
+    message(scene, outcome.problem.empty() ? "Planning …" : outcome.problem, area);
+  } else if (outcome.forest->request_count() == 0) {
+    message(scene, "There are no requests.", area);
+  }
   return scene;
 }
 
@@ -144,7 +159,9 @@ void draw_faulty(Scene& scene, const Session& session, const SideOutcome& side, 
   scene.shapes.insert(scene.shapes.end(), red.begin(), red.end());
   for (const Item item : named) {  // a request is a column
     if (item.kind != ItemKind::request) continue;
-    Rect column = clipped({area.x + window.x(item.index), area.y, std::max(2.0, window.x(item.index + 1) - window.x(item.index)), area.h, Paint::tail}, area);
+    Rect column = clipped({area.x + window.x(item.index), area.y,
+                           std::max(2.0, window.x(item.index + 1) - window.x(item.index)), area.h, Paint::tail},
+                          area);
     column.alpha = item == session.selection ? 150 : 70;
     if (column.w > 0) scene.shapes.push_back(column);
   }
@@ -152,7 +169,9 @@ void draw_faulty(Scene& scene, const Session& session, const SideOutcome& side, 
 
 }  // namespace
 
-Area plane_area(ViewSize size) { return {kLeft, kTop, std::max(1.0, size.width - kLeft - 2), std::max(1.0, size.height - kBottom - kTop)}; }
+Area plane_area(ViewSize size) {
+  return {kLeft, kTop, std::max(1.0, size.width - kLeft - 2), std::max(1.0, size.height - kBottom - kTop)};
+}
 
 Scene forest_view(const Session& session, const Outcome& outcome, ViewSize size) {
   Scene scene = plane_scene(outcome, size, "Prefix forest");

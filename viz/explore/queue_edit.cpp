@@ -22,7 +22,9 @@ using Queues = std::vector<std::vector<QueueItem>>;
 
 Queues read_queues(const Plan& plan) {
   Queues queues;
-  for (const scheduler::Interval& queue : plan.queues) queues.emplace_back(plan.queue_items.begin() + queue.begin, plan.queue_items.begin() + queue.end);
+  for (const scheduler::Interval& queue : plan.queues) {
+    queues.emplace_back(plan.queue_items.begin() + queue.begin, plan.queue_items.begin() + queue.end);
+  }
   return queues;
 }
 
@@ -39,7 +41,9 @@ void write_queues(Plan& plan, const Queues& queues) {
 std::int64_t task_tokens(const Plan& plan, TaskId id) {
   std::int64_t tokens = 0;
   const scheduler::Task& task = plan.tasks[id];
-  for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) tokens += segment_tokens(plan, plan.segments[static_cast<std::size_t>(s)]);
+  for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) {
+    tokens += segment_tokens(plan, plan.segments[static_cast<std::size_t>(s)]);
+  }
   return tokens;
 }
 
@@ -48,7 +52,9 @@ std::vector<std::int32_t> phases_of(const Plan& plan) {
   std::vector<std::int32_t> phases(plan.tasks.size(), -1);
   for (std::size_t p = 0; p < plan.phases.size(); ++p) {
     if (plan.phases[p].kind != scheduler::PhaseKind::tasks) continue;
-    for (std::int32_t t = plan.phases[p].range.begin; t < plan.phases[p].range.end; ++t) phases[static_cast<std::size_t>(t)] = static_cast<std::int32_t>(p);
+    for (std::int32_t t = plan.phases[p].range.begin; t < plan.phases[p].range.end; ++t) {
+      phases[static_cast<std::size_t>(t)] = static_cast<std::int32_t>(p);
+    }
   }
   return phases;
 }
@@ -56,7 +62,9 @@ std::vector<std::int32_t> phases_of(const Plan& plan) {
 /// The launch whose workers read a queue; null: none.
 const Launch* launch_of(const Plan& plan, std::int32_t queue) {
   for (const Launch& launch : plan.launches) {
-    if (launch.workers > 0 && queue >= launch.queue_begin && queue < launch.queue_begin + launch.workers) return &launch;
+    if (launch.workers > 0 && queue >= launch.queue_begin && queue < launch.queue_begin + launch.workers) {
+      return &launch;
+    }
   }
   return nullptr;
 }
@@ -67,13 +75,17 @@ std::optional<std::size_t> only_queued_launch(const Plan& plan) {
   for (std::size_t l = 0; l < plan.launches.size(); ++l) {
     const Launch& launch = plan.launches.raw()[l];
     if (launch.workers == 0) continue;
-    if (found || launch.queue_begin != 0 || launch.workers != static_cast<std::int32_t>(plan.queues.size())) return std::nullopt;
+    if (found || launch.queue_begin != 0 || launch.workers != static_cast<std::int32_t>(plan.queues.size())) {
+      return std::nullopt;
+    }
     found = l;
   }
   return found;
 }
 
-constexpr const char* kNoQueues = "the plan has no queues: its tasks start in launch order as CTAs become free, so all that can be chosen is which runs first";
+constexpr const char* kNoQueues =
+    "the plan has no queues: its tasks start in launch order as CTAs become free, so all that can be chosen is which "
+    "runs first";
 
 }  // namespace
 
@@ -82,7 +94,9 @@ std::vector<std::int32_t> queues_of(const Plan& plan, std::int32_t task) {
   for (std::size_t q = 0; q < plan.queues.size(); ++q) {
     for (std::int32_t i = plan.queues[q].begin; i < plan.queues[q].end; ++i) {
       const QueueItem& item = plan.queue_items[static_cast<std::size_t>(i)];
-      if (item.task.value == task && static_cast<std::size_t>(item.copy) < found.size()) found[static_cast<std::size_t>(item.copy)] = static_cast<std::int32_t>(q);
+      if (item.task.value == task && static_cast<std::size_t>(item.copy) < found.size()) {
+        found[static_cast<std::size_t>(item.copy)] = static_cast<std::int32_t>(q);
+      }
     }
   }
   return found;
@@ -91,14 +105,17 @@ std::vector<std::int32_t> queues_of(const Plan& plan, std::int32_t task) {
 std::vector<std::int64_t> queue_tokens(const Plan& plan) {
   std::vector<std::int64_t> tokens(plan.queues.size(), 0);
   for (std::size_t q = 0; q < tokens.size(); ++q) {
-    for (std::int32_t i = plan.queues[q].begin; i < plan.queues[q].end; ++i) tokens[q] += task_tokens(plan, plan.queue_items[static_cast<std::size_t>(i)].task);
+    for (std::int32_t i = plan.queues[q].begin; i < plan.queues[q].end; ++i) {
+      tokens[q] += task_tokens(plan, plan.queue_items[static_cast<std::size_t>(i)].task);
+    }
   }
   return tokens;
 }
 
 std::int32_t emptiest_queue(const Plan& plan) {
   const std::vector<std::int64_t> tokens = queue_tokens(plan);
-  return tokens.empty() ? -1 : static_cast<std::int32_t>(std::min_element(tokens.begin(), tokens.end()) - tokens.begin());
+  return tokens.empty() ? -1
+                        : static_cast<std::int32_t>(std::min_element(tokens.begin(), tokens.end()) - tokens.begin());
 }
 
 std::string move_to_queue(Plan& plan, std::int32_t task, std::int32_t copy, std::int32_t queue) {
@@ -111,16 +128,19 @@ std::string move_to_queue(Plan& plan, std::int32_t task, std::int32_t copy, std:
   const std::int32_t now = from[static_cast<std::size_t>(copy)];
   const Launch& launch = *launch_of(plan, now);
   if (queue < launch.queue_begin || queue >= launch.queue_begin + launch.workers) {
-    return fmt::format("its launch has queues {} to {}, not {}", launch.queue_begin, launch.queue_begin + launch.workers - 1, queue);
+    return fmt::format("its launch has queues {} to {}, not {}", launch.queue_begin,
+                       launch.queue_begin + launch.workers - 1, queue);
   }
   if (queue == now) return fmt::format("copy {} stands in queue {} already", copy, queue);
   Queues queues = read_queues(plan);
   std::vector<QueueItem>& source = queues[static_cast<std::size_t>(now)];
-  source.erase(std::find_if(source.begin(), source.end(), [&](const QueueItem& item) { return item.task.value == task && item.copy == copy; }));
+  source.erase(std::find_if(source.begin(), source.end(),
+                            [&](const QueueItem& item) { return item.task.value == task && item.copy == copy; }));
   const std::vector<std::int32_t> phases = phases_of(plan);
   std::vector<QueueItem>& target = queues[static_cast<std::size_t>(queue)];
   const std::int32_t phase = phases[static_cast<std::size_t>(task)];
-  const auto later = std::find_if(target.begin(), target.end(), [&](const QueueItem& item) { return phases[item.task.index()] > phase; });
+  const auto later = std::find_if(target.begin(), target.end(),
+                                  [&](const QueueItem& item) { return phases[item.task.index()] > phase; });
   target.insert(later, {TaskId(task), copy});
   write_queues(plan, queues);
   return "";
@@ -132,7 +152,9 @@ std::string move_in_queues(Plan& plan, std::int32_t task, std::int32_t places) {
   Queues queues = read_queues(plan);
   bool moved = false;
   for (std::vector<QueueItem>& queue : queues) {
-    const auto of_phase = [&](const QueueItem& item) { return phases[item.task.index()] == phases[static_cast<std::size_t>(task)]; };
+    const auto of_phase = [&](const QueueItem& item) {
+      return phases[item.task.index()] == phases[static_cast<std::size_t>(task)];
+    };
     std::int32_t step = places < 0 ? -1 : 1;
     std::vector<std::size_t> own;
     for (std::size_t i = 0; i < queue.size(); ++i) {

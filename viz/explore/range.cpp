@@ -26,7 +26,8 @@ double covered(std::vector<Span1>& spans) {
 double integral(const scheduler::CounterSeries& series, double begin_us, double end_us) {
   double sum = 0;
   for (std::size_t i = 0; i < series.time_us.size(); ++i) {
-    const double from = std::max(begin_us, series.time_us[i]), to = std::min(end_us, i + 1 < series.time_us.size() ? series.time_us[i + 1] : end_us);
+    const double from = std::max(begin_us, series.time_us[i]),
+                 to = std::min(end_us, i + 1 < series.time_us.size() ? series.time_us[i + 1] : end_us);
     if (to > from) sum += series.value[i] * (to - from) * 1e3;
   }
   return sum;
@@ -41,7 +42,8 @@ RangeFigures figures_in(const SideOutcome& side, double begin_us, double end_us)
   double busy = 0;
   std::vector<Span1> of_sm;
   for (std::size_t lane = 0; lane < index.lanes.size(); ++lane) {
-    for (auto e = static_cast<std::size_t>(index.lane_begin[lane]); e < static_cast<std::size_t>(index.lane_begin[lane + 1]); ++e) {
+    for (auto e = static_cast<std::size_t>(index.lane_begin[lane]);
+         e < static_cast<std::size_t>(index.lane_begin[lane + 1]); ++e) {
       const double from = std::max(begin_us, index.begin_us[e]), to = std::min(end_us, index.end_us[e]);
       if (!(to > from)) continue;
       of_sm.push_back({from, to});

@@ -6,7 +6,8 @@ namespace espalier::viz {
 
 Regions regions_of(ViewSize window) {
   constexpr double kGutter = 10, kHeader = 46;
-  const double width = std::max(window.width, kLeastWindow.width), height = std::max(window.height, kLeastWindow.height);
+  const double width = std::max(window.width, kLeastWindow.width),
+               height = std::max(window.height, kLeastWindow.height);
   const double summary = width < 1280 ? 156 : 138;  // a narrow verdict takes a row more
   const double left = std::clamp(width * 0.2, 240.0, 320.0), right = std::clamp(width * 0.2, 256.0, 340.0);
   Regions r;

@@ -11,7 +11,8 @@ struct Regions {
 /// Below this nothing has room; pixels at scale 1.
 inline constexpr ViewSize kLeastWindow{1100, 700};
 
-/// Sizes in pixels at scale 1; never overlapping, with equal gutters. Smaller windows are laid out as the least one, and cut.
+/// Sizes in pixels at scale 1; never overlapping, with equal gutters. Smaller windows are laid out as the least one,
+/// and cut.
 Regions regions_of(ViewSize window);
 
 }  // namespace espalier::viz

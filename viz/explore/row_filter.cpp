@@ -41,11 +41,13 @@ bool holds(const DataTable& table, const Row& row, const std::string& term) {
   const std::size_t at = term.find_first_of(":=<>!");
   if (at != std::string::npos) {
     const std::size_t past = term.find_first_not_of(":=<>!", at);
-    if (const auto column = column_of(table.headings, std::string_view(term).substr(0, at)); column && past != std::string::npos) {
+    if (const auto column = column_of(table.headings, std::string_view(term).substr(0, at));
+        column && past != std::string::npos) {
       return compares(row[*column], term.substr(at, past - at), term.substr(past));
     }
   }
-  return std::any_of(row.begin(), row.end(), [&](const std::string& cell) { return cell.find(term) != std::string::npos; });
+  return std::any_of(row.begin(), row.end(),
+                     [&](const std::string& cell) { return cell.find(term) != std::string::npos; });
 }
 
 }  // namespace
@@ -55,7 +57,8 @@ std::vector<bool> matching_rows(const DataTable& table, std::string_view filter)
   std::erase(terms, "");
   std::vector<bool> matching;
   for (const Row& row : table.rows) {
-    matching.push_back(std::all_of(terms.begin(), terms.end(), [&](const std::string& term) { return holds(table, row, term); }));
+    matching.push_back(
+        std::all_of(terms.begin(), terms.end(), [&](const std::string& term) { return holds(table, row, term); }));
   }
   return matching;
 }

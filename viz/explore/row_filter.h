@@ -9,8 +9,9 @@
 
 namespace espalier::viz {
 
-/// Which rows match all terms, which stand apart by spaces. A term is COLUMN OPERATOR VALUE without spaces, COLUMN being the beginning of a heading
-/// or of a word in it, OPERATOR one of : = < > <= >= !=; or a piece of text. A column that no heading begins with makes the term a piece of text.
+/// Which rows match all terms, which stand apart by spaces. A term is COLUMN OPERATOR VALUE without spaces, COLUMN
+/// being the beginning of a heading or of a word in it, OPERATOR one of : = < > <= >= !=; or a piece of text. A column
+/// that no heading begins with makes the term a piece of text.
 std::vector<bool> matching_rows(const DataTable& table, std::string_view filter);
 
 }  // namespace espalier::viz

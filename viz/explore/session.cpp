@@ -29,7 +29,8 @@ namespace {
 constexpr double kLeastShown = 1e-4;
 
 double longest_us(const Outcome& outcome) {
-  return std::max(outcome.sides[0].shown() ? outcome.sides[0].us() : 0, outcome.sides[1].shown() ? outcome.sides[1].us() : 0);
+  return std::max(outcome.sides[0].shown() ? outcome.sides[0].us() : 0,
+                  outcome.sides[1].shown() ? outcome.sides[1].us() : 0);
 }
 
 Span1 around(double low, double high) {
@@ -44,7 +45,9 @@ void fit_time(Session& session, const Outcome& outcome, SideId id, const Linked&
   double low = whole, high = 0;
   for (const scheduler::Span& span : side.explanation.result.timeline.spans) {
     const bool task = span.kind == scheduler::SpanKind::task, step = span.kind == scheduler::SpanKind::step;
-    if (!(task && linked.has({ItemKind::task, span.item})) && !(step && linked.has({ItemKind::merge, span.item}))) continue;
+    if (!(task && linked.has({ItemKind::task, span.item})) && !(step && linked.has({ItemKind::merge, span.item}))) {
+      continue;
+    }
     low = std::min(low, span.begin_us);
     high = std::max(high, span.end_us);
   }
@@ -75,7 +78,8 @@ void forget_places(Session& session) {
 }
 
 bool same_batch(const Settings& a, const Settings& b) {
-  return a.family == b.family && a.family_options == b.family_options && a.seed == b.seed && a.snapshot == b.snapshot && a.running == b.running;
+  return a.family == b.family && a.family_options == b.family_options && a.seed == b.seed && a.snapshot == b.snapshot &&
+         a.running == b.running;
 }
 
 /// Whether nothing but the edits of a side differs: tasks of its plan can be found again.
@@ -89,14 +93,21 @@ bool same_places(const traces::PrefixForest& a, const traces::PrefixForest& b) {
   return a.parent == b.parent && a.leaf == b.leaf && a.request_label == b.request_label;
 }
 
-bool is_of_plan(const Selection& selection) { return selection.kind == ItemKind::task || selection.kind == ItemKind::merge; }
+bool is_of_plan(const Selection& selection) {
+  return selection.kind == ItemKind::task || selection.kind == ItemKind::merge;
+}
 
-const scheduler::Plan* plan_on_show(const SideOutcome& side) { return side.shown() ? side.plan.get() : side.faulty.get(); }
+const scheduler::Plan* plan_on_show(const SideOutcome& side) {
+  return side.shown() ? side.plan.get() : side.faulty.get();
+}
 
 /// Of the selected task; 0: none is.
 std::int32_t copies_of_selection(const Session& session, const Outcome& outcome) {
   const SideOutcome& side = outcome.side(session.selected_side);
-  if (session.selection.kind != ItemKind::task || !side.shown() || static_cast<std::size_t>(session.selection.index) >= side.plan->tasks.size()) return 0;
+  if (session.selection.kind != ItemKind::task || !side.shown() ||
+      static_cast<std::size_t>(session.selection.index) >= side.plan->tasks.size()) {
+    return 0;
+  }
   return side.plan->tasks[scheduler::TaskId(session.selection.index)].copies;
 }
 
@@ -104,7 +115,9 @@ std::int32_t copies_of_selection(const Session& session, const Outcome& outcome)
 std::string view_name(const Session& session) {
   std::string name = side_title(session.settings.a);
   if (session.settings.compare) name += fmt::format(" beside {}", side_title(session.settings.b));
-  if (const Selection item = session.awaited.value_or(session.selection); item.kind != ItemKind::none) name += fmt::format(", {} {}", item_kind_name(item.kind), item.index);
+  if (const Selection item = session.awaited.value_or(session.selection); item.kind != ItemKind::none) {
+    name += fmt::format(", {} {}", item_kind_name(item.kind), item.index);
+  }
   return name;
 }
 
@@ -114,7 +127,9 @@ struct Performer {
   const Outcome& outcome;
 
   void operator()(const Choose& choose) const {
-    if (edits_plan(choose) && outcome.forest != nullptr && !answers(outcome, session)) throw core::usage_error("The plan is being made anew: edit it when it is there.");
+    if (edits_plan(choose) && outcome.forest != nullptr && !answers(outcome, session)) {
+      throw core::usage_error("The plan is being made anew: edit it when it is there.");
+    }
     Settings next = session.settings;
     apply(next, choose.change, session.given);
     if (next == session.settings) return;
@@ -131,15 +146,16 @@ struct Performer {
   }
   void operator()(const BrushTasks& tasks) const {
     (*this)(Select{});
-    if (tasks.brush && tasks.brush->intensity.size() > 0 && tasks.brush->rate.size() > 0) session.look.brush = tasks.brush;
+    if (tasks.brush && tasks.brush->intensity.size() > 0 && tasks.brush->rate.size() > 0) {
+      session.look.brush = tasks.brush;
+    }
   }
   void operator()(const ChooseCopy& choose) const {
     const std::int32_t copies = copies_of_selection(session, outcome);
-    session.look.copy = copies > 0 ? std::max(0, choose.copy) % copies : std::max(0, choose.copy);  // after the last the first
+    session.look.copy =
+        copies > 0 ? std::max(0, choose.copy) % copies : std::max(0, choose.copy);  // after the last the first
   }
-  void operator()(const ShowPanel& show) const {
-    show_panel(session.look, show.panel);
-  }
+  void operator()(const ShowPanel& show) const { show_panel(session.look, show.panel); }
   void operator()(const ShowInsight& show) const { session.look.insight = show.insight; }
   void operator()(const EditSide& edit) const {
     if (session.settings.compare) session.look.edited = edit.side;  // else A alone is shown
@@ -148,7 +164,9 @@ struct Performer {
     session.look.colour_by = set.colour_by;
     session.look.isolated = Paint::none;
   }
-  void operator()(const Isolate& only) const { session.look.isolated = only.paint == session.look.isolated ? Paint::none : only.paint; }
+  void operator()(const Isolate& only) const {
+    session.look.isolated = only.paint == session.look.isolated ? Paint::none : only.paint;
+  }
   void operator()(const Measure& measure) const {
     session.look.range.reset();
     if (!measure.range) return;
@@ -165,7 +183,9 @@ struct Performer {
   void operator()(const Play& play) const { session.look.playing = play.on; }
   void operator()(const Decode& decode) const {
     // The outcome may be an older one, of another replay.
-    const bool ends = outcome.steps > 0 && replays_trace(session.settings, session.given) && outcome.given.trace == session.given.trace && outcome.settings.running == session.settings.running;
+    const bool ends = outcome.steps > 0 && replays_trace(session.settings, session.given) &&
+                      outcome.given.trace == session.given.trace &&
+                      outcome.settings.running == session.settings.running;
     const double last = ends ? static_cast<double>(outcome.steps - 1) : std::numeric_limits<double>::infinity();
     const double step = std::min(std::min<double>(session.settings.decode_step, last) + decode.tokens, last);
     (*this)(Choose{{Knob::decode_step, SideId::a, {}, step}, session.look.playing});
@@ -206,21 +226,28 @@ struct Performer {
   void operator()(KeepView) const {
     constexpr std::size_t kMost = 20;
     if (session.kept.size() == kMost) session.kept.erase(session.kept.begin());
-    const bool replaced = is_of_plan(session.selection) && outcome.forest != nullptr && !answers(outcome, session);  // its ids aren't those of the view
-    session.kept.push_back({view_name(session), session.settings, session.look, session.awaited.value_or(replaced ? Selection{} : session.selection), session.selected_side});
+    const bool replaced = is_of_plan(session.selection) && outcome.forest != nullptr &&
+                          !answers(outcome, session);  // its ids aren't those of the view
+    session.kept.push_back({view_name(session), session.settings, session.look,
+                            session.awaited.value_or(replaced ? Selection{} : session.selection),
+                            session.selected_side});
     session.kept_shown = session.kept.size() - 1;
   }
   void operator()(const ShowKept& show) const {
     if (show.index >= session.kept.size()) return;
     const KeptView view = session.kept[show.index];
-    if (!(view.settings == session.settings)) session.history.remember(session.settings, {Knob::seed, SideId::a, {}, 0}, false);
+    if (!(view.settings == session.settings)) {
+      session.history.remember(session.settings, {Knob::seed, SideId::a, {}, 0}, false);
+    }
     session.settings = view.settings;
     session.look = view.look;
     session.selection = {};
     session.awaited = view.selection;
     session.selected_side = view.selected_side;
     session.kept_shown = show.index;
-    if (outcome.forest == nullptr || answers(outcome, session)) session.selection = *std::exchange(session.awaited, std::nullopt);
+    if (outcome.forest == nullptr || answers(outcome, session)) {
+      session.selection = *std::exchange(session.awaited, std::nullopt);
+    }
   }
   void operator()(Undo) const { step(true); }
   void operator()(Redo) const { step(false); }
@@ -236,7 +263,9 @@ struct Performer {
       forget_places(session);
     } else if (next.decode_step != session.settings.decode_step && replays_trace(next, session.given)) {
       session.selection = {};  // others run then
-    } else if (session.selection.kind == ItemKind::merge || (session.selection.kind == ItemKind::task && !differ_by_edits(next, session.settings, session.selected_side))) {
+    } else if (session.selection.kind == ItemKind::merge ||
+               (session.selection.kind == ItemKind::task &&
+                !differ_by_edits(next, session.settings, session.selected_side))) {
       session.selection = {};
     }
     session.settings = std::move(next);
@@ -262,7 +291,8 @@ void forget_item_of_plan(Selection& selection) {
 }  // namespace
 
 bool answers(const Outcome& outcome, const Session& session) {
-  return (outcome.forest != nullptr || !outcome.problem.empty()) && outcome.settings == session.settings && same_inputs(outcome.given, session.given);
+  return (outcome.forest != nullptr || !outcome.problem.empty()) && outcome.settings == session.settings &&
+         same_inputs(outcome.given, session.given);
 }
 
 bool edits_plan(const Action& action) {
@@ -277,7 +307,8 @@ Session continued(Session fresh, const Session& before) {
   if (settings.given_plan) settings.heads = fresh.settings.heads;
   settings.a.edits.clear();
   settings.b.edits.clear();
-  settings.snapshot = std::clamp<std::int32_t>(settings.snapshot, 0, std::max(0, static_cast<std::int32_t>(fresh.given.forests.size()) - 1));
+  settings.snapshot = std::clamp<std::int32_t>(settings.snapshot, 0,
+                                               std::max(0, static_cast<std::int32_t>(fresh.given.forests.size()) - 1));
   Session next = before;
   next.given = std::move(fresh.given);
   next.settings = std::move(settings);
@@ -306,7 +337,8 @@ void follow_selection(Session& session, const Outcome& before, const Outcome& af
   const SideOutcome &old_side = before.side(session.selected_side), &new_side = after.side(session.selected_side);
   const scheduler::Plan *old_plan = plan_on_show(old_side), *new_plan = plan_on_show(new_side);
   if (old_plan != nullptr && new_plan != nullptr && old_plan->hash == new_plan->hash) return;
-  const bool edited = old_side.shown() && new_side.shown() && same_inputs(before.given, after.given) && differ_by_edits(after.settings, before.settings, session.selected_side);
+  const bool edited = old_side.shown() && new_side.shown() && same_inputs(before.given, after.given) &&
+                      differ_by_edits(after.settings, before.settings, session.selected_side);
   if (!edited || session.selection.kind == ItemKind::merge) {
     session.selection = {};
     return;
@@ -315,13 +347,16 @@ void follow_selection(Session& session, const Outcome& before, const Outcome& af
   const auto at = std::find(diff.partner.begin(), diff.partner.end(), session.selection.index);
   if (at != diff.partner.end()) {
     session.selection.index = static_cast<std::int32_t>(at - diff.partner.begin());
-  } else if (static_cast<std::size_t>(session.selection.index) >= diff.partner.size() || diff.change[static_cast<std::size_t>(session.selection.index)] != TaskChange::only_here) {
+  } else if (static_cast<std::size_t>(session.selection.index) >= diff.partner.size() ||
+             diff.change[static_cast<std::size_t>(session.selection.index)] != TaskChange::only_here) {
     session.selection = {};  // else its first half, or what it was joined to, is in its place
   }
 }
 
 void clamp_copy(Session& session, const Outcome& outcome) {
-  if (const std::int32_t copies = copies_of_selection(session, outcome); copies > 0) session.look.copy = std::min(session.look.copy, copies - 1);
+  if (const std::int32_t copies = copies_of_selection(session, outcome); copies > 0) {
+    session.look.copy = std::min(session.look.copy, copies - 1);
+  }
 }
 
 bool lights(const Session& session) { return session.selection.kind != ItemKind::none || session.look.brush; }

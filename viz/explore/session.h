@@ -1,5 +1,5 @@
-// The explorer's state and everything that can be done to it, as plain data: what panels read, what clicks and keys turn into. No window
-// is needed to try any of it.
+// The explorer's state and everything that can be done to it, as plain data: what panels read, what clicks and keys
+// turn into. No window is needed to try any of it.
 #pragma once
 
 #include <optional>
@@ -12,7 +12,12 @@
 namespace espalier::viz {
 
 enum class Panel : std::uint8_t { timeline, tasks, nodes, requests, strategies };  // tabs of the wide card
-enum class Insight : std::uint8_t { why, helps, roofline, fit };        // tabs of the narrow one; fit: where a measurement is on show
+enum class Insight : std::uint8_t {
+  why,
+  helps,
+  roofline,
+  fit
+};  // tabs of the narrow one; fit: where a measurement is on show
 
 /// Part of a picture that is shown, as shares of the whole.
 struct Span1 {
@@ -31,21 +36,21 @@ struct Brush {
 struct Look {
   Theme theme = Theme::dark;
   ColourBy colour_by = ColourBy::queries;
-  Paint isolated = Paint::none;     ///< the only colour that isn't dimmed; none: all are shown
+  Paint isolated = Paint::none;  ///< the only colour that isn't dimmed; none: all are shown
   Panel panel = Panel::timeline;
   Insight insight = Insight::why;
-  SideId edited = SideId::a;        ///< whose controls are shown
-  Span1 time;                       ///< of the longer of both makespans
-  std::optional<Span1> range;       ///< of it, measured
-  std::optional<Brush> brush;       ///< whose tasks are lit while nothing is selected
+  SideId edited = SideId::a;   ///< whose controls are shown
+  Span1 time;                  ///< of the longer of both makespans
+  std::optional<Span1> range;  ///< of it, measured
+  std::optional<Brush> brush;  ///< whose tasks are lit while nothing is selected
   Span1 forest_requests, forest_tokens;
-  std::int32_t sort_column = -1;    ///< of the table that is shown; -1: by id
+  std::int32_t sort_column = -1;  ///< of the table that is shown; -1: by id
   bool sort_down = true;
-  std::string filter;               ///< of the table's rows
-  std::int32_t copy = 0;            ///< of the selected task, for moves between queues
-  bool playing = false;             ///< requests go on decoding
+  std::string filter;     ///< of the table's rows
+  std::int32_t copy = 0;  ///< of the selected task, for moves between queues
+  bool playing = false;   ///< requests go on decoding
   bool help = false;
-  bool palette = false;             ///< commands by name
+  bool palette = false;  ///< commands by name
   std::string palette_text;
   friend bool operator==(const Look&, const Look&) = default;
 };
@@ -133,7 +138,8 @@ struct Decode {
   std::int32_t tokens;
 };
 enum class Plane : std::uint8_t { time, forest };
-/// Wheel over a picture: `factor` < 1 shows less; the point at `at` (and `at_y` in the forest), shares of what is shown, stays where it is.
+/// Wheel over a picture: `factor` < 1 shows less; the point at `at` (and `at_y` in the forest), shares of what is
+/// shown, stays where it is.
 struct Zoom {
   Plane plane;
   double factor = 1, at = 0.5, at_y = 0.5;
@@ -165,13 +171,16 @@ struct ShowKept {
 };
 struct Undo {};
 struct Redo {};
-using Action = std::variant<Choose, Select, BrushTasks, ChooseCopy, ShowPanel, ShowInsight, EditSide, SetColourBy, Isolate, Measure, SetTheme, ShowHelp, SortBy, Filter, Play, Decode, Zoom, Pan, FitAll, FitSelection, Export, Say, ShowPalette, TypePalette, KeepView, ShowKept, Undo, Redo>;
+using Action = std::variant<Choose, Select, BrushTasks, ChooseCopy, ShowPanel, ShowInsight, EditSide, SetColourBy,
+                            Isolate, Measure, SetTheme, ShowHelp, SortBy, Filter, Play, Decode, Zoom, Pan, FitAll,
+                            FitSelection, Export, Say, ShowPalette, TypePalette, KeepView, ShowKept, Undo, Redo>;
 
-/// Throws Error (usage) where a Choose names something unknown, or edits a plan on show that is being replaced; the session is unchanged then.
-/// `outcome` is what is on show.
+/// Throws Error (usage) where a Choose names something unknown, or edits a plan on show that is being replaced; the
+/// session is unchanged then. `outcome` is what is on show.
 void perform(Session& session, const Action& action, const Outcome& outcome);
 
-/// What was read again, looked at and changed as before. Edits, tasks and merges of the plans that were go, in undo steps and kept views, too.
+/// What was read again, looked at and changed as before. Edits, tasks and merges of the plans that were go, in undo
+/// steps and kept views, too.
 Session continued(Session fresh, const Session& before);
 
 /// Whether it is of the session as it is now: nothing newer is being planned.
@@ -180,8 +189,8 @@ bool answers(const Outcome& outcome, const Session& session);
 /// What acts on the ids of a plan: not while that plan is being replaced.
 bool edits_plan(const Action& action);
 
-/// Ids of `before` become those of `after`: a task is followed through edits, what is of another plan or batch is selected no longer, what a
-/// kept view waits for is selected. Call before `after` takes `before`'s place.
+/// Ids of `before` become those of `after`: a task is followed through edits, what is of another plan or batch is
+/// selected no longer, what a kept view waits for is selected. Call before `after` takes `before`'s place.
 void follow_selection(Session& session, const Outcome& before, const Outcome& after);
 
 /// The copy of the selected task that is chosen is one that it has.
@@ -194,7 +203,8 @@ const std::vector<std::pair<std::string, std::string>>& export_menu();
 bool lights(const Session& session);
 /// Tasks under a brush, ascending; their nodes and requests.
 Linked brushed(const SideOutcome& side, const Brush& brush);
-/// What the selection, or without one the brush, touches in the plan of a side. A task of the other side's plan lights up the nodes and requests it has to do with.
+/// What the selection, or without one the brush, touches in the plan of a side. A task of the other side's plan lights
+/// up the nodes and requests it has to do with.
 Linked linked_of(const Session& session, const Outcome& outcome, SideId side);
 
 /// No more of it than fits its whole; at least a ten-thousandth.

@@ -85,7 +85,9 @@ void set_heads(Settings& settings, const Change& change) {
 void edit(Side& side, const Change& change) {
   for (int k = 0; k < kEditKinds; ++k) {
     const auto kind = static_cast<EditKind>(k);
-    if (edit_name(kind) == change.name && change.value >= 0) return side.edits.push_back({kind, static_cast<std::int32_t>(change.value), change.copy, change.queue});
+    if (edit_name(kind) == change.name && change.value >= 0) {
+      return side.edits.push_back({kind, static_cast<std::int32_t>(change.value), change.copy, change.queue});
+    }
   }
   throw core::usage_error(fmt::format("unknown edit '{}'", change.name));
 }
@@ -99,7 +101,8 @@ void apply_to_side(Side& side, const Change& change, const Given& given) {
       if (!scheduler::find_strategy(side.strategy).info().uses_cost_model) side.cost_model.clear();
       break;
     case Knob::option: {
-      const std::vector<scheduler::StrategyOption> options = scheduler::all_options(scheduler::find_strategy(side.strategy).info());
+      const std::vector<scheduler::StrategyOption> options =
+          scheduler::all_options(scheduler::find_strategy(side.strategy).info());
       const scheduler::StrategyOption& option = option_of(options, change.name);
       set_number(side.options, change.name, std::clamp(change.value, option.low, option.high), option.fallback);
       break;
@@ -116,12 +119,23 @@ void apply_to_side(Side& side, const Change& change, const Given& given) {
       side = other;
       break;
     }
-    case Knob::device_field: set_field(side, change.name, change.value, given); break;
-    case Knob::device_reset: side.device_fields.clear(); break;
-    case Knob::query_tile: side.query_tile = static_cast<std::int32_t>(std::clamp(change.value, 0.0, 1024.0)); break;
-    case Knob::kernels: side.kernels = change.value > 0 ? scheduler::KernelSet::published : scheduler::KernelSet::ours; break;
-    case Knob::edit: edit(side, change); break;
-    default: break;
+    case Knob::device_field:
+      set_field(side, change.name, change.value, given);
+      break;
+    case Knob::device_reset:
+      side.device_fields.clear();
+      break;
+    case Knob::query_tile:
+      side.query_tile = static_cast<std::int32_t>(std::clamp(change.value, 0.0, 1024.0));
+      break;
+    case Knob::kernels:
+      side.kernels = change.value > 0 ? scheduler::KernelSet::published : scheduler::KernelSet::ours;
+      break;
+    case Knob::edit:
+      edit(side, change);
+      break;
+    default:
+      break;
   }
 }
 
@@ -130,7 +144,8 @@ bool is_shared(Knob knob) { return knob <= Knob::kv_dtype; }
 
 /// Whether a given plan stays: another device times it, edits change it.
 bool keeps_plan(Knob knob) {
-  return knob == Knob::device || knob == Knob::device_field || knob == Knob::device_reset || knob == Knob::edit || knob == Knob::edit_reset;
+  return knob == Knob::device || knob == Knob::device_field || knob == Knob::device_reset || knob == Knob::edit ||
+         knob == Knob::edit_reset;
 }
 
 }  // namespace
@@ -155,7 +170,8 @@ void apply(Settings& settings, const Change& change, const Given& given) {
     case Knob::family:
       settings.family = change.name.empty() ? std::string() : std::string(family_of(change.name).name);
       settings.family_options.clear();
-      settings.decode_step = std::min(settings.decode_step, most_of(settings, Knob::decode_step, given));  // a trace may have had more steps
+      settings.decode_step = std::min(settings.decode_step,
+                                      most_of(settings, Knob::decode_step, given));  // a trace may have had more steps
       settings.given_plan = false;
       break;
     case Knob::family_option: {
@@ -164,21 +180,34 @@ void apply(Settings& settings, const Change& change, const Given& given) {
       set_number(settings.family_options, change.name, std::clamp(value, option.low, option.high), option.fallback);
       break;
     }
-    case Knob::seed: settings.seed = static_cast<std::uint64_t>(std::max(0.0, change.value)); break;
+    case Knob::seed:
+      settings.seed = static_cast<std::uint64_t>(std::max(0.0, change.value));
+      break;
     case Knob::snapshot:
     case Knob::running:
     case Knob::decode_step: {
-      std::int32_t& number = change.knob == Knob::snapshot ? settings.snapshot : change.knob == Knob::running ? settings.running : settings.decode_step;
-      number = static_cast<std::int32_t>(std::clamp(change.value, 0.0, static_cast<double>(most_of(settings, change.knob, given))));
+      std::int32_t& number = change.knob == Knob::snapshot  ? settings.snapshot
+                             : change.knob == Knob::running ? settings.running
+                                                            : settings.decode_step;
+      number = static_cast<std::int32_t>(
+          std::clamp(change.value, 0.0, static_cast<double>(most_of(settings, change.knob, given))));
       settings.given_plan = false;
       break;
     }
-    case Knob::model: choose_model(settings, change.name), settings.given_plan = false; break;
+    case Knob::model:
+      choose_model(settings, change.name), settings.given_plan = false;
+      break;
     case Knob::q_heads:
     case Knob::kv_heads:
-    case Knob::kv_dtype: set_heads(settings, change), settings.given_plan = false; break;
-    case Knob::compare: settings.compare = change.value > 0; break;
-    case Knob::swap: std::swap(settings.a, settings.b), settings.given_plan = false; break;
+    case Knob::kv_dtype:
+      set_heads(settings, change), settings.given_plan = false;
+      break;
+    case Knob::compare:
+      settings.compare = change.value > 0;
+      break;
+    case Knob::swap:
+      std::swap(settings.a, settings.b), settings.given_plan = false;
+      break;
     default:
       apply_to_side(settings.side(change.side), change, given);
       if (change.side == SideId::a && !keeps_plan(change.knob)) settings.given_plan = false;
@@ -192,14 +221,17 @@ std::int32_t most_of(const Settings& settings, Knob knob, const Given& given) {
   return replays_trace(settings, given) ? kMostSteps : kMostDecoded;
 }
 
-bool same_inputs(const Given& a, const Given& b) { return a.forests == b.forests && a.trace == b.trace && a.plan == b.plan && a.measurement == b.measurement; }
+bool same_inputs(const Given& a, const Given& b) {
+  return a.forests == b.forests && a.trace == b.trace && a.plan == b.plan && a.measurement == b.measurement;
+}
 
 bool shows_measurement(const Settings& settings, const Given& given) {
   return settings.measured && settings.given_plan && given.plan != nullptr && given.measurement != nullptr;
 }
 
 costmodel::DeviceSpec device_of(const Side& side, const Given& given) {
-  const auto at = std::find_if(given.devices.begin(), given.devices.end(), [&](const auto& d) { return d.name == side.device; });
+  const auto at =
+      std::find_if(given.devices.begin(), given.devices.end(), [&](const auto& d) { return d.name == side.device; });
   costmodel::DeviceSpec device = at != given.devices.end() ? *at : costmodel::find_device(side.device);
   for (const auto& [name, value] : side.device_fields) {
     device.*option_of(costmodel::device_fields(), name).member = value;
@@ -212,7 +244,9 @@ costmodel::DeviceSpec device_of(const Side& side, const Given& given) {
 std::vector<std::int32_t> query_tiles() {
   std::set<std::int32_t> tiles;
   for (const costmodel::KernelConfig& kernel : costmodel::kernel_catalog()) {
-    if (kernel.name.starts_with("espalier_") && kernel.role == costmodel::KernelRole::attend) tiles.insert(kernel.query_tile);
+    if (kernel.name.starts_with("espalier_") && kernel.role == costmodel::KernelRole::attend) {
+      tiles.insert(kernel.query_tile);
+    }
   }
   return {tiles.begin(), tiles.end()};
 }
@@ -228,7 +262,8 @@ std::string side_title(const Side& side) {
 }
 
 void History::remember(const Settings& before, const Change& change, bool held) {
-  const bool same = open_ && held && change.knob == last_.knob && change.side == last_.side && change.name == last_.name;
+  const bool same =
+      open_ && held && change.knob == last_.knob && change.side == last_.side && change.name == last_.name;
   open_ = true;
   last_ = change;
   if (same) return;

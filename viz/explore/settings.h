@@ -1,5 +1,5 @@
-// What the explorer is asked to show: a batch, heads, and two sides (a strategy on a device) to plan and simulate. A value: equal
-// settings give equal outcomes, a copy is an undo step, and every control changes it by one Change.
+// What the explorer is asked to show: a batch, heads, and two sides (a strategy on a device) to plan and simulate. A
+// value: equal settings give equal outcomes, a copy is an undo step, and every control changes it by one Change.
 #pragma once
 
 #include <cstdint>
@@ -28,49 +28,53 @@ using Numbers = std::map<std::string, double, std::less<>>;
 /// A strategy on a device.
 struct Side {
   std::string strategy = "espalier";
-  Numbers options = {};                ///< that differ from the strategy's defaults
-  std::string cost_model = {};         ///< empty: the strategy's own
-  std::string device = "h100-sxm";     ///< of the catalog, or one of Given::devices
-  Numbers device_fields = {};          ///< that differ from the device
-  std::int32_t query_tile = 0;         ///< rows of the only kernels it may use; 0: all
+  Numbers options = {};             ///< that differ from the strategy's defaults
+  std::string cost_model = {};      ///< empty: the strategy's own
+  std::string device = "h100-sxm";  ///< of the catalog, or one of Given::devices
+  Numbers device_fields = {};       ///< that differ from the device
+  std::int32_t query_tile = 0;      ///< rows of the only kernels it may use; 0: all
   scheduler::KernelSet kernels = scheduler::KernelSet::ours;
-  std::vector<PlanEdit> edits = {};    ///< by hand, of the plan that all of the above leads to; gone when that changes
+  std::vector<PlanEdit> edits = {};  ///< by hand, of the plan that all of the above leads to; gone when that changes
   friend bool operator==(const Side&, const Side&) = default;
 };
 
 /// What a command line or a dropped file brought along; the rest of the settings says which of it is used.
 struct Given {
   std::vector<std::shared_ptr<const traces::PrefixForest>> forests;
-  std::shared_ptr<const traces::Trace> trace;          ///< in place of forests: whose running batch is shown, step by step
-  traces::ReplayOptions replay;                        ///< of that trace
-  std::int32_t page_size = 1;                          ///< of its batches
-  std::vector<costmodel::DeviceSpec> devices;          ///< from files
-  std::map<std::string, std::string> device_specs;     ///< what a command line calls those; "host": measured here
-  std::string source;                                  ///< arguments of `view` that name the forests, the trace or the plan; empty: can't be read again
-  std::string plan_source;                             ///< the same for `plan`; empty: it can't read them
-  std::string measured_source;                         ///< the measurement's file
-  std::vector<std::string> files;                      ///< that were opened, in order, and can be opened again
-  std::vector<std::string> named_files;                ///< that options of the command line name, which read them again
-  std::shared_ptr<const scheduler::Plan> plan;         ///< of the first forest: shown by side A as it is
-  std::shared_ptr<const scheduler::Plan> opened_plan;  ///< that plan as its file has it: a measurement shows it in the form in which it ran
-  std::shared_ptr<const scheduler::Measurement> measurement;  ///< of that plan, with a timeline: what side B shows beside its simulation
+  std::shared_ptr<const traces::Trace> trace;       ///< in place of forests: whose running batch is shown, step by step
+  traces::ReplayOptions replay;                     ///< of that trace
+  std::int32_t page_size = 1;                       ///< of its batches
+  std::vector<costmodel::DeviceSpec> devices;       ///< from files
+  std::map<std::string, std::string> device_specs;  ///< what a command line calls those; "host": measured here
+  std::string source;  ///< arguments of `view` that name the forests, the trace or the plan; empty: can't be read again
+  std::string plan_source;                      ///< the same for `plan`; empty: it can't read them
+  std::string measured_source;                  ///< the measurement's file
+  std::vector<std::string> files;               ///< that were opened, in order, and can be opened again
+  std::vector<std::string> named_files;         ///< that options of the command line name, which read them again
+  std::shared_ptr<const scheduler::Plan> plan;  ///< of the first forest: shown by side A as it is
+  std::shared_ptr<const scheduler::Plan>
+      opened_plan;  ///< that plan as its file has it: a measurement shows it in the form in which it ran
+  std::shared_ptr<const scheduler::Measurement>
+      measurement;  ///< of that plan, with a timeline: what side B shows beside its simulation
 };
-/// Whether settings mean the same with both: neither batch, plan nor measurement was read anew. A device stays what its name says.
+/// Whether settings mean the same with both: neither batch, plan nor measurement was read anew. A device stays what its
+/// name says.
 bool same_inputs(const Given& a, const Given& b);
 
 struct Settings {
   std::string family = "few_shot";  ///< generated batch; empty: one of Given::forests
   Numbers family_options = {};      ///< that differ from its defaults
   std::uint64_t seed = 1;
-  std::int32_t snapshot = 0;        ///< of Given::forests
-  std::int32_t running = 0;         ///< requests of the batch, evenly taken, or slots of a trace's replay; 0: as given
-  std::int32_t decode_step = 0;     ///< tokens that every request has decoded since; of a trace: the step, in which others may run
-  std::string model = {};           ///< whose heads these are; empty: none in particular
+  std::int32_t snapshot = 0;  ///< of Given::forests
+  std::int32_t running = 0;   ///< requests of the batch, evenly taken, or slots of a trace's replay; 0: as given
+  std::int32_t decode_step =
+      0;  ///< tokens that every request has decoded since; of a trace: the step, in which others may run
+  std::string model = {};  ///< whose heads these are; empty: none in particular
   traces::HeadConfig heads = {};
-  bool given_plan = false;          ///< side A shows Given::plan
-  bool measured = false;            ///< side B shows Given::measurement, as long as side A shows the plan
-  bool compare = true;              ///< side B is shown, too
-  bool rank = false;                ///< all strategies are wanted as a table, on side A's device
+  bool given_plan = false;  ///< side A shows Given::plan
+  bool measured = false;    ///< side B shows Given::measurement, as long as side A shows the plan
+  bool compare = true;      ///< side B is shown, too
+  bool rank = false;        ///< all strategies are wanted as a table, on side A's device
   Side a = {};
   Side b = {.strategy = "flash_decoding"};
   Side& side(SideId id) { return id == SideId::a ? a : b; }
@@ -83,11 +87,28 @@ Settings bundled_settings();
 
 /// What one control sets.
 enum class Knob : std::uint8_t {
-  family, family_option, snapshot, running, decode_step, seed,                             // the batch
-  model, q_heads, kv_heads, kv_dtype,                                                      // the heads
-  strategy, option, cost_model, device, device_field, device_reset, query_tile, kernels,  // a side
-  edit, edit_reset,                                                                        // its plan: `name` of the edit, task
-  compare, swap,
+  family,
+  family_option,
+  snapshot,
+  running,
+  decode_step,
+  seed,  // the batch
+  model,
+  q_heads,
+  kv_heads,
+  kv_dtype,  // the heads
+  strategy,
+  option,
+  cost_model,
+  device,
+  device_field,
+  device_reset,
+  query_tile,
+  kernels,  // a side
+  edit,
+  edit_reset,  // its plan: `name` of the edit, task
+  compare,
+  swap,
 };
 struct Change {
   Knob knob = Knob::strategy;

@@ -29,11 +29,18 @@ double share_of_bound(const SideOutcome& s) { return s.us() > 0 ? s.bound.us / s
 
 const std::vector<Figure>& figures() {
   static const std::vector<Figure> kFigures = {
-      {"Time a layer", [](const SideOutcome& s) { return value_text(s.us(), Unit::time_us); }, [](const SideOutcome& s) { return s.us(); }},
-      {"Of lower bound", [](const SideOutcome& s) { return s.us() > 0 ? percent(share_of_bound(s)) : std::string("–"); }, share_of_bound, true},
-      {"HBM traffic", [](const SideOutcome& s) { return value_text(static_cast<double>(s.explanation.result.hbm_bytes), Unit::bytes); },
+      {"Time a layer", [](const SideOutcome& s) { return value_text(s.us(), Unit::time_us); },
+       [](const SideOutcome& s) { return s.us(); }},
+      {"Of lower bound",
+       [](const SideOutcome& s) { return s.us() > 0 ? percent(share_of_bound(s)) : std::string("–"); }, share_of_bound,
+       true},
+      {"HBM traffic",
+       [](const SideOutcome& s) {
+         return value_text(static_cast<double>(s.explanation.result.hbm_bytes), Unit::bytes);
+       },
        [](const SideOutcome& s) { return static_cast<double>(s.explanation.result.hbm_bytes); }, false, false},
-      {"Task copies", [](const SideOutcome& s) { return fmt::format("{}", s.statistics.tasks); }, [](const SideOutcome& s) { return static_cast<double>(s.statistics.tasks); }},
+      {"Task copies", [](const SideOutcome& s) { return fmt::format("{}", s.statistics.tasks); },
+       [](const SideOutcome& s) { return static_cast<double>(s.statistics.tasks); }},
       {"Partial rows", [](const SideOutcome& s) { return core::count_text(s.statistics.partial_rows); },
        [](const SideOutcome& s) { return static_cast<double>(s.statistics.partial_rows); }},
   };
@@ -56,7 +63,8 @@ std::string change_text(const Figure& figure, const SideOutcome& a, const SideOu
 /// Tasks as the table of tasks counts them, where there is room to say so.
 std::string heading_of(const Figure& figure, const SideOutcome& side, double room) {
   if (figure.name != "Task copies" || !side.shown()) return figure.name;
-  const std::string heading = fmt::format("Copies of {}", core::counted(static_cast<std::int64_t>(side.plan->tasks.size()), "task"));
+  const std::string heading =
+      fmt::format("Copies of {}", core::counted(static_cast<std::int64_t>(side.plan->tasks.size()), "task"));
   return kGenerous * text_width(heading, kSmall) <= room ? heading : figure.name;
 }
 
@@ -99,7 +107,8 @@ Scene why_view(const Outcome& outcome, ViewSize size) {
   const bool knows_b = b.shown() && b.measurement == nullptr, both = a.shown() && knows_b;
   if (!a.shown() && !knows_b) return scene;
   const std::vector<SplitPart> of_a = time_split(a.explanation.sm_time), of_b = time_split(b.explanation.sm_time);
-  const double number = 56, bars = size.width - 2 * number - 8, row = std::min(34.0, (size.height - 22) / static_cast<double>(of_a.size()));
+  const double number = 56, bars = size.width - 2 * number - 8,
+               row = std::min(34.0, (size.height - 22) / static_cast<double>(of_a.size()));
   const double ax = size.width - number, bx = size.width;
   scene.shapes.push_back(Text{0, 11, "share of SM time", Paint::muted, kSmall});
   if (both) {
@@ -113,10 +122,19 @@ Scene why_view(const Outcome& outcome, ViewSize size) {
     scene.shapes.push_back(Text{15, y + 12, part.name, Paint::ink, kBody});
     const double first = a.shown() ? part.share : of_b[i].share;
     bar(scene, 0, y + 18, first < 0.0005 ? 0 : first * bars, bars, part.paint);
-    const auto text = [](double share) { return share < 0.0005 ? std::string("–") : fmt::format("{:.1f} %", 100 * share); };
-    if (a.shown()) scene.shapes.push_back(Text{both ? ax : bx, y + 12, text(part.share), Paint::ink, kBody, Anchor::end});
-    if (knows_b) scene.shapes.push_back(Text{bx, y + 12, text(of_b[i].share), both ? Paint::muted : Paint::ink, kBody, Anchor::end});
-    if (both && of_b[i].share >= 0.005) scene.shapes.push_back(Rect{std::round(of_b[i].share * bars), y + 17, 2, 7, Paint::latency});
+    const auto text = [](double share) {
+      return share < 0.0005 ? std::string("–") : fmt::format("{:.1f} %", 100 * share);
+    };
+    if (a.shown()) {
+      scene.shapes.push_back(Text{both ? ax : bx, y + 12, text(part.share), Paint::ink, kBody, Anchor::end});
+    }
+    if (knows_b) {
+      scene.shapes.push_back(
+          Text{bx, y + 12, text(of_b[i].share), both ? Paint::muted : Paint::ink, kBody, Anchor::end});
+    }
+    if (both && of_b[i].share >= 0.005) {
+      scene.shapes.push_back(Rect{std::round(of_b[i].share * bars), y + 17, 2, 7, Paint::latency});
+    }
   }
   return scene;
 }
@@ -136,14 +154,18 @@ Scene helps_view(const Outcome& outcome, ViewSize size) {
   for (std::size_t i = 0; i < all.size(); ++i) {
     const sim::Sensitivity& s = all[i];
     const double y = 20 + static_cast<double>(i) * row;
-    const std::string gain = !s.why_not.empty() ? "doesn't fit" : std::abs(s.gain) < 0.0005 ? "–" : fmt::format("{} %", signed_text(100 * s.gain, 1));
+    const std::string gain = !s.why_not.empty()          ? "doesn't fit"
+                             : std::abs(s.gain) < 0.0005 ? "–"
+                                                         : fmt::format("{} %", signed_text(100 * s.gain, 1));
     const std::string name = readable(s.change);
     const double room = size.width - text_width(gain, kBody) - 8;
     if (const bool fits = text_width(name, kBody) <= room; fits || kGenerous * text_width(name, kSmall) <= room) {
       scene.shapes.push_back(Text{0, y + 12, name, Paint::ink, fits ? kBody : kSmall});
     } else {  // two small lines in the same place
       const std::vector<std::string> lines = wrapped(name, kSmall, room);
-      for (std::size_t l = 0; l < std::min<std::size_t>(2, lines.size()); ++l) scene.shapes.push_back(Text{0, y + 4 + 11 * static_cast<double>(l), lines[l], Paint::ink, kSmall});
+      for (std::size_t l = 0; l < std::min<std::size_t>(2, lines.size()); ++l) {
+        scene.shapes.push_back(Text{0, y + 4 + 11 * static_cast<double>(l), lines[l], Paint::ink, kSmall});
+      }
     }
     scene.shapes.push_back(Text{size.width, y + 12, gain, Paint::ink, kBody, Anchor::end});
     bar(scene, 0, y + 18, s.gain < 0.0005 ? 0 : std::min(1.0, s.gain * 10) * size.width, size.width, Paint::merge);

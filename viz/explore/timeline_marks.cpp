@@ -13,11 +13,12 @@ namespace espalier::viz {
 namespace {
 
 struct CounterLook {
-  const char* name;   ///< of the series
+  const char* name;  ///< of the series
   const char* label;
   Paint paint;
 };
-constexpr CounterLook kCounters[] = {{"HBM", "HBM", Paint::hbm}, {"L2", "L2", Paint::l2}, {"resident CTAs", "CTAs", Paint::fixed}};
+constexpr CounterLook kCounters[] = {
+    {"HBM", "HBM", Paint::hbm}, {"L2", "L2", Paint::l2}, {"resident CTAs", "CTAs", Paint::fixed}};
 
 /// Bandwidth goes up to what can be had, others to their largest value.
 double top_of(const SideOutcome& side, const scheduler::CounterSeries& series) {
@@ -39,7 +40,8 @@ void draw_counter(Scene& scene, const SideOutcome& side, const Axis& axis, const
     std::size_t past = c + 1;
     while (past < values.size() && height(past) == height(c)) ++past;
     if (height(c) > 0) {
-      Rect rect{area.x + static_cast<double>(c) * area.w / columns, area.y + area.h - height(c), static_cast<double>(past - c) * area.w / columns, height(c), look.paint};
+      Rect rect{area.x + static_cast<double>(c) * area.w / columns, area.y + area.h - height(c),
+                static_cast<double>(past - c) * area.w / columns, height(c), look.paint};
       rect.alpha = 150;
       scene.shapes.push_back(std::move(rect));
     }
@@ -50,10 +52,14 @@ void draw_counter(Scene& scene, const SideOutcome& side, const Axis& axis, const
 Paint path_paint(const sim::PathPart& part) {
   switch (part.kind) {
     case sim::PathPart::Kind::launch_gap:
-    case sim::PathPart::Kind::barrier: return Paint::launch;
-    case sim::PathPart::Kind::steps: return Paint::merge;
-    case sim::PathPart::Kind::idle_worker: return Paint::imbalance;
-    case sim::PathPart::Kind::tasks: break;
+    case sim::PathPart::Kind::barrier:
+      return Paint::launch;
+    case sim::PathPart::Kind::steps:
+      return Paint::merge;
+    case sim::PathPart::Kind::idle_worker:
+      return Paint::imbalance;
+    case sim::PathPart::Kind::tasks:
+      break;
   }
   const auto* largest = std::max_element(part.spent.us, part.spent.us + sim::kBounds);
   return bound_paint(static_cast<sim::Bound>(largest - part.spent.us));
@@ -62,15 +68,19 @@ Paint path_paint(const sim::PathPart& part) {
 }  // namespace
 
 void draw_counters(Scene& scene, const SideOutcome& side, const Axis& axis, const Track& track) {
-  for (std::size_t i = 0; i < track.counters.size() && i < std::size(kCounters); ++i) draw_counter(scene, side, axis, kCounters[i], track.counters[i]);
+  for (std::size_t i = 0; i < track.counters.size() && i < std::size(kCounters); ++i) {
+    draw_counter(scene, side, axis, kCounters[i], track.counters[i]);
+  }
 }
 
 void draw_path(Scene& scene, const SideOutcome& side, const Axis& axis, const Track& track) {
   const Area& lanes = track.lanes;
   for (const sim::PathPart& part : side.explanation.path) {
-    const double x0 = std::max(lanes.x, axis.to_pixel(part.begin_us)), x1 = std::min(lanes.x + lanes.w, axis.to_pixel(part.end_us));
+    const double x0 = std::max(lanes.x, axis.to_pixel(part.begin_us)),
+                 x1 = std::min(lanes.x + lanes.w, axis.to_pixel(part.end_us));
     if (x1 <= x0) continue;
-    scene.shapes.push_back(Rect{x0, track.path_y, x1 - x0 > 3 ? x1 - x0 - 1 : std::max(0.5, x1 - x0), kPathHeight, path_paint(part)});
+    scene.shapes.push_back(
+        Rect{x0, track.path_y, x1 - x0 > 3 ? x1 - x0 - 1 : std::max(0.5, x1 - x0), kPathHeight, path_paint(part)});
   }
 }
 
@@ -91,7 +101,9 @@ Facts path_facts(const sim::PathPart& part) {
   facts.facts.push_back({"takes", value_text(part.end_us - part.begin_us, Unit::time_us)});
   if (part.ctas > 0) facts.facts.push_back({"in a row", core::counted(part.ctas, "CTA")});
   if (part.longest >= 0) {
-    facts.facts.push_back({"longest", fmt::format("{} {}, {}", part.kind == sim::PathPart::Kind::steps ? "merge" : "task", part.longest, value_text(part.longest_us, Unit::time_us))});
+    facts.facts.push_back(
+        {"longest", fmt::format("{} {}, {}", part.kind == sim::PathPart::Kind::steps ? "merge" : "task", part.longest,
+                                value_text(part.longest_us, Unit::time_us))});
   }
   return facts;
 }
@@ -99,9 +111,11 @@ Facts path_facts(const sim::PathPart& part) {
 void draw_range(Scene& scene, Span1 range, const Axis& axis, const TimelinePlaces& places) {
   for (const Track& track : places.tracks) {
     const Area& lanes = track.lanes;
-    const double x0 = std::max(lanes.x, axis.to_pixel(range.begin * places.end_us)), x1 = std::min(lanes.x + lanes.w, axis.to_pixel(range.end * places.end_us));
+    const double x0 = std::max(lanes.x, axis.to_pixel(range.begin * places.end_us)),
+                 x1 = std::min(lanes.x + lanes.w, axis.to_pixel(range.end * places.end_us));
     if (x1 <= x0) continue;
-    const double bottom = track.counters.empty() ? lanes.y + lanes.h : track.counters.back().y + track.counters.back().h;
+    const double bottom =
+        track.counters.empty() ? lanes.y + lanes.h : track.counters.back().y + track.counters.back().h;
     Rect band{x0, lanes.y, x1 - x0, bottom - lanes.y, Paint::select};
     band.alpha = 44;
     scene.shapes.push_back(band);

@@ -17,7 +17,8 @@ namespace {
 using scheduler::Span;
 using scheduler::SpanKind;
 
-constexpr double kLeft = 52, kRight = 2, kAxis = 20, kTitle = 20, kSplit = 12, kCounter = 24, kBetween = 10, kGap = 4, kPathGap = 3;
+constexpr double kLeft = 52, kRight = 2, kAxis = 20, kTitle = 20, kSplit = 12, kCounter = 24, kBetween = 10, kGap = 4,
+                 kPathGap = 3;
 /// Room for all counters, and what each then takes.
 constexpr double kRoomForAll = 190, kLowCounter = 18;
 
@@ -26,7 +27,8 @@ Axis time_axis(const Session& session, const TimelinePlaces& places, const Area&
   return {shown.begin * places.end_us, shown.end * places.end_us, lanes.x, lanes.x + lanes.w, false, Unit::time_us};
 }
 
-TimelineWindow window_of(const Session& session, const TimelinePlaces& places, const Track& track, const TimelineIndex& index) {
+TimelineWindow window_of(const Session& session, const TimelinePlaces& places, const Track& track,
+                         const TimelineIndex& index) {
   TimelineWindow window;
   window.begin_us = session.look.time.begin * places.end_us;
   window.end_us = session.look.time.end * places.end_us;
@@ -39,11 +41,12 @@ TimelineWindow window_of(const Session& session, const TimelinePlaces& places, c
 }
 
 /// `dimmed`: all; else those that aren't of an isolated colour.
-void draw_boxes(Scene& scene, const TimelineLayout& layout, const TimelineIndex& index, const Area& area, bool dimmed, Paint isolated) {
+void draw_boxes(Scene& scene, const TimelineLayout& layout, const TimelineIndex& index, const Area& area, bool dimmed,
+                Paint isolated) {
   const double gap = layout.row_px >= 6 ? 1 : 0;  // a pixel, where rows have several
   for (const TimelineBox& box : layout.boxes) {
-    Rect rect{area.x + static_cast<double>(box.x), area.y + box.row * layout.row_px + gap / 2, std::max(0.5, static_cast<double>(box.w) - (box.w > 3 ? 0.5 : 0)),
-              layout.row_px - gap, box.paint};
+    Rect rect{area.x + static_cast<double>(box.x), area.y + box.row * layout.row_px + gap / 2,
+              std::max(0.5, static_cast<double>(box.w) - (box.w > 3 ? 0.5 : 0)), layout.row_px - gap, box.paint};
     rect.alpha = dimmed || (isolated != Paint::none && box.paint != isolated) ? kDimmed : level_alpha(box.level);
     if (box.entry >= 0) rect.item = index.item[static_cast<std::size_t>(box.entry)];
     scene.shapes.push_back(std::move(rect));
@@ -69,13 +72,17 @@ std::vector<LitPlace> draw_lit(Scene& scene, const TimelineLayout& layout, const
   constexpr std::int64_t kMost = 20'000;
   std::int64_t drawn = 0;
   for (std::int32_t row = 0; row < layout.rows(); ++row) {
-    for (std::int32_t lane = layout.row_begin[static_cast<std::size_t>(row)]; lane < layout.row_begin[static_cast<std::size_t>(row) + 1]; ++lane) {
-      for (std::int32_t e = index.lane_begin[static_cast<std::size_t>(lane)]; e < index.lane_begin[static_cast<std::size_t>(lane) + 1]; ++e) {
+    for (std::int32_t lane = layout.row_begin[static_cast<std::size_t>(row)];
+         lane < layout.row_begin[static_cast<std::size_t>(row) + 1]; ++lane) {
+      for (std::int32_t e = index.lane_begin[static_cast<std::size_t>(lane)];
+           e < index.lane_begin[static_cast<std::size_t>(lane) + 1]; ++e) {
         const auto at = static_cast<std::size_t>(e);
         if (!linked.has(index.item[at]) || drawn >= kMost) continue;
-        const double x0 = std::max(area.x, axis.to_pixel(index.begin_us[at])), x1 = std::min(area.x + area.w, axis.to_pixel(index.end_us[at]));
+        const double x0 = std::max(area.x, axis.to_pixel(index.begin_us[at])),
+                     x1 = std::min(area.x + area.w, axis.to_pixel(index.end_us[at]));
         if (x1 <= area.x || x0 >= area.x + area.w) continue;
-        Rect rect{x0, area.y + row * layout.row_px, std::max(1.5, x1 - x0 - 0.5), std::max(1.5, layout.row_px - 0.5), paint[at]};
+        Rect rect{x0, area.y + row * layout.row_px, std::max(1.5, x1 - x0 - 0.5), std::max(1.5, layout.row_px - 0.5),
+                  paint[at]};
         rect.item = index.item[at];
         if (layout.row_px >= 4 && rect.w >= 4) rect.stroke = Paint::select;
         places.push_back({rect.item, rect.x, rect.x + rect.w, rect.y + rect.h / 2});
@@ -91,24 +98,31 @@ std::vector<LitPlace> draw_lit(Scene& scene, const TimelineLayout& layout, const
 void draw_merges(Scene& scene, const SideOutcome& side, const Linked& linked, const std::vector<LitPlace>& places) {
   constexpr std::size_t kMost = 24;  // merges: more lines than can be told apart
   if (linked.merges.empty() || linked.merges.size() > kMost) return;
-  const auto find = [&](Item item) { return std::find_if(places.begin(), places.end(), [&](const LitPlace& p) { return p.item == item; }); };
+  const auto find = [&](Item item) {
+    return std::find_if(places.begin(), places.end(), [&](const LitPlace& p) { return p.item == item; });
+  };
   const scheduler::Plan& plan = *side.plan;
   for (const std::int32_t merge : linked.merges) {
     const auto to = find({ItemKind::merge, merge});
     if (to == places.end()) continue;
     const scheduler::Interval inputs = plan.steps[scheduler::StepId(merge)].inputs;
     for (std::int32_t i = inputs.begin; i < inputs.end; ++i) {
-      const std::int32_t writer = side.links.writer_of_slot[plan.reduction_inputs[static_cast<std::size_t>(i)].slot.index()];
+      const std::int32_t writer =
+          side.links.writer_of_slot[plan.reduction_inputs[static_cast<std::size_t>(i)].slot.index()];
       const auto from = find({ItemKind::task, writer});
-      if (writer >= 0 && from != places.end()) scene.shapes.push_back(Line{from->end, from->y, to->begin, to->y, Paint::select, 1});
+      if (writer >= 0 && from != places.end()) {
+        scene.shapes.push_back(Line{from->end, from->y, to->begin, to->y, Paint::select, 1});
+      }
     }
   }
 }
 
-void draw_gaps(Scene& scene, const TimelineIndex& index, const scheduler::Timeline& timeline, const Axis& axis, const Area& area) {
+void draw_gaps(Scene& scene, const TimelineIndex& index, const scheduler::Timeline& timeline, const Axis& axis,
+               const Area& area) {
   for (const std::int32_t g : index.gaps) {
     const Span& span = timeline.spans[static_cast<std::size_t>(g)];
-    const double x0 = std::max(area.x, axis.to_pixel(span.begin_us)), x1 = std::min(area.x + area.w, axis.to_pixel(span.end_us));
+    const double x0 = std::max(area.x, axis.to_pixel(span.begin_us)),
+                 x1 = std::min(area.x + area.w, axis.to_pixel(span.end_us));
     if (x1 <= x0) continue;
     Rect rect{x0, area.y, std::max(0.5, x1 - x0), area.h, Paint::few};
     rect.alpha = 96;
@@ -122,7 +136,8 @@ void draw_lane_names(Scene& scene, const TimelineIndex& index, const TimelineLay
   for (std::int32_t row = 0; row < layout.rows(); row += every) {
     const std::int32_t sm = index.sm[static_cast<std::size_t>(layout.row_begin[static_cast<std::size_t>(row)])];
     if (row * layout.row_px + 9 > area.h) break;
-    scene.shapes.push_back(Text{area.x - 6, area.y + row * layout.row_px + 9, fmt::format("SM {}", sm), Paint::muted, kSmall, Anchor::end});
+    scene.shapes.push_back(Text{area.x - 6, area.y + row * layout.row_px + 9, fmt::format("SM {}", sm), Paint::muted,
+                                kSmall, Anchor::end});
   }
 }
 
@@ -153,13 +168,17 @@ void draw_title(Scene& scene, const SideOutcome& side, const Track& track, bool 
   const std::string time = value_text(side.us(), Unit::time_us);
   const std::string name = fitted(side.title, kBody, right - x - 200);
   scene.shapes.push_back(Text{x, y, name, Paint::ink, kBody, Anchor::start, true});
-  std::string remark = side.measurement != nullptr ? std::string("busy and idle; counters aren't measured") : fmt::format("on {}", side.device.name);
-  if (side.timeline.left_out > 0) remark += fmt::format(", {} CTAs not recorded", core::count_text(side.timeline.left_out));
+  std::string remark = side.measurement != nullptr ? std::string("busy and idle; counters aren't measured")
+                                                   : fmt::format("on {}", side.device.name);
+  if (side.timeline.left_out > 0) {
+    remark += fmt::format(", {} CTAs not recorded", core::count_text(side.timeline.left_out));
+  }
   scene.shapes.push_back(Text{x + text_width(name, kBody) + 14, y, remark, Paint::muted, kBody});
   scene.shapes.push_back(Text{right, y, time, Paint::ink, kBody, Anchor::end, true});
 }
 
-void draw_track(Scene& scene, const Session& session, const Outcome& outcome, const TimelinePlaces& places, const Track& track) {
+void draw_track(Scene& scene, const Session& session, const Outcome& outcome, const TimelinePlaces& places,
+                const Track& track) {
   const SideOutcome& side = outcome.side(track.side);
   const Area& area = track.lanes;
   const Axis axis = time_axis(session, places, area);
@@ -173,9 +192,14 @@ void draw_track(Scene& scene, const Session& session, const Outcome& outcome, co
   const bool any = lights(session);
   draw_gaps(scene, index, side.explanation.result.timeline, axis, area);
   draw_boxes(scene, layout, index, area, any, session.look.isolated);
-  if (any) draw_merges(scene, side, linked, draw_lit(scene, layout, index, {linked, index.paint_by(session.look.colour_by), axis, area}));
+  if (any) {
+    draw_merges(scene, side, linked,
+                draw_lit(scene, layout, index, {linked, index.paint_by(session.look.colour_by), axis, area}));
+  }
   const auto pixel = [&](double us) { return std::clamp(axis.to_pixel(us), area.x, area.x + area.w); };
-  if (index.left_out > 0) draw_unrecorded(scene, index.left_out, pixel(index.recorded_us), pixel(side.us()), area.y, area.h);
+  if (index.left_out > 0) {
+    draw_unrecorded(scene, index.left_out, pixel(index.recorded_us), pixel(side.us()), area.y, area.h);
+  }
   draw_lane_names(scene, index, layout, area);
   draw_path(scene, side, axis, track);
   draw_counters(scene, side, axis, track);
@@ -204,7 +228,8 @@ TimelinePlaces timeline_places(const Outcome& outcome, ViewSize size) {
     if (outcome.side(id).shown()) places.tracks.push_back({id, 0, 0, 0, {}, {}});
   }
   const auto n = static_cast<double>(places.tracks.size());
-  const double each = (places.axis_y - kBetween * (n - 1)) / std::max(1.0, n), width = std::max(1.0, size.width - kLeft - kRight);
+  const double each = (places.axis_y - kBetween * (n - 1)) / std::max(1.0, n),
+               width = std::max(1.0, size.width - kLeft - kRight);
   const int counters = each >= kRoomForAll ? 3 : 1;
   const double counter = counters > 1 ? kLowCounter : kCounter;
   double y = 0;
@@ -214,7 +239,9 @@ TimelinePlaces timeline_places(const Outcome& outcome, ViewSize size) {
     track.split_y = y + kTitle;
     track.path_y = track.split_y + kSplit + kPathGap;
     track.lanes = {kLeft, y + above, width, std::max(8.0, each - above - counters * (kGap + counter))};
-    for (int i = 0; i < counters; ++i) track.counters.push_back({kLeft, track.lanes.y + track.lanes.h + kGap + i * (kGap + counter), width, counter});
+    for (int i = 0; i < counters; ++i) {
+      track.counters.push_back({kLeft, track.lanes.y + track.lanes.h + kGap + i * (kGap + counter), width, counter});
+    }
     y += each + kBetween;
   }
   return places;
@@ -225,23 +252,31 @@ Scene timeline_view(const Session& session, const Outcome& outcome, ViewSize siz
   const TimelinePlaces places = timeline_places(outcome, size);
   if (places.tracks.empty()) {
     const bool waiting = outcome.problem.empty() && outcome.sides[0].refusal.empty();
-    message(scene, waiting ? "Planning …" : outcome.problem.empty() ? outcome.sides[0].refusal : outcome.problem, {0, 0, size.width, size.height});
+    message(scene,
+            waiting                   ? "Planning …"
+            : outcome.problem.empty() ? outcome.sides[0].refusal
+                                      : outcome.problem,
+            {0, 0, size.width, size.height});
     return scene;
   }
-  if (std::all_of(places.tracks.begin(), places.tracks.end(), [&](const Track& track) { return outcome.side(track.side).plan->tasks.empty(); })) {
+  if (std::all_of(places.tracks.begin(), places.tracks.end(),
+                  [&](const Track& track) { return outcome.side(track.side).plan->tasks.empty(); })) {
     message(scene, "There are no tasks: nothing runs.", {0, 0, size.width, size.height});
     return scene;
   }
   bottom_axis(scene, time_axis(session, places, places.tracks.front().lanes), places.axis_y, places.axis_y);
   for (const Track& track : places.tracks) draw_track(scene, session, outcome, places, track);
-  if (session.look.range) draw_range(scene, *session.look.range, time_axis(session, places, places.tracks.front().lanes), places);
+  if (session.look.range) {
+    draw_range(scene, *session.look.range, time_axis(session, places, places.tracks.front().lanes), places);
+  }
   return scene;
 }
 
 TimelineHit timeline_item_at(const Session& session, const Outcome& outcome, ViewSize size, double x, double y) {
   const TimelinePlaces places = timeline_places(outcome, size);
   for (const Track& track : places.tracks) {
-    if (const auto* part = path_part_at(outcome.side(track.side), time_axis(session, places, track.lanes), track, x, y)) {
+    if (const auto* part =
+            path_part_at(outcome.side(track.side), time_axis(session, places, track.lanes), track, x, y)) {
       const bool merges = part->kind == sim::PathPart::Kind::steps;
       const Item longest = part->longest < 0 ? Item{} : Item{merges ? ItemKind::merge : ItemKind::task, part->longest};
       return {longest, track.side, -1, part};
@@ -249,9 +284,11 @@ TimelineHit timeline_item_at(const Session& session, const Outcome& outcome, Vie
     if (!track.lanes.has(x, y)) continue;
     const TimelineIndex& index = outcome.side(track.side).timeline;
     const TimelineWindow window = window_of(session, places, track, index);
-    const std::int32_t entry = entry_at(index, window, lay_out_timeline(index, window), x - track.lanes.x, y - track.lanes.y);
+    const std::int32_t entry =
+        entry_at(index, window, lay_out_timeline(index, window), x - track.lanes.x, y - track.lanes.y);
     if (entry < 0) return {{}, track.side, -1, nullptr};
-    return {index.item[static_cast<std::size_t>(entry)], track.side, index.span[static_cast<std::size_t>(entry)], nullptr};
+    return {index.item[static_cast<std::size_t>(entry)], track.side, index.span[static_cast<std::size_t>(entry)],
+            nullptr};
   }
   return {};
 }

@@ -25,9 +25,13 @@ bool is_number(std::string_view word) {
 std::vector<std::string> wrapped(const std::string& text, double width, const WidthOf& width_of) {
   std::vector<std::string> words;
   for (std::string& word : core::split(text, ' ')) {
-    const bool counted = !words.empty() && is_number(words.back()) && !is_number(word) && width_of(words.back() + " " + word) <= width;
-    if (counted) words.back() += " " + word;
-    else words.push_back(std::move(word));
+    const bool counted =
+        !words.empty() && is_number(words.back()) && !is_number(word) && width_of(words.back() + " " + word) <= width;
+    if (counted) {
+      words.back() += " " + word;
+    } else {
+      words.push_back(std::move(word));
+    }
   }
   std::vector<std::string> lines;
   std::string line;
@@ -135,7 +139,8 @@ Paint side_paint(SideId side) { return side == SideId::a ? Paint::hbm : Paint::l
 
 void side_badge(Scene& scene, SideId side, double x, double y) {
   scene.shapes.push_back(Rect{x, y - 8, 16, 16, side_paint(side)});
-  scene.shapes.push_back(Text{x + 8, y + 4, std::string(side_name(side)), text_on(side_paint(side)), kSmall, Anchor::middle, true});
+  scene.shapes.push_back(
+      Text{x + 8, y + 4, std::string(side_name(side)), text_on(side_paint(side)), kSmall, Anchor::middle, true});
 }
 
 }  // namespace espalier::viz

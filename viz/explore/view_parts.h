@@ -14,8 +14,8 @@ inline constexpr double kSmall = 11, kBody = 12.5;
 
 /// A sentence in the middle, broken into lines.
 void message(Scene& scene, const std::string& text, Area area);
-/// `text` in lines of at most `width` pixels, broken at spaces, but not between a number and what it counts if both fit one line. Words
-/// that are wider stay whole.
+/// `text` in lines of at most `width` pixels, broken at spaces, but not between a number and what it counts if both fit
+/// one line. Words that are wider stay whole.
 std::vector<std::string> wrapped(const std::string& text, double width, const WidthOf& width_of);
 /// By text_width(), which suits every face.
 std::vector<std::string> wrapped(const std::string& text, double size, double width);

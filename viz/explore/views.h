@@ -1,5 +1,5 @@
-// The explorer's pictures as scenes: what the panels draw, with what is selected lit up and the rest dimmed, and what lies under the
-// mouse. Sizes are pixels at scale 1.
+// The explorer's pictures as scenes: what the panels draw, with what is selected lit up and the rest dimmed, and what
+// lies under the mouse. Sizes are pixels at scale 1.
 #pragma once
 
 #include <optional>
@@ -40,7 +40,7 @@ struct Track {
 struct TimelinePlaces {
   std::vector<Track> tracks;  ///< of sides that are shown
   double axis_y = 0;
-  double end_us = 1;          ///< of the whole axis
+  double end_us = 1;  ///< of the whole axis
 };
 /// What the whole axis stands for: the longer of both makespans.
 double axis_us(const Outcome& outcome);
@@ -49,7 +49,7 @@ Scene timeline_view(const Session& session, const Outcome& outcome, ViewSize siz
 struct TimelineHit {
   Item item;
   SideId side = SideId::a;
-  std::int32_t span = -1;  ///< of the side's timeline
+  std::int32_t span = -1;               ///< of the side's timeline
   const sim::PathPart* path = nullptr;  ///< of the side's critical path; the item is then its longest
 };
 TimelineHit timeline_item_at(const Session& session, const Outcome& outcome, ViewSize size, double x, double y);
@@ -75,8 +75,8 @@ Scene fit_view(const Session& session, const Outcome& outcome, ViewSize size);
 /// Item of the last box within `slack` pixels of a point; none.
 Item item_near(const Scene& scene, double x, double y, double slack);
 
-/// A legend in one row: steps of one sequence side by side between the labels of the first and the last, other entries behind them. An isolated
-/// colour is marked.
+/// A legend in one row: steps of one sequence side by side between the labels of the first and the last, other entries
+/// behind them. An isolated colour is marked.
 struct StepLegend {
   Scene scene;
   struct Swatch {
@@ -86,7 +86,8 @@ struct StepLegend {
   std::vector<Swatch> swatches;
   Paint at(double x, double y) const;  ///< none outside
 };
-StepLegend step_legend(const std::string& name, const std::vector<LegendEntry>& entries, double width, Paint isolated = Paint::none);
+StepLegend step_legend(const std::string& name, const std::vector<LegendEntry>& entries, double width,
+                       Paint isolated = Paint::none);
 
 /// What is known of an item: a heading, then names and values with units.
 struct Fact {

@@ -5,7 +5,8 @@
 
 namespace espalier::viz {
 
-Worker::Worker(std::function<void()> notify) : notify_(std::move(notify)), thread_([this](const std::stop_token& stop) { run(stop); }) {}
+Worker::Worker(std::function<void()> notify)
+    : notify_(std::move(notify)), thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
 Worker::~Worker() {
   thread_.request_stop();

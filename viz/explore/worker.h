@@ -20,7 +20,8 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  /// Never waits. What was asked for before and hasn't begun is dropped; what has begun is finished, but not handed out if it is older.
+  /// Never waits. What was asked for before and hasn't begun is dropped; what has begun is finished, but not handed out
+  /// if it is older.
   void ask(const Settings& settings, const Given& given);
   /// The newest outcome not taken yet: first without sensitivities, later with them. Null: none.
   std::shared_ptr<const Outcome> take();

@@ -19,9 +19,13 @@ struct Prefix {
 Prefix prefix_of(double value, Unit unit) {
   static const std::vector<Prefix> kTime = {{1e6, " s"}, {1e3, " ms"}, {1, " µs"}, {1e-3, " ns"}};
   static const std::vector<Prefix> kCount = {{1e9, " G"}, {1e6, " M"}, {1e3, " k"}, {1, ""}};
-  static const std::vector<Prefix> kBytes = {{1099511627776.0, " TiB"}, {1073741824.0, " GiB"}, {1048576.0, " MiB"}, {1024.0, " KiB"}, {1, " B"}};
+  static const std::vector<Prefix> kBytes = {
+      {1099511627776.0, " TiB"}, {1073741824.0, " GiB"}, {1048576.0, " MiB"}, {1024.0, " KiB"}, {1, " B"}};
   static const std::vector<Prefix> kRate = {{1e3, " TB/s"}, {1, " GB/s"}};
-  const auto& all = unit == Unit::time_us ? kTime : unit == Unit::bytes ? kBytes : unit == Unit::gb_per_s ? kRate : kCount;
+  const auto& all = unit == Unit::time_us    ? kTime
+                    : unit == Unit::bytes    ? kBytes
+                    : unit == Unit::gb_per_s ? kRate
+                                             : kCount;
   for (const Prefix& prefix : all) {
     if (value >= prefix.scale * 0.9995) return prefix;
   }
@@ -48,9 +52,13 @@ std::string tick_label(double value, const Prefix& prefix, double step) {
 }  // namespace
 
 std::string value_text(double value, Unit unit) {
-  if (value == 0) return unit == Unit::time_us ? "0 µs" : unit == Unit::bytes ? "0 B" : unit == Unit::gb_per_s ? "0 GB/s" : "0";
+  if (value == 0) {
+    return unit == Unit::time_us ? "0 µs" : unit == Unit::bytes ? "0 B" : unit == Unit::gb_per_s ? "0 GB/s" : "0";
+  }
   const bool whole = (unit == Unit::plain || unit == Unit::tokens || unit == Unit::bytes) && value == std::floor(value);
-  if (whole && std::abs(value) < (unit == Unit::bytes ? 1024 : 1e4)) return fmt::format("{:.0f}{}", value, unit == Unit::bytes ? " B" : "");
+  if (whole && std::abs(value) < (unit == Unit::bytes ? 1024 : 1e4)) {
+    return fmt::format("{:.0f}{}", value, unit == Unit::bytes ? " B" : "");
+  }
   const Prefix prefix = prefix_of(std::abs(value), unit);
   const double shown = value / prefix.scale;
   const int decimals = std::abs(shown) < 9.995 ? 2 : std::abs(shown) < 99.95 ? 1 : 0;
@@ -82,7 +90,9 @@ std::vector<Tick> ticks(const Axis& axis, int most) {
     return all;
   }
   double step = round_up((axis.high - axis.low) / most, axis.unit);
-  while (std::floor(axis.high / step + 1e-9) - std::ceil(axis.low / step - 1e-9) + 1 > most) step = round_up(step * 1.01, axis.unit);
+  while (std::floor(axis.high / step + 1e-9) - std::ceil(axis.low / step - 1e-9) + 1 > most) {
+    step = round_up(step * 1.01, axis.unit);
+  }
   for (double i = std::ceil(axis.low / step - 1e-9); i * step <= axis.high + step * 1e-9; ++i) {
     const double value = i * step;
     all.push_back({value, axis.to_pixel(value), tick_label(value, prefix_of(largest, axis.unit), step)});

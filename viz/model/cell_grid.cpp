@@ -27,7 +27,8 @@ void append_cell(std::vector<CellRun>& out, std::int32_t row, std::int32_t colum
   const double full = std::min(1.0, sum) * CellGrid::kLevels;
   if (full < 0.125) return;
   const auto level = static_cast<std::uint8_t>(std::clamp(static_cast<int>(full + 0.5), 1, CellGrid::kLevels));
-  const bool goes_on = !out.empty() && out.back().row == row && out.back().end == column && out.back().paint == paint && out.back().level == level;
+  const bool goes_on = !out.empty() && out.back().row == row && out.back().end == column && out.back().paint == paint &&
+                       out.back().level == level;
   if (goes_on) {
     ++out.back().end;
   } else {
@@ -37,7 +38,8 @@ void append_cell(std::vector<CellRun>& out, std::int32_t row, std::int32_t colum
 
 }  // namespace
 
-CellGrid::CellGrid(std::int32_t columns, std::int32_t rows) : columns_(std::max(1, columns)), rows_(std::max(1, rows)), change_(kPaints) {}
+CellGrid::CellGrid(std::int32_t columns, std::int32_t rows)
+    : columns_(std::max(1, columns)), rows_(std::max(1, rows)), change_(kPaints) {}
 
 void CellGrid::add(Box box, Paint paint, double weight) {
   const double left = std::max(0.0, box.column_begin), right = std::min(box.column_end, static_cast<double>(columns_));
@@ -49,7 +51,9 @@ void CellGrid::add(Box box, Paint paint, double weight) {
   const Steps across = steps_of(left, right), down = steps_of(top, bottom);
   for (std::size_t r = 0; r < down.count; ++r) {
     if (down.by[r] == 0) continue;
-    for (std::size_t c = 0; c < across.count; ++c) change[stride * down.at[r] + across.at[c]] += weight * down.by[r] * across.by[c];
+    for (std::size_t c = 0; c < across.count; ++c) {
+      change[stride * down.at[r] + across.at[c]] += weight * down.by[r] * across.by[c];
+    }
   }
 }
 

@@ -25,8 +25,8 @@ class CellGrid {
     double column_begin, column_end, row_begin, row_end;
   };
   void add(Box box, Paint paint, double weight = 1);
-  /// Runs by row; a cell shows the paint with the largest sum, and how full all paints together make it (1 is full). Cells
-  /// less than an eighth of the lowest level full stay empty.
+  /// Runs by row; a cell shows the paint with the largest sum, and how full all paints together make it (1 is full).
+  /// Cells less than an eighth of the lowest level full stay empty.
   std::vector<CellRun> runs() const;
 
  private:
@@ -47,11 +47,11 @@ class CellRow {
   struct Layer {
     std::vector<double> change;  ///< differences along the row; empty until the paint is used
     double running = 0;
-    bool used = false;           ///< in this row
+    bool used = false;  ///< in this row
   };
   std::int32_t columns_;
-  std::vector<Layer> layers_;         ///< by paint
-  std::vector<std::size_t> used_;     ///< of the layers, in this row
+  std::vector<Layer> layers_;      ///< by paint
+  std::vector<std::size_t> used_;  ///< of the layers, in this row
 };
 
 /// Share of opacity that shows a level: cells that are hardly full must stay visible.

@@ -35,11 +35,15 @@ std::vector<std::int32_t> node_depths(const traces::PrefixForest& forest) {
   return depths;
 }
 
-const scheduler::Segment& segment(const Plan& plan, std::int32_t s) { return plan.segments[static_cast<std::size_t>(s)]; }
+const scheduler::Segment& segment(const Plan& plan, std::int32_t s) {
+  return plan.segments[static_cast<std::size_t>(s)];
+}
 
 std::int32_t deepest(const Plan& plan, const Task& task, const std::vector<std::int32_t>& depths) {
   std::int32_t depth = 0;
-  for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) depth = std::max(depth, depths[segment(plan, s).node.index()]);
+  for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) {
+    depth = std::max(depth, depths[segment(plan, s).node.index()]);
+  }
   return depth;
 }
 
@@ -51,7 +55,8 @@ Paint node_paint(const Plan& plan, const Task& task) {
 }
 
 Paint request_paint(const Plan& plan, const Task& task) {
-  return task.queries.size() == 1 ? category(plan.query_rows[static_cast<std::size_t>(task.queries.begin)].value) : kSeveral;
+  return task.queries.size() == 1 ? category(plan.query_rows[static_cast<std::size_t>(task.queries.begin)].value)
+                                  : kSeveral;
 }
 
 /// 0 up to what is there, as steps; the last step is "and deeper".
@@ -59,7 +64,9 @@ std::vector<LegendEntry> depth_legend(const std::vector<std::int32_t>& depths) {
   const std::int32_t most = depths.empty() ? 0 : *std::max_element(depths.begin(), depths.end());
   std::vector<LegendEntry> entries;
   for (std::int32_t d = 0; d <= std::min(most, kSteps - 1); ++d) {
-    entries.push_back({step_paint(d), d == 0 ? "root" : d == kSteps - 1 && most > d ? fmt::format("{} and deeper", d) : std::to_string(d)});
+    entries.push_back({step_paint(d), d == 0                        ? "root"
+                                      : d == kSteps - 1 && most > d ? fmt::format("{} and deeper", d)
+                                                                    : std::to_string(d)});
   }
   return entries;
 }
@@ -103,12 +110,18 @@ std::vector<LegendEntry> main_legend(const Plan& plan, const sim::SimResult& res
       for (const Task& task : plan.tasks) most = std::max<std::int64_t>(most, task.queries.size());
       return queries_legend(most);
     }
-    case ColourBy::bound: return bound_legend(result);
-    case ColourBy::kernel: return kernel_legend(plan);
-    case ColourBy::depth: return depth_legend(node_depths(plan.forest));
-    case ColourBy::node: return turns_legend("node", plan.forest.node_count());
-    case ColourBy::request: return turns_legend("request", plan.forest.request_count());
-    case ColourBy::edits: return {{kUnchanged, "as planned"}, {kMoved, "moved"}, {kChanged, "changed"}};
+    case ColourBy::bound:
+      return bound_legend(result);
+    case ColourBy::kernel:
+      return kernel_legend(plan);
+    case ColourBy::depth:
+      return depth_legend(node_depths(plan.forest));
+    case ColourBy::node:
+      return turns_legend("node", plan.forest.node_count());
+    case ColourBy::request:
+      return turns_legend("request", plan.forest.request_count());
+    case ColourBy::edits:
+      return {{kUnchanged, "as planned"}, {kMoved, "moved"}, {kChanged, "changed"}};
   }
   return {};
 }
@@ -116,15 +129,18 @@ std::vector<LegendEntry> main_legend(const Plan& plan, const sim::SimResult& res
 }  // namespace
 
 std::string_view colour_by_name(ColourBy colour_by) {
-  static constexpr std::string_view kNames[kColourings] = {"queries", "bound", "kernel", "depth", "node", "request", "edits"};
+  static constexpr std::string_view kNames[kColourings] = {"queries", "bound",   "kernel", "depth",
+                                                           "node",    "request", "edits"};
   return kNames[static_cast<std::size_t>(colour_by)];
 }
 
 std::vector<Paint> task_paints(const Plan& plan, const sim::SimResult& result, ColourBy colour_by) {
   std::vector<Paint> paints;
   paints.reserve(plan.tasks.size());
-  const std::vector<std::int32_t> depths = colour_by == ColourBy::depth ? node_depths(plan.forest) : std::vector<std::int32_t>();
-  const auto kernels = colour_by == ColourBy::kernel ? scheduler::task_kernels(plan) : core::Column<TaskId, scheduler::KernelId>();
+  const std::vector<std::int32_t> depths =
+      colour_by == ColourBy::depth ? node_depths(plan.forest) : std::vector<std::int32_t>();
+  const auto kernels =
+      colour_by == ColourBy::kernel ? scheduler::task_kernels(plan) : core::Column<TaskId, scheduler::KernelId>();
   for (std::size_t t = 0; t < plan.tasks.size(); ++t) {
     const Task& task = plan.tasks[TaskId(t)];
     if (task.kind == scheduler::TaskKind::padding) {
@@ -132,13 +148,27 @@ std::vector<Paint> task_paints(const Plan& plan, const sim::SimResult& result, C
       continue;
     }
     switch (colour_by) {
-      case ColourBy::queries: paints.push_back(paint_of_queries(task.queries.size())); break;
-      case ColourBy::bound: paints.push_back(bound_paint(result.task_bound[t])); break;
-      case ColourBy::kernel: paints.push_back(ranked_category(std::max(0, kernels[TaskId(t)].value))); break;
-      case ColourBy::depth: paints.push_back(step_paint(deepest(plan, task, depths))); break;
-      case ColourBy::node: paints.push_back(node_paint(plan, task)); break;
-      case ColourBy::request: paints.push_back(request_paint(plan, task)); break;
-      case ColourBy::edits: paints.push_back(kUnchanged); break;
+      case ColourBy::queries:
+        paints.push_back(paint_of_queries(task.queries.size()));
+        break;
+      case ColourBy::bound:
+        paints.push_back(bound_paint(result.task_bound[t]));
+        break;
+      case ColourBy::kernel:
+        paints.push_back(ranked_category(std::max(0, kernels[TaskId(t)].value)));
+        break;
+      case ColourBy::depth:
+        paints.push_back(step_paint(deepest(plan, task, depths)));
+        break;
+      case ColourBy::node:
+        paints.push_back(node_paint(plan, task));
+        break;
+      case ColourBy::request:
+        paints.push_back(request_paint(plan, task));
+        break;
+      case ColourBy::edits:
+        paints.push_back(kUnchanged);
+        break;
     }
   }
   return paints;
@@ -146,18 +176,22 @@ std::vector<Paint> task_paints(const Plan& plan, const sim::SimResult& result, C
 
 std::vector<Paint> edit_paints(const TaskDiff& diff) {
   std::vector<Paint> paints;
-  for (const TaskChange change : diff.change) paints.push_back(change == TaskChange::same ? kUnchanged : change == TaskChange::moved ? kMoved : kChanged);
+  for (const TaskChange change : diff.change) {
+    paints.push_back(change == TaskChange::same ? kUnchanged : change == TaskChange::moved ? kMoved : kChanged);
+  }
   return paints;
 }
 
 std::vector<LegendEntry> colour_legend(const Plan& plan, const sim::SimResult& result, ColourBy colour_by) {
   std::vector<LegendEntry> entries = main_legend(plan, result, colour_by);
-  const bool padding = std::any_of(plan.tasks.begin(), plan.tasks.end(), [](const Task& t) { return t.kind == scheduler::TaskKind::padding; });
+  const bool padding = std::any_of(plan.tasks.begin(), plan.tasks.end(),
+                                   [](const Task& t) { return t.kind == scheduler::TaskKind::padding; });
   if (plan.steps.size() > 0) entries.push_back({Paint::merge, "merge"});
   if (padding && colour_by != ColourBy::bound) entries.push_back({Paint::fixed, "empty CTA"});
-  const bool gaps = std::any_of(result.timeline.spans.begin(), result.timeline.spans.end(), [](const scheduler::Span& s) {
-    return s.kind == scheduler::SpanKind::launch_gap || s.kind == scheduler::SpanKind::barrier;
-  });
+  const bool gaps =
+      std::any_of(result.timeline.spans.begin(), result.timeline.spans.end(), [](const scheduler::Span& s) {
+        return s.kind == scheduler::SpanKind::launch_gap || s.kind == scheduler::SpanKind::barrier;
+      });
   if (gaps) entries.push_back({Paint::few, "launch gap, barrier"});
   return entries;
 }

@@ -19,7 +19,8 @@ std::int64_t end_of(const PrefixForest& forest, NodeId n) { return forest.tokens
 /// One pass at one `min_px`.
 class ForestFolder {
  public:
-  ForestFolder(const PrefixForest& forest, const ForestIndex& index, const ForestWindow& window) : forest_(forest), index_(index), window_(window) {}
+  ForestFolder(const PrefixForest& forest, const ForestIndex& index, const ForestWindow& window)
+      : forest_(forest), index_(index), window_(window) {}
 
   std::vector<ForestBox> run() {
     const auto nodes = static_cast<std::int32_t>(forest_.node_count());
@@ -39,9 +40,14 @@ class ForestFolder {
     box.w = window_.x(request_end) - box.x;
     box.y = window_.y(static_cast<double>(forest_.tokens_before[n]));
     box.h = window_.y(static_cast<double>(bottom)) - box.y;
-    if (box.h < kFlattest || box.x >= window_.width_px || box.x + box.w <= 0 || box.y >= window_.height_px || box.y + box.h <= 0) return;
+    if (box.h < kFlattest || box.x >= window_.width_px || box.x + box.w <= 0 || box.y >= window_.height_px ||
+        box.y + box.h <= 0) {
+      return;
+    }
     double saved = 0;
-    for (std::int32_t m = first; m < past; ++m) saved = std::max(saved, bytes_saved(forest_, NodeId(m), index_.bytes_per_token));
+    for (std::int32_t m = first; m < past; ++m) {
+      saved = std::max(saved, bytes_saved(forest_, NodeId(m), index_.bytes_per_token));
+    }
     box.paint = index_.scale.paint(saved);
     box.item = {ItemKind::node, first};
     box.folded = past - first;
@@ -59,7 +65,10 @@ class ForestFolder {
       last = NodeId(n);
       bottom = std::max(bottom, index_.deepest[last.index()]);
       n = index_.subtree_end[last.index()];
-      if (window_.x(forest_.request_end[last].value) - window_.x(forest_.request_begin[begin].value) >= window_.min_px) break;
+      if (window_.x(forest_.request_end[last].value) - window_.x(forest_.request_begin[begin].value) >=
+          window_.min_px) {
+        break;
+      }
     }
     emit(first, n, bottom, forest_.request_end[last].value);
     return n;
@@ -74,7 +83,8 @@ class ForestFolder {
     };
     const auto only_child = [&] {
       const std::int32_t child = last + 1;
-      return child < index_.subtree_end[static_cast<std::size_t>(last)] && forest_.readers(NodeId(child)) == forest_.readers(NodeId(last));
+      return child < index_.subtree_end[static_cast<std::size_t>(last)] &&
+             forest_.readers(NodeId(child)) == forest_.readers(NodeId(last));
     };
     while (flat() && only_child()) ++last;
     emit(first, last + 1, end_of(forest_, NodeId(last)), forest_.request_end[NodeId(first)].value);
@@ -89,8 +99,11 @@ class ForestFolder {
 
 /// Calls `tile(begin, end)` for each run of neighbouring requests among the queries that see a segment.
 template <class Tile>
-void for_each_run(const scheduler::Plan& plan, const scheduler::Task& task, const scheduler::Segment& segment, Tile tile) {
-  const auto request = [&](std::int32_t row) { return plan.query_rows[static_cast<std::size_t>(task.queries.begin + row)].value; };
+void for_each_run(const scheduler::Plan& plan, const scheduler::Task& task, const scheduler::Segment& segment,
+                  Tile tile) {
+  const auto request = [&](std::int32_t row) {
+    return plan.query_rows[static_cast<std::size_t>(task.queries.begin + row)].value;
+  };
   for (std::int32_t row = segment.row_begin; row < segment.row_end;) {
     const std::int32_t begin = request(row);
     std::int32_t end = begin + 1;
@@ -102,7 +115,8 @@ void for_each_run(const scheduler::Plan& plan, const scheduler::Task& task, cons
 /// Tiles that are folded, joined where one goes on below the other: requests read paths.
 class Folds {
  public:
-  Folds(const ForestWindow& window, double cell) : window_(window), cell_(cell), grid_(cells(window.width_px), cells(window.height_px)) {}
+  Folds(const ForestWindow& window, double cell)
+      : window_(window), cell_(cell), grid_(cells(window.width_px), cells(window.height_px)) {}
 
   void add(const CoverTile& tile, Paint paint) {
     if (any_ && tile.begin == last_.begin && tile.end == last_.end && tile.top == last_.bottom && paint == paint_) {
@@ -117,13 +131,20 @@ class Folds {
   void finish(std::vector<CoverBox>& boxes) {
     if (!any_) return;
     flush();
-    for (const CellRun& run : grid_.runs()) boxes.push_back({run.begin * cell_, run.row * cell_, (run.end - run.begin) * cell_, cell_, run.paint, run.level, {}});
+    for (const CellRun& run : grid_.runs()) {
+      boxes.push_back(
+          {run.begin * cell_, run.row * cell_, (run.end - run.begin) * cell_, cell_, run.paint, run.level, {}});
+    }
   }
 
  private:
   std::int32_t cells(double pixels) const { return static_cast<std::int32_t>(std::ceil(pixels / cell_)); }
   void flush() {
-    if (any_) grid_.add({window_.x(last_.begin) / cell_, window_.x(last_.end) / cell_, window_.y(last_.top) / cell_, window_.y(last_.bottom) / cell_}, paint_);
+    if (any_) {
+      grid_.add({window_.x(last_.begin) / cell_, window_.x(last_.end) / cell_, window_.y(last_.top) / cell_,
+                 window_.y(last_.bottom) / cell_},
+                paint_);
+    }
   }
   const ForestWindow& window_;
   double cell_;
@@ -134,11 +155,13 @@ class Folds {
 };
 
 /// Tiles of at least `cell` pixels both ways, and the rest in cells of that size.
-std::vector<CoverBox> cover_boxes(const CoverIndex& cover, const ForestWindow& window, const std::vector<Paint>* paints, double cell) {
+std::vector<CoverBox> cover_boxes(const CoverIndex& cover, const ForestWindow& window, const std::vector<Paint>* paints,
+                                  double cell) {
   std::vector<CoverBox> boxes;
   Folds folds(window, cell);
   for (const CoverTile& tile : cover) {
-    const double top = window.y(tile.top), bottom = window.y(tile.bottom), x = window.x(tile.begin), w = window.x(tile.end) - x;
+    const double top = window.y(tile.top), bottom = window.y(tile.bottom), x = window.x(tile.begin),
+                 w = window.x(tile.end) - x;
     if (top >= window.height_px || bottom <= 0 || x >= window.width_px || x + w <= 0) continue;
     const Paint paint = paints == nullptr ? tile.served : (*paints)[static_cast<std::size_t>(tile.task)];
     if (w >= cell && bottom - top >= cell) {
@@ -184,7 +207,8 @@ ForestIndex index_forest(const PrefixForest& forest, std::int64_t bytes_per_toke
   return index;
 }
 
-std::vector<ForestBox> lay_out_forest(const PrefixForest& forest, const ForestIndex& index, const ForestWindow& window) {
+std::vector<ForestBox> lay_out_forest(const PrefixForest& forest, const ForestIndex& index,
+                                      const ForestWindow& window) {
   ForestWindow coarser = window;
   while (true) {
     std::vector<ForestBox> boxes = ForestFolder(forest, index, coarser).run();
@@ -205,20 +229,25 @@ CoverIndex index_cover(const scheduler::Plan& plan) {
   CoverIndex cover;
   for (std::size_t t = 0; t < plan.tasks.size(); ++t) {
     const scheduler::Task& task = plan.tasks[scheduler::TaskId(t)];
-    const bool reads = task.kind == scheduler::TaskKind::attend || task.kind == scheduler::TaskKind::scores;  // values read the same tokens again
+    const bool reads = task.kind == scheduler::TaskKind::attend ||
+                       task.kind == scheduler::TaskKind::scores;  // values read the same tokens again
     if (!reads || task.head_begin != 0) continue;
     for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) {
       const scheduler::Segment& segment = plan.segments[static_cast<std::size_t>(s)];
       const auto before = static_cast<double>(plan.forest.tokens_before[segment.node]);
-      const double top = before + segment.token_begin, bottom = before + static_cast<double>(scheduler::segment_end(plan, segment));
+      const double top = before + segment.token_begin,
+                   bottom = before + static_cast<double>(scheduler::segment_end(plan, segment));
       const Paint served = paint_of_queries(segment.row_end - segment.row_begin);
-      for_each_run(plan, task, segment, [&](std::int32_t begin, std::int32_t end) { cover.push_back({top, bottom, begin, end, static_cast<std::int32_t>(t), served}); });
+      for_each_run(plan, task, segment, [&](std::int32_t begin, std::int32_t end) {
+        cover.push_back({top, bottom, begin, end, static_cast<std::int32_t>(t), served});
+      });
     }
   }
   return cover;
 }
 
-std::vector<CoverBox> lay_out_cover(const CoverIndex& cover, const ForestWindow& window, const std::vector<Paint>* paints) {
+std::vector<CoverBox> lay_out_cover(const CoverIndex& cover, const ForestWindow& window,
+                                    const std::vector<Paint>* paints) {
   for (double cell = window.min_px;; cell *= 2) {
     std::vector<CoverBox> boxes = cover_boxes(cover, window, paints, cell);
     if (static_cast<std::int64_t>(boxes.size()) <= window.max_boxes || cell > window.width_px) return boxes;

@@ -1,5 +1,5 @@
-// The forest as an icicle: width = requests through a node, height = its tokens, roots on top. And the same plane tiled by a plan's
-// tasks: who reads which tokens for whom.
+// The forest as an icicle: width = requests through a node, height = its tokens, roots on top. And the same plane tiled
+// by a plan's tasks: who reads which tokens for whom.
 //
 // Both share one plane: x counts requests in depth-first order, y counts context tokens from the root.
 #pragma once
@@ -29,8 +29,8 @@ ForestWindow whole_forest(const traces::PrefixForest& forest, double width_px, d
 struct ForestBox {
   double x = 0, y = 0, w = 0, h = 0;
   Paint paint = Paint::none;
-  Item item;                      ///< the node, or the first of those folded in
-  std::int64_t folded = 1;        ///< nodes in this box
+  Item item;                ///< the node, or the first of those folded in
+  std::int64_t folded = 1;  ///< nodes in this box
   std::int32_t request_begin = 0, request_end = 0;
 };
 
@@ -43,9 +43,11 @@ struct ForestIndex {
 };
 ForestIndex index_forest(const traces::PrefixForest& forest, std::int64_t bytes_per_token);
 
-/// Boxes in preorder, coloured by bytes saved. Subtrees narrower than min_px are folded with narrow siblings beside them; runs of single
-/// children flatter than min_px become one box; what is then flatter than half a pixel is left out. O(nodes).
-std::vector<ForestBox> lay_out_forest(const traces::PrefixForest& forest, const ForestIndex& index, const ForestWindow& window);
+/// Boxes in preorder, coloured by bytes saved. Subtrees narrower than min_px are folded with narrow siblings beside
+/// them; runs of single children flatter than min_px become one box; what is then flatter than half a pixel is left
+/// out. O(nodes).
+std::vector<ForestBox> lay_out_forest(const traces::PrefixForest& forest, const ForestIndex& index,
+                                      const ForestWindow& window);
 
 /// Node at a point of the plane, -1 outside. O(depth x log nodes).
 std::int32_t node_at(const traces::PrefixForest& forest, double request, double token);
@@ -59,16 +61,18 @@ struct CoverBox {
 
 /// What a task reads of a node, for neighbouring requests.
 struct CoverTile {
-  double top = 0, bottom = 0;          ///< tokens
-  std::int32_t begin = 0, end = 0;     ///< requests
+  double top = 0, bottom = 0;       ///< tokens
+  std::int32_t begin = 0, end = 0;  ///< requests
   std::int32_t task = 0;
-  Paint served = Paint::none;          ///< by the queries that the segment serves
+  Paint served = Paint::none;  ///< by the queries that the segment serves
 };
 using CoverIndex = std::vector<CoverTile>;
 /// Of the tasks that serve query head 0, in their order. O(segments + rows).
 CoverIndex index_cover(const scheduler::Plan& plan);
 
-/// Tiles coloured by task, or without `paints` by the queries they serve. Tiles smaller than min_px either way are folded into cells of that size. O(tiles).
-std::vector<CoverBox> lay_out_cover(const CoverIndex& cover, const ForestWindow& window, const std::vector<Paint>* paints = nullptr);
+/// Tiles coloured by task, or without `paints` by the queries they serve. Tiles smaller than min_px either way are
+/// folded into cells of that size. O(tiles).
+std::vector<CoverBox> lay_out_cover(const CoverIndex& cover, const ForestWindow& window,
+                                    const std::vector<Paint>* paints = nullptr);
 
 }  // namespace espalier::viz

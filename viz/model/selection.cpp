@@ -52,7 +52,9 @@ void follow_inputs(const scheduler::Plan& plan, const PlanLinks& links, std::int
   std::vector<std::int32_t> slots;
   const auto push_inputs = [&](std::int32_t step) {
     const scheduler::Interval inputs = plan.steps[scheduler::StepId(step)].inputs;
-    for (std::int32_t i = inputs.begin; i < inputs.end; ++i) slots.push_back(plan.reduction_inputs[static_cast<std::size_t>(i)].slot.value);
+    for (std::int32_t i = inputs.begin; i < inputs.end; ++i) {
+      slots.push_back(plan.reduction_inputs[static_cast<std::size_t>(i)].slot.value);
+    }
   };
   push_inputs(merge);
   while (!slots.empty()) {
@@ -68,13 +70,17 @@ void follow_inputs(const scheduler::Plan& plan, const PlanLinks& links, std::int
     if (writer < 0) continue;
     out.tasks.push_back(writer);
     const scheduler::Interval folds = plan.tasks[scheduler::TaskId(writer)].folds;
-    for (std::int32_t f = folds.begin; f < folds.end; ++f) slots.push_back(plan.fold_slots[static_cast<std::size_t>(f)].value);
+    for (std::int32_t f = folds.begin; f < folds.end; ++f) {
+      slots.push_back(plan.fold_slots[static_cast<std::size_t>(f)].value);
+    }
   }
 }
 
 void add_task_nodes(const scheduler::Plan& plan, std::int32_t task, Linked& out) {
   const scheduler::Interval segments = plan.tasks[scheduler::TaskId(task)].segments;
-  for (std::int32_t s = segments.begin; s < segments.end; ++s) out.nodes.push_back(plan.segments[static_cast<std::size_t>(s)].node.value);
+  for (std::int32_t s = segments.begin; s < segments.end; ++s) {
+    out.nodes.push_back(plan.segments[static_cast<std::size_t>(s)].node.value);
+  }
 }
 
 std::vector<std::int32_t> slots_of(const scheduler::Plan& plan, const std::vector<std::int32_t>& tasks) {
@@ -84,7 +90,9 @@ std::vector<std::int32_t> slots_of(const scheduler::Plan& plan, const std::vecto
 }
 
 void add_requests(const scheduler::Plan& plan, scheduler::Interval rows, Linked& out) {
-  for (std::int32_t r = rows.begin; r < rows.end; ++r) out.requests.push_back(plan.query_rows[static_cast<std::size_t>(r)].value);
+  for (std::int32_t r = rows.begin; r < rows.end; ++r) {
+    out.requests.push_back(plan.query_rows[static_cast<std::size_t>(r)].value);
+  }
 }
 
 /// Query rows that the rows of a merge belong to.
@@ -96,7 +104,9 @@ scheduler::Interval rows_of(const scheduler::Plan& plan, const scheduler::Reduct
 void link_node(const scheduler::Plan& plan, const PlanLinks& links, std::int32_t node, Linked& out) {
   const scheduler::NodeId id(node);
   out.nodes.push_back(node);
-  for (std::int32_t r = plan.forest.request_begin[id].value; r < plan.forest.request_end[id].value; ++r) out.requests.push_back(r);
+  for (std::int32_t r = plan.forest.request_begin[id].value; r < plan.forest.request_end[id].value; ++r) {
+    out.requests.push_back(r);
+  }
   out.tasks = links.tasks_of_node.of(node);
   const std::vector<std::int32_t> readers = out.tasks;
   follow_rows(plan, links, slots_of(plan, readers), out);
@@ -104,7 +114,9 @@ void link_node(const scheduler::Plan& plan, const PlanLinks& links, std::int32_t
 
 void link_request(const scheduler::Plan& plan, const PlanLinks& links, std::int32_t request, Linked& out) {
   out.requests.push_back(request);
-  for (const scheduler::NodeId n : traces::path_of(plan.forest, plan.forest.leaf[scheduler::RequestId(request)])) out.nodes.push_back(n.value);
+  for (const scheduler::NodeId n : traces::path_of(plan.forest, plan.forest.leaf[scheduler::RequestId(request)])) {
+    out.nodes.push_back(n.value);
+  }
   out.tasks = links.tasks_of_request.of(request);
   out.merges = links.merges_of_request.of(request);
 }
@@ -126,13 +138,20 @@ void link_merge(const scheduler::Plan& plan, const PlanLinks& links, std::int32_
 }  // namespace
 
 bool Linked::has(Item item) const {
-  const auto in = [&](const std::vector<std::int32_t>& ids) { return std::binary_search(ids.begin(), ids.end(), item.index); };
+  const auto in = [&](const std::vector<std::int32_t>& ids) {
+    return std::binary_search(ids.begin(), ids.end(), item.index);
+  };
   switch (item.kind) {
-    case ItemKind::none: return false;
-    case ItemKind::node: return in(nodes);
-    case ItemKind::request: return in(requests);
-    case ItemKind::task: return in(tasks);
-    case ItemKind::merge: return in(merges);
+    case ItemKind::none:
+      return false;
+    case ItemKind::node:
+      return in(nodes);
+    case ItemKind::request:
+      return in(requests);
+    case ItemKind::task:
+      return in(tasks);
+    case ItemKind::merge:
+      return in(merges);
   }
   return false;
 }
@@ -167,7 +186,9 @@ PlanLinks link(const scheduler::Plan& plan) {
       slot_merge.emplace_back(plan.reduction_inputs[static_cast<std::size_t>(k)].slot.value, id);
     }
     const scheduler::Interval rows = rows_of(plan, step);
-    for (std::int32_t r = rows.begin; r < rows.end; ++r) request_merge.emplace_back(plan.query_rows[static_cast<std::size_t>(r)].value, id);
+    for (std::int32_t r = rows.begin; r < rows.end; ++r) {
+      request_merge.emplace_back(plan.query_rows[static_cast<std::size_t>(r)].value, id);
+    }
     if (step.out.valid()) slot_source.emplace_back(step.out.value, id);
   }
   links.tasks_of_node = adjacency(std::move(node_task), plan.forest.node_count());
@@ -181,9 +202,15 @@ PlanLinks link(const scheduler::Plan& plan) {
 
 Linked linked(const scheduler::Plan& plan, const PlanLinks& links, Selection selection) {
   Linked out;
-  const auto inside = [&](std::size_t rows) { return selection.index >= 0 && static_cast<std::size_t>(selection.index) < rows; };
-  if (selection.kind == ItemKind::node && inside(plan.forest.node_count())) link_node(plan, links, selection.index, out);
-  if (selection.kind == ItemKind::request && inside(plan.forest.request_count())) link_request(plan, links, selection.index, out);
+  const auto inside = [&](std::size_t rows) {
+    return selection.index >= 0 && static_cast<std::size_t>(selection.index) < rows;
+  };
+  if (selection.kind == ItemKind::node && inside(plan.forest.node_count())) {
+    link_node(plan, links, selection.index, out);
+  }
+  if (selection.kind == ItemKind::request && inside(plan.forest.request_count())) {
+    link_request(plan, links, selection.index, out);
+  }
   if (selection.kind == ItemKind::task && inside(plan.tasks.size())) link_task(plan, links, selection.index, out);
   if (selection.kind == ItemKind::merge && inside(plan.steps.size())) link_merge(plan, links, selection.index, out);
   for (std::vector<std::int32_t>* ids : {&out.nodes, &out.requests, &out.tasks, &out.merges}) sort_unique(*ids);
@@ -194,8 +221,12 @@ Linked linked_tasks(const scheduler::Plan& plan, std::vector<std::int32_t> tasks
   std::vector<bool> nodes(plan.forest.node_count()), requests(plan.forest.request_count());
   for (const std::int32_t t : tasks) {
     const scheduler::Task& task = plan.tasks[scheduler::TaskId(t)];
-    for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) nodes[plan.segments[static_cast<std::size_t>(s)].node.index()] = true;
-    for (std::int32_t q = task.queries.begin; q < task.queries.end; ++q) requests[plan.query_rows[static_cast<std::size_t>(q)].index()] = true;
+    for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) {
+      nodes[plan.segments[static_cast<std::size_t>(s)].node.index()] = true;
+    }
+    for (std::int32_t q = task.queries.begin; q < task.queries.end; ++q) {
+      requests[plan.query_rows[static_cast<std::size_t>(q)].index()] = true;
+    }
   }
   const auto marked = [](const std::vector<bool>& marks) {
     std::vector<std::int32_t> ids;

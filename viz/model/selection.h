@@ -1,7 +1,8 @@
 // Linked selection: what belongs together across forest, plan and timeline.
 //
-// A selection is one Item. Linked says which nodes, requests, tasks and merges it touches, in both directions: from a node to the tasks
-// that read it, from a task back to its nodes. Every view draws from Linked and keeps no selection of its own.
+// A selection is one Item. Linked says which nodes, requests, tasks and merges it touches, in both directions: from a
+// node to the tasks that read it, from a task back to its nodes. Every view draws from Linked and keeps no selection of
+// its own.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +38,9 @@ struct PlanLinks {
 };
 PlanLinks link(const scheduler::Plan& plan);
 
-/// node: its requests, tasks and their merges; request: its path, the tasks that serve it, its merges; task: its nodes, its
-/// requests, the merges its rows go into; merge: the tasks its rows come from and their nodes, its requests. Ids outside the plan: nothing.
+/// node: its requests, tasks and their merges; request: its path, the tasks that serve it, its merges; task: its nodes,
+/// its requests, the merges its rows go into; merge: the tasks its rows come from and their nodes, its requests. Ids
+/// outside the plan: nothing.
 Linked linked(const scheduler::Plan& plan, const PlanLinks& links, Selection selection);
 /// Several tasks of the plan, ascending: them, their nodes and their requests. O(their segments + their queries).
 Linked linked_tasks(const scheduler::Plan& plan, std::vector<std::int32_t> tasks);

@@ -28,7 +28,8 @@ std::string round_bytes(double bytes) {
 }  // namespace
 
 double bytes_saved(const traces::PrefixForest& forest, traces::NodeId node, std::int64_t bytes_per_token) {
-  return static_cast<double>(forest.readers(node) - 1) * static_cast<double>(forest.tokens[node]) * static_cast<double>(bytes_per_token);
+  return static_cast<double>(forest.readers(node) - 1) * static_cast<double>(forest.tokens[node]) *
+         static_cast<double>(bytes_per_token);
 }
 
 SavingScale saving_scale(const traces::PrefixForest& forest, std::int64_t bytes_per_token) {
@@ -57,7 +58,8 @@ std::vector<LegendEntry> SavingScale::legend() const {
 }
 
 Paint paint_of_queries(std::int64_t queries) {
-  return step_paint(static_cast<int>(std::bit_width(static_cast<std::uint64_t>(std::max<std::int64_t>(1, queries)))) - 1);
+  return step_paint(static_cast<int>(std::bit_width(static_cast<std::uint64_t>(std::max<std::int64_t>(1, queries)))) -
+                    1);
 }
 
 std::vector<LegendEntry> queries_legend(std::int64_t most_queries) {
@@ -65,7 +67,8 @@ std::vector<LegendEntry> queries_legend(std::int64_t most_queries) {
   for (int i = 0; i < kSteps; ++i) {
     const std::int64_t low = std::int64_t{1} << i;
     if (low > std::max<std::int64_t>(1, most_queries)) break;
-    const std::string range = i == 0 ? "1" : std::to_string(low) + (i + 1 == kSteps ? " and more" : "–" + std::to_string(2 * low - 1));
+    const std::string range =
+        i == 0 ? "1" : std::to_string(low) + (i + 1 == kSteps ? " and more" : "–" + std::to_string(2 * low - 1));
     entries.push_back({step_paint(i), range});
   }
   return entries;

@@ -1,4 +1,5 @@
-// What sharing saves, as steps of a colour sequence: bytes of a node that only one reader has to load, queries that a task serves.
+// What sharing saves, as steps of a colour sequence: bytes of a node that only one reader has to load, queries that a
+// task serves.
 #pragma once
 
 #include <cstdint>

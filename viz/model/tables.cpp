@@ -31,7 +31,8 @@ ItemTimes item_times(const scheduler::Plan& plan, const sim::SimResult& result) 
   ItemTimes times{std::vector<Times>(plan.tasks.size()), std::vector<Times>(plan.steps.size())};
   for (const scheduler::Span& span : result.timeline.spans) {
     if (span.kind != scheduler::SpanKind::task && span.kind != scheduler::SpanKind::step) continue;
-    Times& t = (span.kind == scheduler::SpanKind::task ? times.tasks : times.merges)[static_cast<std::size_t>(span.item)];
+    Times& t =
+        (span.kind == scheduler::SpanKind::task ? times.tasks : times.merges)[static_cast<std::size_t>(span.item)];
     t.begin_us = std::min(t.begin_us, span.begin_us);
     t.end_us = std::max(t.end_us, span.end_us);
   }
@@ -50,7 +51,9 @@ std::vector<std::int32_t> task_launches(const scheduler::Plan& plan) {
     for (std::int32_t p = phases.begin; p < phases.end; ++p) {
       const scheduler::Phase& phase = plan.phases[static_cast<std::size_t>(p)];
       if (phase.kind != scheduler::PhaseKind::tasks) continue;
-      for (std::int32_t t = phase.range.begin; t < phase.range.end; ++t) launches[static_cast<std::size_t>(t)] = static_cast<std::int32_t>(l);
+      for (std::int32_t t = phase.range.begin; t < phase.range.end; ++t) {
+        launches[static_cast<std::size_t>(t)] = static_cast<std::int32_t>(l);
+      }
     }
   }
   return launches;
@@ -76,7 +79,8 @@ void append_line(std::string& out, const std::vector<std::string>& cells) {
 
 DataTable node_table(const traces::PrefixForest& forest, std::int64_t bytes_per_token, const scheduler::Plan* plan) {
   DataTable table;
-  table.headings = {"node", "label", "parent", "depth", "tokens", "tokens_before", "requests", "kv_bytes", "saved_bytes"};
+  table.headings = {"node",          "label",    "parent",   "depth",      "tokens",
+                    "tokens_before", "requests", "kv_bytes", "saved_bytes"};
   if (plan != nullptr) table.headings.insert(table.headings.end(), {"tasks", "tokens_read"});
   const auto depth = traces::depths(forest);
   const PlanLinks links = plan != nullptr ? link(*plan) : PlanLinks{};
@@ -92,9 +96,15 @@ DataTable node_table(const traces::PrefixForest& forest, std::int64_t bytes_per_
   }
   for (std::size_t i = 0; i < forest.node_count(); ++i) {
     const NodeId n(i);
-    std::vector<std::string> row = {cell(n.value), cell(forest.node_label[n]), forest.is_root(n) ? "" : cell(forest.parent[n].value),
-                                    cell(depth[n]), cell(forest.tokens[n]), cell(forest.tokens_before[n]), cell(forest.readers(n)),
-                                    cell(forest.tokens[n] * bytes_per_token), fmt::format("{:.0f}", bytes_saved(forest, n, bytes_per_token))};
+    std::vector<std::string> row = {cell(n.value),
+                                    cell(forest.node_label[n]),
+                                    forest.is_root(n) ? "" : cell(forest.parent[n].value),
+                                    cell(depth[n]),
+                                    cell(forest.tokens[n]),
+                                    cell(forest.tokens_before[n]),
+                                    cell(forest.readers(n)),
+                                    cell(forest.tokens[n] * bytes_per_token),
+                                    fmt::format("{:.0f}", bytes_saved(forest, n, bytes_per_token))};
     if (plan != nullptr) {
       row.push_back(cell(static_cast<std::int64_t>(links.tasks_of_node.of(n.value).size())));
       row.push_back(cell(read[i]));
@@ -115,16 +125,25 @@ DataTable request_table(const traces::PrefixForest& forest, const scheduler::Pla
   for (std::size_t i = 0; i < forest.request_count(); ++i) {
     const RequestId r(i);
     const NodeId leaf = forest.leaf[r];
-    std::vector<std::string> row = {cell(r.value), forest.request_label[r], cell(forest.batch_position[r]), cell(leaf.value), cell(depth[leaf]),
-                                    cell(forest.context_tokens(r)), cell(forest.readers(leaf) == 1 ? forest.tokens[leaf] : 0)};
+    std::vector<std::string> row = {cell(r.value),
+                                    forest.request_label[r],
+                                    cell(forest.batch_position[r]),
+                                    cell(leaf.value),
+                                    cell(depth[leaf]),
+                                    cell(forest.context_tokens(r)),
+                                    cell(forest.readers(leaf) == 1 ? forest.tokens[leaf] : 0)};
     if (plan != nullptr) {
-      const std::vector<std::int32_t> tasks = links.tasks_of_request.of(r.value), merges = links.merges_of_request.of(r.value);
+      const std::vector<std::int32_t> tasks = links.tasks_of_request.of(r.value),
+                                      merges = links.merges_of_request.of(r.value);
       Times all;
-      const auto extend = [&](const Times& t) { all = {std::min(all.begin_us, t.begin_us), std::max(all.end_us, t.end_us)}; };
+      const auto extend = [&](const Times& t) {
+        all = {std::min(all.begin_us, t.begin_us), std::max(all.end_us, t.end_us)};
+      };
       for (const std::int32_t t : tasks) extend(times.tasks[static_cast<std::size_t>(t)]);
       for (const std::int32_t m : merges) extend(times.merges[static_cast<std::size_t>(m)]);
-      row.insert(row.end(), {cell(static_cast<std::int64_t>(tasks.size())), cell(static_cast<std::int64_t>(merges.size())), us_text(all.begin_us),
-                             us_text(all.end_us)});
+      row.insert(row.end(),
+                 {cell(static_cast<std::int64_t>(tasks.size())), cell(static_cast<std::int64_t>(merges.size())),
+                  us_text(all.begin_us), us_text(all.end_us)});
     }
     table.rows.push_back(std::move(row));
   }
@@ -133,8 +152,9 @@ DataTable request_table(const traces::PrefixForest& forest, const scheduler::Pla
 
 DataTable task_table(const scheduler::Plan& plan, const sim::SimResult& result) {
   DataTable table;
-  table.headings = {"task", "kind", "launch", "kernel", "first_node", "segments", "kv_tokens", "queries", "first_request",
-                    "head_begin", "head_count", "copies", "slot", "bound", "begin_us", "end_us"};
+  table.headings = {"task",      "kind",    "launch",        "kernel",     "first_node", "segments",
+                    "kv_tokens", "queries", "first_request", "head_begin", "head_count", "copies",
+                    "slot",      "bound",   "begin_us",      "end_us"};
   const ItemTimes times = item_times(plan, result);
   const auto kernels = scheduler::task_kernels(plan);
   const std::vector<std::int32_t> launches = task_launches(plan);
@@ -146,13 +166,15 @@ DataTable task_table(const scheduler::Plan& plan, const sim::SimResult& result) 
       tokens += scheduler::segment_tokens(plan, plan.segments[static_cast<std::size_t>(s)]);
     }
     const bool segments = task.segments.size() > 0, queries = task.queries.size() > 0;
-    table.rows.push_back({cell(id.value), std::string(scheduler::kind_name(task.kind)), launches[i] < 0 ? "" : cell(launches[i]),
-                          kernels[id].valid() ? plan.kernels[kernels[id]].name : "",
-                          segments ? cell(plan.segments[static_cast<std::size_t>(task.segments.begin)].node.value) : "", cell(task.segments.size()),
-                          cell(tokens), cell(task.queries.size()),
-                          queries ? cell(plan.query_rows[static_cast<std::size_t>(task.queries.begin)].value) : "", cell(task.head_begin),
-                          cell(task.head_count), cell(task.copies), task.slot.valid() ? cell(task.slot.value) : "",
-                          std::string(sim::bound_name(result.task_bound[i])), us_text(times.tasks[i].begin_us), us_text(times.tasks[i].end_us)});
+    table.rows.push_back(
+        {cell(id.value), std::string(scheduler::kind_name(task.kind)), launches[i] < 0 ? "" : cell(launches[i]),
+         kernels[id].valid() ? plan.kernels[kernels[id]].name : "",
+         segments ? cell(plan.segments[static_cast<std::size_t>(task.segments.begin)].node.value) : "",
+         cell(task.segments.size()), cell(tokens), cell(task.queries.size()),
+         queries ? cell(plan.query_rows[static_cast<std::size_t>(task.queries.begin)].value) : "",
+         cell(task.head_begin), cell(task.head_count), cell(task.copies),
+         task.slot.valid() ? cell(task.slot.value) : "", std::string(sim::bound_name(result.task_bound[i])),
+         us_text(times.tasks[i].begin_us), us_text(times.tasks[i].end_us)});
   }
   return table;
 }

@@ -24,13 +24,15 @@ void add_tokens(Work& work, const Plan& plan, const Task& task) {
   for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) {
     const scheduler::Segment& segment = plan.segments[static_cast<std::size_t>(s)];
     if (segment.row_begin < segment.row_end) {
-      runs.emplace_back(segment.node.value, segment.token_begin, segment_end(plan, segment), segment.row_begin, segment.row_end);
+      runs.emplace_back(segment.node.value, segment.token_begin, segment_end(plan, segment), segment.row_begin,
+                        segment.row_end);
     }
   }
   std::sort(runs.begin(), runs.end());
   for (std::size_t i = 0; i < runs.size();) {
     auto [node, begin, end, row, last_row] = runs[i++];
-    while (i < runs.size() && std::get<0>(runs[i]) == node && std::get<1>(runs[i]) == end && std::get<3>(runs[i]) == row && std::get<4>(runs[i]) == last_row) {
+    while (i < runs.size() && std::get<0>(runs[i]) == node && std::get<1>(runs[i]) == end &&
+           std::get<3>(runs[i]) == row && std::get<4>(runs[i]) == last_row) {
       end = std::get<2>(runs[i++]);
     }
     work.insert(work.end(), {node, begin, end, row, last_row});
@@ -48,19 +50,30 @@ std::vector<Work> works_of(const Plan& plan, KernelNumbers& numbers) {
     const Task& task = plan.tasks[id];
     Work& work = works[t];
     std::int64_t kernel = -1;
-    if (kernels[id].valid()) kernel = numbers.emplace(plan.kernels[kernels[id]].name, static_cast<std::int64_t>(numbers.size())).first->second;
-    work = {static_cast<std::int64_t>(task.kind), kernel, task.head_begin, task.head_count, task.copies, task.queries.size()};
-    for (std::int32_t q = task.queries.begin; q < task.queries.end; ++q) work.push_back(plan.query_rows[static_cast<std::size_t>(q)].value);
+    if (kernels[id].valid()) {
+      kernel = numbers.emplace(plan.kernels[kernels[id]].name, static_cast<std::int64_t>(numbers.size())).first->second;
+    }
+    work = {static_cast<std::int64_t>(task.kind),
+            kernel,
+            task.head_begin,
+            task.head_count,
+            task.copies,
+            task.queries.size()};
+    for (std::int32_t q = task.queries.begin; q < task.queries.end; ++q) {
+      work.push_back(plan.query_rows[static_cast<std::size_t>(q)].value);
+    }
     add_tokens(work, plan, task);
   }
   return works;
 }
 
 /// Marks all but a longest rising subsequence of `values`; `at` are the tasks they stand for.
-void mark_out_of_order(const std::vector<std::int32_t>& values, const std::vector<std::int32_t>& at, std::vector<TaskChange>& change) {
+void mark_out_of_order(const std::vector<std::int32_t>& values, const std::vector<std::int32_t>& at,
+                       std::vector<TaskChange>& change) {
   std::vector<std::size_t> ends, before(values.size());  // places of the least last value of each length
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const auto end = std::lower_bound(ends.begin(), ends.end(), values[i], [&](std::size_t e, std::int32_t v) { return values[e] < v; });
+    const auto end = std::lower_bound(ends.begin(), ends.end(), values[i],
+                                      [&](std::size_t e, std::int32_t v) { return values[e] < v; });
     before[i] = end == ends.begin() ? values.size() : *(end - 1);
     if (end == ends.end()) {
       ends.push_back(i);
@@ -139,7 +152,9 @@ TaskDiff diff_tasks(const Plan& old_plan, const Plan& new_plan) {
   } else {
     mark_moved_in_queues(old_plan, new_plan, diff);
   }
-  for (std::size_t t = 0; t < old_works.size(); ++t) diff.only_old += !taken[t] && old_plan.tasks[TaskId(t)].kind != TaskKind::padding;
+  for (std::size_t t = 0; t < old_works.size(); ++t) {
+    diff.only_old += !taken[t] && old_plan.tasks[TaskId(t)].kind != TaskKind::padding;
+  }
   diff.only_new = std::count(diff.change.begin(), diff.change.end(), TaskChange::only_here);
   diff.moved = std::count(diff.change.begin(), diff.change.end(), TaskChange::moved);
   return diff;

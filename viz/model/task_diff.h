@@ -15,14 +15,15 @@ enum class TaskChange : std::uint8_t {
 };
 
 struct TaskDiff {
-  std::vector<std::int32_t> partner;  ///< of each task of the new plan: the task of the old one that does the same work; -1: none
-  std::vector<TaskChange> change;     ///< of each task of the new plan; empty CTAs are the same
+  std::vector<std::int32_t>
+      partner;  ///< of each task of the new plan: the task of the old one that does the same work; -1: none
+  std::vector<TaskChange> change;  ///< of each task of the new plan; empty CTAs are the same
   std::int64_t moved = 0, only_new = 0, only_old = 0;
   bool any() const { return moved + only_new + only_old > 0; }
 };
 
-/// Tasks are the same work where kind, kernel, heads, copies, queries and tokens are; of several alike the first ones match. Of tasks in hardware
-/// order as few as possible count as moved. O(tasks log tasks).
+/// Tasks are the same work where kind, kernel, heads, copies, queries and tokens are; of several alike the first ones
+/// match. Of tasks in hardware order as few as possible count as moved. O(tasks log tasks).
 TaskDiff diff_tasks(const scheduler::Plan& old_plan, const scheduler::Plan& new_plan);
 
 }  // namespace espalier::viz

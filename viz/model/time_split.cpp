@@ -4,11 +4,16 @@ namespace espalier::viz {
 
 Paint bound_paint(sim::Bound bound) {
   switch (bound) {
-    case sim::Bound::hbm: return Paint::hbm;
-    case sim::Bound::l2: return Paint::l2;
-    case sim::Bound::compute: return Paint::compute;
-    case sim::Bound::latency: return Paint::latency;
-    case sim::Bound::fixed: return Paint::fixed;
+    case sim::Bound::hbm:
+      return Paint::hbm;
+    case sim::Bound::l2:
+      return Paint::l2;
+    case sim::Bound::compute:
+      return Paint::compute;
+    case sim::Bound::latency:
+      return Paint::latency;
+    case sim::Bound::fixed:
+      return Paint::fixed;
   }
   return Paint::none;
 }

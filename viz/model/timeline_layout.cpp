@@ -81,7 +81,8 @@ class LaneRow {
     if (count_ == 0) return;
     const double width = std::max(to_ - from_, 1e-9);
     const auto level = static_cast<std::uint8_t>(std::clamp(static_cast<int>(std::lround(4 * covered_ / width)), 1, 4));
-    out_.push_back({static_cast<float>(from_), static_cast<float>(to_ - from_), row_, count_ == 1 ? only_ : -1, count_, paint_, level});
+    out_.push_back({static_cast<float>(from_), static_cast<float>(to_ - from_), row_, count_ == 1 ? only_ : -1, count_,
+                    paint_, level});
     count_ = 0;
   }
 
@@ -119,13 +120,15 @@ void lay_out_cells(const TimelineIndex& index, const TimelineWindow& window, dou
   const std::vector<Paint>& paint = index.paint_by(window.colour_by);
   const double scale = window.width_px / (window.end_us - window.begin_us) / cell;
   for (std::int32_t row = 0; row < layout.rows(); ++row) {
-    const std::int32_t first = layout.row_begin[static_cast<std::size_t>(row)], end = layout.row_begin[static_cast<std::size_t>(row) + 1];
+    const std::int32_t first = layout.row_begin[static_cast<std::size_t>(row)],
+                       end = layout.row_begin[static_cast<std::size_t>(row) + 1];
     for (std::int32_t lane = window.first_lane + first; lane < window.first_lane + end; ++lane) {
       const std::int32_t past = index.lane_begin[static_cast<std::size_t>(lane) + 1];
       for (std::int32_t e = first_after(index, lane, window.begin_us); e < past; ++e) {
         const auto at = static_cast<std::size_t>(e);
         if (index.begin_us[at] >= window.end_us) break;
-        cells.add((index.begin_us[at] - window.begin_us) * scale, (index.end_us[at] - window.begin_us) * scale, paint[at], 1.0 / (end - first));
+        cells.add((index.begin_us[at] - window.begin_us) * scale, (index.end_us[at] - window.begin_us) * scale,
+                  paint[at], 1.0 / (end - first));
       }
     }
     cells.finish(row, runs);
@@ -142,7 +145,8 @@ TimelineIndex index_timeline(const sim::SimResult& result, const TaskPaints& pai
   const scheduler::Timeline& timeline = result.timeline;
   TimelineIndex index;
   index.makespan_us = index.recorded_us = result.makespan_us;
-  const auto left_out = std::find_if(timeline.counters.begin(), timeline.counters.end(), [](const auto& c) { return c.name == "spans left out"; });
+  const auto left_out = std::find_if(timeline.counters.begin(), timeline.counters.end(),
+                                     [](const auto& c) { return c.name == "spans left out"; });
   if (left_out != timeline.counters.end() && !left_out->value.empty()) {
     index.left_out = static_cast<std::int64_t>(left_out->value.back());
     index.recorded_us = 0;  // spans are recorded as they end
@@ -176,18 +180,24 @@ TimelineIndex index_timeline(const sim::SimResult& result, const TaskPaints& pai
     const Span& span = timeline.spans[s];
     if (span.kind == SpanKind::launch_gap || span.kind == SpanKind::barrier) continue;
     const std::int32_t lane = place[static_cast<std::size_t>(span.lane)];
-    if (lane >= 0) index.span[static_cast<std::size_t>(next[static_cast<std::size_t>(lane)]++)] = static_cast<std::int32_t>(s);
+    if (lane >= 0) {
+      index.span[static_cast<std::size_t>(next[static_cast<std::size_t>(lane)]++)] = static_cast<std::int32_t>(s);
+    }
   }
   for (std::size_t lane = 0; lane < index.lanes.size(); ++lane) {
     double latest = 0;
-    for (auto e = static_cast<std::size_t>(index.lane_begin[lane]); e < static_cast<std::size_t>(index.lane_begin[lane + 1]); ++e) {
+    for (auto e = static_cast<std::size_t>(index.lane_begin[lane]);
+         e < static_cast<std::size_t>(index.lane_begin[lane + 1]); ++e) {
       const Span& span = timeline.spans[static_cast<std::size_t>(index.span[e])];
       latest = std::max(latest, span.end_us);
       index.begin_us.push_back(span.begin_us);
       index.end_us.push_back(span.end_us);
       index.latest_end_us.push_back(latest);
       for (std::size_t c = 0; c < paints.size(); ++c) {
-        if (!paints[c].empty()) index.paint[c].push_back(span.kind == SpanKind::step ? Paint::merge : paints[c][static_cast<std::size_t>(span.item)]);
+        if (!paints[c].empty()) {
+          index.paint[c].push_back(span.kind == SpanKind::step ? Paint::merge
+                                                               : paints[c][static_cast<std::size_t>(span.item)]);
+        }
       }
       index.item.push_back({span.kind == SpanKind::step ? ItemKind::merge : ItemKind::task, span.item});
     }
@@ -223,19 +233,25 @@ TimelineLayout lay_out_timeline(const TimelineIndex& index, const TimelineWindow
   }
 }
 
-std::int32_t entry_at(const TimelineIndex& index, const TimelineWindow& window, const TimelineLayout& layout, double x, double y) {
+std::int32_t entry_at(const TimelineIndex& index, const TimelineWindow& window, const TimelineLayout& layout, double x,
+                      double y) {
   if (layout.rows() == 0 || !(x >= 0 && x < window.width_px && y >= 0 && y < window.height_px)) return -1;
   const auto row = std::min(layout.rows() - 1, static_cast<std::int32_t>(y / layout.row_px));
   const double us = window.begin_us + x / window.width_px * (window.end_us - window.begin_us);
-  for (std::int32_t i = layout.row_begin[static_cast<std::size_t>(row)]; i < layout.row_begin[static_cast<std::size_t>(row) + 1]; ++i) {
+  for (std::int32_t i = layout.row_begin[static_cast<std::size_t>(row)];
+       i < layout.row_begin[static_cast<std::size_t>(row) + 1]; ++i) {
     const std::int32_t lane = window.first_lane + i;
     const std::int32_t entry = first_after(index, lane, us);
-    if (entry < index.lane_begin[static_cast<std::size_t>(lane) + 1] && index.begin_us[static_cast<std::size_t>(entry)] <= us) return entry;
+    if (entry < index.lane_begin[static_cast<std::size_t>(lane) + 1] &&
+        index.begin_us[static_cast<std::size_t>(entry)] <= us) {
+      return entry;
+    }
   }
   return -1;
 }
 
-std::vector<double> counter_columns(const scheduler::CounterSeries& series, double begin_us, double end_us, std::int32_t columns) {
+std::vector<double> counter_columns(const scheduler::CounterSeries& series, double begin_us, double end_us,
+                                    std::int32_t columns) {
   ESPALIER_CHECK(end_us > begin_us && columns > 0);
   std::vector<double> sums(static_cast<std::size_t>(columns));
   const double column_us = (end_us - begin_us) / columns;

@@ -41,8 +41,11 @@ void bottom_axis(Scene& scene, const Axis& axis, double y, double top) {
   for (std::size_t i = 0; i < all.size(); ++i) {
     const Tick& tick = all[i];
     if (top < y) scene.shapes.push_back(Line{tick.pixel, top, tick.pixel, y, Paint::grid});
-    const bool first = tick.pixel < axis.from_px + 12, last = tick.pixel > axis.to_px - 22;
-    scene.shapes.push_back(Text{tick.pixel, y + 15, tick.label, Paint::muted, kSize, first ? Anchor::start : last ? Anchor::end : Anchor::middle,
+    const bool first = tick.pixel<axis.from_px + 12, last = tick.pixel> axis.to_px - 22;
+    scene.shapes.push_back(Text{tick.pixel, y + 15, tick.label, Paint::muted, kSize,
+                                first  ? Anchor::start
+                                : last ? Anchor::end
+                                       : Anchor::middle,
                                 false, i % 2 == 1 && all.size() > 4});
   }
 }
@@ -63,7 +66,8 @@ void draw_unrecorded(Scene& scene, std::int64_t ctas, double x0, double x1, doub
   Rect rect{x0, y, x1 - x0, height, Paint::few};
   rect.alpha = 140;
   scene.shapes.push_back(rect);
-  for (const std::string& text : {fmt::format("{} CTAs ran here and weren't recorded", core::count_text(ctas)), std::string("not recorded")}) {
+  for (const std::string& text :
+       {fmt::format("{} CTAs ran here and weren't recorded", core::count_text(ctas)), std::string("not recorded")}) {
     if (text_width(text, kSize) > x1 - x0 - 8 || height < 2 * kSize) continue;
     scene.shapes.push_back(Text{(x0 + x1) / 2, y + height / 2 + 4, text, Paint::ink, kSize, Anchor::middle});
     return;

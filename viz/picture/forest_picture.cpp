@@ -28,9 +28,13 @@ Scene plane_scene(const PictureSize& size, const Plane& plane, const ForestWindo
   Scene scene{size.width, size.height, std::move(title), {}};
   scene.shapes.push_back(Rect{plane.x, plane.y, plane.width, plane.height, Paint::panel});
   if (!size.axes) return scene;
-  left_axis(scene, {window.first_token, window.first_token + window.tokens, plane.y, plane.y + plane.height, false, Unit::tokens}, plane.x,
-            plane.x + plane.width);
-  bottom_axis(scene, {window.first_request, window.first_request + window.requests, plane.x, plane.x + plane.width, false, Unit::plain},
+  left_axis(
+      scene,
+      {window.first_token, window.first_token + window.tokens, plane.y, plane.y + plane.height, false, Unit::tokens},
+      plane.x, plane.x + plane.width);
+  bottom_axis(scene,
+              {window.first_request, window.first_request + window.requests, plane.x, plane.x + plane.width, false,
+               Unit::plain},
               plane.y + plane.height, plane.y + plane.height);
   return scene;
 }
@@ -41,26 +45,33 @@ std::string request_range(std::int32_t begin, std::int32_t end) {
 
 std::string box_title(const PrefixForest& forest, const ForestBox& box, std::int64_t bytes_per_token) {
   const std::string range = request_range(box.request_begin, box.request_end);
-  if (box.folded > 1) return fmt::format("{} nodes from node {} on, {}", core::count_text(box.folded), box.item.index, range);
+  if (box.folded > 1) {
+    return fmt::format("{} nodes from node {} on, {}", core::count_text(box.folded), box.item.index, range);
+  }
   const NodeId n(box.item.index);
   const double saved = bytes_saved(forest, n, bytes_per_token);
-  return fmt::format("node {}: {} tokens ({}), {}; {}", n.value, forest.tokens[n],
-                     value_text(static_cast<double>(forest.tokens[n] * bytes_per_token), Unit::bytes), range,
-                     saved > 0 ? fmt::format("reading it once saves {}", value_text(saved, Unit::bytes)) : "not shared");
+  return fmt::format(
+      "node {}: {} tokens ({}), {}; {}", n.value, forest.tokens[n],
+      value_text(static_cast<double>(forest.tokens[n] * bytes_per_token), Unit::bytes), range,
+      saved > 0 ? fmt::format("reading it once saves {}", value_text(saved, Unit::bytes)) : "not shared");
 }
 
 void label_box(Scene& scene, const Rect& rect, const std::string& text) {
   constexpr double kSize = 11;
   if (rect.h < 15 || text_width(text, kSize) > rect.w - 8) return;
-  scene.shapes.push_back(Text{rect.x + rect.w / 2, rect.y + rect.h / 2 + 4, text, text_on(rect.fill), kSize, Anchor::middle, false, rect.w < 180});
+  scene.shapes.push_back(Text{rect.x + rect.w / 2, rect.y + rect.h / 2 + 4, text, text_on(rect.fill), kSize,
+                              Anchor::middle, false, rect.w < 180});
 }
 
 std::string tile_title(const scheduler::Plan& plan, const CoverBox& box) {
   const scheduler::Task& task = plan.tasks[scheduler::TaskId(box.item.index)];
   std::int64_t tokens = 0;
-  for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) tokens += scheduler::segment_tokens(plan, plan.segments[static_cast<std::size_t>(s)]);
+  for (std::int32_t s = task.segments.begin; s < task.segments.end; ++s) {
+    tokens += scheduler::segment_tokens(plan, plan.segments[static_cast<std::size_t>(s)]);
+  }
   return fmt::format("task {}: {} tokens for {}, {}", box.item.index, tokens,
-                     task.queries.size() == 1 ? "one query" : fmt::format("{} queries", task.queries.size()), task.slot.valid() ? "partial rows" : "final rows");
+                     task.queries.size() == 1 ? "one query" : fmt::format("{} queries", task.queries.size()),
+                     task.slot.valid() ? "partial rows" : "final rows");
 }
 
 }  // namespace
@@ -70,8 +81,9 @@ Scene forest_picture(const PrefixForest& forest, std::int64_t bytes_per_token, c
   ForestWindow window = whole_forest(forest, plane.width, plane.height);
   window.max_boxes = size.max_boxes;
   const ForestIndex index = index_forest(forest, bytes_per_token);
-  Scene scene = plane_scene(size, plane, window,
-                            fmt::format("Prefix forest: {} requests across, {} tokens down", forest.request_count(), window.tokens));
+  Scene scene = plane_scene(
+      size, plane, window,
+      fmt::format("Prefix forest: {} requests across, {} tokens down", forest.request_count(), window.tokens));
   for (const ForestBox& box : lay_out_forest(forest, index, window)) {
     Rect rect = inset({plane.x + box.x, plane.y + box.y, box.w, box.h, box.paint});
     rect.item = box.item;
@@ -86,9 +98,11 @@ Scene cover_picture(const scheduler::Plan& plan, const PictureSize& size) {
   const Plane plane = plane_of(size);
   ForestWindow window = whole_forest(plan.forest, plane.width, plane.height);
   window.max_boxes = size.max_boxes;
-  Scene scene = plane_scene(size, plane, window, fmt::format("Tasks of {}: who reads which tokens", plan.provenance.strategy));
+  Scene scene =
+      plane_scene(size, plane, window, fmt::format("Tasks of {}: who reads which tokens", plan.provenance.strategy));
   for (const CoverBox& box : lay_out_cover(index_cover(plan), window)) {
-    Rect rect{plane.x + box.x, plane.y + box.y, std::min(box.w, plane.width - box.x), std::min(box.h, plane.height - box.y), box.paint};
+    Rect rect{plane.x + box.x, plane.y + box.y, std::min(box.w, plane.width - box.x),
+              std::min(box.h, plane.height - box.y), box.paint};
     const bool folded = box.item.kind == ItemKind::none;
     if (!folded) rect = inset(rect);
     rect.item = box.item;

@@ -13,12 +13,15 @@ namespace espalier::viz {
 namespace {
 
 std::string span_title(const scheduler::Span& span, const scheduler::Plan& plan, const sim::SimResult& result) {
-  const std::string when = fmt::format("{:.2f}–{:.2f} µs ({})", span.begin_us, span.end_us, value_text(span.end_us - span.begin_us, Unit::time_us));
-  if (span.kind == scheduler::SpanKind::step) return fmt::format("merge {}: {}, launch {}", span.item, when, span.launch.value);
+  const std::string when = fmt::format("{:.2f}–{:.2f} µs ({})", span.begin_us, span.end_us,
+                                       value_text(span.end_us - span.begin_us, Unit::time_us));
+  if (span.kind == scheduler::SpanKind::step) {
+    return fmt::format("merge {}: {}, launch {}", span.item, when, span.launch.value);
+  }
   const scheduler::Task& task = plan.tasks[scheduler::TaskId(span.item)];
   const std::string queries = task.queries.size() == 1 ? "one query" : fmt::format("{} queries", task.queries.size());
-  return fmt::format("task {} copy {}: {}, launch {}, {}, {} bound", span.item, span.copy, when, span.launch.value, queries,
-                     sim::bound_name(result.task_bound[static_cast<std::size_t>(span.item)]));
+  return fmt::format("task {} copy {}: {}, launch {}, {}, {} bound", span.item, span.copy, when, span.launch.value,
+                     queries, sim::bound_name(result.task_bound[static_cast<std::size_t>(span.item)]));
 }
 
 /// Boxes of their own with titles come after the plain ones, which a sink joins by paint.
@@ -32,14 +35,15 @@ void add_boxes(Scene& scene, const std::vector<TimelineBox>& boxes, const std::v
   for (const std::size_t i : order) scene.shapes.push_back(rects[i]);
 }
 
-void add_gaps(Scene& scene, const TimelineIndex& index, const scheduler::Timeline& timeline, const Axis& axis, double height) {
+void add_gaps(Scene& scene, const TimelineIndex& index, const scheduler::Timeline& timeline, const Axis& axis,
+              double height) {
   for (const std::int32_t g : index.gaps) {
     const scheduler::Span& span = timeline.spans[static_cast<std::size_t>(g)];
     const double x0 = axis.to_pixel(span.begin_us), x1 = axis.to_pixel(span.end_us);
     Rect rect{x0, 0, std::max(0.5, x1 - x0), height, Paint::few};
     rect.alpha = 96;
-    rect.title = fmt::format("{} of launch {}: {}", span.kind == scheduler::SpanKind::barrier ? "barrier" : "gap", span.launch.value,
-                             value_text(span.end_us - span.begin_us, Unit::time_us));
+    rect.title = fmt::format("{} of launch {}: {}", span.kind == scheduler::SpanKind::barrier ? "barrier" : "gap",
+                             span.launch.value, value_text(span.end_us - span.begin_us, Unit::time_us));
     scene.shapes.push_back(rect);
   }
 }
@@ -57,9 +61,14 @@ void label_lanes(Scene& scene, const TimelineIndex& index, const TimelineLayout&
 
 }  // namespace
 
-Scene timeline_picture(const scheduler::Plan& plan, const sim::SimResult& result, double end_us, const PictureSize& size) {
+Scene timeline_picture(const scheduler::Plan& plan, const sim::SimResult& result, double end_us,
+                       const PictureSize& size) {
   const double left = size.axes ? kLeftMargin : 0, height = size.height - kBottomMargin;
-  Scene scene{size.width, size.height, fmt::format("Timeline of {}: {}", plan.provenance.strategy, value_text(result.makespan_us, Unit::time_us)), {}};
+  Scene scene{
+      size.width,
+      size.height,
+      fmt::format("Timeline of {}: {}", plan.provenance.strategy, value_text(result.makespan_us, Unit::time_us)),
+      {}};
   const Axis axis{0, std::max(end_us, 1e-9), left, size.width, false, Unit::time_us};
   scene.shapes.push_back(Rect{left, 0, size.width - left, height, Paint::panel});
   bottom_axis(scene, axis, height, 0);
@@ -76,8 +85,8 @@ Scene timeline_picture(const scheduler::Plan& plan, const sim::SimResult& result
   rects.reserve(layout.boxes.size());
   const double gap = layout.row_px > 3 ? 0.5 : 0;
   for (const TimelineBox& box : layout.boxes) {
-    Rect rect{left + static_cast<double>(box.x), box.row * layout.row_px + gap / 2, std::max(0.5, static_cast<double>(box.w) - (box.w > 3 ? 0.5 : 0)),
-              layout.row_px - gap, box.paint};
+    Rect rect{left + static_cast<double>(box.x), box.row * layout.row_px + gap / 2,
+              std::max(0.5, static_cast<double>(box.w) - (box.w > 3 ? 0.5 : 0)), layout.row_px - gap, box.paint};
     rect.alpha = level_alpha(box.level);
     if (box.entry >= 0) {
       rect.item = index.item[static_cast<std::size_t>(box.entry)];
@@ -90,17 +99,22 @@ Scene timeline_picture(const scheduler::Plan& plan, const sim::SimResult& result
   if (size.axes) label_lanes(scene, index, layout, height);
   const double end = axis.to_pixel(result.makespan_us);
   if (index.left_out > 0) draw_unrecorded(scene, index.left_out, axis.to_pixel(index.recorded_us), end, 0, height);
-  if (plan.tasks.empty()) scene.shapes.push_back(Text{(left + size.width) / 2, height / 2, "The plan has no tasks: nothing runs.", Paint::muted, 13, Anchor::middle});
+  if (plan.tasks.empty()) {
+    scene.shapes.push_back(Text{(left + size.width) / 2, height / 2, "The plan has no tasks: nothing runs.",
+                                Paint::muted, 13, Anchor::middle});
+  }
   scene.shapes.push_back(Line{end, 0, end, height, Paint::select, 1.5});
   return scene;
 }
 
-Scene bandwidth_picture(const sim::SimResult& result, double end_us, const costmodel::DeviceSpec& device, const PictureSize& size) {
+Scene bandwidth_picture(const sim::SimResult& result, double end_us, const costmodel::DeviceSpec& device,
+                        const PictureSize& size) {
   constexpr double kColumn = 2, kHead = 18;  // room for the label above the line
   const double left = size.axes ? kLeftMargin : 0, width = size.width - left;
   Scene scene{size.width, size.height, "HBM bandwidth over time", {}};
   scene.shapes.push_back(Rect{left, 0, width, size.height, Paint::panel});
-  const auto series = std::find_if(result.timeline.counters.begin(), result.timeline.counters.end(), [](const auto& c) { return c.name == "HBM"; });
+  const auto series = std::find_if(result.timeline.counters.begin(), result.timeline.counters.end(),
+                                   [](const auto& c) { return c.name == "HBM"; });
   const double achievable = device.hbm_gbps * device.hbm_read_fraction;
   const double most = achievable * size.height / std::max(1.0, size.height - kHead);
   if (series != result.timeline.counters.end() && end_us > 0) {
@@ -111,7 +125,8 @@ Scene bandwidth_picture(const sim::SimResult& result, double end_us, const costm
       std::size_t past = c + 1;
       while (past < values.size() && std::round(std::min(1.0, values[past] / most) * size.height * 4) / 4 == h) ++past;
       if (h > 0) {
-        Rect rect{left + static_cast<double>(c) * width / columns, size.height - h, static_cast<double>(past - c) * width / columns, h, Paint::hbm};
+        Rect rect{left + static_cast<double>(c) * width / columns, size.height - h,
+                  static_cast<double>(past - c) * width / columns, h, Paint::hbm};
         rect.alpha = 190;
         scene.shapes.push_back(rect);
       }
@@ -120,7 +135,8 @@ Scene bandwidth_picture(const sim::SimResult& result, double end_us, const costm
   }
   const double y = size.height * (1 - achievable / most);
   scene.shapes.push_back(Line{left, y, size.width, y, Paint::muted, 1, true});
-  scene.shapes.push_back(Text{left + 4, y - 5, fmt::format("HBM: {} can be had", value_text(achievable, Unit::gb_per_s)), Paint::muted, 11});
+  scene.shapes.push_back(Text{
+      left + 4, y - 5, fmt::format("HBM: {} can be had", value_text(achievable, Unit::gb_per_s)), Paint::muted, 11});
   return scene;
 }
 
@@ -139,7 +155,8 @@ Scene split_picture(const sim::SmTimeReasons& reasons, const PictureSize& size) 
     if (size.titles) rect.title = fmt::format("{}: {} of SM time ({})", part.name, share, part.note);
     scene.shapes.push_back(rect);
     if (text_width(share, 11.5) + 10 < w) {
-      scene.shapes.push_back(Text{x + w / 2, bar / 2 + 4, share, text_on(part.paint), 11.5, Anchor::middle, false, w < 160});
+      scene.shapes.push_back(
+          Text{x + w / 2, bar / 2 + 4, share, text_on(part.paint), 11.5, Anchor::middle, false, w < 160});
     }
     x += w;
     if (part.share >= 0.0005) legend.push_back({part.paint, fmt::format("{} {}", part.name, share)});

@@ -1,7 +1,7 @@
 // Colours by what they mean, in two themes. Everything drawn names a Paint; only a sink knows its colour.
 //
-// Sequences are one hue by lightness (more is stronger in both themes), categories follow Okabe and Ito (2008), so that people with
-// any colour vision tell them apart.
+// Sequences are one hue by lightness (more is stronger in both themes), categories follow Okabe and Ito (2008), so that
+// people with any colour vision tell them apart.
 #pragma once
 
 #include <cstdint>
@@ -11,11 +11,31 @@ namespace espalier::viz {
 
 enum class Paint : std::uint8_t {
   none,
-  page, panel, ink, muted, grid, select, black,              // surfaces and text; black is so in both themes
-  step0, step1, step2, step3, step4, step5, step6,           // a sequence; step0 is "nothing of it"
-  compute, fixed, hbm, l2, latency,                          // what an SM works on or waits for
-  launch, few, tail, imbalance, merge,                       // why an SM is empty; merge: merging, too
-  desk,                                                      // behind the cards of a window
+  page,
+  panel,
+  ink,
+  muted,
+  grid,
+  select,
+  black,  // surfaces and text; black is so in both themes
+  step0,
+  step1,
+  step2,
+  step3,
+  step4,
+  step5,
+  step6,  // a sequence; step0 is "nothing of it"
+  compute,
+  fixed,
+  hbm,
+  l2,
+  latency,  // what an SM works on or waits for
+  launch,
+  few,
+  tail,
+  imbalance,
+  merge,  // why an SM is empty; merge: merging, too
+  desk,   // behind the cards of a window
 };
 inline constexpr int kPaints = static_cast<int>(Paint::desk) + 1;
 inline constexpr int kSteps = 7;

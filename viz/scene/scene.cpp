@@ -10,11 +10,16 @@ namespace espalier::viz {
 
 std::string_view item_kind_name(ItemKind kind) {
   switch (kind) {
-    case ItemKind::none: return "none";
-    case ItemKind::node: return "node";
-    case ItemKind::request: return "request";
-    case ItemKind::task: return "task";
-    case ItemKind::merge: return "merge";
+    case ItemKind::none:
+      return "none";
+    case ItemKind::node:
+      return "node";
+    case ItemKind::request:
+      return "request";
+    case ItemKind::task:
+      return "task";
+    case ItemKind::merge:
+      return "merge";
   }
   return "";
 }
@@ -45,9 +50,13 @@ double text_width(std::string_view text, double size) {
   double em = 0;
   for (const char c : text) {
     if ((static_cast<unsigned char>(c) & 0xC0U) == 0x80U) continue;  // inside a character
-    if (std::string_view("iljtfrI.,:;'|!()[] -").find(c) != std::string_view::npos) em += kNarrow;
-    else if (std::string_view("mwMW%@").find(c) != std::string_view::npos) em += kWide;
-    else em += c >= 'A' && c <= 'Z' ? 0.71 : kUsual;
+    if (std::string_view("iljtfrI.,:;'|!()[] -").find(c) != std::string_view::npos) {
+      em += kNarrow;
+    } else if (std::string_view("mwMW%@").find(c) != std::string_view::npos) {
+      em += kWide;
+    } else {
+      em += c >= 'A' && c <= 'Z' ? 0.71 : kUsual;
+    }
   }
   return em * size;
 }

@@ -1,5 +1,5 @@
-// A scene: rectangles, lines and text, in painting order, with what each stands for. Pictures are scenes; sinks turn them into SVG, a
-// page, a text dump or a draw list, so that all of them show the same.
+// A scene: rectangles, lines and text, in painting order, with what each stands for. Pictures are scenes; sinks turn
+// them into SVG, a page, a text dump or a draw list, so that all of them show the same.
 #pragma once
 
 #include <cstdint>

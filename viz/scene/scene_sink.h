@@ -5,8 +5,8 @@
 
 namespace espalier::viz {
 
-/// Called by draw(): begin once, then every shape in painting order, then end once. Units are pixels at scale 1, y downwards. A sink
-/// keeps no reference to what it is given, and equal calls give equal results.
+/// Called by draw(): begin once, then every shape in painting order, then end once. Units are pixels at scale 1, y
+/// downwards. A sink keeps no reference to what it is given, and equal calls give equal results.
 class SceneSink {
  public:
   virtual ~SceneSink() = default;

@@ -31,12 +31,18 @@ std::size_t sequence_length(std::string_view text, std::size_t at) {
 
 std::string_view reference(char c) {
   switch (c) {
-    case '&': return "&amp;";
-    case '<': return "&lt;";
-    case '>': return "&gt;";
-    case '"': return "&quot;";
-    case '\'': return "&#39;";
-    default: return "";
+    case '&':
+      return "&amp;";
+    case '<':
+      return "&lt;";
+    case '>':
+      return "&gt;";
+    case '"':
+      return "&quot;";
+    case '\'':
+      return "&#39;";
+    default:
+      return "";
   }
 }
 
@@ -58,8 +64,10 @@ class DocumentSink final : public SceneSink {
     append_number(w, scene.width);
     append_number(h, scene.height);
     out = fmt::format(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" "
-        "height=\"{1}\">\n<title>{2}</title>\n<style>text{{font-family:system-ui,'DejaVu Sans',Helvetica,Arial,sans-serif}}{3}</style>\n",
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" "
+        "width=\"{0}\" "
+        "height=\"{1}\">\n<title>{2}</title>\n<style>text{{font-family:system-ui,'DejaVu "
+        "Sans',Helvetica,Arial,sans-serif}}{3}</style>\n",
         w, h, escape_xml(scene.title), palette_css(theme_));
     shapes_.rect({0, 0, scene.width, scene.height, Paint::page});
     shapes_.flush();
@@ -75,8 +83,8 @@ class DocumentSink final : public SceneSink {
     append_number(out, text.y);
     out += "\" font-size=\"";
     append_number(out, text.size);
-    out += fmt::format("\"{}{}>{}</text>\n", kAnchors[static_cast<std::size_t>(text.anchor)], text.bold ? " font-weight=\"600\"" : "",
-                       escape_xml(text.text));
+    out += fmt::format("\"{}{}>{}</text>\n", kAnchors[static_cast<std::size_t>(text.anchor)],
+                       text.bold ? " font-weight=\"600\"" : "", escape_xml(text.text));
   }
   void end() override {
     shapes_.flush();
@@ -98,7 +106,8 @@ class FragmentSink final : public SceneSink {
     append_number(w, scene.width);
     append_number(h, scene.height);
     out = fmt::format(
-        "<div class=\"scene\" style=\"height:{1}px\"><svg viewBox=\"0 0 {0} {1}\" preserveAspectRatio=\"none\" role=\"img\" "
+        "<div class=\"scene\" style=\"height:{1}px\"><svg viewBox=\"0 0 {0} {1}\" preserveAspectRatio=\"none\" "
+        "role=\"img\" "
         "aria-label=\"{2}\">\n",
         w, h, escape_xml(scene.title));
   }
@@ -111,11 +120,15 @@ class FragmentSink final : public SceneSink {
     std::string left;
     append_number(left, 100.0 * text.x / width_);
     left += '%';
-    const double half = text_width(text.text, text.size) / 2, room = std::min(text.x, width_ - text.x) * std::min(1.0, kLeast / width_);
+    const double half = text_width(text.text, text.size) / 2,
+                 room = std::min(text.x, width_ - text.x) * std::min(1.0, kLeast / width_);
     // Beside an edge it would be cut there.
-    if (text.anchor == Anchor::middle && half > room) left = fmt::format("clamp({0:.0f}px,{1},calc(100% - {0:.0f}px))", half, left);
+    if (text.anchor == Anchor::middle && half > room) {
+      left = fmt::format("clamp({0:.0f}px,{1},calc(100% - {0:.0f}px))", half, left);
+    }
     texts_ += fmt::format("<span class=\"p{}{}{}{}\" style=\"left:{};top:", static_cast<int>(text.paint),
-                          kAnchors[static_cast<std::size_t>(text.anchor)], text.bold ? " b" : "", text.spare ? " spare" : "", left);
+                          kAnchors[static_cast<std::size_t>(text.anchor)], text.bold ? " b" : "",
+                          text.spare ? " spare" : "", left);
     append_number(texts_, text.y - kAscent * text.size);
     texts_ += "px;font-size:";
     append_number(texts_, text.size);
@@ -135,7 +148,9 @@ class FragmentSink final : public SceneSink {
 
 class DumpSink final : public SceneSink {
  public:
-  void begin(const Scene& scene) override { out = fmt::format("scene {:.6g} x {:.6g} {}\n", scene.width, scene.height, scene.title); }
+  void begin(const Scene& scene) override {
+    out = fmt::format("scene {:.6g} x {:.6g} {}\n", scene.width, scene.height, scene.title);
+  }
   void rect(const Rect& r) override {
     out += fmt::format("rect {:.6g} {:.6g} {:.6g} {:.6g} paint {}", r.x, r.y, r.w, r.h, static_cast<int>(r.fill));
     if (r.stroke != Paint::none) out += fmt::format(" stroke {}", static_cast<int>(r.stroke));
@@ -144,10 +159,12 @@ class DumpSink final : public SceneSink {
     out += r.title.empty() ? "\n" : fmt::format(" '{}'\n", r.title);
   }
   void line(const Line& l) override {
-    out += fmt::format("line {:.6g} {:.6g} {:.6g} {:.6g} paint {}\n", l.x1, l.y1, l.x2, l.y2, static_cast<int>(l.paint));
+    out +=
+        fmt::format("line {:.6g} {:.6g} {:.6g} {:.6g} paint {}\n", l.x1, l.y1, l.x2, l.y2, static_cast<int>(l.paint));
   }
   void text(const Text& t) override {
-    out += fmt::format("text {:.6g} {:.6g} size {:.6g} paint {} '{}'\n", t.x, t.y, t.size, static_cast<int>(t.paint), t.text);
+    out += fmt::format("text {:.6g} {:.6g} size {:.6g} paint {} '{}'\n", t.x, t.y, t.size, static_cast<int>(t.paint),
+                       t.text);
   }
   void end() override {}
   std::string out;
@@ -160,7 +177,8 @@ std::string escape_xml(std::string_view text) {
   out.reserve(text.size());
   for (std::size_t i = 0; i < text.size();) {
     const std::size_t length = sequence_length(text, i);
-    const bool control = length == 1 && static_cast<unsigned char>(text[i]) < 0x20U && text[i] != '\n' && text[i] != '\t';
+    const bool control =
+        length == 1 && static_cast<unsigned char>(text[i]) < 0x20U && text[i] != '\n' && text[i] != '\t';
     if (length == 0 || control) {
       out += "\xEF\xBF\xBD";
     } else if (const std::string_view name = length == 1 ? reference(text[i]) : ""; !name.empty()) {
@@ -192,8 +210,10 @@ std::string html_fragment(const Scene& scene) {
 
 std::string fragment_css() {
   return ".scene{position:relative;overflow:hidden}.scene svg{position:absolute;inset:0;width:100%;height:100%}"
-         ".scene span{position:absolute;line-height:1;white-space:nowrap;pointer-events:none}.scene .mid{transform:translateX(-50%)}"
-         ".scene .end{transform:translateX(-100%)}.scene .b{font-weight:600}.scene line,.scene rect{vector-effect:non-scaling-stroke}"
+         ".scene span{position:absolute;line-height:1;white-space:nowrap;pointer-events:none}.scene "
+         ".mid{transform:translateX(-50%)}"
+         ".scene .end{transform:translateX(-100%)}.scene .b{font-weight:600}.scene line,.scene "
+         "rect{vector-effect:non-scaling-stroke}"
          "@media (max-width:640px){.scene .spare{display:none}}";
 }
 

@@ -1,7 +1,7 @@
 // Scenes as SVG documents, as pieces of a web page, and as plain text for tests.
 //
-// Colours are classes: a document or a page carries both themes and follows the reader's preference. Boxes of one paint without tooltip
-// or item that stand next to each other in a scene become one path, which takes a third of the bytes.
+// Colours are classes: a document or a page carries both themes and follows the reader's preference. Boxes of one paint
+// without tooltip or item that stand next to each other in a scene become one path, which takes a third of the bytes.
 #pragma once
 
 #include <optional>
@@ -12,10 +12,12 @@
 
 namespace espalier::viz {
 
-/// Characters that mean something to XML as references; control characters that XML forbids and bytes that aren't UTF-8 as U+FFFD.
+/// Characters that mean something to XML as references; control characters that XML forbids and bytes that aren't UTF-8
+/// as U+FFFD.
 std::string escape_xml(std::string_view text);
 
-/// Rules of the classes that shapes use: `.p3{fill:…}`, `.s3{stroke:…}`. Without a theme: light, and dark where the reader prefers it.
+/// Rules of the classes that shapes use: `.p3{fill:…}`, `.s3{stroke:…}`. Without a theme: light, and dark where the
+/// reader prefers it.
 std::string palette_css(std::optional<Theme> theme);
 
 /// A document of its own.

@@ -19,7 +19,8 @@ void attribute(std::string& out, const char* name, double value) {
 }  // namespace
 
 void SvgShapes::look(const Rect& rect) {
-  out_ += rect.fill == Paint::none ? std::string("fill=\"none\" class=\"") : fmt::format("class=\"p{}", static_cast<int>(rect.fill));
+  out_ += rect.fill == Paint::none ? std::string("fill=\"none\" class=\"")
+                                   : fmt::format("class=\"p{}", static_cast<int>(rect.fill));
   if (rect.stroke != Paint::none) {
     out_ += rect.fill == Paint::none ? "" : " ";
     out_ += fmt::format("s{}", static_cast<int>(rect.stroke));

@@ -15,7 +15,9 @@ void append(png_structp png, png_bytep data, png_size_t size) {
 
 void flush(png_structp) {}
 
-[[noreturn]] void fail(png_structp, png_const_charp what) { throw core::bad_input("PNG", "an image that can be written", what); }
+[[noreturn]] void fail(png_structp, png_const_charp what) {
+  throw core::bad_input("PNG", "an image that can be written", what);
+}
 
 void ignore(png_structp, png_const_charp) {}
 
@@ -32,11 +34,13 @@ std::string write_png(const Image& image) {
   try {
     if (info == nullptr) throw std::bad_alloc();
     png_set_write_fn(png, &out, append, flush);
-    png_set_IHDR(png, info, static_cast<png_uint_32>(image.width), static_cast<png_uint_32>(image.height), 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
-                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    png_set_IHDR(png, info, static_cast<png_uint_32>(image.width), static_cast<png_uint_32>(image.height), 8,
+                 PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     png_set_compression_level(png, 9);
     png_write_info(png, info);
-    for (std::int32_t y = 0; y < image.height; ++y) png_write_row(png, image.rgb.data() + static_cast<std::size_t>(y) * row);
+    for (std::int32_t y = 0; y < image.height; ++y) {
+      png_write_row(png, image.rgb.data() + static_cast<std::size_t>(y) * row);
+    }
     png_write_end(png, nullptr);
   } catch (...) {
     png_destroy_write_struct(&png, &info);

@@ -14,8 +14,8 @@ struct AlphaTexture {
   std::int32_t width = 0, height = 0;
 };
 
-/// Draws in order over `ground`. Pixels are covered when their centre is inside (top-left rule), corners snapped to 1/256 pixel, the texture
-/// is sampled with linear filtering. Cost: pixels covered.
+/// Draws in order over `ground`. Pixels are covered when their centre is inside (top-left rule), corners snapped to
+/// 1/256 pixel, the texture is sampled with linear filtering. Cost: pixels covered.
 Image rasterise(const ImDrawData& data, const AlphaTexture& texture, Rgb ground);
 
 }  // namespace espalier::viz

@@ -11,7 +11,8 @@ ImU32 packed(Paint paint, Theme theme, std::uint8_t alpha) {
 }
 
 ImVec2 DrawListSink::at(double x, double y) const {
-  return {target_.origin.x + static_cast<float>(x) * target_.scale, target_.origin.y + static_cast<float>(y) * target_.scale};
+  return {target_.origin.x + static_cast<float>(x) * target_.scale,
+          target_.origin.y + static_cast<float>(y) * target_.scale};
 }
 
 void DrawListSink::rect(const Rect& rect) {
@@ -20,7 +21,9 @@ void DrawListSink::rect(const Rect& rect) {
   low = {std::floor(low.x + 0.5F), std::floor(low.y + 0.5F)};
   high = {std::max(low.x + 1, std::floor(high.x + 0.5F)), std::max(low.y + 1, std::floor(high.y + 0.5F))};
   if (rect.fill != Paint::none) target_.list->AddRectFilled(low, high, packed(rect.fill, target_.theme, rect.alpha));
-  if (rect.stroke != Paint::none) target_.list->AddRect(low, high, packed(rect.stroke, target_.theme), 0, 0, 1.25F * target_.scale);
+  if (rect.stroke != Paint::none) {
+    target_.list->AddRect(low, high, packed(rect.stroke, target_.theme), 0, 0, 1.25F * target_.scale);
+  }
 }
 
 void DrawListSink::line(const Line& line) {
@@ -31,7 +34,8 @@ void DrawListSink::line(const Line& line) {
     const float dx = to.x - from.x, dy = to.y - from.y, length = std::sqrt(dx * dx + dy * dy), dash = 4 * target_.scale;
     for (float s = 0; s < length; s += 2 * dash) {
       const float e = std::min(length, s + dash);
-      target_.list->AddLine({from.x + dx * s / length, from.y + dy * s / length}, {from.x + dx * e / length, from.y + dy * e / length}, colour, width);
+      target_.list->AddLine({from.x + dx * s / length, from.y + dy * s / length},
+                            {from.x + dx * e / length, from.y + dy * e / length}, colour, width);
     }
     return;
   }
@@ -57,7 +61,8 @@ void DrawListSink::text(const Text& text) {
   place.y -= font->Ascent;
   if (text.anchor == Anchor::middle) place.x -= size.x / 2;
   if (text.anchor == Anchor::end) place.x -= size.x;
-  target_.list->AddText(font, font->FontSize, {std::round(place.x), std::round(place.y)}, packed(text.paint, target_.theme), text.text.c_str());
+  target_.list->AddText(font, font->FontSize, {std::round(place.x), std::round(place.y)},
+                        packed(text.paint, target_.theme), text.text.c_str());
 }
 
 }  // namespace espalier::viz

@@ -16,7 +16,9 @@ void add_key(std::vector<Action>& actions, unsigned sign, const Session& session
   for (const Command& command : commands_of(session)) {
     // Caps lock changes nothing: no two keys differ by it.
     const unsigned key = static_cast<unsigned char>(command.key);
-    if (key != 0 && (key == sign || (sign >= 'A' && sign <= 'Z' && key == sign - 'A' + 'a'))) return actions.push_back(command.action);
+    if (key != 0 && (key == sign || (sign >= 'A' && sign <= 'Z' && key == sign - 'A' + 'a'))) {
+      return actions.push_back(command.action);
+    }
   }
 }
 
@@ -24,11 +26,15 @@ void add_keys(std::vector<Action>& actions, const Session& session) {
   const ImGuiIO& io = ImGui::GetIO();
   if (io.WantTextInput || session.look.palette) return;  // keys are letters then
   if (io.KeyCtrl) {
-    if (ImGui::IsKeyPressed(ImGui::GetKeyIndex(ImGuiKey_Z))) actions.push_back(io.KeyShift ? Action(Redo{}) : Action(Undo{}));
+    if (ImGui::IsKeyPressed(ImGui::GetKeyIndex(ImGuiKey_Z))) {
+      actions.push_back(io.KeyShift ? Action(Redo{}) : Action(Undo{}));
+    }
     if (ImGui::IsKeyPressed(ImGui::GetKeyIndex(ImGuiKey_Y))) actions.push_back(Redo{});
     return;
   }
-  if (ImGui::IsKeyPressed(ImGui::GetKeyIndex(ImGuiKey_Escape))) actions.push_back(session.look.help ? Action(ShowHelp{false}) : Action(Select{}));
+  if (ImGui::IsKeyPressed(ImGui::GetKeyIndex(ImGuiKey_Escape))) {
+    actions.push_back(session.look.help ? Action(ShowHelp{false}) : Action(Select{}));
+  }
   for (const ImWchar sign : io.InputQueueCharacters) add_key(actions, sign, session);
 }
 
@@ -55,14 +61,17 @@ bool same_ranking(Settings a, const Settings& b) {
 Explorer::Explorer(Session session) : session_(std::move(session)), outcome_(std::make_shared<const Outcome>()) {}
 
 std::optional<Settings> Explorer::wanted() {
-  if (asked_ && asked_->settings == session_.settings && same_inputs(asked_->given, session_.given)) return std::nullopt;
+  if (asked_ && asked_->settings == session_.settings && same_inputs(asked_->given, session_.given)) {
+    return std::nullopt;
+  }
   asked_ = {session_.settings, session_.given};
   return session_.settings;
 }
 
 void Explorer::take(std::shared_ptr<const Outcome> outcome) {
   const bool same_batch = same_inputs(outcome->given, outcome_->given);
-  if (outcome->ranking.empty() && !outcome_->ranking.empty() && same_batch && same_ranking(outcome->settings, outcome_->settings)) {  // it stays until it comes anew
+  if (outcome->ranking.empty() && !outcome_->ranking.empty() && same_batch &&
+      same_ranking(outcome->settings, outcome_->settings)) {  // it stays until it comes anew
     auto ranked = std::make_shared<Outcome>(*outcome);
     ranked->ranking = outcome_->ranking;
     outcome = std::move(ranked);
@@ -102,10 +111,13 @@ void Explorer::frame(const Fonts& fonts, float scale, ImDrawCallback clear) {
   ImGui::PushFont(fonts.at(12.5, false));
   ImGui::PushStyleVar(ImGuiStyleVar_WindowRounding, 0);
   ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, {0, 0});
-  ImGui::Begin("explorer", nullptr, ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoBackground | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoBringToFrontOnFocus | ImGuiWindowFlags_NoScrollWithMouse);
+  ImGui::Begin("explorer", nullptr,
+               ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoBackground | ImGuiWindowFlags_NoMove |
+                   ImGuiWindowFlags_NoBringToFrontOnFocus | ImGuiWindowFlags_NoScrollWithMouse);
   ImGui::PopStyleVar(2);
   const bool planning = !answers(*outcome_, session_);
-  const PanelContext context{ui, session_, outcome_, *outcome_, regions, planning, message_, tables_, scenes_, actions_};
+  const PanelContext context{ui,       session_, outcome_, *outcome_, regions,
+                             planning, message_, tables_,  scenes_,   actions_};
   header_panel(context);
   controls_panel(context);
   summary_panel(context);

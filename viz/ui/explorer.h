@@ -1,5 +1,5 @@
-// The explorer's whole window: reads the session and the outcome on show, turns clicks and keys into actions. Knows no files, threads or
-// window systems.
+// The explorer's whole window: reads the session and the outcome on show, turns clicks and keys into actions. Knows no
+// files, threads or window systems.
 #pragma once
 
 #include <memory>

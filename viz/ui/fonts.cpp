@@ -19,7 +19,8 @@ constexpr Candidate kCandidates[] = {
     {"/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "/usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf", 1.164F},
 };
 /// Latin, Greek capital delta, dashes and dots, arrows, minus and comparison signs.
-constexpr ImWchar kGlyphs[] = {0x20, 0xff, 0x394, 0x394, 0x2010, 0x2026, 0x2190, 0x2193, 0x2212, 0x2212, 0x2248, 0x2265, 0};
+constexpr ImWchar kGlyphs[] = {0x20,   0xff,   0x394,  0x394,  0x2010, 0x2026, 0x2190,
+                               0x2193, 0x2212, 0x2212, 0x2248, 0x2265, 0};
 
 bool readable(const char* path) {
   std::error_code error;
@@ -44,7 +45,8 @@ ImFont* bake_builtin(ImFontAtlas& atlas, float size) {
 void replace_signs(ImFont* font) {
   constexpr struct {
     ImWchar sign, shown;
-  } kReplaced[] = {{0x2013, '-'}, {0x2212, '-'}, {0x2026, '.'}, {0x2190, '<'}, {0x2191, '^'}, {0x2192, '>'}, {0x2193, 'v'}, {0x2264, '<'}, {0x3bc, 0xb5}};
+  } kReplaced[] = {{0x2013, '-'}, {0x2212, '-'}, {0x2026, '.'}, {0x2190, '<'}, {0x2191, '^'},
+                   {0x2192, '>'}, {0x2193, 'v'}, {0x2264, '<'}, {0x3bc, 0xb5}};
   for (const auto& r : kReplaced) font->AddRemapChar(r.sign, r.shown);
 }
 
@@ -53,12 +55,16 @@ void replace_signs(ImFont* font) {
 void Fonts::load(ImFontAtlas& atlas, Face face, float scale) {
   const Candidate* chosen = nullptr;
   for (const Candidate& candidate : kCandidates) {
-    if (face == Face::best && chosen == nullptr && readable(candidate.regular) && readable(candidate.bold)) chosen = &candidate;
+    if (face == Face::best && chosen == nullptr && readable(candidate.regular) && readable(candidate.bold)) {
+      chosen = &candidate;
+    }
   }
   for (std::size_t s = 0; s < kSizes.size(); ++s) {
     const float size = static_cast<float>(kSizes[s]) * scale;
     for (std::size_t bold = 0; bold < 2; ++bold) {
-      fonts_[s][bold] = chosen != nullptr ? bake(atlas, bold != 0 ? chosen->bold : chosen->regular, size * chosen->height) : bake_builtin(atlas, size * 1.05F);
+      fonts_[s][bold] = chosen != nullptr
+                            ? bake(atlas, bold != 0 ? chosen->bold : chosen->regular, size * chosen->height)
+                            : bake_builtin(atlas, size * 1.05F);
     }
   }
   atlas.Build();

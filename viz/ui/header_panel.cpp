@@ -15,12 +15,15 @@ namespace {
 std::vector<std::string> batch_parts(const PanelContext& c) {
   const Outcome& o = c.outcome;
   if (o.forest == nullptr) return {};
-  const auto unique = static_cast<double>(traces::unique_tokens(*o.forest)), logical = static_cast<double>(traces::logical_tokens(*o.forest));
+  const auto unique = static_cast<double>(traces::unique_tokens(*o.forest)),
+             logical = static_cast<double>(traces::logical_tokens(*o.forest));
   const traces::HeadConfig& heads = o.settings.heads;
   return {o.forest->name,
-          fmt::format("{}, {}", core::counted(static_cast<std::int64_t>(o.forest->request_count()), "request"), core::counted(static_cast<std::int64_t>(o.forest->node_count()), "node")),
+          fmt::format("{}, {}", core::counted(static_cast<std::int64_t>(o.forest->request_count()), "request"),
+                      core::counted(static_cast<std::int64_t>(o.forest->node_count()), "node")),
           fmt::format("dedupe {:.2f}", logical / std::max(1.0, unique)),
-          fmt::format("{} {} {}", o.settings.model.empty() ? "heads" : o.settings.model, traces::heads_text(heads), traces::dtype_name(heads.kv_dtype))};
+          fmt::format("{} {} {}", o.settings.model.empty() ? "heads" : o.settings.model, traces::heads_text(heads),
+                      traces::dtype_name(heads.kv_dtype))};
 }
 
 /// Parts for which there is room, in pixels at scale 1; the first in any case, cut if it must be.
@@ -28,7 +31,9 @@ std::string fitting(const Widgets& ui, const std::vector<std::string>& parts, do
   std::string shown;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const std::string longer = i == 0 ? parts[i] : fmt::format("{}  ·  {}", shown, parts[i]);
-    if (static_cast<double>(ImGui::CalcTextSize(longer.c_str()).x / ui.px(1)) > room) return i == 0 ? fitted(longer, 12.5, room) : shown;
+    if (static_cast<double>(ImGui::CalcTextSize(longer.c_str()).x / ui.px(1)) > room) {
+      return i == 0 ? fitted(longer, 12.5, room) : shown;
+    }
     shown = longer;
   }
   return shown;
@@ -59,12 +64,16 @@ void copy_command(const PanelContext& c, const CopiedCommand& command) {
 
 void views_menu(const PanelContext& c) {
   std::vector<std::string> names = {"Keep this view", "Copy its command"};
-  for (std::size_t i = 0; i < c.session.kept.size(); ++i) names.push_back(fmt::format("{}: {}", i + 1, c.session.kept[i].name));
+  for (std::size_t i = 0; i < c.session.kept.size(); ++i) {
+    names.push_back(fmt::format("{}: {}", i + 1, c.session.kept[i].name));
+  }
   const auto picked = c.ui.menu("Views", names);
   if (!picked) return;
   if (*picked == 0) return c.act(KeepView{});
   const bool of_plan = c.session.selection.kind == ItemKind::task || c.session.selection.kind == ItemKind::merge;
-  if (*picked == 1 && c.planning && of_plan) return c.act(Say{"The plan is being made anew: copy the command when it is there."});
+  if (*picked == 1 && c.planning && of_plan) {
+    return c.act(Say{"The plan is being made anew: copy the command when it is there."});
+  }
   if (*picked == 1) return copy_command(c, view_command_of(c.session));
   c.act(ShowKept{*picked - 2});
 }
@@ -86,14 +95,18 @@ void header_panel(const PanelContext& c) {
   Widgets& ui = c.ui;
   const Area& area = c.regions.header;
   const std::vector<HeaderButton> buttons = buttons_of(c.session);
-  const auto wide = [&](const char* label) { return ImGui::CalcTextSize(label).x + 2 * ImGui::GetStyle().FramePadding.x + ui.px(kGap); };
+  const auto wide = [&](const char* label) {
+    return ImGui::CalcTextSize(label).x + 2 * ImGui::GetStyle().FramePadding.x + ui.px(kGap);
+  };
   float width = wide("Views") + wide("Export");
   for (const HeaderButton& button : buttons) width += wide(button.label);
   const float begin = ui.px(area.w - 10) - width + ui.px(kGap);
   ImGui::SetCursorPos({ui.px(area.x + 22), ui.px(14)});
   ui.text("Espalier", Paint::ink, 14, true);
   ImGui::SetCursorPos({ui.px(area.x + kLeft), ui.px(15.5)});
-  const std::vector<std::string> parts = !c.message.empty() ? std::vector{c.message} : c.planning ? std::vector<std::string>{"Planning …"} : batch_parts(c);
+  const std::vector<std::string> parts = !c.message.empty() ? std::vector{c.message}
+                                         : c.planning       ? std::vector<std::string>{"Planning …"}
+                                                            : batch_parts(c);
   const double room = static_cast<double>(begin / ui.px(1)) - area.x - kLeft - 12;
   const std::string shown = fitting(ui, parts, room);
   ui.text(shown, c.message.empty() ? Paint::muted : Paint::select, 12.5);

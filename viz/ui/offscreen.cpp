@@ -14,24 +14,31 @@ void number_keys(ImGuiIO& io) {
 
 int key_of(char letter) {
   switch (letter) {
-    case 'z': return ImGuiKey_Z;
-    case 'y': return ImGuiKey_Y;
-    case '\x1b': return ImGuiKey_Escape;
-    case '\r': return ImGuiKey_Enter;
-    default: return ImGuiKey_Space;
+    case 'z':
+      return ImGuiKey_Z;
+    case 'y':
+      return ImGuiKey_Y;
+    case '\x1b':
+      return ImGuiKey_Escape;
+    case '\r':
+      return ImGuiKey_Enter;
+    default:
+      return ImGuiKey_Space;
   }
 }
 
 }  // namespace
 
-Offscreen::Offscreen(Session session, const OffscreenOptions& options) : options_(options), context_(ImGui::CreateContext()), explorer_(std::move(session)) {
+Offscreen::Offscreen(Session session, const OffscreenOptions& options)
+    : options_(options), context_(ImGui::CreateContext()), explorer_(std::move(session)) {
   ImGui::SetCurrentContext(context_);
   ImGuiIO& io = ImGui::GetIO();
   io.IniFilename = nullptr;
   io.LogFilename = nullptr;
   io.BackendFlags |= ImGuiBackendFlags_RendererHasVtxOffset;
   io.ConfigFlags |= ImGuiConfigFlags_NavEnableKeyboard;
-  io.DisplaySize = {static_cast<float>(options.width * options.scale), static_cast<float>(options.height * options.scale)};
+  io.DisplaySize = {static_cast<float>(options.width * options.scale),
+                    static_cast<float>(options.height * options.scale)};
   io.DeltaTime = 1.0F / 60;
   io.MousePos = {-1, -1};
   number_keys(io);
@@ -60,7 +67,9 @@ void Offscreen::settle() {
   for (int i = 0; i < kFrames; ++i) frame();
 }
 
-void Offscreen::move_mouse(double x, double y) { ImGui::GetIO().MousePos = {static_cast<float>(x), static_cast<float>(y)}; }
+void Offscreen::move_mouse(double x, double y) {
+  ImGui::GetIO().MousePos = {static_cast<float>(x), static_cast<float>(y)};
+}
 
 std::optional<Area> Offscreen::place_of(std::string_view name) const {
   const auto at = explorer_.placements().find(name);
@@ -89,7 +98,10 @@ bool Offscreen::drag(std::string_view name, Share from, Share to) {
   constexpr int kMoves = 4;
   const std::optional<Area> area = place_of(name);
   if (!area) return false;
-  const auto move = [&](double part) { move_mouse(area->x + (from.across + (to.across - from.across) * part) * area->w, area->y + (from.down + (to.down - from.down) * part) * area->h); };
+  const auto move = [&](double part) {
+    move_mouse(area->x + (from.across + (to.across - from.across) * part) * area->w,
+               area->y + (from.down + (to.down - from.down) * part) * area->h);
+  };
   move(0);
   frame();
   ImGui::GetIO().MouseDown[0] = true;
@@ -140,7 +152,8 @@ Image Offscreen::picture() const {
   unsigned char* pixels = nullptr;
   int width = 0, height = 0;
   ImGui::GetIO().Fonts->GetTexDataAsAlpha8(&pixels, &width, &height);
-  return rasterise(*ImGui::GetDrawData(), {pixels, width, height}, colour_of(Paint::desk, explorer_.session().look.theme));
+  return rasterise(*ImGui::GetDrawData(), {pixels, width, height},
+                   colour_of(Paint::desk, explorer_.session().look.theme));
 }
 
 }  // namespace espalier::viz

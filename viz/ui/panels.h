@@ -16,7 +16,7 @@ struct PanelContext {
   const std::shared_ptr<const Outcome>& held_outcome;
   const Outcome& outcome;
   const Regions& regions;
-  bool planning = false;       ///< newer settings are being answered
+  bool planning = false;  ///< newer settings are being answered
   const std::string& message;
   TableCache& tables;
   KeptScenes& scenes;

@@ -17,7 +17,8 @@ void begin_popup(const Widgets& ui, const char* name, float down) {
   ImGui::PushStyleColor(ImGuiCol_WindowBg, ImGui::GetStyle().Colors[ImGuiCol_PopupBg]);
   ImGui::PushStyleVar(ImGuiStyleVar_WindowBorderSize, ImGui::GetStyle().PopupBorderSize);
   ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, {ui.px(24), ui.px(20)});
-  ImGui::Begin(name, nullptr, ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_AlwaysAutoResize | ImGuiWindowFlags_NoMove);
+  ImGui::Begin(name, nullptr,
+               ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_AlwaysAutoResize | ImGuiWindowFlags_NoMove);
 }
 
 void end_popup() {
@@ -52,13 +53,18 @@ void palette_panel(const PanelContext& c) {
   Widgets& ui = c.ui;
   begin_popup(ui, "palette", 0.2F);
   if (ImGui::IsWindowAppearing()) ImGui::SetKeyboardFocusHere();
-  if (const auto text = ui.input("command", "what to do", c.session.look.palette_text, kWidth)) c.act(TypePalette{*text});
+  if (const auto text = ui.input("command", "what to do", c.session.look.palette_text, kWidth)) {
+    c.act(TypePalette{*text});
+  }
   const std::vector<Command> commands = matching_commands(c.session, c.session.look.palette_text);
   std::optional<std::size_t> picked;
   for (std::size_t i = 0; i < std::min(kMost, commands.size()); ++i) {
     const Command& command = commands[i];
     const bool waits = c.planning && edits_plan(command.action);
-    if (ImGui::Selectable(fmt::format("{}##{}", command.name, i).c_str(), false, waits ? ImGuiSelectableFlags_Disabled : ImGuiSelectableFlags_None)) picked = i;
+    if (ImGui::Selectable(fmt::format("{}##{}", command.name, i).c_str(), false,
+                          waits ? ImGuiSelectableFlags_Disabled : ImGuiSelectableFlags_None)) {
+      picked = i;
+    }
     ui.note("command/" + command.name);
     if (command.key == 0) continue;
     const std::string key(1, command.key);

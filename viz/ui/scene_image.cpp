@@ -18,7 +18,8 @@ Image scene_image(const Scene& scene, Theme theme, double scale, Face face) {
   unsigned char* pixels = nullptr;
   int width = 0, height = 0;
   atlas.GetTexDataAsAlpha8(&pixels, &width, &height);
-  const ImVec2 size{static_cast<float>(std::ceil(scene.width * scale)), static_cast<float>(std::ceil(scene.height * scale))};
+  const ImVec2 size{static_cast<float>(std::ceil(scene.width * scale)),
+                    static_cast<float>(std::ceil(scene.height * scale))};
   const ImGuiStyle style;
   ImDrawListSharedData shared;
   shared.TexUvWhitePixel = atlas.TexUvWhitePixel;
@@ -26,7 +27,8 @@ Image scene_image(const Scene& scene, Theme theme, double scale, Face face) {
   shared.CurveTessellationTol = style.CurveTessellationTol;
   shared.SetCircleTessellationMaxError(style.CircleTessellationMaxError);
   shared.ClipRectFullscreen = {0, 0, size.x, size.y};
-  shared.InitialFlags = ImDrawListFlags_AntiAliasedLines | ImDrawListFlags_AntiAliasedLinesUseTex | ImDrawListFlags_AntiAliasedFill | ImDrawListFlags_AllowVtxOffset;
+  shared.InitialFlags = ImDrawListFlags_AntiAliasedLines | ImDrawListFlags_AntiAliasedLinesUseTex |
+                        ImDrawListFlags_AntiAliasedFill | ImDrawListFlags_AllowVtxOffset;
   ImDrawList list(&shared);
   list._ResetForNewFrame();
   list.PushTextureID(atlas.TexID);

@@ -30,7 +30,8 @@ void set_sizes(ImGuiStyle& style) {
 }
 
 void set_colours(ImGuiStyle& style, Theme theme) {
-  const ImVec4 none{0, 0, 0, 0}, card = colour(Paint::page, theme), well = colour(Paint::panel, theme), grid = colour(Paint::grid, theme);
+  const ImVec4 none{0, 0, 0, 0}, card = colour(Paint::page, theme), well = colour(Paint::panel, theme),
+                                 grid = colour(Paint::grid, theme);
   const ImVec4 ink = colour(Paint::ink, theme), muted = colour(Paint::muted, theme), accent = colour(Paint::hbm, theme);
   const auto set = [&](ImGuiCol at, const ImVec4& to) { style.Colors[at] = to; };
   set(ImGuiCol_Text, ink);

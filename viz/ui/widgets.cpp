@@ -1,7 +1,6 @@
 #include "viz/ui/widgets.h"
 
 #include <fmt/format.h>
-
 #include <imgui_internal.h>
 #include <imgui_stdlib.h>
 
@@ -20,12 +19,12 @@ namespace {
 
 constexpr double kLabel = 0.38;  ///< of a row's width
 
-
 }  // namespace
 
 void Widgets::note(std::string_view name) {
   const ImVec2 low = ImGui::GetItemRectMin(), high = ImGui::GetItemRectMax();
-  const Area area{static_cast<double>(low.x), static_cast<double>(low.y), static_cast<double>(high.x - low.x), static_cast<double>(high.y - low.y)};
+  const Area area{static_cast<double>(low.x), static_cast<double>(low.y), static_cast<double>(high.x - low.x),
+                  static_cast<double>(high.y - low.y)};
   placed_.insert_or_assign(std::string(name), area);
   rows_.push_back(area);
 }
@@ -40,7 +39,8 @@ void Widgets::text(const std::string& text, Paint paint, double size, bool bold)
 
 WidthOf Widgets::width_of(double size, bool bold) const {
   return [face = font(size, bold), scale = scale_](const std::string& line) {
-    return static_cast<double>(face->CalcTextSizeA(face->FontSize, FLT_MAX, 0, line.c_str(), line.c_str() + line.size()).x / scale);
+    return static_cast<double>(
+        face->CalcTextSizeA(face->FontSize, FLT_MAX, 0, line.c_str(), line.c_str() + line.size()).x / scale);
   };
 }
 
@@ -69,7 +69,8 @@ void Widgets::clear_ground(const Area& area) {
   ImDrawList* list = ImGui::GetWindowDrawList();
   const ImU32 colour = packed(Paint::page, theme_);
   const float r = ImGui::GetStyle().ChildRounding;
-  const ImVec2 low{std::floor(px(area.x)), std::floor(px(area.y))}, high{std::floor(px(area.x)) + std::floor(px(area.w)), std::floor(px(area.y)) + std::floor(px(area.h))};
+  const ImVec2 low{std::floor(px(area.x)), std::floor(px(area.y))},
+      high{std::floor(px(area.x)) + std::floor(px(area.w)), std::floor(px(area.y)) + std::floor(px(area.h))};
   const auto clear = [&](ImVec2 from, ImVec2 to) {
     list->PushClipRect(from, to);
     list->AddCallback(clear_, reinterpret_cast<void*>(static_cast<std::uintptr_t>(colour)));
@@ -114,8 +115,9 @@ void Widgets::cover_cut_row(const Area& area) {
   }
   if (top == bottom) return;
   const auto x = [&](double at) { return px(at); };
-  ImGui::GetWindowDrawList()->AddRectFilled({x(area.x + 1), static_cast<float>(top)}, {x(area.x + area.w - 12), static_cast<float>(bottom) - px(1)}, packed(Paint::page, theme_), px(7),
-                                            ImDrawFlags_RoundCornersBottomLeft);
+  ImGui::GetWindowDrawList()->AddRectFilled({x(area.x + 1), static_cast<float>(top)},
+                                            {x(area.x + area.w - 12), static_cast<float>(bottom) - px(1)},
+                                            packed(Paint::page, theme_), px(7), ImDrawFlags_RoundCornersBottomLeft);
 }
 
 void Widgets::end_card() { ImGui::EndChild(); }
@@ -130,7 +132,8 @@ bool Widgets::button(const char* label, bool enabled) {
   return pressed;
 }
 
-std::optional<std::size_t> Widgets::segments(const char* name, const std::vector<std::string>& labels, std::size_t chosen) {
+std::optional<std::size_t> Widgets::segments(const char* name, const std::vector<std::string>& labels,
+                                             std::size_t chosen) {
   std::optional<std::size_t> picked;
   ImGui::PushFont(font(12.5, false));
   ImGui::PushID(name);
@@ -152,7 +155,8 @@ std::optional<std::size_t> Widgets::segments(const char* name, const std::vector
 void Widgets::label(const char* text) {
   const float width = ImGui::GetContentRegionAvail().x;
   const ImVec2 corner = ImGui::GetCursorScreenPos();
-  rows_.push_back({static_cast<double>(corner.x), static_cast<double>(corner.y), static_cast<double>(width), static_cast<double>(ImGui::GetFrameHeight())});
+  rows_.push_back({static_cast<double>(corner.x), static_cast<double>(corner.y), static_cast<double>(width),
+                   static_cast<double>(ImGui::GetFrameHeight())});
   ImGui::AlignTextToFramePadding();
   ImGui::PushStyleColor(ImGuiCol_Text, packed(Paint::muted, theme_));
   ImGui::TextUnformatted(text);
@@ -168,13 +172,15 @@ void Widgets::chevron(const Area& box) {
   draw(scene, sink);
 }
 
-std::optional<std::size_t> Widgets::combo(const char* label_text, const std::vector<std::string>& entries, std::size_t chosen) {
+std::optional<std::size_t> Widgets::combo(const char* label_text, const std::vector<std::string>& entries,
+                                          std::size_t chosen) {
   std::optional<std::size_t> picked;
   ImGui::PushFont(font(12.5, false));
   label(label_text);
   ImGui::SetNextItemWidth(-1);
   const ImVec2 corner = ImGui::GetCursorScreenPos();
-  const Area box{static_cast<double>(corner.x / scale_), static_cast<double>(corner.y / scale_), static_cast<double>(ImGui::GetContentRegionAvail().x / scale_),
+  const Area box{static_cast<double>(corner.x / scale_), static_cast<double>(corner.y / scale_),
+                 static_cast<double>(ImGui::GetContentRegionAvail().x / scale_),
                  static_cast<double>(ImGui::GetFrameHeight() / scale_)};
   const std::string shown = chosen < entries.size() ? fitted(entries[chosen], 12.5, box.w - 26) : "";
   const bool open = ImGui::BeginCombo(fmt::format("##{}", label_text).c_str(), shown.c_str(),
@@ -194,7 +200,8 @@ std::optional<std::size_t> Widgets::combo(const char* label_text, const std::vec
   return picked;
 }
 
-std::optional<std::size_t> Widgets::menu(const char* label, const std::vector<std::string>& entries, const std::string& shown) {
+std::optional<std::size_t> Widgets::menu(const char* label, const std::vector<std::string>& entries,
+                                         const std::string& shown) {
   std::optional<std::size_t> picked;
   const std::string text = shown.empty() ? std::string(label) : fmt::format("{}##{}", shown, label);
   if (button(text.c_str())) ImGui::OpenPopup(label);
@@ -224,7 +231,8 @@ std::optional<std::string> Widgets::input(const char* name, const char* hint, co
 bool Widgets::slider(const char* label_text, double& value, const Range& range) {
   ImGui::PushFont(font(12.5, false));
   label(label_text);
-  const float row = ImGui::GetFrameHeight(), left = ImGui::GetCursorPosX(), top = ImGui::GetCursorPosY(), right = left + ImGui::GetContentRegionAvail().x;
+  const float row = ImGui::GetFrameHeight(), left = ImGui::GetCursorPosX(), top = ImGui::GetCursorPosY(),
+              right = left + ImGui::GetContentRegionAvail().x;
   const std::string id = fmt::format("##{}", label_text);
   // The value stands beside the slider, except while it is typed.
   const bool typed = ImGui::GetIO().WantTextInput && ImGui::GetActiveID() == ImGui::GetID(id.c_str());
@@ -238,7 +246,8 @@ bool Widgets::slider(const char* label_text, double& value, const Range& range) 
   ImGuiSliderFlags flags = ImGuiSliderFlags_AlwaysClamp | ImGuiSliderFlags_NoRoundToFormat;
   if (range.log) flags |= ImGuiSliderFlags_Logarithmic;
   ImGui::PushStyleColor(ImGuiCol_Text, typed ? packed(Paint::ink, theme_) : 0U);
-  const bool changed = ImGui::SliderScalar(id.c_str(), ImGuiDataType_Double, &value, &range.low, &range.high, range.format, flags);
+  const bool changed =
+      ImGui::SliderScalar(id.c_str(), ImGuiDataType_Double, &value, &range.low, &range.high, range.format, flags);
   ImGui::PopStyleColor();
   note(label_text);
   if (changed && range.whole) value = std::round(value);

@@ -1,4 +1,5 @@
-// The explorer's controls: ImGui's, in our sizes, each noting where it stands under which name, so that tests click by name.
+// The explorer's controls: ImGui's, in our sizes, each noting where it stands under which name, so that tests click by
+// name.
 #pragma once
 
 #include <imgui.h>
@@ -20,7 +21,8 @@ using Placements = std::map<std::string, Area, std::less<>>;
 
 class Widgets {
  public:
-  /// `clear` fills the clip rectangle of a draw command with the colour that its data is; none where nothing is faster than a filled box.
+  /// `clear` fills the clip rectangle of a draw command with the colour that its data is; none where nothing is faster
+  /// than a filled box.
   Widgets(const Fonts& fonts, float scale, Theme theme, Placements& placed, ImDrawCallback clear)
       : fonts_(fonts), scale_(scale), theme_(theme), placed_(placed), clear_(clear) {}
 
@@ -51,7 +53,8 @@ class Widgets {
     const char* format = "%.4g";
   };
   /// A button that opens a list; `shown` stands on it in place of its name.
-  std::optional<std::size_t> menu(const char* label, const std::vector<std::string>& entries, const std::string& shown = {});
+  std::optional<std::size_t> menu(const char* label, const std::vector<std::string>& entries,
+                                  const std::string& shown = {});
   /// A line of text; the new one while it is typed.
   std::optional<std::string> input(const char* name, const char* hint, const std::string& text, double width);
   /// True while it changes `value`.

@@ -1,5 +1,5 @@
-// For nvcc alone: what needs a clock or counts barriers and atomics. Clocks of an idle device (C0) and of a busy one (C21), barriers (C14),
-// fp32 reductions (C16), blocks of unequal length (C17).
+// For nvcc alone: what needs a clock or counts barriers and atomics. Clocks of an idle device (C0) and of a busy one
+// (C21), barriers (C14), fp32 reductions (C16), blocks of unequal length (C17).
 #include "kernels/cuda/probes/probe_words.h"
 
 namespace espalier::kernels::on_cuda {
@@ -7,7 +7,8 @@ namespace {
 
 ESPALIER_DEVICE std::int64_t cycles_now() { return clock64(); }
 
-/// Reads both clocks around a piece of work; the first thread of the grid writes cycles and nanoseconds to `words`, two words each.
+/// Reads both clocks around a piece of work; the first thread of the grid writes cycles and nanoseconds to `words`, two
+/// words each.
 class TwoClocks {
  public:
   ESPALIER_DEVICE TwoClocks() : cycles_(cycles_now()), ns_(timer_ns()) {}
@@ -34,7 +35,8 @@ ESPALIER_KERNEL(32, 1) clock_kernel(ESPALIER_PARAMETER ProbeParams params) {
 
 ESPALIER_KERNEL(kPipeThreads, 1) busy_mma_kernel(ESPALIER_PARAMETER ProbeParams params) {
   const TwoClocks clocks;
-  const std::uint32_t lane = thread_index() % 32, a[4] = {0x3F803F00U + lane, 0x3E803F80U, 0x3F003E00U + lane, 0xBF803F80U};
+  const std::uint32_t lane = thread_index() % 32,
+                      a[4] = {0x3F803F00U + lane, 0x3E803F80U, 0x3F003E00U + lane, 0xBF803F80U};
   float c[8][4] = {};
   // As one: products are of a whole warp, whose lanes read the clock each for itself.
   while (!warp_any(clocks.reached(params.shape.rounds))) {
@@ -72,18 +74,24 @@ ESPALIER_KERNEL(kProbeThreads, 1) block_barrier_kernel(ESPALIER_PARAMETER ProbeP
   for (std::int64_t round = 0; round < params.shape.rounds; ++round) __syncthreads();
 }
 ESPALIER_KERNEL(kProbeThreads, 1) named_barrier_kernel(ESPALIER_PARAMETER ProbeParams params) {
-  for (std::int64_t round = 0; round < params.shape.rounds; ++round) asm volatile("bar.sync 1, %0;" ::"r"(params.shape.threads) : "memory");
+  for (std::int64_t round = 0; round < params.shape.rounds; ++round) {
+    asm volatile("bar.sync 1, %0;" ::"r"(params.shape.threads) : "memory");
+  }
 }
 /// All threads arrive and wait for the phase to end.
 ESPALIER_KERNEL(kProbeThreads, 1) phase_barrier_kernel(ESPALIER_PARAMETER ProbeParams params) {
-  if (thread_index() == 0) asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(window(0)), "r"(params.shape.threads) : "memory");
+  if (thread_index() == 0) {
+    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(window(0)), "r"(params.shape.threads) : "memory");
+  }
   __syncthreads();
   for (std::int64_t round = 0; round < params.shape.rounds; ++round) {
     std::uint64_t token;
     asm volatile("mbarrier.arrive.shared.b64 %0, [%1];" : "=l"(token) : "r"(window(0)) : "memory");
     for (std::uint32_t done = 0; done == 0;) {
       asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.shared.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
-                   : "=r"(done) : "r"(window(0)), "l"(token) : "memory");
+                   : "=r"(done)
+                   : "r"(window(0)), "l"(token)
+                   : "memory");
     }
   }
 }
@@ -92,7 +100,9 @@ ESPALIER_KERNEL(kProbeThreads, 1) phase_barrier_kernel(ESPALIER_PARAMETER ProbeP
 ESPALIER_KERNEL(kProbeThreads, 1) reduction_kernel(ESPALIER_PARAMETER ProbeParams params) {
   const std::uint32_t thread = block_index() * static_cast<std::uint32_t>(params.shape.threads) + thread_index();
   float* to = reinterpret_cast<float*>(params.sink) + thread % static_cast<std::uint32_t>(params.shape.part) * 32;
-  for (std::int64_t round = 0; round < params.shape.rounds; ++round) asm volatile("red.global.add.f32 [%0], %1;" ::"l"(to), "f"(1.0F) : "memory");
+  for (std::int64_t round = 0; round < params.shape.rounds; ++round) {
+    asm volatile("red.global.add.f32 [%0], %1;" ::"l"(to), "f"(1.0F) : "memory");
+  }
 }
 
 /// Every other block takes `rounds` ns, the rest `skew_ns`.

@@ -1,5 +1,6 @@
-// The pipes of an SM, each alone and mixed: shared memory (C8), matrix products (C9), exponentials, fp32 work and conversions (C10), a loop
-// of several (C11). Nothing comes from memory, and chains are many enough to hide the latency of an instruction.
+// The pipes of an SM, each alone and mixed: shared memory (C8), matrix products (C9), exponentials, fp32 work and
+// conversions (C10), a loop of several (C11). Nothing comes from memory, and chains are many enough to hide the latency
+// of an instruction.
 #include "kernels/cuda/probes/probe_words.h"
 
 namespace espalier::kernels::ESPALIER_TARGET {
@@ -9,7 +10,9 @@ constexpr SharedAddress kReadBytes = 16384;  ///< of shared memory, read over an
 constexpr int kLoads = 4, kSlots = 4;        ///< loads of a thread and round; copies of a thread under way
 
 ESPALIER_DEVICE void fill_read_bytes() {
-  for (SharedAddress at = thread_index() * 16; at < kReadBytes; at += kPipeThreads * 16) store_shared(at, Chunk{{at, at, at, at}});
+  for (SharedAddress at = thread_index() * 16; at < kReadBytes; at += kPipeThreads * 16) {
+    store_shared(at, Chunk{{at, at, at, at}});
+  }
   block_sync<kPipeThreads>();
 }
 
@@ -19,14 +22,18 @@ ESPALIER_DEVICE void read_shared(std::int64_t round, Chunk& sum) {
   const SharedAddress lane_at = thread_index() % 32 * 16 * kDegree + static_cast<SharedAddress>(round) * 128;
   Chunk got[kLoads];
   ESPALIER_UNROLL
-  for (int i = 0; i < kLoads; ++i) got[i] = load_shared<Chunk>((lane_at + static_cast<SharedAddress>(i) * 4096) % kReadBytes);
+  for (int i = 0; i < kLoads; ++i) {
+    got[i] = load_shared<Chunk>((lane_at + static_cast<SharedAddress>(i) * 4096) % kReadBytes);
+  }
   ESPALIER_UNROLL
   for (int i = 0; i < kLoads; ++i) fold_in(sum, got[i]);
 }
 
-/// Each thread reads 64 bytes a round and, with copies, has 16 more written every kSharedCopyRounds: more would come no faster than L2 gives.
+/// Each thread reads 64 bytes a round and, with copies, has 16 more written every kSharedCopyRounds: more would come no
+/// faster than L2 gives.
 template <int kDegree, bool kCopies>
-ESPALIER_KERNEL(kPipeThreads, 1) shared_kernel(ESPALIER_PARAMETER ProbeParams params) {
+ESPALIER_KERNEL(kPipeThreads, 1)
+shared_kernel(ESPALIER_PARAMETER ProbeParams params) {
   fill_read_bytes();
   Chunk sum = {};
   const Chunk* from = params.source + block_index() * kPipeThreads + thread_index();
@@ -46,7 +53,9 @@ ESPALIER_KERNEL(kPipeThreads, 1) shared_kernel(ESPALIER_PARAMETER ProbeParams pa
 
 ESPALIER_DEVICE void matrix_inputs(std::uint32_t (&a)[4], std::uint32_t (&b)[2]) {
   ESPALIER_UNROLL
-  for (std::uint32_t i = 0; i < 4; ++i) a[i] = pack<Dtype::bf16>(0.01F * static_cast<float>(thread_index() % 32), 0.25F * static_cast<float>(i));
+  for (std::uint32_t i = 0; i < 4; ++i) {
+    a[i] = pack<Dtype::bf16>(0.01F * static_cast<float>(thread_index() % 32), 0.25F * static_cast<float>(i));
+  }
   b[0] = a[1];
   b[1] = a[2] ^ 0x8000U;
 }
@@ -61,7 +70,8 @@ ESPALIER_DEVICE float sum_of(const float (&c)[kChains][4]) {
 
 /// kChains products a warp and round, one into each of its accumulators.
 template <int kChains>
-ESPALIER_KERNEL(kPipeThreads, 1) mma_kernel(ESPALIER_PARAMETER ProbeParams params) {
+ESPALIER_KERNEL(kPipeThreads, 1)
+mma_kernel(ESPALIER_PARAMETER ProbeParams params) {
   std::uint32_t a[4], b[2];
   matrix_inputs(a, b);
   float c[kChains][4] = {};
@@ -123,9 +133,11 @@ ESPALIER_KERNEL(kPipeThreads, 1) convert_kernel(ESPALIER_PARAMETER ProbeParams p
   keep_result(params, Chunk{{x[0] ^ x[4], x[1] ^ x[5], x[2] ^ x[6], x[3] ^ x[7]}});
 }
 
-/// Of each pipe one unit of work a warp and round, or four: 2 products, 2 exponentials a lane, 16 multiply-adds a lane, a 16-byte load a lane.
+/// Of each pipe one unit of work a warp and round, or four: 2 products, 2 exponentials a lane, 16 multiply-adds a lane,
+/// a 16-byte load a lane.
 template <int kMmas, int kExps, int kFmas, int kShared>
-ESPALIER_KERNEL(kPipeThreads, 1) mix_kernel(ESPALIER_PARAMETER ProbeParams params) {
+ESPALIER_KERNEL(kPipeThreads, 1)
+mix_kernel(ESPALIER_PARAMETER ProbeParams params) {
   fill_read_bytes();
   std::uint32_t a[4], b[2];
   matrix_inputs(a, b);
@@ -138,7 +150,9 @@ ESPALIER_KERNEL(kPipeThreads, 1) mix_kernel(ESPALIER_PARAMETER ProbeParams param
   for (std::int64_t round = 0; round < params.shape.rounds; ++round) {
     Chunk got[kShared];
     ESPALIER_UNROLL
-    for (int i = 0; i < kShared; ++i) got[i] = load_shared<Chunk>((lane_at + static_cast<SharedAddress>(round * 512 + i * 4096)) % kReadBytes);
+    for (int i = 0; i < kShared; ++i) {
+      got[i] = load_shared<Chunk>((lane_at + static_cast<SharedAddress>(round * 512 + i * 4096)) % kReadBytes);
+    }
     ESPALIER_UNROLL
     for (int i = 0; i < 2 * kMmas; ++i) mma<Dtype::bf16>(c[i % 4], a, b[0], b[1]);
     ESPALIER_UNROLL
@@ -155,20 +169,33 @@ ESPALIER_KERNEL(kPipeThreads, 1) mix_kernel(ESPALIER_PARAMETER ProbeParams param
 
 // Numbered by which pipes do four units: 1 products, 2 exponentials, 4 multiply-adds, 8 shared loads.
 const ProbeInstance kInstances[] = {
-    {"probe_shared_1", &shared_kernel<1, false>},    {"probe_shared_2", &shared_kernel<2, false>},
-    {"probe_shared_4", &shared_kernel<4, false>},    {"probe_shared_8", &shared_kernel<8, false>},
-    {"probe_shared_1_copies", &shared_kernel<1, true>}, {"probe_shared_2_copies", &shared_kernel<2, true>},
-    {"probe_shared_4_copies", &shared_kernel<4, true>}, {"probe_shared_8_copies", &shared_kernel<8, true>},
-    {"probe_mma_4", &mma_kernel<4>},                 {"probe_mma_8", &mma_kernel<8>},
-    {"probe_exp", &exp_kernel},                      {"probe_fma", &fma_kernel},
+    {"probe_shared_1", &shared_kernel<1, false>},
+    {"probe_shared_2", &shared_kernel<2, false>},
+    {"probe_shared_4", &shared_kernel<4, false>},
+    {"probe_shared_8", &shared_kernel<8, false>},
+    {"probe_shared_1_copies", &shared_kernel<1, true>},
+    {"probe_shared_2_copies", &shared_kernel<2, true>},
+    {"probe_shared_4_copies", &shared_kernel<4, true>},
+    {"probe_shared_8_copies", &shared_kernel<8, true>},
+    {"probe_mma_4", &mma_kernel<4>},
+    {"probe_mma_8", &mma_kernel<8>},
+    {"probe_exp", &exp_kernel},
+    {"probe_fma", &fma_kernel},
     {"probe_convert", &convert_kernel},
-    {"probe_mix_1", &mix_kernel<4, 1, 1, 1>},        {"probe_mix_2", &mix_kernel<1, 4, 1, 1>},
-    {"probe_mix_3", &mix_kernel<4, 4, 1, 1>},        {"probe_mix_4", &mix_kernel<1, 1, 4, 1>},
-    {"probe_mix_5", &mix_kernel<4, 1, 4, 1>},        {"probe_mix_6", &mix_kernel<1, 4, 4, 1>},
-    {"probe_mix_7", &mix_kernel<4, 4, 4, 1>},        {"probe_mix_8", &mix_kernel<1, 1, 1, 4>},
-    {"probe_mix_9", &mix_kernel<4, 1, 1, 4>},        {"probe_mix_10", &mix_kernel<1, 4, 1, 4>},
-    {"probe_mix_11", &mix_kernel<4, 4, 1, 4>},       {"probe_mix_12", &mix_kernel<1, 1, 4, 4>},
-    {"probe_mix_13", &mix_kernel<4, 1, 4, 4>},       {"probe_mix_14", &mix_kernel<1, 4, 4, 4>},
+    {"probe_mix_1", &mix_kernel<4, 1, 1, 1>},
+    {"probe_mix_2", &mix_kernel<1, 4, 1, 1>},
+    {"probe_mix_3", &mix_kernel<4, 4, 1, 1>},
+    {"probe_mix_4", &mix_kernel<1, 1, 4, 1>},
+    {"probe_mix_5", &mix_kernel<4, 1, 4, 1>},
+    {"probe_mix_6", &mix_kernel<1, 4, 4, 1>},
+    {"probe_mix_7", &mix_kernel<4, 4, 4, 1>},
+    {"probe_mix_8", &mix_kernel<1, 1, 1, 4>},
+    {"probe_mix_9", &mix_kernel<4, 1, 1, 4>},
+    {"probe_mix_10", &mix_kernel<1, 4, 1, 4>},
+    {"probe_mix_11", &mix_kernel<4, 4, 1, 4>},
+    {"probe_mix_12", &mix_kernel<1, 1, 4, 4>},
+    {"probe_mix_13", &mix_kernel<4, 1, 4, 4>},
+    {"probe_mix_14", &mix_kernel<1, 4, 4, 4>},
     {"probe_mix_15", &mix_kernel<4, 4, 4, 4>},
 };
 

@@ -1,5 +1,5 @@
-// Loads as the attention kernels make them: a ring of asynchronous copies whose consumer only waits (C3), the same through a page
-// table (C19); and loads one after another (C7).
+// Loads as the attention kernels make them: a ring of asynchronous copies whose consumer only waits (C3), the same
+// through a page table (C19); and loads one after another (C7).
 #include "kernels/cuda/probes/probe_words.h"
 
 namespace espalier::kernels::ESPALIER_TARGET {
@@ -7,7 +7,8 @@ namespace {
 
 /// Blocks side by side through `tiles` tiles of `tile_chunks`, kStages - 1 of them under way in each.
 template <int kStages>
-ESPALIER_KERNEL(kRingThreads, 1) ring_kernel(ESPALIER_PARAMETER ProbeParams params) {
+ESPALIER_KERNEL(kRingThreads, 1)
+ring_kernel(ESPALIER_PARAMETER ProbeParams params) {
   const ProbeShape& shape = params.shape;
   std::int64_t tile = (shape.first_tile + block_index()) % shape.tiles;
   const std::int64_t step = grid_blocks() % shape.tiles;
@@ -17,7 +18,9 @@ ESPALIER_KERNEL(kRingThreads, 1) ring_kernel(ESPALIER_PARAMETER ProbeParams para
     if (issued++ < shape.rounds) {
       const Chunk* from = params.source + tile * shape.tile_chunks;
       const auto to = static_cast<SharedAddress>(stage * shape.tile_chunks * 16);
-      for (int c = static_cast<int>(thread_index()); c < shape.tile_chunks; c += kRingThreads) copy_async(to + static_cast<SharedAddress>(c) * 16, from + c);
+      for (int c = static_cast<int>(thread_index()); c < shape.tile_chunks; c += kRingThreads) {
+        copy_async(to + static_cast<SharedAddress>(c) * 16, from + c);
+      }
       tile = tile + step < shape.tiles ? tile + step : tile + step - shape.tiles;
       stage = stage + 1 == kStages ? 0 : stage + 1;
     }
@@ -32,7 +35,8 @@ ESPALIER_KERNEL(kRingThreads, 1) ring_kernel(ESPALIER_PARAMETER ProbeParams para
   wait_copies<0>();
 }
 
-/// A ring of 3 tiles of 16 KiB, gathered from pages of 2^part chunks. A tile's page ids are looked up while the one before is on its way.
+/// A ring of 3 tiles of 16 KiB, gathered from pages of 2^part chunks. A tile's page ids are looked up while the one
+/// before is on its way.
 ESPALIER_KERNEL(kRingThreads, 1) gather_kernel(ESPALIER_PARAMETER ProbeParams params) {
   constexpr int kStages = 3, kTileChunks = 1024, kEach = kTileChunks / kRingThreads;
   const ProbeShape& shape = params.shape;
@@ -85,7 +89,7 @@ ESPALIER_KERNEL(kProbeThreads, 1) chase_kernel(ESPALIER_PARAMETER ProbeParams pa
 
 const ProbeInstance kInstances[] = {
     {"probe_ring_2", &ring_kernel<2>}, {"probe_ring_3", &ring_kernel<3>}, {"probe_ring_4", &ring_kernel<4>},
-    {"probe_ring_6", &ring_kernel<6>}, {"probe_gather", &gather_kernel}, {"probe_chase", &chase_kernel},
+    {"probe_ring_6", &ring_kernel<6>}, {"probe_gather", &gather_kernel},  {"probe_chase", &chase_kernel},
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Streams of plain 16-byte loads: from memory (C1), with writes among them (C2), over a set again and again (C5), of one segment by
-// several blocks (C6). A thread has kLoads loads under way. Loads pass the first-level cache by.
+// Streams of plain 16-byte loads: from memory (C1), with writes among them (C2), over a set again and again (C5), of
+// one segment by several blocks (C6). A thread has kLoads loads under way. Loads pass the first-level cache by.
 #include "kernels/cuda/probes/probe_words.h"
 
 namespace espalier::kernels::ESPALIER_TARGET {
@@ -19,7 +19,8 @@ ESPALIER_DEVICE void read_tile(const ProbeParams& params, std::int64_t tile, Chu
 
 /// `rounds` tiles a block, the blocks of the grid side by side through a set of `tiles`.
 template <int kLoads>
-ESPALIER_KERNEL(kProbeThreads, 1) stream_kernel(ESPALIER_PARAMETER ProbeParams params) {
+ESPALIER_KERNEL(kProbeThreads, 1)
+stream_kernel(ESPALIER_PARAMETER ProbeParams params) {
   const ProbeShape& shape = params.shape;
   Chunk sum = {};
   std::int64_t tile = (shape.first_tile + block_index()) % shape.tiles;
@@ -34,7 +35,8 @@ ESPALIER_KERNEL(kProbeThreads, 1) stream_kernel(ESPALIER_PARAMETER ProbeParams p
 
 /// Of each 8 tiles of a block `part` are written and the others read, spread evenly, not in step with other blocks.
 template <int kLoads>
-ESPALIER_KERNEL(kProbeThreads, 1) mixed_stream_kernel(ESPALIER_PARAMETER ProbeParams params) {
+ESPALIER_KERNEL(kProbeThreads, 1)
+mixed_stream_kernel(ESPALIER_PARAMETER ProbeParams params) {
   const ProbeShape& shape = params.shape;
   Chunk sum = {};
   for (std::int64_t round = 0; round < shape.rounds; ++round) {
@@ -51,9 +53,11 @@ ESPALIER_KERNEL(kProbeThreads, 1) mixed_stream_kernel(ESPALIER_PARAMETER ProbePa
   keep_result(params, sum);
 }
 
-/// Blocks b, b + groups, … read segment b of `rounds` tiles; each of the `part` readers starts `skew_ns` after the one before.
+/// Blocks b, b + groups, … read segment b of `rounds` tiles; each of the `part` readers starts `skew_ns` after the one
+/// before.
 template <int kLoads>
-ESPALIER_KERNEL(kProbeThreads, 1) segment_kernel(ESPALIER_PARAMETER ProbeParams params) {
+ESPALIER_KERNEL(kProbeThreads, 1)
+segment_kernel(ESPALIER_PARAMETER ProbeParams params) {
   const ProbeShape& shape = params.shape;
   const std::uint32_t groups = grid_blocks() / static_cast<std::uint32_t>(shape.part);
   const std::uint32_t group = block_index() % groups, reader = block_index() / groups;
@@ -66,8 +70,8 @@ ESPALIER_KERNEL(kProbeThreads, 1) segment_kernel(ESPALIER_PARAMETER ProbeParams 
 }
 
 const ProbeInstance kInstances[] = {
-    {"probe_stream_1", &stream_kernel<1>},      {"probe_stream_2", &stream_kernel<2>},
-    {"probe_stream_4", &stream_kernel<4>},      {"probe_stream_8", &stream_kernel<8>},
+    {"probe_stream_1", &stream_kernel<1>},           {"probe_stream_2", &stream_kernel<2>},
+    {"probe_stream_4", &stream_kernel<4>},           {"probe_stream_8", &stream_kernel<8>},
     {"probe_mixed_stream", &mixed_stream_kernel<8>}, {"probe_segment", &segment_kernel<8>},
 };
 
