@@ -6,6 +6,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -38,7 +39,7 @@ class ColumnWriter {
   /// A column that is left out when all its values are zero.
   template <class Rows, class Get>
   void integer_or_zero(std::string_view name, const Rows& rows, Range range, Get get) {
-    if (std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return get(row) != 0; })) {
+    if (std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return std::invoke(get, row) != 0; })) {
       integer(name, rows, range, get);
     }
   }
@@ -49,14 +50,14 @@ class ColumnWriter {
   }
   template <class Rows, class Get>
   void named(std::string_view name, const Rows& rows, std::span<const std::string_view> names, Get get) {
-    column(name, rows, [&](const auto& row) { return names[static_cast<std::size_t>(get(row))]; });
+    column(name, rows, [&](const auto& row) { return names[static_cast<std::size_t>(std::invoke(get, row))]; });
   }
 
  private:
   template <class Rows, class Get>
   void column(std::string_view name, const Rows& rows, Get get) {
     out_.key(name).begin_array();
-    for (const auto& row : rows) out_.value(get(row));
+    for (const auto& row : rows) out_.value(std::invoke(get, row));
     out_.end_array();
   }
   core::JsonWriter& out_;
@@ -83,7 +84,7 @@ class ColumnReader {
     const auto values = column(name, rows).integers(range.low, range.high);
     auto value = values.begin();
     for (auto& row : rows) {
-      auto& field = get(row);
+      auto& field = std::invoke(get, row);
       field = static_cast<std::remove_reference_t<decltype(field)>>(*value++);
     }
   }
@@ -95,7 +96,7 @@ class ColumnReader {
   void plain(std::string_view name, Rows& rows, Get get) {
     const core::JsonView view = column(name, rows);
     std::size_t i = 0;
-    for (auto& row : rows) read(view.at(i++), get(row));
+    for (auto& row : rows) read(view.at(i++), std::invoke(get, row));
   }
   template <class Rows, class Get>
   void named(std::string_view name, Rows& rows, std::span<const std::string_view> names, Get get) {
@@ -108,7 +109,7 @@ class ColumnReader {
       if (at == names.end()) {
         throw core::bad_input(element.where(), "one of " + list(names), fmt::format("\"{}\"", got));
       }
-      auto& field = get(row);
+      auto& field = std::invoke(get, row);
       field = static_cast<std::remove_reference_t<decltype(field)>>(at - names.begin());
     }
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <limits>
 
 #include "core/error.h"
@@ -18,6 +19,7 @@ namespace {
 
 using core::JsonView;
 using core::JsonWriter;
+using costmodel::KernelConfig;
 using Range = ColumnWriter::Range;
 
 // Names in the file, in the order of the enumerators.
@@ -76,51 +78,40 @@ Range row_or_none(std::int64_t size) { return {-1, size - 1}; }
 /// Columns `name`_begin and `name`_end: bounds of a table of `size` rows. That begin <= end is checked afterwards.
 template <class Io, class Rows, class Get>
 void interval(Io& io, const std::string& name, Rows& rows, std::int64_t size, Get get) {
-  io.integer(
-      name + "_begin", rows, {0, size}, [get](auto& row) -> auto& { return get(row).begin; });
-  io.integer(
-      name + "_end", rows, {0, size}, [get](auto& row) -> auto& { return get(row).end; });
+  const auto bound = [get](std::int32_t Interval::*end) {
+    return [=](auto& row) -> decltype(auto) { return (std::invoke(get, row).*end); };
+  };
+  io.integer(name + "_begin", rows, {0, size}, bound(&Interval::begin));
+  io.integer(name + "_end", rows, {0, size}, bound(&Interval::end));
+}
+
+/// The number of an id, as a column of integers.
+template <class Row, class Id>
+auto number_of(Id Row::*id) {
+  return [id](auto& row) -> decltype(auto) { return ((row.*id).value); };
 }
 
 template <class Io, class Rows>
 void kernel_columns(Io& io, Rows& rows) {
   io.table("kernels", rows, [&] {
-    io.plain(
-        "name", rows, [](auto& k) -> auto& { return k.name; });
-    io.named(
-        "role", rows, kRoles, [](auto& k) -> auto& { return k.role; });
-    io.named(
-        "engine", rows, kEngines, [](auto& k) -> auto& { return k.engine; });
-    io.integer(
-        "query_tile", rows, {1, kInt32}, [](auto& k) -> auto& { return k.query_tile; });
-    io.integer(
-        "kv_tile", rows, {1, kInt32}, [](auto& k) -> auto& { return k.kv_tile; });
-    io.integer(
-        "rows_per_warp", rows, {1, kInt32}, [](auto& k) -> auto& { return k.rows_per_warp; });
-    io.plain(
-        "packs_heads", rows, [](auto& k) -> auto& { return k.packs_heads; });
-    io.integer(
-        "stages", rows, kCount, [](auto& k) -> auto& { return k.stages; });
-    io.integer(
-        "warps", rows, kCount, [](auto& k) -> auto& { return k.warps; });
-    io.integer(
-        "smem_bytes", rows, kCount, [](auto& k) -> auto& { return k.smem_bytes; });
-    io.integer(
-        "registers", rows, kCount, [](auto& k) -> auto& { return k.registers; });
-    io.integer(
-        "cluster", rows, kCount, [](auto& k) -> auto& { return k.cluster; });
-    io.integer_or_zero(
-        "lookups", rows, kCount, [](auto& k) -> auto& { return k.lookups; });
-    io.named(
-        "partial_dtype", rows, kDtypes, [](auto& k) -> auto& { return k.partial_dtype; });
-    io.plain(
-        "overlap", rows, [](auto& k) -> auto& { return k.overlap; });
-    io.plain(
-        "efficiency", rows, [](auto& k) -> auto& { return k.efficiency; });
-    io.plain(
-        "implemented", rows, [](auto& k) -> auto& { return k.implemented; });
-    io.plain(
-        "origin", rows, [](auto& k) -> auto& { return k.origin; });
+    io.plain("name", rows, &KernelConfig::name);
+    io.named("role", rows, kRoles, &KernelConfig::role);
+    io.named("engine", rows, kEngines, &KernelConfig::engine);
+    io.integer("query_tile", rows, {1, kInt32}, &KernelConfig::query_tile);
+    io.integer("kv_tile", rows, {1, kInt32}, &KernelConfig::kv_tile);
+    io.integer("rows_per_warp", rows, {1, kInt32}, &KernelConfig::rows_per_warp);
+    io.plain("packs_heads", rows, &KernelConfig::packs_heads);
+    io.integer("stages", rows, kCount, &KernelConfig::stages);
+    io.integer("warps", rows, kCount, &KernelConfig::warps);
+    io.integer("smem_bytes", rows, kCount, &KernelConfig::smem_bytes);
+    io.integer("registers", rows, kCount, &KernelConfig::registers);
+    io.integer("cluster", rows, kCount, &KernelConfig::cluster);
+    io.integer_or_zero("lookups", rows, kCount, &KernelConfig::lookups);
+    io.named("partial_dtype", rows, kDtypes, &KernelConfig::partial_dtype);
+    io.plain("overlap", rows, &KernelConfig::overlap);
+    io.plain("efficiency", rows, &KernelConfig::efficiency);
+    io.plain("implemented", rows, &KernelConfig::implemented);
+    io.plain("origin", rows, &KernelConfig::origin);
   });
 }
 
@@ -128,29 +119,19 @@ template <class Io, class P>
 void launch_columns(Io& io, P& plan, const Sizes& n) {
   auto& launches = plan.launches.raw();
   io.table("launches", launches, [&] {
-    interval(
-        io, "phases", launches, n.phases, [](auto& l) -> auto& { return l.phases; });
-    interval(
-        io, "dependencies", launches, n.dependencies, [](auto& l) -> auto& { return l.dependencies; });
-    io.integer(
-        "stream", launches, kCount, [](auto& l) -> auto& { return l.stream; });
-    io.named(
-        "follow", launches, kFollows, [](auto& l) -> auto& { return l.follow; });
-    io.integer(
-        "workers", launches, {0, n.queues}, [](auto& l) -> auto& { return l.workers; });
-    io.integer(
-        "queue_begin", launches, {0, n.queues}, [](auto& l) -> auto& { return l.queue_begin; });
+    interval(io, "phases", launches, n.phases, &Launch::phases);
+    interval(io, "dependencies", launches, n.dependencies, &Launch::dependencies);
+    io.integer("stream", launches, kCount, &Launch::stream);
+    io.named("follow", launches, kFollows, &Launch::follow);
+    io.integer("workers", launches, {0, n.queues}, &Launch::workers);
+    io.integer("queue_begin", launches, {0, n.queues}, &Launch::queue_begin);
   });
   auto& phases = plan.phases;
   io.table("phases", phases, [&] {
-    io.named(
-        "kind", phases, kPhaseKinds, [](auto& p) -> auto& { return p.kind; });
-    interval(
-        io, "range", phases, std::max(n.tasks, n.steps), [](auto& p) -> auto& { return p.range; });
-    io.integer(
-        "kernel", phases, row_of(n.kernels), [](auto& p) -> auto& { return p.kernel.value; });
-    io.named(
-        "start", phases, kPhaseStarts, [](auto& p) -> auto& { return p.start; });
+    io.named("kind", phases, kPhaseKinds, &Phase::kind);
+    interval(io, "range", phases, std::max(n.tasks, n.steps), &Phase::range);
+    io.integer("kernel", phases, row_of(n.kernels), number_of(&Phase::kernel));
+    io.named("start", phases, kPhaseStarts, &Phase::start);
   });
 }
 
@@ -158,36 +139,23 @@ template <class Io, class P>
 void task_columns(Io& io, P& plan, const Sizes& n) {
   auto& tasks = plan.tasks.raw();
   io.table("tasks", tasks, [&] {
-    io.named(
-        "kind", tasks, kTaskKinds, [](auto& t) -> auto& { return t.kind; });
-    interval(
-        io, "segments", tasks, n.segments, [](auto& t) -> auto& { return t.segments; });
-    interval(
-        io, "queries", tasks, n.query_rows, [](auto& t) -> auto& { return t.queries; });
-    io.integer(
-        "head_begin", tasks, kHeads, [](auto& t) -> auto& { return t.head_begin; });
-    io.integer(
-        "head_count", tasks, kHeads, [](auto& t) -> auto& { return t.head_count; });
-    io.integer(
-        "copies", tasks, kCopies, [](auto& t) -> auto& { return t.copies; });
-    io.integer(
-        "slot", tasks, row_or_none(n.slots), [](auto& t) -> auto& { return t.slot.value; });
-    interval(
-        io, "folds", tasks, n.fold_slots, [](auto& t) -> auto& { return t.folds; });
+    io.named("kind", tasks, kTaskKinds, &Task::kind);
+    interval(io, "segments", tasks, n.segments, &Task::segments);
+    interval(io, "queries", tasks, n.query_rows, &Task::queries);
+    io.integer("head_begin", tasks, kHeads, &Task::head_begin);
+    io.integer("head_count", tasks, kHeads, &Task::head_count);
+    io.integer("copies", tasks, kCopies, &Task::copies);
+    io.integer("slot", tasks, row_or_none(n.slots), number_of(&Task::slot));
+    interval(io, "folds", tasks, n.fold_slots, &Task::folds);
   });
   auto& segments = plan.segments;
   io.table("segments", segments, [&] {
-    io.integer(
-        "node", segments, row_of(static_cast<std::int64_t>(plan.forest.node_count())),
-        [](auto& s) -> auto& { return s.node.value; });
-    io.integer(
-        "token_begin", segments, kCount, [](auto& s) -> auto& { return s.token_begin; });
-    io.integer(
-        "token_end", segments, {kToNodeEnd, kInt32}, [](auto& s) -> auto& { return s.token_end; });
-    io.integer(
-        "row_begin", segments, kCount, [](auto& s) -> auto& { return s.row_begin; });
-    io.integer(
-        "row_end", segments, kCount, [](auto& s) -> auto& { return s.row_end; });
+    io.integer("node", segments, row_of(static_cast<std::int64_t>(plan.forest.node_count())),
+               number_of(&Segment::node));
+    io.integer("token_begin", segments, kCount, &Segment::token_begin);
+    io.integer("token_end", segments, {kToNodeEnd, kInt32}, &Segment::token_end);
+    io.integer("row_begin", segments, kCount, &Segment::row_begin);
+    io.integer("row_end", segments, kCount, &Segment::row_end);
   });
 }
 
@@ -195,60 +163,39 @@ template <class Io, class P>
 void slot_columns(Io& io, P& plan, const Sizes& n) {
   auto& slots = plan.slots.raw();
   io.table("slots", slots, [&] {
-    io.named(
-        "kind", slots, kSlotKinds, [](auto& s) -> auto& { return s.kind; });
-    interval(
-        io, "queries", slots, n.query_rows, [](auto& s) -> auto& { return s.queries; });
-    io.integer(
-        "head_begin", slots, kHeads, [](auto& s) -> auto& { return s.head_begin; });
-    io.integer(
-        "head_count", slots, kHeads, [](auto& s) -> auto& { return s.head_count; });
-    io.named(
-        "dtype", slots, kDtypes, [](auto& s) -> auto& { return s.dtype; });
-    io.integer(
-        "columns", slots, kInt64, [](auto& s) -> auto& { return s.columns; });
-    io.integer(
-        "offset_bytes", slots, kInt64, [](auto& s) -> auto& { return s.offset; });
+    io.named("kind", slots, kSlotKinds, &Slot::kind);
+    interval(io, "queries", slots, n.query_rows, &Slot::queries);
+    io.integer("head_begin", slots, kHeads, &Slot::head_begin);
+    io.integer("head_count", slots, kHeads, &Slot::head_count);
+    io.named("dtype", slots, kDtypes, &Slot::dtype);
+    io.integer("columns", slots, kInt64, &Slot::columns);
+    io.integer("offset_bytes", slots, kInt64, &Slot::offset);
   });
   auto& steps = plan.steps.raw();
   io.table("steps", steps, [&] {
-    interval(
-        io, "inputs", steps, n.reduction_inputs, [](auto& s) -> auto& { return s.inputs; });
-    io.integer(
-        "rows", steps, kCount, [](auto& s) -> auto& { return s.rows; });
-    io.integer(
-        "out", steps, row_or_none(n.slots), [](auto& s) -> auto& { return s.out.value; });
-    io.integer(
-        "out_row", steps, kCount, [](auto& s) -> auto& { return s.out_row; });
-    io.integer(
-        "head_begin", steps, kHeads, [](auto& s) -> auto& { return s.head_begin; });
-    io.integer(
-        "head_count", steps, kHeads, [](auto& s) -> auto& { return s.head_count; });
-    io.named(
-        "op", steps, kOps, [](auto& s) -> auto& { return s.op; });
+    interval(io, "inputs", steps, n.reduction_inputs, &ReductionStep::inputs);
+    io.integer("rows", steps, kCount, &ReductionStep::rows);
+    io.integer("out", steps, row_or_none(n.slots), number_of(&ReductionStep::out));
+    io.integer("out_row", steps, kCount, &ReductionStep::out_row);
+    io.integer("head_begin", steps, kHeads, &ReductionStep::head_begin);
+    io.integer("head_count", steps, kHeads, &ReductionStep::head_count);
+    io.named("op", steps, kOps, &ReductionStep::op);
   });
   auto& inputs = plan.reduction_inputs;
   io.table("reduction_inputs", inputs, [&] {
-    io.integer(
-        "slot", inputs, row_of(n.slots), [](auto& i) -> auto& { return i.slot.value; });
-    io.integer(
-        "row", inputs, kCount, [](auto& i) -> auto& { return i.row; });
+    io.integer("slot", inputs, row_of(n.slots), number_of(&RowRef::slot));
+    io.integer("row", inputs, kCount, &RowRef::row);
   });
 }
 
 template <class Io, class P>
 void queue_columns(Io& io, P& plan, const Sizes& n) {
   auto& queues = plan.queues;
-  io.table("queues", queues, [&] {
-    interval(
-        io, "items", queues, n.queue_items, [](auto& q) -> auto& { return q; });
-  });
+  io.table("queues", queues, [&] { interval(io, "items", queues, n.queue_items, std::identity()); });
   auto& items = plan.queue_items;
   io.table("queue_items", items, [&] {
-    io.integer(
-        "task", items, row_of(n.tasks), [](auto& i) -> auto& { return i.task.value; });
-    io.integer(
-        "copy", items, kCopies, [](auto& i) -> auto& { return i.copy; });
+    io.integer("task", items, row_of(n.tasks), number_of(&QueueItem::task));
+    io.integer("copy", items, kCopies, &QueueItem::copy);
   });
 }
 
