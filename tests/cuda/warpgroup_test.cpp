@@ -1,12 +1,10 @@
-// Products of a warpgroup in the emulator: descriptors against the layouts that the PTX ISA names, products against
-// plain ones, and what is found wrong in their use.
+// Products of a warpgroup in the emulator: against plain ones, and what is found wrong in their use.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <array>
 #include <cstring>
 #include <functional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +14,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/emulator/machine.h"
 #include "tests/cuda/emulator_ways.h"
+#include "tests/cuda/matrix_layouts.h"
 
 namespace espalier::kernels {
 namespace {
@@ -29,127 +28,6 @@ using emulator::MemoryKind;
 using emulator::MmaFormat;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
-
-// Layouts in the ISA's own words: sizes and strides of nested modes, in 16-bit numbers, then an exchange of address
-// bits.
-
-struct Mode {
-  int size, stride;
-};
-
-/// Innermost first. No vectors: what a fixture finds wrong drops threads that hold some.
-using Modes = std::array<Mode, 2>;
-
-int offset_of(int coordinate, const Modes& modes) {
-  int offset = 0;
-  for (const Mode& mode : modes) {
-    offset += coordinate % mode.size * mode.stride;
-    coordinate /= mode.size;
-  }
-  return offset;
-}
-
-/// Bytes 2 `offset`, with `bits` address bits from 4 on exchanged by those three further up.
-std::uint32_t swizzle(int offset, int bits) {
-  const auto at = static_cast<std::uint32_t>(2 * offset);
-  return at ^ ((at >> 7 & ((1U << bits) - 1)) << 4);
-}
-
-/// A matrix in shared memory: place of number (row or column, step), and the descriptor's fields that say so.
-struct Layout {
-  const char* name;
-  Major major;
-  int bits;  ///< of the exchange
-  Modes lines, steps;
-  std::uint32_t leading, stride;  ///< bytes
-  std::uint32_t place(int line, int step) const {
-    return swizzle(offset_of(line, lines) + offset_of(step, steps), bits);
-  }
-};
-
-constexpr int kMany = 1 << 20;
-
-std::uint64_t descriptor(const Layout& layout, std::uint32_t at) {
-  constexpr std::uint64_t kModes[] = {0, 3, 2, 1};
-  return std::uint64_t{at >> 4} | std::uint64_t{layout.leading >> 4} << 16 | std::uint64_t{layout.stride >> 4} << 32 |
-         kModes[layout.bits] << 62;
-}
-
-/// The eight canonical layouts with T = 8, for operands of `lines` rows or columns and `steps` steps; atoms of one
-/// column of atoms after the other.
-std::vector<Layout> layouts(int lines, int steps) {
-  std::vector<Layout> all;
-  for (int bits = 0; bits <= 3; ++bits) {
-    const int chunks = 1 << bits, wide = 8 * chunks;  // of an atom's line; numbers
-    // K-major: ((8,m),(T,2k)) : ((wT,SBO),(1,T)), panels of an atom's line behind each other; without swizzle (1,LBO)
-    // in place of (1,T).
-    Layout k{"k",
-             Major::k,
-             bits,
-             {{{8, wide}, {kMany, 8 * wide}}},
-             {{{wide, 1}, {kMany, lines * wide}}},
-             16,
-             static_cast<std::uint32_t>(16 * wide)};
-    if (bits == 0) k.leading = static_cast<std::uint32_t>(2 * lines * wide);
-    all.push_back(k);
-    // MN-major: ((T,w,m),(8,k)) : ((1,T,LBO),(wT,SBO)); without swizzle ((T,1,m),(8,k)) : ((1,T,SBO),(1T,LBO)).
-    const int along = steps * wide;
-    Layout mn{"mn",
-              Major::mn,
-              bits,
-              {{{wide, 1}, {kMany, along}}},
-              {{{8, wide}, {kMany, 8 * wide}}},
-              static_cast<std::uint32_t>(2 * along),
-              static_cast<std::uint32_t>(16 * wide)};
-    if (bits == 0) std::swap(mn.leading, mn.stride);
-    all.push_back(mn);
-  }
-  return all;
-}
-
-TEST(MatrixLayouts, PlaceEveryNumberWhereTheIsaDoes) {
-  for (const Layout& layout : layouts(64, 16)) {
-    const emulator::DecodedMatrix matrix = emulator::decode_matrix(descriptor(layout, 0));
-    ASSERT_EQ(matrix.complaint, "");
-    std::set<std::uint32_t> seen;
-    for (int line = 0; line < 64; ++line) {
-      for (int step = 0; step < 16; ++step) {
-        const bool k = layout.major == Major::k;
-        const auto outer = static_cast<std::uint32_t>(k ? line : step),
-                   inner = static_cast<std::uint32_t>(k ? step : line);
-        const std::uint32_t at = emulator::chunk_address(matrix.layout, layout.major, outer, inner / 8) + inner % 8 * 2;
-        ASSERT_EQ(at, layout.place(line, step))
-            << layout.name << ", swizzle of " << layout.bits << " bits, " << line << ", " << step;
-        seen.insert(at);
-      }
-    }
-    EXPECT_EQ(seen.size(), 64U * 16U);
-  }
-}
-
-TEST(MatrixLayouts, FollowExamplesOfTheIsa) {
-  // Without swizzle, MN-major, 16 x 16 numbers of 16 bits: ((8,1,2),(8,2)) : ((1,8,64),(8,128)), LBO 128 numbers,
-  // SBO 64.
-  const auto none =
-      emulator::decode_matrix(std::uint64_t{128 * 2 >> 4} << 16 | std::uint64_t{64 * 2 >> 4} << 32).layout;
-  EXPECT_EQ(emulator::chunk_address(none, Major::mn, 9, 1), 2U * (64 + 8 + 128));
-  // Swizzle of 64 bytes, MN-major: ((8,4,2),(8,2)) : ((1,8,256),(32,512)), LBO 256 numbers, SBO 512.
-  const auto wide = emulator::decode_matrix(std::uint64_t{256 * 2 >> 4} << 16 | std::uint64_t{512 * 2 >> 4} << 32 |
-                                            std::uint64_t{2} << 62)
-                        .layout;
-  EXPECT_EQ(emulator::chunk_address(wide, Major::mn, 10, 5), swizzle(8 + 256 + 2 * 32 + 512, 2));
-  // Swizzle of 32 bytes, K-major, numbers of 32 bits, four a chunk: ((8,2),(4,4)) : ((8,64),(1,4)), SBO 64 numbers of 4
-  // bytes.
-  const auto narrow = emulator::decode_matrix(std::uint64_t{64 * 4 >> 4} << 32 | std::uint64_t{3} << 62).layout;
-  EXPECT_EQ(emulator::chunk_address(narrow, Major::k, 13, 1), swizzle(2 * (5 * 8 + 64 + 4), 1));
-}
-
-TEST(MatrixLayouts, RefuseBitsThatMeanNothing) {
-  for (const int bit : {14, 61}) {
-    EXPECT_THAT(emulator::decode_matrix(std::uint64_t{1} << bit).complaint, HasSubstr("mean nothing"));
-  }
-  EXPECT_THAT(emulator::decode_matrix(std::uint64_t{1} << 50).complaint, HasSubstr("base offset"));
-}
 
 constexpr std::uint32_t kRightAt = 32768, kSharedBytes = 160 << 10;
 
