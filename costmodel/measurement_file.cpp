@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include "core/error.h"
 #include "core/hash.h"
@@ -22,15 +23,9 @@ namespace {
 using core::bad_input;
 using core::JsonView;
 
-constexpr std::array<std::string_view, 9> kReported = {"sms",
-                                                       "compute_capability",
-                                                       "hbm_gib",
-                                                       "l2_mib",
-                                                       "smem_kib_per_sm",
-                                                       "smem_kib_per_cta",
-                                                       "registers_per_sm",
-                                                       "warps_per_sm",
-                                                       "ctas_per_sm"};
+constexpr std::array<std::string_view, 9> kReported{{"sms", "compute_capability", "hbm_gib", "l2_mib",
+                                                     "smem_kib_per_sm", "smem_kib_per_cta", "registers_per_sm",
+                                                     "warps_per_sm", "ctas_per_sm"}};
 
 constexpr FamilyParameter kCtas = {"ctas", "CTAs, all resident"};
 constexpr FamilyParameter kInFlight = {"in_flight_bytes", "bytes one CTA keeps requested"};
@@ -40,6 +35,12 @@ constexpr FamilyParameter kTileBytes = {"tile_bytes", "of one stage"};
 constexpr FamilyParameter kMmaFlop = {"mma_flop", "16-bit tensor FLOPs of one SM"};
 constexpr FamilyParameter kExponentials = {"exponentials", "of one SM"};
 constexpr FamilyParameter kFmaFlop = {"fma_flop", "fp32 FLOPs of one SM, an FMA counts 2"};
+
+constexpr FamilyParameter parameter(std::string_view name, std::string_view meaning) { return {name, meaning}; }
+
+MicrobenchmarkFamily family(std::string_view id, std::string_view pattern, std::vector<FamilyParameter> parameters) {
+  return {id, pattern, std::move(parameters)};
+}
 
 std::vector<double> finite_column(const JsonView& view, std::size_t points, bool above_zero) {
   if (view.size() != points) {
@@ -175,77 +176,58 @@ bool is_reported(std::string_view field) {
 
 const std::vector<MicrobenchmarkFamily>& microbenchmark_families() {
   static const std::vector<MicrobenchmarkFamily> families = {
-      {"C0", "cycle counter against the global timer, device lightly loaded", {{"cycles", "SM clocks that passed"}}},
-      {"C1", "streaming 16-byte loads from memory, the set far beyond L2", {kCtas, kInFlight, kBytes}},
-      {"C2",
-       "streams that read and write memory",
-       {kCtas, kInFlight, {"read_bytes", "by all CTAs"}, {"write_bytes", "by all CTAs"}}},
-      {"C3", "a ring of asynchronous copies from memory, consumers only wait", {kCtas, kStages, kTileBytes, kBytes}},
-      {"C4", "the same with bulk copies (TMA)", {kCtas, kStages, kTileBytes, kBytes}},
-      {"C5",
-       "all CTAs read one set again and again",
-       {kCtas, kInFlight, {"set_bytes", "read again and again"}, kBytes}},
-      {"C6",
-       "groups of CTAs, all of a group read one cold segment, each starting later than the one before",
-       {{"groups", "segments"},
-        {"readers", "CTAs of one segment"},
-        {"segment_bytes", "of one segment"},
-        kInFlight,
-        {"skew_us", "between starts"}}},
-      {"C7",
-       "pointer chase of one thread over random lines",
-       {{"set_bytes", "spread over"}, {"loads", "one after another"}}},
-      {"C8",
-       "16-byte shared-memory loads",
-       {{"bytes", "loaded by one SM"},
-        {"conflict_degree", "wavefronts a load takes over the least"},
-        {"async_bytes", "written by copies meanwhile, one SM"}}},
-      {"C9",
-       "matrix products from registers",
-       {{"flop", "of one SM"},
-        {"warp_group", "1: warp-group MMA, 0: mma.sync"},
-        {"element_bits", "16 or 8"},
-        {"chains", "independent accumulators of an SM's warps together"}}},
-      {"C10",
-       "exponentials, fp32 work and fp8 conversions from registers, one kind at a time",
-       {kExponentials, kFmaFlop, {"fp8_conversions", "elements of one SM"}}},
-      {"C11",
-       "a loop that mixes pipes as attention does",
-       {kMmaFlop, kExponentials, kFmaFlop, {"smem_bytes", "of one SM"}}},
-      {"C12",
-       "empty kernels, each waiting for the one before; the time is of one",
-       {{"follow", "0: stream, 1: graph, 2: programmatic"}, {"ctas", "of one kernel"}}},
-      {"C13",
-       "one CTA of an attention kernel alone that works off items of KV tiles from memory",
-       {{"items", "one after another"},
-        {"tiles", "of an item"},
-        kTileBytes,
-        kInFlight,
-        {"lookups", "loads one after another before an item's first tile"}}},
-      {"C14",
-       "barriers",
-       {{"kind", "0: CTA, 1: named, 2: mbarrier, 3: cluster"},
-        {"warps", "that meet"},
-        {"barriers", "one after another"}}},
-      {"C15", "cooperative grid barriers", {kCtas, {"barriers", "one after another"}}},
-      {"C16", "fp32 reductions in memory", {{"addresses", "distinct, a line apart"}, {"operations", "of all CTAs"}}},
-      {"C17",
-       "CTAs of 1024 threads that wait, the even-numbered longer",
-       {{"ctas", "of the grid"}, {"longest_us", "of a CTA"}, {"shortest_us", "of a CTA"}}},
-      {"C18",
-       "two streams of half a grid each, one multiplies, the other reads memory",
-       {{"ctas", "of each stream, all resident"},
-        {"flop", "16-bit tensor FLOPs of one CTA of the first"},
-        kInFlight,
-        {"bytes", "read by all CTAs of the second"},
-        {"overlapped", "1: side by side, 0: one after another"}}},
-      {"C19",
-       "rows gathered from memory through a page table",
-       {kCtas, kInFlight, kBytes, {"page_bytes", "that lie together"}}},
-      {"C20", "merges of partial rows", {{"splits", "inputs of a row"}, {"rows", "merged"}, {"columns", "of a row"}}},
-      {"C21",
-       "cycle counter against the global timer under sustained load",
-       {{"cycles", "SM clocks that passed"}, {"load", "0: matrix products, 1: L2 streaming"}}},
+      family("C0", "cycle counter against the global timer, device lightly loaded",
+             {parameter("cycles", "SM clocks that passed")}),
+      family("C1", "streaming 16-byte loads from memory, the set far beyond L2", {kCtas, kInFlight, kBytes}),
+      family("C2", "streams that read and write memory",
+             {kCtas, kInFlight, parameter("read_bytes", "by all CTAs"), parameter("write_bytes", "by all CTAs")}),
+      family("C3", "a ring of asynchronous copies from memory, consumers only wait",
+             {kCtas, kStages, kTileBytes, kBytes}),
+      family("C4", "the same with bulk copies (TMA)", {kCtas, kStages, kTileBytes, kBytes}),
+      family("C5", "all CTAs read one set again and again",
+             {kCtas, kInFlight, parameter("set_bytes", "read again and again"), kBytes}),
+      family("C6", "groups of CTAs, all of a group read one cold segment, each starting later than the one before",
+             {parameter("groups", "segments"), parameter("readers", "CTAs of one segment"),
+              parameter("segment_bytes", "of one segment"), kInFlight, parameter("skew_us", "between starts")}),
+      family("C7", "pointer chase of one thread over random lines",
+             {parameter("set_bytes", "spread over"), parameter("loads", "one after another")}),
+      family("C8", "16-byte shared-memory loads",
+             {parameter("bytes", "loaded by one SM"),
+              parameter("conflict_degree", "wavefronts a load takes over the least"),
+              parameter("async_bytes", "written by copies meanwhile, one SM")}),
+      family("C9", "matrix products from registers",
+             {parameter("flop", "of one SM"), parameter("warp_group", "1: warp-group MMA, 0: mma.sync"),
+              parameter("element_bits", "16 or 8"),
+              parameter("chains", "independent accumulators of an SM's warps together")}),
+      family("C10", "exponentials, fp32 work and fp8 conversions from registers, one kind at a time",
+             {kExponentials, kFmaFlop, parameter("fp8_conversions", "elements of one SM")}),
+      family("C11", "a loop that mixes pipes as attention does",
+             {kMmaFlop, kExponentials, kFmaFlop, parameter("smem_bytes", "of one SM")}),
+      family("C12", "empty kernels, each waiting for the one before; the time is of one",
+             {parameter("follow", "0: stream, 1: graph, 2: programmatic"), parameter("ctas", "of one kernel")}),
+      family("C13", "one CTA of an attention kernel alone that works off items of KV tiles from memory",
+             {parameter("items", "one after another"), parameter("tiles", "of an item"), kTileBytes, kInFlight,
+              parameter("lookups", "loads one after another before an item's first tile")}),
+      family("C14", "barriers",
+             {parameter("kind", "0: CTA, 1: named, 2: mbarrier, 3: cluster"), parameter("warps", "that meet"),
+              parameter("barriers", "one after another")}),
+      family("C15", "cooperative grid barriers", {kCtas, parameter("barriers", "one after another")}),
+      family("C16", "fp32 reductions in memory",
+             {parameter("addresses", "distinct, a line apart"), parameter("operations", "of all CTAs")}),
+      family("C17", "CTAs of 1024 threads that wait, the even-numbered longer",
+             {parameter("ctas", "of the grid"), parameter("longest_us", "of a CTA"),
+              parameter("shortest_us", "of a CTA")}),
+      family("C18", "two streams of half a grid each, one multiplies, the other reads memory",
+             {parameter("ctas", "of each stream, all resident"),
+              parameter("flop", "16-bit tensor FLOPs of one CTA of the first"), kInFlight,
+              parameter("bytes", "read by all CTAs of the second"),
+              parameter("overlapped", "1: side by side, 0: one after another")}),
+      family("C19", "rows gathered from memory through a page table",
+             {kCtas, kInFlight, kBytes, parameter("page_bytes", "that lie together")}),
+      family("C20", "merges of partial rows",
+             {parameter("splits", "inputs of a row"), parameter("rows", "merged"), parameter("columns", "of a row")}),
+      family("C21", "cycle counter against the global timer under sustained load",
+             {parameter("cycles", "SM clocks that passed"), parameter("load", "0: matrix products, 1: L2 streaming")}),
   };
   return families;
 }

@@ -139,6 +139,28 @@ void lay_out_cells(const TimelineIndex& index, const TimelineWindow& window, dou
   }
 }
 
+/// What is drawn of each span, lane after lane.
+void add_entries(const scheduler::Timeline& timeline, const TaskPaints& paints, TimelineIndex& index) {
+  for (std::size_t lane = 0; lane < index.lanes.size(); ++lane) {
+    double latest = 0;
+    for (auto e = static_cast<std::size_t>(index.lane_begin[lane]);
+         e < static_cast<std::size_t>(index.lane_begin[lane + 1]); ++e) {
+      const Span& span = timeline.spans[static_cast<std::size_t>(index.span[e])];
+      latest = std::max(latest, span.end_us);
+      index.begin_us.push_back(span.begin_us);
+      index.end_us.push_back(span.end_us);
+      index.latest_end_us.push_back(latest);
+      for (std::size_t c = 0; c < paints.size(); ++c) {
+        if (!paints[c].empty()) {
+          index.paint[c].push_back(span.kind == SpanKind::step ? Paint::merge
+                                                               : paints[c][static_cast<std::size_t>(span.item)]);
+        }
+      }
+      index.item.push_back({span.kind == SpanKind::step ? ItemKind::merge : ItemKind::task, span.item});
+    }
+  }
+}
+
 }  // namespace
 
 TimelineIndex index_timeline(const sim::SimResult& result, const TaskPaints& paints) {
@@ -184,24 +206,7 @@ TimelineIndex index_timeline(const sim::SimResult& result, const TaskPaints& pai
       index.span[static_cast<std::size_t>(next[static_cast<std::size_t>(lane)]++)] = static_cast<std::int32_t>(s);
     }
   }
-  for (std::size_t lane = 0; lane < index.lanes.size(); ++lane) {
-    double latest = 0;
-    for (auto e = static_cast<std::size_t>(index.lane_begin[lane]);
-         e < static_cast<std::size_t>(index.lane_begin[lane + 1]); ++e) {
-      const Span& span = timeline.spans[static_cast<std::size_t>(index.span[e])];
-      latest = std::max(latest, span.end_us);
-      index.begin_us.push_back(span.begin_us);
-      index.end_us.push_back(span.end_us);
-      index.latest_end_us.push_back(latest);
-      for (std::size_t c = 0; c < paints.size(); ++c) {
-        if (!paints[c].empty()) {
-          index.paint[c].push_back(span.kind == SpanKind::step ? Paint::merge
-                                                               : paints[c][static_cast<std::size_t>(span.item)]);
-        }
-      }
-      index.item.push_back({span.kind == SpanKind::step ? ItemKind::merge : ItemKind::task, span.item});
-    }
-  }
+  add_entries(timeline, paints, index);
   return index;
 }
 
