@@ -72,7 +72,8 @@ case $all in
   " run "*) [ -z "$json" ] || echo '  "device": "Played H100",' >"$json" ;;
   " measure "*)
     mkdir -p "$out"
-    { echo head; echo "\"pat20/01\",32/8/128,\"espalier\",$status,$us,0.01,20,9,100,2,100,0.1,$path,\"\""; } >"$out/results.csv"
+    { echo head
+      echo "\"pat20/01\",32/8/128,\"espalier\",$status,$us,0.01,20,9,100,2,100,0.1,$path,\"\""; } >"$out/results.csv"
     echo '| a table |' >"$out/results.md"
     echo plan >"$out/pat20-01__32-8-128__espalier.json" ;;
   " list devices "* | " trace "*) ;;

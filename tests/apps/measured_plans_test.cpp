@@ -147,9 +147,8 @@ TEST_F(ValidateFrom, IntervalsOfTheDeviceAreThoseOfTimes) {
   EXPECT_EQ(few.code, 3);
   EXPECT_THAT(few.err, HasSubstr("nine or more"));
   EXPECT_FALSE(exists("card.json"));
-  write(
-      "card.json",
-      R"({"schema": "device/1", "name": "card", "base": "h100-sxm", "intervals": {"all": {"log_half_width": 0.25, "plans": 40}}})");
+  write("card.json", R"({"schema": "device/1", "name": "card", "base": "h100-sxm", )"
+                     R"("intervals": {"all": {"log_half_width": 0.25, "plans": 40}}})");
   const Result simulated = run("sim espalier1.json --device card.json --json -");
   ASSERT_EQ(simulated.code, 0) << simulated.err;
   const auto sim = core::JsonDocument::parse(simulated.out, "sim");

@@ -54,8 +54,8 @@ TEST(PublishedFile, KeepsMethodsRowsAndTurnsFlagsIntoOptions) {
 }
 
 TEST(PublishedFile, ReportsWhatItCannotMapInsteadOfGuessing) {
-  const std::string methods =
-      R"("a": {"strategy": "no_such"}, "b": {"strategy": null}, "c": {"strategy": "lean", "options": {"no_such": 1}}, "d": "lean")";
+  const std::string methods = R"("a": {"strategy": "no_such"}, "b": {"strategy": null}, )"
+                              R"("c": {"strategy": "lean", "options": {"no_such": 1}}, "d": "lean")";
   const std::string row = R"({"heads": "32/8", "tree": "1,10|4000,400", "throughput": {"a": 1, "z": 0.5, "d": null}})";
   const PublishedFile file = read_published(document(methods, row, R"("colour": 3, )"), "f.json");
   ASSERT_THAT(file.methods, SizeIs(5));

@@ -44,9 +44,8 @@ class ReproducePage : public CommandTest {};
 
 TEST_F(ReproducePage, NamesNoDeviceThatOnlyAFileHolds) {
   write("batch.jsonl", R"({"name": "batch", "parent": [-1, 0, 0], "tokens": [500, 5, 6], "leaf": [1, 2]})");
-  write(
-      "mine.json",
-      R"({"schema": "device/1", "name": "mine", "base": "h100-sxm", "hbm_gbps": {"value": 4000, "origin": "datasheet", "source": "a sheet"}})");
+  write("mine.json", R"({"schema": "device/1", "name": "mine", "base": "h100-sxm", )"
+                     R"("hbm_gbps": {"value": 4000, "origin": "datasheet", "source": "a sheet"}})");
   ASSERT_EQ(run("plan --forest batch.jsonl --strategy codec --device mine.json -o a.json").code, 0);
   ASSERT_EQ(run("plan --forest batch.jsonl --strategy fasttree -o b.json").code, 0);
   const auto r = run("export html a.json --beside b.json --device mine.json --device h100-sxm -o page.html");
