@@ -12,8 +12,8 @@ namespace {
 
 /// Every SM holds as many of these CTAs as fit, and all get equal shares of bandwidth and of the SM's pipes.
 ///
-///     C = start + L0 + max(read bytes / share, ceil(tokens/tile) * c_tile * residents / clock) + written bytes / port
-///     + end
+///     C = start + L0 + max(read bytes / share, ceil(tokens/tile) * c_tile * residents / clock)
+///         + written bytes / port + end
 ///
 /// The share follows the bytes-in-flight law at the kernel's stages. Bytes are linear and tiles a ceiling, so C is
 /// monotone and subadditive in tokens: cutting a task never lowers the total, as its fixed part is above zero.
@@ -71,8 +71,8 @@ class AnalyticCostModel final : public CostModel {
 
 /// What the data sheet promises and nothing else: no latency, no fixed cost, no other pipe than the engine's.
 ///
-///     C = max(bytes / (achievable bandwidth / CTAs on the device), tiles * engine cycles of a tile * residents /
-///     clock)
+///     C = max(bytes / (achievable bandwidth / CTAs on the device),
+///             tiles * engine cycles of a tile * residents / clock)
 ///
 /// In microseconds. Source: Williams et al., Roofline (CACM 2009), for one CTA among as many as fit the device.
 class RooflineModel final : public CostModel {

@@ -7,9 +7,11 @@
 //
 // Vocabulary
 //   segment   a run of tokens of one node, and the interval of the task's queries that see it (masks are constant in a
-//   node) task      segments x a query group x a head interval -> a slot, or final rows slot      a partial result: one
-//   row a query of its group, for a head interval; a score slot holds scores instead step      a reduction: merges rows
-//   of slots into rows of a slot, or into final rows phase     a run of tasks or steps of one kernel inside a launch
+//             node)
+//   task      segments x a query group x a head interval -> a slot, or final rows
+//   slot      a partial result: one row a query of its group, for a head interval; a score slot holds scores instead
+//   step      a reduction: merges rows of slots into rows of a slot, or into final rows
+//   phase     a run of tasks or steps of one kernel inside a launch
 //   launch    one kernel launch: phases in order, dependencies on other launches, optional per-worker queues
 #pragma once
 

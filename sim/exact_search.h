@@ -7,8 +7,8 @@
 // their requests' paths) take (parts, kernel) in falling order, as who of equals is cut more makes no difference but to
 // the order. (4) Tasks are launched longest first (estimated) or in forest order, by the hardware or dealt to
 // persistent workers; kernels share a launch or have one each, side by side. (5) Merging follows in a launch, in a
-// programmatic launch, or on arrival. All combinations are tried or shown to be no faster than the incumbent. Outside:
-// uneven cuts, masked tiles, head-wise cuts, other orders.
+// programmatic launch, or on arrival. All combinations are tried or shown to be no faster than the incumbent.
+// Outside: uneven cuts, masked tiles, head-wise cuts, other orders.
 #pragma once
 
 #include <cstdint>

@@ -34,29 +34,33 @@
 //   wait_barrier(barrier, parity)           until the phase of that parity, 0 first, is over
 //   copy_bulk(at, p, bytes, barrier)        by an engine that counts what lands at the barrier; all in multiples of 16
 //   fence_engine()                          what this thread wrote to shared memory, or knows of, comes before what
-//   engines do there next
+//                                           engines do there next
 //
 // Likewise, of blocks that were launched as a cluster:
 //
 //   cluster_rank()                          of this block in its cluster
 //   publish_barriers()                      to the cluster: those that this thread has just initialised, before
-//   cluster_sync() cluster_sync()                          all threads of the cluster that have not ended
+//                                           cluster_sync()
+//   cluster_sync()                          all threads of the cluster that have not ended
 //   arrive_in_block(barrier, rank)          as arrive(), at the barrier in this place of a block of the cluster, which
-//   must not have ended; what this
-//                                           thread read may be overwritten behind it, what it wrote is not handed over
+//                                           must not have ended; what this thread read may be overwritten behind it,
+//                                           what it wrote is not handed over
 //   copy_bulk_to_blocks(at, p, n, b, mask)  as copy_bulk(), once for all blocks of the cluster whose bit is set: same
-//   places, same barrier
+//                                           places, same barrier
 //
 // Only where ESPALIER_WARPGROUPS is defined (sm_90a, the emulator). A warpgroup is four warps, the first a multiple of
 // four; all must come:
 //
 //   arrive_when_copied(barrier)             counts this thread once its copies so far have landed; orders nothing else
-//   that it did shared_window(at)                       a shared address as matrix descriptors hold it
+//                                           that it did
+//   shared_window(at)                       a shared address as matrix descriptors hold it
 //   group_fence(registers...)               these sums and left factors are as they shall be: ahead of each group of
-//   products group_multiply<D>(c, a, b, add)         c = a b, or c += a b: 64 rows, 16 steps; a and b K-major in shared
-//   memory, by descriptor group_multiply<D>(c, a, b)              c += a b: a in registers as mma takes it, b MN-major
-//   in shared memory group_commit() group_wait<N>(registers...)     closes a group of products; waits until at most N
-//   groups are under way
+//                                           products
+//   group_multiply<D>(c, a, b, add)         c = a b, or c += a b: 64 rows, 16 steps; a and b K-major in shared memory,
+//                                           by descriptor
+//   group_multiply<D>(c, a, b)              c += a b: a in registers as mma takes it, b MN-major in shared memory
+//   group_commit() group_wait<N>(registers...)
+//                                           closes a group of products; waits until at most N groups are under way
 #pragma once
 
 #include <cstdint>

@@ -4,9 +4,10 @@
 // Faithful: scores of context and decoded part are materialised, one softmax runs over both, two value products are
 // summed; no log-sum-exp merge anywhere. Exactly one context, shared by all requests. A matrix product isn't split over
 // its inner dimension, so a CTA of the value product walks all context tokens: slow for few requests, as the original
-// is. Deviates: the original is compiled framework code; here the products are 64 x 64 library tiles. Its concatenation
-// of scores is left out (scores are written where the softmax reads them). CTAs of the score product take several tiles
-// of columns when the context is long. Decoded parts may be paths of several nodes. The published set launches the six
+// is.
+// Deviates: the original is compiled framework code; here the products are 64 x 64 library tiles. Its concatenation of
+// scores is left out (scores are written where the softmax reads them). CTAs of the score product take several tiles of
+// columns when the context is long. Decoded parts may be paths of several nodes. The published set launches the six
 // kernels one after the other, ours puts context and decode part of a product into one launch; both use the same
 // kernels, which only this method has.
 #include <fmt/core.h>

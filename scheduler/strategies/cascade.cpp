@@ -3,11 +3,12 @@
 // Faithful: level l holds the nodes at depth l; each level is planned alone by FlashInfer's prefill planner (tile from
 // the integer mean of the packed lengths, budget of two CTAs an SM, smallest chunk by bisection, items node x query
 // tile x chunk); split chunks are merged a level, then levels pairwise, last level first; partials in the output dtype
-// with the published kernels; nothing asks whether a level is worth its launches. Deviates: tokens instead of pages;
-// tiles hold whole requests (a group of 7 puts 63 rows into a tile of 64); a request without a node at a level has no
-// item there (FlashInfer is given an empty segment); rows that need no merge are not copied; the last merge writes the
-// output itself. With our kernels: the smallest tile that holds the level's rows, longest items first, and when nothing
-// is shared there are no levels to cascade over, so the flat plan is used, as a caller would.
+// with the published kernels; nothing asks whether a level is worth its launches.
+// Deviates: tokens instead of pages; tiles hold whole requests (a group of 7 puts 63 rows into a tile of 64); a request
+// without a node at a level has no item there (FlashInfer is given an empty segment); rows that need no merge are not
+// copied; the last merge writes the output itself. With our kernels: the smallest tile that holds the level's rows,
+// longest items first, and when nothing is shared there are no levels to cascade over, so the flat plan is used, as a
+// caller would.
 #include <fmt/core.h>
 
 #include <algorithm>

@@ -5,10 +5,10 @@
 // last of a sequence; shared means by more than one; a chunk serves one interval of sequences; phase one is a CTA a
 // shared chunk and head with one row for each sequence of the batch (rounded up to 16, compiled up to 128),
 // half-precision partials; phase two is a CTA a sequence and head that folds them in; nothing is split for balance; the
-// plan is kept until the trie changes. The published kernels know no groups of heads and one head dim. Deviates: chunks
-// are runs of tokens of the paged cache; a batch beyond the largest compiled tile is refused with the published
-// kernels. With our kernels the smallest tile that holds the readers of the most shared chunk runs, in several tiles if
-// need be, and heads are packed.
+// plan is kept until the trie changes. The published kernels know no groups of heads and one head dim.
+// Deviates: chunks are runs of tokens of the paged cache; a batch beyond the largest compiled tile is refused with the
+// published kernels. With our kernels the smallest tile that holds the readers of the most shared chunk runs, in
+// several tiles if need be, and heads are packed.
 #include <fmt/core.h>
 
 #include <algorithm>

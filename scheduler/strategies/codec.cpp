@@ -3,12 +3,13 @@
 // Faithful: one read of a node's KV a query tile, the heads of a group as rows; divisions from the lower bound cost_l
 // (see division.h) and a few multiples of it, each judged by a longest-first schedule over SMs x occupancy slots; the
 // best kept; tasks are launched longest first; nothing shared gives FlashDecoding's plan. KV is cut at KV tiles, not at
-// pages. Deviates: the body of the paper wasn't available, the planner is reconstructed from what is known of it. The
-// released code has no planner at all (one task a 1024-token page); `published` here is this planner on the released
-// kernel (16 queries a task) with its rounds of reduction: within a node, then a launch a depth. With our kernels all
-// partial rows of a request are merged in one launch (option rounds), the estimate of that merge is part of the
-// judgement, and tasks with few rows may run on a smaller tile in a launch beside. Consecutive nodes read by the same
-// requests are one run: the same reads, fewer partial rows.
+// pages.
+// Deviates: the body of the paper wasn't available, the planner is reconstructed from what is known of it. The released
+// code has no planner at all (one task a 1024-token page); `published` here is this planner on the released kernel (16
+// queries a task) with its rounds of reduction: within a node, then a launch a depth. With our kernels all partial rows
+// of a request are merged in one launch (option rounds), the estimate of that merge is part of the judgement, and tasks
+// with few rows may run on a smaller tile in a launch beside. Consecutive nodes read by the same requests are one run:
+// the same reads, fewer partial rows.
 #include <fmt/core.h>
 
 #include <algorithm>

@@ -3,10 +3,11 @@
 // Faithful: no estimator, no division; items in the order in which walking the requests meets them (by first query,
 // then along its path); the heads of a group as rows; the reduction in rounds: the pages of a node first, then a launch
 // a depth from the roots down; fp16 partials with the published kernels, whose merge takes at most 128 pages of a node;
-// every step is launched eagerly. Deviates: its defects aren't reproduced (parent rows taken from a sibling's offset,
-// the last node left out of the split count, lengths changed in place); a page is `page` tokens of a node of the radix
-// tree, whatever the pages of the cache; heads other than 32/8 run on its kernel as if it were compiled for them. With
-// our kernels: our tile for 16 queries, longest items first, one merge launch.
+// every step is launched eagerly.
+// Deviates: its defects aren't reproduced (parent rows taken from a sibling's offset, the last node left out of the
+// split count, lengths changed in place); a page is `page` tokens of a node of the radix tree, whatever the pages of
+// the cache; heads other than 32/8 run on its kernel as if it were compiled for them. With our kernels: our tile for 16
+// queries, longest items first, one merge launch.
 #include <fmt/core.h>
 
 #include <algorithm>

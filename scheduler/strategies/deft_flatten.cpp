@@ -5,10 +5,11 @@
 // a row interval a node (DeFT's bit mask a token: the readers of a node are neighbours in depth-first order); one CTA a
 // query head with the published kernel, which doesn't pack heads; fp32 partials merged by query; the metadata is made
 // on the host every step, so no CUDA graph. The re-write in FastTree's artifact (rewrite=1) packs heads and walks a
-// block's query tiles one after another in one CTA. Deviates: a node of which a group sees nothing is left out of that
-// group's task (DeFT reads and masks it); the reduction by atomics in two kernels is one merge launch; the traffic of
-// masks and page indices isn't counted; a query with one block writes its final row. With our kernels heads are packed,
-// groups shrink to what the tile holds, and the plan may run in a graph.
+// block's query tiles one after another in one CTA.
+// Deviates: a node of which a group sees nothing is left out of that group's task (DeFT reads and masks it); the
+// reduction by atomics in two kernels is one merge launch; the traffic of masks and page indices isn't counted; a query
+// with one block writes its final row. With our kernels heads are packed, groups shrink to what the tile holds, and the
+// plan may run in a graph.
 #include <fmt/core.h>
 
 #include <algorithm>

@@ -3,9 +3,10 @@
 // Faithful: the queries of a node in groups of at most 32; an item is a whole node (node-chunk mode: 128 tokens of it)
 // for one group; nodes in depth-first order; one CTA a query head with the published kernel, which doesn't pack heads
 // and walks the node in tiles of 16 tokens; fp32 partials; the metadata is made on the host every step, so no CUDA
-// graph. Deviates: the reduction by atomics in two kernels is one merge launch; a query with one item writes its final
-// row. With our kernels heads are packed, groups shrink to what the tile holds, longest items go first, and the plan
-// may run in a graph.
+// graph.
+// Deviates: the reduction by atomics in two kernels is one merge launch; a query with one item writes its final row.
+// With our kernels heads are packed, groups shrink to what the tile holds, longest items go first, and the plan may run
+// in a graph.
 #include "scheduler/strategies/deft_node.h"
 
 #include <fmt/core.h>

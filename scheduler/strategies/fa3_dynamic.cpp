@@ -2,8 +2,9 @@
 //
 // Faithful: blocks an SM from the total of the batch with 10 % to spare; each request's splits from its own blocks,
 // under the static rule's bound for one request; no split above 992 requests; longest pieces first; fp32 partials,
-// combine launched programmatically. Deviates: the planner kernel in front is left out unless asked for (planner=1), as
-// serving engines run it once a step for all layers; the dynamic scheduler is hardware order; otherwise as fa3_static.
+// combine launched programmatically.
+// Deviates: the planner kernel in front is left out unless asked for (planner=1), as serving engines run it once a step
+// for all layers; the dynamic scheduler is hardware order; otherwise as fa3_static.
 #include <fmt/core.h>
 
 #include "core/units.h"

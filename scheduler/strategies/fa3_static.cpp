@@ -2,9 +2,10 @@
 //
 // Faithful: tile of the path that decoding takes (KV gathered from pages, so heads are packed); split count by its
 // rule, one CTA an SM; each request's own blocks divided by that count; fp32 partials; combine launched
-// programmatically when anything is split. Deviates: fp8 queries aren't required for fp8 KV; a request in one piece
-// writes its final row; the 50 MB rule for query tiles beyond twice the SMs is left out (decoding never has them). With
-// our kernels blocks are rounded up to whole KV tiles.
+// programmatically when anything is split.
+// Deviates: fp8 queries aren't required for fp8 KV; a request in one piece writes its final row; the 50 MB rule for
+// query tiles beyond twice the SMs is left out (decoding never has them). With our kernels blocks are rounded up to
+// whole KV tiles.
 #include <fmt/core.h>
 
 #include <algorithm>

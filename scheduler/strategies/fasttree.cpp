@@ -5,12 +5,12 @@
 // tiles of 64 and 16 rows (requests x group), KV tiles of 32 in the cost; chunks of 1024 tokens, 128 for a phase with
 // too few CTAs (132 and 528); at most three rounds, in which the tiles of both phases may become the small or the large
 // one (below 132); queries are cut by the first tile, chunks follow the phase of the whole group; the merge is a third
-// launch. Thresholds are the constants of the artifact, whatever the device. Deviates: each round begins with the
-// published tiles (the artifact keeps changed ones between calls); a group launched on a changed tile gets that tile's
-// kernel (the artifact's benchmark launches the original one and would drop rows); several roots are planned as below
-// an empty root, which changes no decision. With another cost model than its own, that model's times of whole tiles and
-// of merged rows take the place of the padding and of the 0.1. With our kernels: our tiles of the same height, longest
-// chunks first, launches side by side.
+// launch. Thresholds are the constants of the artifact, whatever the device.
+// Deviates: each round begins with the published tiles (the artifact keeps changed ones between calls); a group
+// launched on a changed tile gets that tile's kernel (the artifact's benchmark launches the original one and would drop
+// rows); several roots are planned as below an empty root, which changes no decision. With another cost model than its
+// own, that model's times of whole tiles and of merged rows take the place of the padding and of the 0.1. With our
+// kernels: our tiles of the same height, longest chunks first, launches side by side.
 #include <fmt/core.h>
 
 #include <algorithm>

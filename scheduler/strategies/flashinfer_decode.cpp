@@ -2,9 +2,9 @@
 //
 // Faithful: capacity from the occupancy of the kernel; no split when requests x KV heads fill it; else bisection of the
 // chunk in pages, at least 128 tokens; items in request order, each for the heads of one KV head; partials in the
-// output's type; the grid padded to the capacity when asked for (graph=1), as under CUDA graphs. Deviates: any group
-// whose threads fit a CTA (the original compiles some); a request in one piece writes its final row instead of passing
-// through the merge. With our kernels capacity is that of our tile for the group.
+// output's type; the grid padded to the capacity when asked for (graph=1), as under CUDA graphs.
+// Deviates: any group whose threads fit a CTA (the original compiles some); a request in one piece writes its final row
+// instead of passing through the merge. With our kernels capacity is that of our tile for the group.
 #include <fmt/core.h>
 
 #include <algorithm>

@@ -4,9 +4,10 @@
 // class of 128 rows above 16 packed rows and one of 16 below (a decode batch has one group and so one class); items
 // (request, chunk, KV head) in request order to the least loaded cluster, cost 2 x tile + tokens; half-precision
 // partials, merged behind a grid barrier in the same launch. Latent attention: tiles of 64 rows, its own limits, one
-// CTA an SM. Deviates: a latent cluster of two CTAs is two workers that get the same items, loads aren't multicast;
-// equal loads go to the first cluster. With our kernels: as many clusters as both the rule and the device allow, merges
-// by the last CTA to arrive.
+// CTA an SM.
+// Deviates: a latent cluster of two CTAs is two workers that get the same items, loads aren't multicast; equal loads go
+// to the first cluster. With our kernels: as many clusters as both the rule and the device allow, merges by the last
+// CTA to arrive.
 #include <fmt/core.h>
 
 #include <algorithm>

@@ -2,8 +2,8 @@
 //
 // Faithful: tile from the mean packed length (a group here), budget of two CTAs an SM over the KV heads, smallest chunk
 // in pages by bisection, items (request, query tile, chunk) in that order, partials in the output's type, the padded
-// grid when asked for. Deviates: a request in one piece writes its final row; a group larger than the tile is cut into
-// equal head chunks.
+// grid when asked for.
+// Deviates: a request in one piece writes its final row; a group larger than the tile is cut into equal head chunks.
 #include <fmt/core.h>
 
 #include "core/units.h"

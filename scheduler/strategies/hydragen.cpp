@@ -3,10 +3,10 @@
 // Faithful: a level's segments with their queries are one batch of dense attention, which needs equal branching: as
 // many queries under each segment of a level, and every request on every level; library kernels without head packing;
 // the unique part by a split-K decode kernel with FlashAttention-2's split rule; one combination of all levels. No cost
-// rule: every level there is is used. Only the unique part runs in a CUDA graph. Deviates: segments of a level may
-// differ in length (the original then takes its variable-length kernel); the dense attention is FlashAttention-2's
-// split-KV kernel with its rule; a request without a unique part has no item there. With our kernels heads are packed,
-// levels run side by side and one launch merges all partial rows.
+// rule: every level there is is used. Only the unique part runs in a CUDA graph.
+// Deviates: segments of a level may differ in length (the original then takes its variable-length kernel); the dense
+// attention is FlashAttention-2's split-KV kernel with its rule; a request without a unique part has no item there.
+// With our kernels heads are packed, levels run side by side and one launch merges all partial rows.
 #include <fmt/core.h>
 
 #include <algorithm>

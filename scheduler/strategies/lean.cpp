@@ -4,8 +4,9 @@
 // Faithful: tiles of 256 or 128 tokens by head dim, 64 rows with packed heads; outputs (request, head interval) one
 // after the other; the number of CTAs by the published rule; shares that differ by at most one tile; what a share
 // leaves of an output is merged within the launch, by the CTA that comes last (the original: by the one that holds the
-// output, which waits). Deviates: shares of equal predicted time instead of equal tiles when a cost model is given;
-// head dims above 128 take tiles of 64 tokens. With our kernels a tile is our kernel's.
+// output, which waits).
+// Deviates: shares of equal predicted time instead of equal tiles when a cost model is given; head dims above 128 take
+// tiles of 64 tokens. With our kernels a tile is our kernel's.
 #include <fmt/core.h>
 
 #include <algorithm>

@@ -4,16 +4,17 @@
 // Faithful: the pack rule with its tiled re-reads (a child is absorbed when it holds all live queries, or when kv x
 // (change in query tiles) + 4 x its queries >= 0), q_max = 64 / group requests a box; balance: boxes over 5 x the mean
 // page count are cut into mean-sized parts, then the box with most pages is halved until there are enough boxes for the
-// KV heads (54 down to 4: two CTAs an SM of an A100) or a request has 32 partial rows; the eleven tiles 16/32/64
-// x 16..128; a launch a tile, each on its own stream, one merge; a batch with one box a request writes its rows at
-// once; refuses more than 32 partial rows a request, as its merge kernel does. The two shipped planners differ in the
+// KV heads (54 down to 4: two CTAs an SM of an A100) or a request has 32 partial rows; the eleven tiles 16/32/64 x
+// 16..128; a launch a tile, each on its own stream, one merge; a batch with one box a request writes its rows at once;
+// refuses more than 32 partial rows a request, as its merge kernel does. The two shipped planners differ in the
 // balance, both are here (option planner). The optional compute model is option model.
 // Fixed: the published slots are a running rank of a box's first request, by which two boxes of one request can get the
 // same slot and others stay unwritten on ragged forests (a fifth of random ones); here every (request, box) has its
 // slot by construction. A batch without splits but with several tiles is launched whole (published: the first tile
-// alone). Deviates: lengths are tokens and every node begins a page; a page is the forest's own if that is a multiple
-// of 16 tokens, else 16; boxes stand in depth-first order; published kernels on forests with pages of any size. With
-// our kernels: our smallest tile that holds a box's rows, longest boxes first.
+// alone).
+// Deviates: lengths are tokens and every node begins a page; a page is the forest's own if that is a multiple of 16
+// tokens, else 16; boxes stand in depth-first order; published kernels on forests with pages of any size. With our
+// kernels: our smallest tile that holds a box's rows, longest boxes first.
 #include <fmt/core.h>
 
 #include <algorithm>

@@ -4,10 +4,10 @@
 // Faithful: only what all requests share from the first token on is shared; dense attention over it with all queries as
 // one sequence, without head packing in the published kernels; paged decode with log-sum-exps over each rest; one fuse
 // launch, whose sigmoid of the difference of log-sum-exps is the two-input merge. No rule asks whether it is worth it.
-// Usable in a CUDA graph. Deviates: both attentions are FlashAttention-2's split-KV kernels with its rule (dense
-// attention that needs no split would run on a wider tile); the prefix stays in the paged cache; a request that ends
-// with the prefix has nothing to fuse. With our kernels heads are packed, the two launches run side by side and one
-// launch merges all partial rows.
+// Usable in a CUDA graph.
+// Deviates: both attentions are FlashAttention-2's split-KV kernels with its rule (dense attention that needs no split
+// would run on a wider tile); the prefix stays in the paged cache; a request that ends with the prefix has nothing to
+// fuse. With our kernels heads are packed, the two launches run side by side and one launch merges all partial rows.
 #include <fmt/core.h>
 
 #include "scheduler/strategies/layers.h"

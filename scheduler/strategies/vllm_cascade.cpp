@@ -3,9 +3,10 @@
 // Faithful: the common prefix in whole pages, shorter than every context; the rule (256 tokens, 8 requests, always
 // without groups, else CTA waves in tiles of 128); prefix as one sequence of all queries, then the suffixes, both cut
 // by FlashAttention-3's dynamic rule (no split of FlashAttention-2's entry for pages, which runs where there is no
-// warp-group MMA), then a merge of two states. Deviates: rows of prefix and suffixes wait in fp32 (vLLM: the output's
-// type); tiles of the prefix hold requests in tree order; planner kernels run once a step for all layers. With our
-// kernels FlashAttention-3's rule cuts on every device.
+// warp-group MMA), then a merge of two states.
+// Deviates: rows of prefix and suffixes wait in fp32 (vLLM: the output's type); tiles of the prefix hold requests in
+// tree order; planner kernels run once a step for all layers. With our kernels FlashAttention-3's rule cuts on every
+// device.
 #include "scheduler/strategies/vllm_cascade.h"
 
 #include <fmt/core.h>
