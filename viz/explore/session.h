@@ -11,13 +11,10 @@
 
 namespace espalier::viz {
 
-enum class Panel : std::uint8_t { timeline, tasks, nodes, requests, strategies };  // tabs of the wide card
-enum class Insight : std::uint8_t {
-  why,
-  helps,
-  roofline,
-  fit
-};  // tabs of the narrow one; fit: where a measurement is on show
+/// Tabs of the wide card.
+enum class Panel : std::uint8_t { timeline, tasks, nodes, requests, strategies };
+/// Tabs of the narrow one; fit: where a measurement is on show.
+enum class Insight : std::uint8_t { why, helps, roofline, fit };
 
 /// Part of a picture that is shown, as shares of the whole.
 struct Span1 {

@@ -67,8 +67,8 @@ struct Settings {
   std::uint64_t seed = 1;
   std::int32_t snapshot = 0;  ///< of Given::forests
   std::int32_t running = 0;   ///< requests of the batch, evenly taken, or slots of a trace's replay; 0: as given
-  std::int32_t decode_step =
-      0;  ///< tokens that every request has decoded since; of a trace: the step, in which others may run
+  /// Tokens that every request has decoded since; of a trace: the step, in which others may run.
+  std::int32_t decode_step = 0;
   std::string model = {};  ///< whose heads these are; empty: none in particular
   traces::HeadConfig heads = {};
   bool given_plan = false;  ///< side A shows Given::plan
@@ -87,16 +87,19 @@ Settings bundled_settings();
 
 /// What one control sets.
 enum class Knob : std::uint8_t {
+  // the batch
   family,
   family_option,
   snapshot,
   running,
   decode_step,
-  seed,  // the batch
+  seed,
+  // the heads
   model,
   q_heads,
   kv_heads,
-  kv_dtype,  // the heads
+  kv_dtype,
+  // a side
   strategy,
   option,
   cost_model,
@@ -104,9 +107,11 @@ enum class Knob : std::uint8_t {
   device_field,
   device_reset,
   query_tile,
-  kernels,  // a side
+  kernels,
+  // its plan: `name` of the edit, task
   edit,
-  edit_reset,  // its plan: `name` of the edit, task
+  edit_reset,
+  // both sides
   compare,
   swap,
 };

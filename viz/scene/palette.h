@@ -11,31 +11,36 @@ namespace espalier::viz {
 
 enum class Paint : std::uint8_t {
   none,
+  // surfaces and text; black is so in both themes
   page,
   panel,
   ink,
   muted,
   grid,
   select,
-  black,  // surfaces and text; black is so in both themes
+  black,
+  // a sequence; step0 is "nothing of it"
   step0,
   step1,
   step2,
   step3,
   step4,
   step5,
-  step6,  // a sequence; step0 is "nothing of it"
+  step6,
+  // what an SM works on or waits for
   compute,
   fixed,
   hbm,
   l2,
-  latency,  // what an SM works on or waits for
+  latency,
+  // why an SM is empty; merge: merging, too
   launch,
   few,
   tail,
   imbalance,
-  merge,  // why an SM is empty; merge: merging, too
-  desk,   // behind the cards of a window
+  merge,
+  // behind the cards of a window
+  desk,
 };
 inline constexpr int kPaints = static_cast<int>(Paint::desk) + 1;
 inline constexpr int kSteps = 7;
