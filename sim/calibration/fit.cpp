@@ -199,9 +199,15 @@ DeviceCalibration calibrate_device(std::span<const MeasurementFile> files, const
       const Finding& finding = pass.findings.at(std::string(name));
       const double value = p.get(pass.subject);
       const Spread spread = finding.why_not.empty() ? spread_of(p, value, finding, pass.draws) : Spread{value, value};
-      CalibratedNumber number{std::string(name), std::string(p.unit), p.field != nullptr,
-                              finding.family,    p.get(start),        value,
-                              spread.low,        spread.high,         finding.why_not};
+      CalibratedNumber number{.name = std::string(name),
+                              .unit = std::string(p.unit),
+                              .in_device = p.field != nullptr,
+                              .family = finding.family,
+                              .base = p.get(start),
+                              .fitted = value,
+                              .low = spread.low,
+                              .high = spread.high,
+                              .why_not = finding.why_not};
       if (number.in_device && number.measured()) {
         out.device.*p.field = value;
         out.device.provenance.insert_or_assign(

@@ -186,8 +186,24 @@ TEST(ReadKernel, TakesEveryKey) {
           "partial_dtype": "fp16", "overlap": 0.25, "efficiency": 0.5, "implemented": true, "origin": "o",
           "x_note": 1})",
       "k.json");
-  const KernelConfig expected{"k", KernelRole::scores,  Engine::wgmma, 1,   2,    3,  false, 4, 5, 6, 7, 8,
-                              9,   traces::Dtype::fp16, 0.25,          0.5, true, "o"};
+  const KernelConfig expected{.name = "k",
+                              .role = KernelRole::scores,
+                              .engine = Engine::wgmma,
+                              .query_tile = 1,
+                              .kv_tile = 2,
+                              .rows_per_warp = 3,
+                              .packs_heads = false,
+                              .stages = 4,
+                              .warps = 5,
+                              .smem_bytes = 6,
+                              .registers = 7,
+                              .cluster = 8,
+                              .lookups = 9,
+                              .partial_dtype = traces::Dtype::fp16,
+                              .overlap = 0.25,
+                              .efficiency = 0.5,
+                              .implemented = true,
+                              .origin = "o"};
   EXPECT_EQ(read_kernel(document.root()), expected);
 }
 

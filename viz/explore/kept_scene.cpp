@@ -4,17 +4,28 @@ namespace espalier::viz {
 
 SceneKey plane_key(const Session& session, SideId side, ViewSize size) {
   const Look& look = session.look;
-  return {side,       size,           look.forest_requests, look.forest_tokens, {},
-          look.brush, look.colour_by, look.isolated,        session.selection,  session.selected_side};
+  return {.side = side,
+          .size = size,
+          .across = look.forest_requests,
+          .down = look.forest_tokens,
+          .brush = look.brush,
+          .colour_by = look.colour_by,
+          .isolated = look.isolated,
+          .selection = session.selection,
+          .selected_side = session.selected_side};
 }
 
 SceneKey time_key(const Session& session, ViewSize size) {
   const Look& look = session.look;
-  return {SideId::a,         size,
-          look.time,         {},
-          look.range,        look.brush,
-          look.colour_by,    look.isolated,
-          session.selection, session.selected_side};
+  return {.side = SideId::a,
+          .size = size,
+          .across = look.time,
+          .range = look.range,
+          .brush = look.brush,
+          .colour_by = look.colour_by,
+          .isolated = look.isolated,
+          .selection = session.selection,
+          .selected_side = session.selected_side};
 }
 
 const Scene& KeptScene::get(const std::shared_ptr<const Outcome>& outcome, const SceneKey& key,
