@@ -6,10 +6,13 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <string>
+#include <vector>
 
 #include "core/error.h"
 #include "core/json.h"
 #include "core/rng.h"
+#include "core/text.h"
 #include "small_session.h"
 #include "viz/explore/copied_command.h"
 #include "viz/explore/look_text.h"
@@ -130,39 +133,15 @@ TEST(LookText, OfOneSideIsReadBackWhicheverWasClicked) {
 }
 
 TEST(LookText, RefusesWhatMeansNothing) {
-  for (const char* text : {"panel=map",
-                           "time=1:0",
-                           "time=0:2",
-                           "time=a:b",
-                           "select=leaf:1",
-                           "select=task:-1",
-                           "colour",
-                           "zoom=2",
-                           "brush=a:1:2",
-                           "brush=c:1:2:3:4",
-                           "brush=a:2:1:3:4",
-                           "brush=a:1:2:x:4",
-                           "a.tile=x",
-                           "a.tile=999",
-                           "c.tile=16",
-                           "a.cost=magic",
-                           "sides=two",
-                           "a.edits=fold:3",
-                           "a.edits=split:3:1",
-                           "a.edits=to-queue:3",
-                           "a.edits=split",
-                           "sort=2",
-                           "sort=x:up",
-                           "only=99",
-                           "b.strategy=magic",
-                           "sides=1,edited=b",
-                           "edited=b,sides=1",
-                           "sides=1,brush=b:1:2:3:4",
-                           "brush=b:1:2:3:4,sides=1",
-                           "sides=1,select=task:3,of=b",
-                           "select=task:3,of=b,sides=1",
-                           "sides=1,of=b",
-                           ""}) {
+  std::vector<std::string> texts = core::split(
+      "panel=map time=1:0 time=0:2 time=a:b select=leaf:1 select=task:-1 colour zoom=2 brush=a:1:2 "
+      "brush=c:1:2:3:4 brush=a:2:1:3:4 brush=a:1:2:x:4 a.tile=x a.tile=999 c.tile=16 a.cost=magic "
+      "sides=two a.edits=fold:3 a.edits=split:3:1 a.edits=to-queue:3 a.edits=split sort=2 sort=x:up "
+      "only=99 b.strategy=magic sides=1,edited=b edited=b,sides=1 sides=1,brush=b:1:2:3:4 "
+      "brush=b:1:2:3:4,sides=1 sides=1,select=task:3,of=b select=task:3,of=b,sides=1 sides=1,of=b",
+      ' ');
+  texts.emplace_back();
+  for (const std::string& text : texts) {
     Session session = small_session();
     EXPECT_THROW(read_look(session, text, "--look"), core::Error) << text;
   }
