@@ -66,11 +66,11 @@ struct AttendConfig : Heads, Grid {
   static constexpr int kRingAt = kQueryBytes;
   static constexpr int kMasksAt = kRingAt + kStages * kStageBytes;
   static constexpr int kExchangeAt = kMasksAt + kStages * kTokens * 4;
-  static constexpr int kMaximaBytes = Grid::kColumnGroups > 1 ? Grid::kColumnGroups* kRows * 4 : 0;
+  static constexpr int kMaximaBytes = (Grid::kColumnGroups > 1) ? Grid::kColumnGroups * kRows * 4 : 0;
   static constexpr int kProbabilitiesAt = kExchangeAt + kMaximaBytes;
   static constexpr int kProbabilityRowBytes = kTokens * 2;
   static constexpr int kProbabilityBytes =
-      Grid::kColumnGroups > 1 ? kRows* kProbabilityRowBytes : 0;  ///< of 16 bits each; then what these leave
+      (Grid::kColumnGroups > 1) ? kRows * kProbabilityRowBytes : 0;  ///< of 16 bits each; then what these leave
   static constexpr int kChoresAt = kProbabilitiesAt + 2 * kProbabilityBytes;  ///< steps whose turn has come
   static constexpr int kChores = 8;
   static constexpr int kSharedBytes = kChoresAt + 16 + kChores * 16;
