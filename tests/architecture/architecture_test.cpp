@@ -1,7 +1,9 @@
-// The shape of the house, checked on the sources themselves: include arrows, heavy headers, one line a strategy.
+// The shape of the house, checked on the sources themselves: include arrows, heavy headers, one line a strategy, short
+// lines and files.
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <istream>
@@ -85,6 +87,24 @@ std::string wrong_include(const std::string& folder, const std::string& included
   return kAllowed.at(folder).contains(target) ? "" : "an include against the arrows";
 }
 
+/// Of UTF-8: all bytes but those that continue a character.
+std::ptrdiff_t characters(const std::string& line) {
+  return std::count_if(line.begin(), line.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; });
+}
+
+/// What is too long in a source; empty when nothing is.
+std::string too_long(std::istream& text) {
+  constexpr int kMostCharacters = 120, kMostLines = 400;
+  int number = 0, filled = 0;
+  for (std::string line; std::getline(text, line);) {
+    ++number;
+    filled += line.find_first_not_of(" \t\r") != std::string::npos ? 1 : 0;
+    if (characters(line) > kMostCharacters) return "line " + std::to_string(number);
+  }
+  return filled > kMostLines ? std::to_string(filled) + " lines" : "";
+}
+
 TEST(Architecture, IncludesFollowTheArrows) {
   for (const auto& [folder, allowed] : kAllowed) {
     ASSERT_FALSE(sources(folder).empty()) << folder;
@@ -122,6 +142,31 @@ TEST(Architecture, TypesOfUnnamedNamespacesAndDeclarationsAreNotCounted) {
   std::istringstream text(
       "namespace a::b {\nstruct X;\nstruct Y {\nnamespace {\nclass Z : Y {\n}  // namespace\nenum class E : int {\n");
   EXPECT_EQ(types_of(text), (std::vector<std::string>{"a::b::Y", "a::b::E"}));
+}
+
+TEST(Architecture, LinesAndFilesAreShort) {
+  std::vector<std::string> folders = {"tests"};
+  for (const auto& [folder, allowed] : kAllowed) folders.push_back(folder);
+  for (const std::string& folder : folders) {
+    for (const fs::path& file : sources(folder)) {
+      std::ifstream text(file);
+      EXPECT_EQ(too_long(text), "") << file;
+    }
+  }
+}
+
+TEST(Architecture, LengthsAreCountedInCharactersAndInLinesThatSaySomething) {
+  const auto found = [](const std::string& source) {
+    std::istringstream text(source);
+    return too_long(text);
+  };
+  std::string wide, lines;
+  for (int i = 0; i < 120; ++i) wide += "…";
+  for (int i = 0; i < 400; ++i) lines += "a;\n  \n";
+  EXPECT_EQ(found("short\n" + wide), "");
+  EXPECT_EQ(found("short\n" + wide + "."), "line 2");
+  EXPECT_EQ(found(lines), "");
+  EXPECT_EQ(found(lines + "b;\n"), "401 lines");
 }
 
 TEST(Architecture, HeavyLibrariesStayOutOfHeaders) {
