@@ -37,6 +37,7 @@ struct TileRun {
   std::int64_t logical = 0;  ///< of each tile: tokens x requests that see them
   std::int32_t requests = 0;
   std::int32_t tiles = 0;
+  bool alone = false;  ///< known to read what no other tile reads
   friend bool operator==(const TileRun&, const TileRun&) = default;
 };
 

@@ -40,8 +40,6 @@ constexpr double kWorthUs = 0.7;
 constexpr double kMissedAgain = 0.5, kMostMissed = 0.04;
 /// In short plans boxes are tried, and heights mixed, where that could be faster than the best so far by this.
 constexpr double kWorthBoxes = 0.98, kWorthMixing = 0.93;
-/// Equal shares are tried from this share of computing in the time HBM takes.
-constexpr double kComputeBound = 0.8;
 /// KV tokens whose reading costs about as much as starting one more tile.
 constexpr double kTileTokens = 64;
 
@@ -264,7 +262,7 @@ class EspalierBuild {
   /// Where arithmetic is what takes time, hardware order leaves SMs idle that wait for nobody's memory: equal shares
   /// don't.
   void try_shares(Candidate& candidate) {
-    if (!prices_.of_device() || candidate.forecast.compute_us < kComputeBound * candidate.forecast.hbm_us) return;
+    if (!prices_.of_device() || !is_compute_bound(candidate.forecast)) return;
     const ShareTask task{candidate.kernels[0], &candidate.cover.layers[0], copies_, fresh_copies_};
     ShareTrial trial = try_equal_shares(request_, task, limit_us(candidate));
     if (trial.shares.list.empty() || trial.forecast.total_us >= candidate.forecast.total_us) return;
@@ -304,22 +302,31 @@ class EspalierBuild {
   }
 
   void add_classes(const TileLayer& layer, const TileKernel& kernel, const PieceCut& cut, bool boxes, double& rows) {
-    double read = 0;
+    std::array<double, 2> read{};  // by those that others read, too, and those that are alone
     for (const TileRun& run : layer.runs) {
       if (run.tokens == 0) continue;
       const PieceLengths lengths = piece_lengths(run.tokens, cut);
-      read += static_cast<double>(run.tokens) * run.tiles;
-      by_length_.add(lengths.last, run.tiles);
+      LengthHistogram& by_length = by_length_[run.alone ? 1 : 0];
+      read[run.alone ? 1 : 0] += static_cast<double>(run.tokens) * run.tiles;
+      by_length.add(lengths.last, run.tiles);
       if (lengths.count == 1) continue;
       const std::int64_t others = lengths.count - 1 - lengths.longer;
-      if (lengths.longer > 0) by_length_.add(lengths.each + lengths.more, lengths.longer * run.tiles);
-      if (others > 0) by_length_.add(lengths.each, others * run.tiles);
+      if (lengths.longer > 0) by_length.add(lengths.each + lengths.more, lengths.longer * run.tiles);
+      if (others > 0) by_length.add(lengths.each, others * run.tiles);
       rows += run.tiles * (boxes ? static_cast<double>(run.requests * (lengths.count - 1)) : cut_rows(run, lengths));
     }
-    const double cold = fresh_copies_ * static_cast<double>(layer.unique) / read;
-    by_length_.drain([&](double tokens, double count, double longest) {
-      classes_.push_back({&kernel, tokens / count, count * copies_, cold, longest});
-    });
+    const auto drain = [&](LengthHistogram& by_length, double cold) {
+      by_length.drain([&](double tokens, double count, double longest) {
+        classes_.push_back({&kernel, tokens / count, count * copies_, cold, longest});
+      });
+    };
+    const auto begin = static_cast<std::ptrdiff_t>(classes_.size());
+    if (read[0] > 0) drain(by_length_[0], fresh_copies_ * (static_cast<double>(layer.unique) - read[1]) / read[0]);
+    if (read[1] == 0) return;
+    const auto middle = static_cast<std::ptrdiff_t>(classes_.size());
+    drain(by_length_[1], fresh_copies_);
+    std::inplace_merge(classes_.begin() + begin, classes_.begin() + middle, classes_.end(),
+                       [](const CtaClass& a, const CtaClass& b) { return a.tokens < b.tokens; });
   }
 
   std::vector<std::string> why(const Plan& plan) const {
@@ -362,7 +369,7 @@ class EspalierBuild {
   std::array<HeightCost, kMaxHeights> height_costs_;
   std::array<PieceLine, kMaxHeights> lines_;  ///< of the candidate that is being cut, by height
   std::array<PieceCut, kMaxHeights> tried_;   ///< at the last try, by height
-  LengthHistogram by_length_;
+  std::array<LengthHistogram, 2> by_length_;
   std::vector<CtaClass> classes_;
 };
 

@@ -108,10 +108,17 @@ class Forecaster {
   /// HBM moves each token once, what later readers miss, queries and results; L2 everything.
   void set_device_times(const PlanRequest& request) {
     double bytes = 0, cold_bytes = 0, in_flight = 0, sms = 0, compute_us = 0;
+    std::size_t kernels = 0;
     for (const CtaClass& c : work_.classes) {
       const double read = c.ctas * c.tokens * kv_bytes_;
       bytes += read;
       cold_bytes += read * c.cold;
+      if (kernels == 0 || kernel_bytes_[kernels - 1].kernel != c.kernel) {
+        ESPALIER_CHECK_OP(kernels, <, kMaxFluidKernels);
+        kernel_bytes_[kernels++] = {c.kernel};
+      }
+      kernel_bytes_[kernels - 1].all += read;
+      kernel_bytes_[kernels - 1].cold += read * c.cold;
       in_flight += c.ctas * c.kernel->bytes_per_us;
       sms += c.ctas / c.kernel->residents;
       compute_us += c.ctas * std::ceil(c.tokens / c.kernel->config->kv_tile) * c.kernel->tile_us;
@@ -157,14 +164,22 @@ class Forecaster {
     forecast_.merge_us = std::max(forecast_.merge_us, all_us * std::min(1.0, slots / ctas_) / slots);
   }
 
-  FluidKernel fluid_kernel(const CtaClass& c) const {
-    const TileKernel& kernel = *c.kernel;
+  /// Who reads for the first time matters where arithmetic and HBM could take turns; elsewhere a kernel's CTAs are as
+  /// if all had the same share of it.
+  double cold_of(const CtaClass& c) const {
+    const KernelBytes* k = kernel_bytes_.data();
+    if (is_compute_bound(forecast_)) return c.cold;
+    while (k->kernel != c.kernel) ++k;
+    return k->cold / k->all;
+  }
+
+  FluidKernel fluid_kernel(const TileKernel& kernel, double cold) const {
     const double merged = 1 - device_.l2_merge_fraction;
-    const double from_hbm = c.cold * 1e3 / device_.hbm_latency_ns;
+    const double from_hbm = cold * 1e3 / device_.hbm_latency_ns;
     const double from_both =
-        (1 - c.cold) * 1e3 / (merged * device_.hbm_latency_ns + (1 - merged) * device_.l2_latency_ns);
+        (1 - cold) * 1e3 / (merged * device_.hbm_latency_ns + (1 - merged) * device_.l2_latency_ns);
     // Queries and results pass beside the KV.
-    const double kv_missed = c.cold + (1 - c.cold) * merged;
+    const double kv_missed = cold + (1 - cold) * merged;
     FluidKernel out;
     out.missed = kv_missed + io_share_;
     out.unloaded = kernel.ring_bytes * (from_hbm + from_both);
@@ -176,7 +191,7 @@ class Forecaster {
     out.ring_bytes = kernel.ring_bytes;
     out.opening_us = kernel.ring_bytes * kv_missed / hbm_peak_;
     // Of two tiles that read the same, one finds in L2 what the other has loaded.
-    if (c.cold < 1) out.alike = work_.copies;
+    if (cold < 1) out.alike = work_.copies;
     return out;
   }
 
@@ -184,7 +199,7 @@ class Forecaster {
   double longest_us() const {
     double us = 0;
     for (const CtaClass& c : work_.classes) {
-      us = std::max(us, (is_uneven(c) ? c.longest : c.tokens) * kv_bytes_ / fluid_kernel(c).cap);
+      us = std::max(us, (is_uneven(c) ? c.longest : c.tokens) * kv_bytes_ / fluid_kernel(*c.kernel, cold_of(c)).cap);
     }
     return (1 - kEarlierEnd) * us;
   }
@@ -200,18 +215,24 @@ class Forecaster {
   double flow_us(double limit_us) const {
     std::array<FluidKernel, kMaxFluidKernels> kernels;
     std::array<FluidClass, 2 * kMaxClasses> classes;
+    std::array<std::pair<const TileKernel*, double>, kMaxFluidKernels> kinds;  // and share of first readers
     std::size_t kernel_count = 0, n = 0;
-    const TileKernel* last = nullptr;
     for (std::size_t i = work_.classes.size(); i-- > 0;) {
       const CtaClass& c = work_.classes[i];
-      if (c.kernel != last) kernels[kernel_count++] = fluid_kernel(c);
-      last = c.kernel;
+      const std::pair<const TileKernel*, double> kind{c.kernel, cold_of(c)};
+      std::size_t k = 0;
+      while (k < kernel_count && kinds[k] != kind) ++k;
+      if (k == kernel_count) {
+        ESPALIER_CHECK_OP(k, <, kMaxFluidKernels);
+        kinds[k] = kind;
+        kernels[kernel_count++] = fluid_kernel(*c.kernel, kind.second);
+      }
       // The longest end last: one tile's copies, by themselves.
       const double longest = is_uneven(c) ? std::min(c.ctas, work_.copies) : 0, others = c.ctas - longest;
-      if (longest > 0) classes[n++] = {kernel_count - 1, longest, c.longest * kv_bytes_, padding_us(c, c.longest)};
+      if (longest > 0) classes[n++] = {k, longest, c.longest * kv_bytes_, padding_us(c, c.longest)};
       if (others <= 0) continue;
       const double tokens = (c.ctas * c.tokens - longest * c.longest) / others;
-      classes[n++] = {kernel_count - 1, others, tokens * kv_bytes_, longest > 0 ? 0 : padding_us(c, tokens)};
+      classes[n++] = {k, others, tokens * kv_bytes_, longest > 0 ? 0 : padding_us(c, tokens)};
     }
     return fluid_us(device_, std::span(kernels).first(kernel_count), std::span(classes).first(n), limit_us);
   }
@@ -227,6 +248,11 @@ class Forecaster {
   double io_us_ = 0;          ///< of the last CTAs' queries and rows, through their ports
   double io_between_us_ = 0;  ///< of those before, as far as others don't fill it
   double io_share_ = 0;       ///< bytes of queries and results that HBM moves for each byte of KV that CTAs read
+  struct KernelBytes {
+    const TileKernel* kernel = nullptr;
+    double all = 0, cold = 0;
+  };
+  std::array<KernelBytes, kMaxFluidKernels> kernel_bytes_;  ///< that the CTAs of each kernel read
   Forecast forecast_;
 };
 

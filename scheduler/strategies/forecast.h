@@ -23,9 +23,11 @@ struct CtaClass {
 };
 
 struct Workload {
-  std::span<const CtaClass> classes;  ///< kernels by rising tile, the classes of each by rising length
-  bool merges_in_place = true;        ///< on arrival, in the launch of the tasks; else in a launch after them
-  double copies = 1;                  ///< CTAs of a tile
+  /// Kernels by rising tile, the classes of each by rising length; at most 4 pairs of a kernel and a share of first
+  /// readers.
+  std::span<const CtaClass> classes;
+  bool merges_in_place = true;  ///< on arrival, in the launch of the tasks; else in a launch after them
+  double copies = 1;            ///< CTAs of a tile
   double requests = 0;
   double partial_rows = 0;  ///< of one head, over all requests
   bool unlike = false;      ///< lengths differ much: somebody is late, and the longest takes its own time
@@ -36,6 +38,8 @@ struct Forecast {
   double hbm_us = 0, l2_us = 0, compute_us = 0;  ///< the device busy with nothing else
   double merge_us = 0;                           ///< what merging adds
 };
+/// Or nearly: computing takes about as long as HBM does.
+inline bool is_compute_bound(const Forecast& f) { return f.compute_us >= 0.8 * f.hbm_us; }
 
 /// Persistent CTAs with shares of all KV tiles.
 struct ShareLoad {

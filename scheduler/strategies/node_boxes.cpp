@@ -7,13 +7,15 @@
 namespace espalier::scheduler::planning {
 namespace {
 
-void add_tiles(TileLayer& layer, std::int64_t tokens, std::int32_t requests, std::int32_t tiles) {
-  if (tiles == 0 || requests == 0) return;
-  const TileRun run{tokens, tokens * requests, requests, tiles};
+/// Appends `tiles` tiles like this one.
+void add_tiles(TileLayer& layer, std::int32_t tiles, TileRun run) {
+  if (tiles == 0 || run.requests == 0) return;
   TileRun* last = layer.runs.empty() ? nullptr : &layer.runs.back();
-  if (last != nullptr && last->tokens == run.tokens && last->requests == requests) {
+  if (last != nullptr) run.tiles = last->tiles;
+  if (last != nullptr && *last == run) {
     last->tiles += tiles;
   } else {
+    run.tiles = tiles;
     layer.runs.push_back(run);
   }
 }
@@ -43,8 +45,10 @@ Cover box_cover(std::span<const NodeGroup> groups, const Runs& runs, std::int32_
   TileLayer& layer = cover.layers[0];
   for (const Run& run : runs.runs) {
     layer.unique += run.chain.tokens;
-    add_tiles(layer, run.chain.tokens, queries, run.readers() / queries);
-    add_tiles(layer, run.chain.tokens, run.readers() % queries, 1);
+    const std::int32_t full = run.readers() / queries, rest = run.readers() % queries;
+    const bool alone = full + (rest > 0 ? 1 : 0) == 1;
+    add_tiles(layer, full, {run.chain.tokens, run.chain.tokens * queries, queries, 0, alone});
+    add_tiles(layer, 1, {run.chain.tokens, run.chain.tokens * rest, rest, 0, alone});
   }
   return cover;
 }

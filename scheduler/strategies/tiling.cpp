@@ -1,6 +1,8 @@
 #include "scheduler/strategies/tiling.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <memory>
 #include <tuple>
@@ -120,6 +122,44 @@ class Cutter {
   std::int64_t offset_ = 0;
 };
 
+/// Longest first; of alike lengths by place in the forest, so that readers of the same tokens run together.
+struct DispatchKey {
+  std::uint64_t length_node = 0;  ///< class of length, the longest first; node
+  std::uint64_t token_begin = 0;  ///< first token; first request
+
+  std::uint64_t length() const { return length_node >> 32; }
+  bool reads_with(const DispatchKey& o) const {
+    return length_node == o.length_node && token_begin >> 32 == o.token_begin >> 32;
+  }
+};
+
+/// Who shares what it reads with many computes, who is alone reads: pieces of one length are reordered so that both go
+/// on all the time. Readers of the same tokens stay together.
+void mix_reuse(const std::vector<DispatchKey>& keys, std::span<std::uint32_t> order) {
+  struct Group {
+    std::size_t begin, end;
+    std::uint64_t at;
+    std::size_t readers() const { return end - begin; }
+  };
+  std::vector<Group> groups;
+  std::array<std::uint64_t, 64> pieces{};  // by binary order of the readers of their group
+  for (std::size_t begin = 0, end = 0; begin < order.size(); begin = end) {
+    while (end < order.size() && keys[order[end]].reads_with(keys[order[begin]])) ++end;
+    std::uint64_t& before = pieces[static_cast<std::size_t>(std::bit_width(end - begin))];
+    groups.push_back({begin, end, 2 * before + (end - begin)});
+    before += end - begin;
+  }
+  if (pieces[static_cast<std::size_t>(std::bit_width(groups[0].readers()))] == order.size()) return;
+  for (Group& g : groups) g.at = (g.at << 24) / pieces[static_cast<std::size_t>(std::bit_width(g.readers()))];
+  std::stable_sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) { return a.at < b.at; });
+  const std::vector<std::uint32_t> before(order.begin(), order.end());
+  auto to = order.begin();
+  for (const Group& g : groups) {
+    to = std::copy(before.begin() + static_cast<std::ptrdiff_t>(g.begin),
+                   before.begin() + static_cast<std::ptrdiff_t>(g.end), to);
+  }
+}
+
 }  // namespace
 
 PieceLengths piece_lengths(std::int64_t tokens, const PieceCut& cut) {
@@ -203,20 +243,26 @@ double cut_rows(const TileRun& run, const PieceLengths& lengths) {
   return requests * shared + (all - shared) + std::max(0.0, requests - 1 - begun);
 }
 
-std::vector<std::uint32_t> dispatch_order(const TilePieces& cut) {
+std::vector<std::uint32_t> dispatch_order(const TilePieces& cut, bool mixed) {
   std::vector<std::uint32_t> order(cut.pieces.size());
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> keys(cut.pieces.size());
+  std::vector<DispatchKey> keys(cut.pieces.size());
   for (std::size_t i = 0; i < order.size(); ++i) {
     const TilePiece& piece = cut.pieces[i];
     order[i] = static_cast<std::uint32_t>(i);
     const Segment& s = cut.segments[piece.first];
-    // Longest first; of alike lengths by place in the forest, so that readers of the same tokens run together.
     keys[i] = {static_cast<std::uint64_t>(kLengthClasses - length_class(piece.tokens)) << 32 |
                    static_cast<std::uint32_t>(s.node.value),
                static_cast<std::uint64_t>(s.token_begin) << 32 | static_cast<std::uint32_t>(piece.begin)};
   }
-  std::sort(order.begin(), order.end(),
-            [&](std::uint32_t a, std::uint32_t b) { return std::tie(keys[a], a) < std::tie(keys[b], b); });
+  std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
+    return std::tie(keys[a].length_node, keys[a].token_begin, a) <
+           std::tie(keys[b].length_node, keys[b].token_begin, b);
+  });
+  if (!mixed) return order;
+  for (std::size_t begin = 0, end = 0; begin < order.size(); begin = end) {
+    while (end < order.size() && keys[order[end]].length() == keys[order[begin]].length()) ++end;
+    mix_reuse(keys, std::span(order).subspan(begin, end - begin));
+  }
   return order;
 }
 

@@ -343,10 +343,11 @@ TEST_F(ForecastLimits, SaysOfUnlikeCtasWhetherTheyAreBelowALimit) {
     Rng rng(seed);
     std::vector<CtaClass> classes;
     double tokens = 64;
+    const double shared_cold = 0.2 + 0.8 * rng.uniform();
     for (std::int64_t i = rng.integer(1, 6); i > 0; --i) {
       tokens *= 1 + 3 * rng.uniform();
       classes.push_back({&kernels_[2], tokens, static_cast<double>(8 * rng.integer(1, i == 1 ? 2 : 60)),
-                         0.2 + 0.8 * rng.uniform(), tokens * (1 + 0.2 * rng.uniform())});
+                         rng.chance(0.3) ? 1 : shared_cold, tokens * (1 + 0.2 * rng.uniform())});
     }
     const Workload work{classes, true, 8, 64, 100, true};
     const double exact = forecast(request_, work).total_us;

@@ -84,6 +84,15 @@ TEST(OurPlanner, LetsHighTilesComputeWhileLowOnesRead) {
   }
 }
 
+TEST(OurPlanner, ReadsOwnTokensWhileThePrefixOfVeryManyRequestsIsComputed) {
+  // All pieces of the prefix first, as its readers meet in the L2 then, and the requests' own tokens after it would
+  // take 1.25 times as long; and nodes by themselves come in that order, which must be forecast: 1.14 times.
+  const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
+  const traces::PrefixForest forest = traces::parse_tree("1,256|120000,4096");
+  EXPECT_LT(planned_us("espalier", forest, device, "32/8/128"), planned_us("deft_node", forest, device, "32/8/128"));
+  EXPECT_LT(planned_us("espalier", forest, device, "64/8/128"), planned_us("codec", forest, device, "64/8/128"));
+}
+
 TEST(OurPlanner, SaysWhichCoversItDidNotTry) {
   const costmodel::DeviceSpec device = costmodel::find_device("a100-80");
   int untried = 0;

@@ -6,6 +6,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <set>
+#include <utility>
+#include <vector>
 
 #include "core/rng.h"
 #include "traces/import.h"
@@ -85,6 +88,41 @@ TEST(Tiling, TapersTheLastPiece) {
     EXPECT_LE(lengths.longer, lengths.count - 1) << tokens;
     EXPECT_EQ((lengths.count - 1) * lengths.each + lengths.longer * lengths.more + lengths.last, tokens);
   }
+}
+
+TEST(DispatchOrder, LetsThoseWhoShareAndThoseWhoDoNotRunBesideEachOther) {
+  // Four tiles of eight requests, each of 8192 tokens that all four read and as many that only it does.
+  const traces::PrefixForest forest = traces::parse_tree("1,32|8192,1024");
+  const HeightCost height{8, 1.0};
+  const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, 64}, path_tokens(forest));
+  const TilePieces cut = cut_tiles(forest, cover, {PieceCut{2048}});
+  ASSERT_EQ(cut.pieces.size(), 32u);
+  const auto first = [&](std::uint32_t i) {
+    const Segment& s = cut.segments[cut.pieces[i].first];
+    return std::pair(s.node.value, s.token_begin);
+  };
+  const auto is_shared = [&](std::uint32_t i) { return first(i).first == 0; };
+  const std::vector<std::uint32_t> apart = dispatch_order(cut, false), mixed = dispatch_order(cut, true);
+  EXPECT_EQ(std::count_if(apart.begin(), apart.begin() + 16, is_shared), 16);
+  EXPECT_TRUE(std::is_permutation(mixed.begin(), mixed.end(), apart.begin()));
+  std::set<std::pair<std::int32_t, std::int32_t>> seen;
+  for (std::size_t i = 0; i < mixed.size(); ++i) {
+    // Readers of the same tokens stay together, so half are shared but for one group.
+    const bool begins = i == 0 || first(mixed[i]) != first(mixed[i - 1]);
+    EXPECT_TRUE(!begins || seen.insert(first(mixed[i])).second) << i;
+    const auto so_far = static_cast<std::ptrdiff_t>(i) + 1;
+    EXPECT_NEAR(static_cast<double>(std::count_if(mixed.begin(), mixed.begin() + so_far, is_shared)),
+                static_cast<double>(so_far) / 2, 2)
+        << i;
+  }
+}
+
+TEST(DispatchOrder, IsTheSameWhereNothingIsShared) {
+  const traces::PrefixForest forest = traces::parse_tree("32|1024");
+  const HeightCost height{8, 1.0};
+  const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, 64}, path_tokens(forest));
+  const TilePieces cut = cut_tiles(forest, cover, {PieceCut{512}});
+  EXPECT_EQ(dispatch_order(cut, true), dispatch_order(cut, false));
 }
 
 TEST(CutRows, NeverMoreThanOneOfEveryRequestAPiece) {
