@@ -268,6 +268,10 @@ Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load, doub
   return f;
 }
 
+double partial_spill_us(const PlanRequest& request, double partial_rows) {
+  return spill_us_of(request.device, partial_rows * partial_row_bytes(request.heads));
+}
+
 double late_us(const PlanRequest& request) { return kLateShare * request.device.hbm_latency_ns * 1e-3; }
 
 Forecast least_forecast(const PlanRequest& request, const LeastLoad& load) {

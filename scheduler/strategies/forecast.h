@@ -53,6 +53,9 @@ struct ShareLoad {
 };
 Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load, double limit_us);
 
+/// HBM's time for so many partial rows of one head, of all its heads, that L2 can't hold; 0 where it can.
+double partial_spill_us(const PlanRequest& request, double partial_rows);
+
 /// What a plan of unlike CTAs takes longer: somebody is late, whose first bytes others hide in part.
 double late_us(const PlanRequest& request);
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <utility>
 
 #include "core/error.h"
 #include "core/units.h"
@@ -47,7 +49,6 @@ class Dealer {
     shares.list.push_back(share);
     shares.partials += partial ? 1 : 0;
     load_ += cost;
-    shares.most = std::max(shares.most, load_);
   }
 
   double share_;
@@ -57,7 +58,7 @@ class Dealer {
   double load_ = 0;
 };
 
-/// Of a piece on a device full of such CTAs.
+/// Of a piece on a device full of such CTAs; rows left partial are written, read and merged.
 PieceCost piece_cost(const PlanRequest& request, const TileKernel& kernel, double slots, double tile_us) {
   const costmodel::DeviceSpec& device = request.device;
   const double rows = kernel.queries * heads_per_copy(*kernel.config, request.heads);
@@ -121,17 +122,17 @@ class Sharing {
     load.kernel = &kernel_;
     load.ctas = lanes * task_.copies;
     load.tokens = tokens * task_.copies;
-    load.busy_us = out.shares.most * tile_us_;
-    if (anywhere) {
-      load.busy_us += (static_cast<double>(list.size()) * cost_.begin + partials * cost_.partial) / lanes * tile_us_;
-    }
-    load.busy_us +=
+    load.busy_us =
         std::max(1.0, std::ceil(static_cast<double>(tiles_) / lanes) * in_step(list) / lanes) * queries_us(load.ctas);
     const double cold = task_.fresh_copies * static_cast<double>(task_.layer->unique) / tokens;
     load.cold = 1 - (1 - cold) * kept_share(request_, task_, load.ctas, tokens / static_cast<double>(tiles_),
                                             static_cast<double>(tiles_) / lanes);
     load.requests = static_cast<double>(request_.forest.request_count());
     load.partial_rows = partials * visible_ / tokens;
+    // Reading them is of merging. All lanes end at about the same time, so HBM writes what the L2 can't hold in one go.
+    const PieceCost written{cost_.begin, cost_.partial / 2};
+    load.busy_us += longest_lane(*task_.layer, kernel_.config->kv_tile, list, written) * tile_us_;
+    load.busy_us += std::max(0.0, partial_spill_us(request_, load.partial_rows) - written.partial * tile_us_);
     out.forecast = forecast_shares(request_, load, limit_us);
     return out;
   }
@@ -198,6 +199,20 @@ Shares deal_shares(const TileLayer& layer, std::int32_t kv_tile, std::int64_t la
     for (std::int32_t i = 0; i < run.tiles; ++i) dealer.deal(tile++, core::ceil_div(run.tokens, std::int64_t{kv_tile}));
   }
   return std::move(dealer.shares);
+}
+
+double longest_lane(const TileLayer& layer, std::int32_t kv_tile, std::span<const Share> list, const PieceCost& cost) {
+  double longest = 0, lane = 0;
+  std::int32_t current = -1, tiles = 0;  // of the runs so far
+  auto run = layer.runs.begin();
+  for (const Share& share : list) {
+    for (; share.tile >= tiles + run->tiles; ++run) tiles += run->tiles;
+    if (std::exchange(current, share.lane) != share.lane) lane = 0;
+    lane += cost.begin + static_cast<double>(share.end - share.begin);
+    const bool whole = share.begin == 0 && share.end == core::ceil_div(run->tokens, std::int64_t{kv_tile});
+    longest = std::max(longest, lane + (whole ? 0 : cost.partial));
+  }
+  return longest;
 }
 
 ShareTrial try_equal_shares(const PlanRequest& request, const ShareTask& task, double limit_us) {

@@ -5,7 +5,8 @@
 // is counted in KV tiles, and a query tile isn't cut where finishing it is cheaper than two partial results.
 #pragma once
 
-#include <limits>
+#include <cstdint>
+#include <span>
 #include <vector>
 
 #include "scheduler/strategies/forecast.h"
@@ -16,12 +17,11 @@ namespace espalier::scheduler::planning {
 /// What a piece costs besides its KV tiles, in KV tiles.
 struct PieceCost {
   double begin = 0;    ///< its start and its end
-  double partial = 0;  ///< rows left partial: written, read and merged
+  double partial = 0;  ///< rows left partial
 };
 
 struct Shares {
   std::vector<Share> list;
-  double most = 0;            ///< KV tiles of the fullest lane, costs of its pieces included
   std::int64_t partials = 0;  ///< pieces that leave partial rows
 };
 
@@ -31,6 +31,10 @@ double even_share(const TileLayer& layer, std::int32_t kv_tile, std::int64_t lan
 /// Deals the query tiles, in order, to at most `lanes` lanes of `share` each; the last takes what is left.
 Shares deal_shares(const TileLayer& layer, std::int32_t kv_tile, std::int64_t lanes, double share,
                    const PieceCost& cost);
+
+/// Until the last lane is done, in KV tiles. What begins costs in every piece, but rows left partial only at the end of
+/// a lane: what was left before is written while the next piece runs. `list` as dealt from `layer`.
+double longest_lane(const TileLayer& layer, std::int32_t kv_tile, std::span<const Share> list, const PieceCost& cost);
 
 /// What the planner knows when it weighs shares against pieces.
 struct ShareTask {

@@ -226,7 +226,12 @@ TEST(Shares, ReadEveryTileOnceAndAreNoLongerThanSaid) {
     EXPECT_EQ(shares.partials, partials) << "seed " << seed;
     const std::vector<double> sums = loads(shares, cost, kv_tiles);
     EXPECT_LE(sums.size(), static_cast<std::size_t>(lanes));
-    EXPECT_NEAR(shares.most, *std::max_element(sums.begin(), sums.end()), 1e-9) << "seed " << seed;
+    const std::vector<double> begun = loads(shares, {cost.begin, 0}, kv_tiles);
+    EXPECT_NEAR(longest_lane(layer, 16, shares.list, {cost.begin, 0}), *std::max_element(begun.begin(), begun.end()),
+                1e-9)
+        << "seed " << seed;
+    const double longest = longest_lane(layer, 16, shares.list, cost);
+    EXPECT_LE(longest, *std::max_element(sums.begin(), sums.end()) + 1e-9) << "seed " << seed;
     for (std::size_t lane = 0; lane + 1 < sums.size(); ++lane) {
       EXPECT_LE(sums[lane], share + cost.partial + 1e-9) << "seed " << seed;
     }
@@ -241,7 +246,16 @@ TEST(Shares, DontCutWhatIsCheaperToFinish) {
   const Shares whole = deal_shares(layer, 16, 3, even_share(layer, 16, 3, dear), dear);
   EXPECT_EQ(whole.partials, 0);
   EXPECT_EQ(whole.list.size(), 3u);
-  EXPECT_DOUBLE_EQ(whole.most, 11);
+  EXPECT_DOUBLE_EQ(longest_lane(layer, 16, whole.list, dear), 11);
+}
+
+TEST(Shares, WaitOnlyForTheLastPartialRowsOfALane) {
+  const TileLayer layer = layer_of({160, 160, 160});
+  // The end of the first tile with the beginning of the second, the rest of that with all of the third.
+  const std::vector<Share> list = {{0, 0, 4, 0}, {0, 4, 10, 1}, {1, 0, 3, 1}, {1, 3, 10, 2}, {2, 0, 10, 2}};
+  EXPECT_DOUBLE_EQ(longest_lane(layer, 16, list, {1, 0.5}), 19);
+  EXPECT_DOUBLE_EQ(longest_lane(layer, 16, std::span(list).first(3), {1, 0.5}), 11.5);
+  EXPECT_DOUBLE_EQ(longest_lane(layer, 16, list, {1, 100}), 111);
 }
 
 TEST(Tiling, CutsTilesAsTheyAreShared) {
