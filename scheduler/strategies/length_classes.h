@@ -5,7 +5,6 @@
 #include <array>
 #include <bit>
 #include <cstdint>
-#include <utility>
 
 namespace espalier::scheduler::planning {
 
@@ -21,10 +20,13 @@ class LengthHistogram {
  public:
   void add(std::int64_t tokens, std::int64_t count) {
     const auto c = static_cast<std::size_t>(length_class(tokens));
-    used_[c / 64] |= std::uint64_t{1} << (c % 64);
-    tokens_[c] += static_cast<double>(tokens * count);
-    count_[c] += static_cast<double>(count);
-    longest_[c] = std::max(longest_[c], static_cast<double>(tokens));
+    const std::uint64_t bit = std::uint64_t{1} << (c % 64);
+    if ((used_[c / 64] & bit) == 0) rows_[c] = {0, 0, 0};
+    used_[c / 64] |= bit;
+    Row& row = rows_[c];
+    row.tokens += static_cast<double>(tokens * count);
+    row.count += static_cast<double>(count);
+    row.longest = std::max(row.longest, static_cast<double>(tokens));
   }
   /// Visits (tokens, count, longest) of the classes that have any, shortest first, and empties them.
   template <class F>
@@ -32,14 +34,17 @@ class LengthHistogram {
     for (std::size_t word = 0; word < used_.size(); ++word) {
       for (; used_[word] != 0; used_[word] &= used_[word] - 1) {
         const std::size_t c = 64 * word + static_cast<std::size_t>(std::countr_zero(used_[word]));
-        visit(std::exchange(tokens_[c], 0), std::exchange(count_[c], 0), std::exchange(longest_[c], 0));
+        visit(rows_[c].tokens, rows_[c].count, rows_[c].longest);
       }
     }
   }
 
  private:
+  struct Row {
+    double tokens, count, longest;
+  };
   std::array<std::uint64_t, kLengthClasses / 64> used_{};
-  std::array<double, kLengthClasses> tokens_{}, count_{}, longest_{};
+  std::array<Row, kLengthClasses> rows_;  ///< those of classes that aren't used are left uninitialised
 };
 
 }  // namespace espalier::scheduler::planning
