@@ -40,6 +40,9 @@ constexpr double kWorthUs = 0.7;
 constexpr double kMissedAgain = 0.5, kMostMissed = 0.04;
 /// In short plans boxes are tried, and heights mixed, where that could be faster than the best so far by this.
 constexpr double kWorthBoxes = 0.98, kWorthMixing = 0.93;
+/// Rounds between which pieces are just as many as there are slots; and kinds of tiles for which that is looked for.
+constexpr std::array kFilledOnce = {0.6, 1.3};
+constexpr std::size_t kMostRunsToFill = 64;
 /// KV tokens whose reading costs about as much as starting one more tile.
 constexpr double kTileTokens = 64;
 
@@ -250,7 +253,30 @@ class EspalierBuild {
     std::size_t best = tried.size();
     for (std::size_t i = 0; i < tried.size(); ++i) best = try_cut(candidate, round / tried[i]) ? i : best;
     if (round >= kLongUs && !candidate.boxes && best < tried.size()) refine(candidate, round, tried, best);
+    if (round < kEndlessUs && !candidate.boxes) fill_once(candidate, round);
     if (candidate.kernels.size() == 1 && !candidate.boxes) try_shares(candidate);
+  }
+
+  /// Pieces as short as leave none waiting: between two of the rounds tried there may be that one cut.
+  void fill_once(Candidate& candidate, double round) {
+    std::size_t runs = 0;
+    for (const TileLayer& layer : candidate.cover.layers) runs += layer.runs.size();
+    if (runs > kMostRunsToFill) return;
+    double fits = kFilledOnce.front(), waits = kFilledOnce.back();
+    for (int i = 0; i < 6; ++i) {
+      const double rounds = (fits + waits) / 2;
+      (sms_taken(candidate, round / rounds) <= request_.device.sms ? fits : waits) = rounds;
+    }
+    try_cut(candidate, round / fits);
+  }
+
+  double sms_taken(const Candidate& candidate, double goal) const {
+    double sms = 0;
+    for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
+      const auto pieces = count_pieces(candidate.cover.layers[h], piece_cut(candidate, h, goal));
+      sms += static_cast<double>(pieces * copies_) / candidate.kernels[h]->residents;
+    }
+    return sms;
   }
 
   /// Between the best number of rounds and its neighbours. Short plans aren't worth the time.
@@ -275,11 +301,16 @@ class EspalierBuild {
     return best_ ? std::min(best_->forecast.total_us, c.forecast.total_us) : c.forecast.total_us;
   }
 
+  PieceCut piece_cut(const Candidate& candidate, std::size_t h, double goal) const {
+    return {lines_[h].tokens_within(goal), candidate.even ? lines_[h].kv_tile : 0};
+  }
+
   /// Pieces of about `goal` microseconds, kept when they are forecast to be done sooner.
   bool try_cut(Candidate& candidate, double goal, bool tapered = false) {
     std::array<PieceCut, kMaxHeights> cuts;
     for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
-      cuts[h] = {lines_[h].tokens_within(goal), candidate.even ? lines_[h].kv_tile : 0, tapered};
+      cuts[h] = piece_cut(candidate, h, goal);
+      cuts[h].tapered = tapered;
     }
     if (std::exchange(tried_, cuts) == cuts) return false;
     classes_.clear();

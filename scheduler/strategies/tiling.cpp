@@ -177,6 +177,12 @@ PieceLengths piece_lengths(std::int64_t tokens, const PieceCut& cut) {
   return lengths;
 }
 
+std::int64_t count_pieces(const TileLayer& layer, const PieceCut& cut) {
+  std::int64_t pieces = 0;
+  for (const TileRun& run : layer.runs) pieces += run.tokens > 0 ? run.tiles * piece_lengths(run.tokens, cut).count : 0;
+  return pieces;
+}
+
 TilePieces cut_tiles(const PrefixForest& forest, const Cover& cover, const std::vector<PieceCut>& cuts) {
   Cutter cutter(forest);
   for (std::size_t h = 0; h < cover.layers.size(); ++h) {

@@ -41,6 +41,9 @@ struct PieceLengths {
 };
 PieceLengths piece_lengths(std::int64_t tokens, const PieceCut& cut);
 
+/// How many there are of all tiles of a layer.
+std::int64_t count_pieces(const TileLayer& layer, const PieceCut& cut);
+
 /// Cuts the tiles of a cover, those of each height alike. Tiles walk their nodes in depth-first order, so a cut splits
 /// the rows of few requests.
 TilePieces cut_tiles(const traces::PrefixForest& forest, const Cover& cover, const std::vector<PieceCut>& cuts);

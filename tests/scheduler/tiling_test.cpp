@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/rng.h"
+#include "tests/scheduler/sample_plans.h"
 #include "traces/import.h"
 
 namespace espalier::scheduler::planning {
@@ -87,6 +88,19 @@ TEST(Tiling, TapersTheLastPiece) {
     EXPECT_GT(lengths.last, 0) << tokens;
     EXPECT_LE(lengths.longer, lengths.count - 1) << tokens;
     EXPECT_EQ((lengths.count - 1) * lengths.each + lengths.longer * lengths.more + lengths.last, tokens);
+  }
+}
+
+TEST(Tiling, CountsPiecesBeforeTheyAreCut) {
+  for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+    Rng rng(seed);
+    const traces::PrefixForest forest = samples::ragged_forest(rng, 30, 400);
+    const HeightCost height{static_cast<std::int32_t>(rng.integer(1, 5)), 1.0};
+    const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, 16}, path_tokens(forest));
+    const PieceCut cut{rng.integer(1, 300), rng.chance(0.5) ? 16 : 0};
+    EXPECT_EQ(count_pieces(cover.layers[0], cut),
+              static_cast<std::int64_t>(cut_tiles(forest, cover, {cut}).pieces.size()))
+        << "seed " << seed;
   }
 }
 
