@@ -48,15 +48,20 @@ struct Merging {
   double requests, partial_rows;
   double merged() const { return std::min(requests, partial_rows / 2); }
 };
-/// Of one merge: a request's partial rows, kRowsInFlight at a time.
-double merge_latency_us(const costmodel::DeviceSpec& device, const Merging& m) {
-  return m.partial_rows > 0 ? (1 + m.partial_rows / m.merged() / kRowsInFlight) * device.l2_latency_ns * 1e-3 : 0;
+/// Of one merge: a request's partial rows, kRowsInFlight at a time, through the port of the SM.
+double merge_latency_us(const PlanRequest& request, const Merging& m) {
+  if (m.partial_rows <= 0) return 0;
+  const costmodel::DeviceSpec& device = request.device;
+  const double rows = m.partial_rows / m.merged();
+  const double bytes = rows * costmodel::our_reduce_kernel().query_tile * (request.heads.v_dim + 1) * kPartialBytes;
+  return std::max((1 + rows / kRowsInFlight) * device.l2_latency_ns * 1e-3,
+                  bytes / (device.sm_port_bytes_per_clk * device.clocks_per_us()));
 }
 /// CTA time of all merges in place.
 double merging_us(const PlanRequest& request, const Merging& m) {
   if (m.partial_rows <= 0) return 0;
   const double merges = m.merged() * request.heads.q_heads / costmodel::our_reduce_kernel().query_tile;
-  return merges * (merge_latency_us(request.device, m) + request.device.cta_end_ns * 1e-3);
+  return merges * (merge_latency_us(request, m) + request.device.cta_end_ns * 1e-3);
 }
 
 /// Queries and rows of all CTAs, through their ports. A row is partial, or final and its request's only one.
@@ -155,7 +160,7 @@ class Forecaster {
     const Merging merging{work_.requests, work_.partial_rows};
     const double moved = std::max(partial_bytes_ / device_.l2_bytes_per_us(), spill_us_);
     const double shown = work_.merges_in_place ? kMergesBeside * moved : device_.launch_graph_us + fixed_us_ + moved;
-    forecast_.merge_us = merge_latency_us(device_, merging) + shown;
+    forecast_.merge_us = merge_latency_us(request, merging) + shown;
     if (!work_.merges_in_place) return;
     // They take the slots of the CTAs they follow: those of earlier waves before the next CTA does, those of the last
     // one after it.
@@ -290,7 +295,7 @@ Forecast least_forecast(const PlanRequest& request, const LeastLoad& load) {
   f.compute_us = load.compute_us;
   if (load.partial_rows > 0) {
     const double start = load.merges_in_place ? 0 : device.launch_graph_us + start_us + device.cta_end_ns * 1e-3;
-    f.merge_us = start + merge_latency_us(device, {load.requests, load.partial_rows});
+    f.merge_us = start + merge_latency_us(request, {load.requests, load.partial_rows});
     f.merge_us +=
         (load.merges_in_place ? kMergesBeside : 1) * std::max(partial_bytes / device.l2_bytes_per_us(), spill_us);
   }

@@ -93,6 +93,23 @@ TEST(OurPlanner, ReadsOwnTokensWhileThePrefixOfVeryManyRequestsIsComputed) {
   EXPECT_LT(planned_us("espalier", forest, device, "64/8/128"), planned_us("codec", forest, device, "64/8/128"));
 }
 
+TEST(OurPlanner, FillsTheDeviceOnceWhereThatIsBetweenTwoOfItsCuts) {
+  // Nine requests whose heads need two tiles each: six pieces a tile are 108 CTAs for 108 SMs, five take 1.1 times as
+  // long.
+  const traces::PrefixForest forest = traces::make_suite("deft_suite/set-a").at(0);
+  const costmodel::DeviceSpec device = costmodel::find_device("a100-80");
+  EXPECT_LT(planned_us("espalier", forest, device, "128/1/576:512"),
+            1.05 * planned_us("fa3_static", forest, device, "128/1/576:512"));
+}
+
+TEST(OurPlanner, KnowsThatAMergeReadsThroughOnePort) {
+  // Forty-eight pieces of one request with rows of 512 columns: the merges alone would take half of the time.
+  const traces::PrefixForest forest = traces::make_suite("codec_suite/chain").at(0);
+  const costmodel::DeviceSpec device = costmodel::find_device("a100-80");
+  EXPECT_LT(planned_us("espalier", forest, device, "16/1/576:512"),
+            1.1 * planned_us("fa3_static", forest, device, "16/1/576:512"));
+}
+
 TEST(OurPlanner, SaysWhichCoversItDidNotTry) {
   const costmodel::DeviceSpec device = costmodel::find_device("a100-80");
   int untried = 0;
