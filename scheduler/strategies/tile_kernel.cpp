@@ -6,19 +6,19 @@ namespace espalier::scheduler::planning {
 
 using costmodel::KernelConfig;
 
-std::vector<TileKernel> tile_kernels(const PlanRequest& request) {
+std::vector<TileKernel> tile_kernels(const PlanRequest& request, std::int32_t most_heads) {
   const costmodel::DeviceSpec& device = request.device;
   std::vector<TileKernel> kernels;
-  std::int32_t most_heads = 0;
+  std::int32_t heads = 0;
   for (std::int32_t last = 0;;) {
     const KernelConfig& config = our_kernel(request, last + 1);
     if (config.query_tile <= last) break;
     last = config.query_tile;
     costmodel::TaskShape shape;
     shape.heads = heads_per_copy(config, request.heads);
-    if (shape.heads < most_heads) continue;
-    if (shape.heads > most_heads) kernels.clear();
-    most_heads = shape.heads;
+    if (shape.heads < heads || shape.heads > most_heads) continue;
+    if (shape.heads > heads) kernels.clear();
+    heads = shape.heads;
     shape.queries = queries_per_tile(config, request.heads);
     shape.kv_tokens = config.kv_tile;
     shape.visible_pairs = shape.kv_tokens * shape.queries;

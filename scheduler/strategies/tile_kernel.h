@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "scheduler/strategies/common.h"
@@ -20,8 +21,10 @@ struct TileKernel {
 };
 
 /// Our kernels by rising query tile, those only that read each KV head as rarely as any does (a tile that can't hold a
-/// whole group reads it several times). Refuses with class `kernel` when none fits.
-std::vector<TileKernel> tile_kernels(const PlanRequest& request);
+/// whole group reads it several times). Refuses with class `kernel` when none fits. `most_heads`: of those whose copies
+/// have no more heads; empty where there are none.
+std::vector<TileKernel> tile_kernels(const PlanRequest& request,
+                                     std::int32_t most_heads = std::numeric_limits<std::int32_t>::max());
 
 /// HBM's time for the queries of `ctas` full tiles that begin together: whoever reads a request's queries later finds
 /// them in L2.

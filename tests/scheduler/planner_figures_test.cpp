@@ -102,6 +102,14 @@ TEST(OurPlanner, FillsTheDeviceOnceWhereThatIsBetweenTwoOfItsCuts) {
             1.05 * planned_us("fa3_static", forest, device, "128/1/576:512"));
 }
 
+TEST(OurPlanner, SpreadsTheHeadsOfFewRequestsOverMoreTiles) {
+  // Two requests of 128 heads: tiles of 64 rows are too few CTAs, of 16 rows they take 0.73 of the time.
+  const traces::PrefixForest forest = traces::make_suite("codec_suite/depth-2").at(0);
+  const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
+  EXPECT_LT(planned_us("espalier", forest, device, "128/1/576:512"),
+            1.02 * planned_us("sglang_triton", forest, device, "128/1/576:512"));
+}
+
 TEST(OurPlanner, KnowsThatAMergeReadsThroughOnePort) {
   // Forty-eight pieces of one request with rows of 512 columns: the merges alone would take half of the time.
   const traces::PrefixForest forest = traces::make_suite("codec_suite/chain").at(0);

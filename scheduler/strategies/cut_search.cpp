@@ -1,0 +1,165 @@
+#include "scheduler/strategies/cut_search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <span>
+#include <utility>
+
+#include "scheduler/strategies/rounds.h"
+#include "scheduler/strategies/shares.h"
+
+namespace espalier::scheduler::planning {
+namespace {
+
+/// Rounds between which pieces are just as many as there are slots; and kinds of tiles for which that is looked for.
+constexpr std::array kFilledOnce = {0.6, 1.3};
+constexpr std::size_t kMostRunsToFill = 64;
+
+}  // namespace
+
+void CutSearch::cut(Candidate& candidate, double limit_us) {
+  limit_us_ = limit_us;
+  std::int64_t longest = 0, shortest = std::numeric_limits<std::int64_t>::max();
+  double round = 0;  // a full device works off all tiles in this time
+  for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
+    const TileKernel& kernel = *candidate.kernels[h];
+    lines_[h] = prices_.line(kernel);
+    for (const TileRun& run : candidate.cover.layers[h].runs) {
+      if (run.tokens == 0) continue;
+      round += prices_.piece_us(kernel, run.tokens) * run.tiles * copies_ / (kernel.residents * request_.device.sms);
+      longest = std::max(longest, run.tokens);
+      shortest = std::min(shortest, run.tokens);
+    }
+  }
+  // A tile is read whole before the next: what they share must still lie in the L2 then.
+  const double tile_bytes = static_cast<double>(longest) * static_cast<double>(request_.heads.kv_bytes_per_token());
+  const bool alike = longest <= shortest + shortest / 4;
+  const bool uniform = !candidate.boxes && alike && tile_bytes <= request_.device.l2_knee_mib * 1024 * 1024;
+  candidate.forecast.total_us = std::numeric_limits<double>::infinity();
+  tried_ = {};
+  // In few rounds one long piece keeps all waiting; in many, tiles that read the same tokens had better meet.
+  candidate.even = round < kLongUs;
+  // Tiles of one length need no cuts where they fill the rounds well.
+  if (uniform || candidate.boxes) try_cut(candidate, round * kUncutRounds);
+  const std::span<const double> tried = rounds_to_try(round, candidate.boxes, candidate.kernels.size() > 1);
+  std::size_t best = tried.size();
+  for (std::size_t i = 0; i < tried.size(); ++i) best = try_cut(candidate, round / tried[i]) ? i : best;
+  if (round >= kLongUs && !candidate.boxes && best < tried.size()) refine(candidate, round, tried, best);
+  if (round < kEndlessUs && !candidate.boxes) fill_once(candidate, round);
+  if (candidate.kernels.size() == 1 && !candidate.boxes) try_shares(candidate);
+}
+
+/// Pieces as short as leave none waiting: between two of the rounds tried there may be that one cut.
+void CutSearch::fill_once(Candidate& candidate, double round) {
+  std::size_t runs = 0;
+  for (const TileLayer& layer : candidate.cover.layers) runs += layer.runs.size();
+  if (runs > kMostRunsToFill) return;
+  double fits = kFilledOnce.front(), waits = kFilledOnce.back();
+  for (int i = 0; i < 6; ++i) {
+    const double rounds = (fits + waits) / 2;
+    (sms_taken(candidate, round / rounds) <= request_.device.sms ? fits : waits) = rounds;
+  }
+  try_cut(candidate, round / fits);
+}
+
+double CutSearch::sms_taken(const Candidate& candidate, double goal) const {
+  double sms = 0;
+  for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
+    const auto pieces = count_pieces(candidate.cover.layers[h], piece_cut(candidate, h, goal));
+    sms += static_cast<double>(pieces * copies_) / candidate.kernels[h]->residents;
+  }
+  return sms;
+}
+
+/// Between the best number of rounds and its neighbours. Short plans aren't worth the time.
+void CutSearch::refine(Candidate& candidate, double round, std::span<const double> tried, std::size_t best) {
+  if (best > 0) try_cut(candidate, round / std::sqrt(tried[best] * tried[best - 1]));
+  if (best + 1 < tried.size()) try_cut(candidate, round / std::sqrt(tried[best] * tried[best + 1]));
+}
+
+/// Where arithmetic is what takes time, hardware order leaves SMs idle that wait for nobody's memory: equal shares
+/// don't.
+void CutSearch::try_shares(Candidate& candidate) {
+  if (!prices_.of_device() || !is_compute_bound(candidate.forecast)) return;
+  const ShareTask task{candidate.kernels[0], &candidate.cover.layers[0], copies_, fresh_copies_};
+  ShareTrial trial = try_equal_shares(request_, task, limit_us(candidate));
+  if (trial.shares.list.empty() || trial.forecast.total_us >= candidate.forecast.total_us) return;
+  candidate.forecast = trial.forecast;
+  candidate.shares = std::move(trial.shares.list);
+}
+
+/// What a better plan than the best so far is forecast below.
+double CutSearch::limit_us(const Candidate& candidate) const {
+  return std::min(limit_us_, candidate.forecast.total_us);
+}
+
+PieceCut CutSearch::piece_cut(const Candidate& candidate, std::size_t h, double goal) const {
+  return {lines_[h].tokens_within(goal), candidate.even ? lines_[h].kv_tile : 0};
+}
+
+/// Pieces of about `goal` microseconds, kept when they are forecast to be done sooner.
+bool CutSearch::try_cut(Candidate& candidate, double goal, bool tapered) {
+  std::array<PieceCut, kMaxHeights> cuts;
+  for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
+    cuts[h] = piece_cut(candidate, h, goal);
+    cuts[h].tapered = tapered;
+  }
+  if (std::exchange(tried_, cuts) == cuts) return false;
+  classes_.clear();
+  double partial_rows = static_cast<double>(candidate.cover.partial_rows);
+  for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
+    add_classes(candidate.cover.layers[h], *candidate.kernels[h], cuts[h], candidate.boxes, partial_rows);
+  }
+  const Workload work{classes_,
+                      candidate.kernels.size() == 1,
+                      static_cast<double>(copies_),
+                      static_cast<double>(request_.forest.request_count()),
+                      partial_rows,
+                      candidate.boxes};
+  const Forecast trial = forecast(request_, work, limit_us(candidate));
+  if (trial.total_us >= candidate.forecast.total_us) return false;
+  candidate.forecast = trial;
+  candidate.goal_us = goal;
+  candidate.cuts.assign(cuts.data(), cuts.data() + candidate.set.count);
+  return true;
+}
+
+void CutSearch::add_classes(const TileLayer& layer, const TileKernel& kernel, const PieceCut& cut, bool boxes,
+                            double& rows) {
+  std::array<double, 2> read{};  // by those that others read, too, and those that are alone
+  for (const TileRun& run : layer.runs) {
+    if (run.tokens == 0) continue;
+    const PieceLengths lengths = piece_lengths(run.tokens, cut);
+    LengthHistogram& by_length = by_length_[run.alone ? 1 : 0];
+    read[run.alone ? 1 : 0] += static_cast<double>(run.tokens) * run.tiles;
+    by_length.add(lengths.last, run.tiles);
+    if (lengths.count == 1) continue;
+    const std::int64_t others = lengths.count - 1 - lengths.longer;
+    if (lengths.longer > 0) by_length.add(lengths.each + lengths.more, lengths.longer * run.tiles);
+    if (others > 0) by_length.add(lengths.each, others * run.tiles);
+    rows += run.tiles * (boxes ? static_cast<double>(run.requests * (lengths.count - 1)) : cut_rows(run, lengths));
+  }
+  const auto drain = [&](LengthHistogram& by_length, double cold) {
+    by_length.drain([&](double tokens, double count, double longest) {
+      classes_.push_back({&kernel, tokens / count, count * copies_, cold, longest});
+    });
+  };
+  const auto begin = static_cast<std::ptrdiff_t>(classes_.size());
+  if (read[0] > 0) drain(by_length_[0], fresh_copies_ * (static_cast<double>(layer.unique) - read[1]) / read[0]);
+  if (read[1] == 0) return;
+  const auto middle = static_cast<std::ptrdiff_t>(classes_.size());
+  drain(by_length_[1], fresh_copies_);
+  std::inplace_merge(classes_.begin() + begin, classes_.begin() + middle, classes_.end(),
+                     [](const CtaClass& a, const CtaClass& b) { return a.tokens < b.tokens; });
+}
+
+void CutSearch::taper(Candidate& candidate) {
+  if (candidate.forecast.total_us >= kShortUs || candidate.boxes || !candidate.shares.empty()) return;
+  limit_us_ = std::numeric_limits<double>::infinity();
+  for (std::size_t h = 0; h < candidate.kernels.size(); ++h) lines_[h] = prices_.line(*candidate.kernels[h]);
+  const double goal_us = candidate.goal_us;
+  for (const double goal : {goal_us, goal_us / 1.2, goal_us * 1.2}) try_cut(candidate, goal, true);
+}
+
+}  // namespace espalier::scheduler::planning

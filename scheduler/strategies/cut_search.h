@@ -1,0 +1,49 @@
+// How the tiles of a candidate are cut: several cuts are forecast, and the one that is done first is kept.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "scheduler/strategies/candidate.h"
+#include "scheduler/strategies/length_classes.h"
+#include "scheduler/strategies/piece_prices.h"
+
+namespace espalier::scheduler::planning {
+
+/// Of a plan that makes each task in `copies` of heads, of which `fresh_copies`, a share, read a KV head first.
+class CutSearch {
+ public:
+  CutSearch(const PlanRequest& request, const PiecePrices& prices, std::int32_t copies, double fresh_copies)
+      : request_(request), prices_(prices), copies_(copies), fresh_copies_(fresh_copies) {}
+
+  /// Cuts the candidate's tiles and sets its forecast; who can't be below `limit_us` may be told any time from there
+  /// on.
+  void cut(Candidate& candidate, double limit_us);
+  /// Memory serves the first requests of all CTAs in turn, so in the shortest plans those that begin last should have
+  /// less to read.
+  void taper(Candidate& candidate);
+
+ private:
+  void refine(Candidate& candidate, double round, std::span<const double> tried, std::size_t best);
+  void fill_once(Candidate& candidate, double round);
+  double sms_taken(const Candidate& candidate, double goal) const;
+  void try_shares(Candidate& candidate);
+  PieceCut piece_cut(const Candidate& candidate, std::size_t h, double goal) const;
+  bool try_cut(Candidate& candidate, double goal, bool tapered = false);
+  void add_classes(const TileLayer& layer, const TileKernel& kernel, const PieceCut& cut, bool boxes, double& rows);
+  double limit_us(const Candidate& candidate) const;
+
+  const PlanRequest& request_;
+  const PiecePrices& prices_;
+  std::int32_t copies_;
+  double fresh_copies_;
+  double limit_us_ = 0;                       ///< of what is cut now
+  std::array<PieceLine, kMaxHeights> lines_;  ///< the same, by height
+  std::array<PieceCut, kMaxHeights> tried_;   ///< at the last try, by height
+  std::array<LengthHistogram, 2> by_length_;
+  std::vector<CtaClass> classes_;
+};
+
+}  // namespace espalier::scheduler::planning
