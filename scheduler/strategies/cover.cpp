@@ -200,16 +200,25 @@ PathTokens path_tokens_of(const PrefixForest& forest, Takes&& takes) {
   return tokens;
 }
 
-TileLayer make_layer(const PathTokens& path, std::int32_t longest, double tile_tokens) {
+TileLayer make_layer(const PathTokens& path, std::int32_t longest, const CoverPrices& prices) {
   TileLayer layer;
   layer.unique = path.unique;
-  layer.borders = place_borders(path.shared, longest, tile_tokens);
+  layer.borders = place_borders(path.shared, longest, prices.tile_tokens);
   for (std::size_t t = 0; t + 1 < layer.borders.size(); ++t) {
     const auto begin = static_cast<std::size_t>(layer.borders[t]), end = static_cast<std::size_t>(layer.borders[t + 1]);
     TileRun tile{path.own[begin], path.own[begin], static_cast<std::int32_t>(end - begin), 1};
-    for (std::size_t r = begin + 1; r < end; ++r) {
+    // How much of the last request's path is read before anything else; and of that, how much a request shares.
+    std::int64_t common = path.own[end - 1], least = common;
+    for (std::size_t r = end - 1; r > begin; --r) {
       tile.tokens += path.own[r] - path.shared[r];
       tile.logical += path.own[r];
+      least = std::min(least, path.shared[r]);
+      if (path.own[r - 1] > least) common = std::min(common, least);
+    }
+    // What the last request's path doesn't hold comes before the rest of it.
+    const std::int64_t shift = tile.tokens - path.own[end - 1];
+    if (static_cast<double>(shift) > prices.kept_tokens) {
+      layer.apart += std::max<std::int64_t>(0, path.shared[end] - common);
     }
     TileRun* last = layer.runs.empty() ? nullptr : &layer.runs.back();
     if (last != nullptr && last->tokens == tile.tokens && last->logical == tile.logical &&
@@ -317,10 +326,10 @@ Cover cover_forest(const PrefixForest& forest, const CoverPrices& prices, const 
   cover.height = std::move(choice.height);
   for (std::size_t h = 0; h < prices.heights.size(); ++h) {
     if (cover.height.empty()) {
-      cover.layers[h] = make_layer(all, prices.heights[h].queries, prices.tile_tokens);
+      cover.layers[h] = make_layer(all, prices.heights[h].queries, prices);
     } else if (std::find(cover.height.begin(), cover.height.end(), h) != cover.height.end()) {
       const PathTokens path = path_tokens_of(forest, [&](NodeId n) { return cover.height[n.index()] == h; });
-      cover.layers[h] = make_layer(path, prices.heights[h].queries, prices.tile_tokens);
+      cover.layers[h] = make_layer(path, prices.heights[h].queries, prices);
     }
   }
   return cover;

@@ -29,6 +29,7 @@ struct CoverPrices {
   std::span<const HeightCost> heights;  ///< ascending queries, at most 4
   double partial_us = 0;                ///< a partial row of a request, all heads: written, read, merged
   double tile_tokens = 0;               ///< KV tokens that cost as much as having one more tile
+  double kept_tokens = 0;               ///< that each CTA reads before the L2 has forgotten what it read at first
 };
 
 /// Neighbouring tiles that look alike.
@@ -46,6 +47,7 @@ struct TileLayer {
   std::vector<std::int32_t> borders;  ///< first request of each tile, and the end; empty when no node has this height
   std::vector<TileRun> runs;          ///< of the tiles, in order
   std::int64_t unique = 0;            ///< tokens of the height's nodes
+  std::int64_t apart = 0;  ///< that two tiles have in common, but not at the same place from their first token
 };
 
 /// Of some nodes: tokens on the path of each request, and tokens that request r shares with r - 1. One more than

@@ -109,7 +109,7 @@ bool CutSearch::try_cut(Candidate& candidate, double goal, bool tapered) {
   classes_.clear();
   double partial_rows = static_cast<double>(candidate.cover.partial_rows);
   for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
-    add_classes(candidate.cover.layers[h], *candidate.kernels[h], cuts[h], candidate.boxes, partial_rows);
+    add_classes(candidate, h, cuts[h], partial_rows);
   }
   const Workload work{classes_,
                       candidate.kernels.size() == 1,
@@ -125,8 +125,18 @@ bool CutSearch::try_cut(Candidate& candidate, double goal, bool tapered) {
   return true;
 }
 
-void CutSearch::add_classes(const TileLayer& layer, const TileKernel& kernel, const PieceCut& cut, bool boxes,
-                            double& rows) {
+/// Tiles that meet a node at different places from their first token are cut differently: in long plans its tokens have
+/// left the L2 when the second one comes.
+double CutSearch::read_again(const Candidate& candidate, const TileLayer& layer) const {
+  if (candidate.even || layer.apart == 0) return 0;
+  const double all_bytes = static_cast<double>(layer.unique * request_.heads.kv_bytes_per_token());
+  const double kept = request_.device.l2_knee_mib * 0x1p20 / all_bytes;
+  return static_cast<double>(layer.apart) * std::max(0.0, 1 - kept);
+}
+
+void CutSearch::add_classes(const Candidate& candidate, std::size_t h, const PieceCut& cut, double& rows) {
+  const TileLayer& layer = candidate.cover.layers[h];
+  const TileKernel& kernel = *candidate.kernels[h];
   std::array<double, 2> read{};  // by those that others read, too, and those that are alone
   for (const TileRun& run : layer.runs) {
     if (run.tokens == 0) continue;
@@ -138,7 +148,8 @@ void CutSearch::add_classes(const TileLayer& layer, const TileKernel& kernel, co
     const std::int64_t others = lengths.count - 1 - lengths.longer;
     if (lengths.longer > 0) by_length.add(lengths.each + lengths.more, lengths.longer * run.tiles);
     if (others > 0) by_length.add(lengths.each, others * run.tiles);
-    rows += run.tiles * (boxes ? static_cast<double>(run.requests * (lengths.count - 1)) : cut_rows(run, lengths));
+    rows += run.tiles *
+            (candidate.boxes ? static_cast<double>(run.requests * (lengths.count - 1)) : cut_rows(run, lengths));
   }
   const auto drain = [&](LengthHistogram& by_length, double cold) {
     by_length.drain([&](double tokens, double count, double longest) {
@@ -146,7 +157,10 @@ void CutSearch::add_classes(const TileLayer& layer, const TileKernel& kernel, co
     });
   };
   const auto begin = static_cast<std::ptrdiff_t>(classes_.size());
-  if (read[0] > 0) drain(by_length_[0], fresh_copies_ * (static_cast<double>(layer.unique) - read[1]) / read[0]);
+  if (read[0] > 0) {
+    const double first = static_cast<double>(layer.unique) - read[1] + read_again(candidate, layer);
+    drain(by_length_[0], fresh_copies_ * std::min(1.0, first / read[0]));
+  }
   if (read[1] == 0) return;
   const auto middle = static_cast<std::ptrdiff_t>(classes_.size());
   drain(by_length_[1], fresh_copies_);

@@ -32,7 +32,8 @@ class CutSearch {
   void try_shares(Candidate& candidate);
   PieceCut piece_cut(const Candidate& candidate, std::size_t h, double goal) const;
   bool try_cut(Candidate& candidate, double goal, bool tapered = false);
-  void add_classes(const TileLayer& layer, const TileKernel& kernel, const PieceCut& cut, bool boxes, double& rows);
+  double read_again(const Candidate& candidate, const TileLayer& layer) const;
+  void add_classes(const Candidate& candidate, std::size_t h, const PieceCut& cut, double& rows);
   double limit_us(const Candidate& candidate) const;
 
   const PlanRequest& request_;
@@ -40,7 +41,7 @@ class CutSearch {
   std::int32_t copies_;
   double fresh_copies_;
   double limit_us_ = 0;                       ///< of what is cut now
-  std::array<PieceLine, kMaxHeights> lines_;  ///< the same, by height
+  std::array<PieceLine, kMaxHeights> lines_;  ///< prices of its pieces, by height
   std::array<PieceCut, kMaxHeights> tried_;   ///< at the last try, by height
   std::array<LengthHistogram, 2> by_length_;
   std::vector<CtaClass> classes_;

@@ -7,6 +7,7 @@
 #include <array>
 #include <functional>
 #include <limits>
+#include <map>
 #include <set>
 
 #include "scheduler/strategies/forecast.h"
@@ -180,6 +181,43 @@ TEST(Cover, AssignsHeightsAsWellAsExhaustiveSearch) {
 }
 
 /// A layer of such tiles, each for one request.
+/// Offsets of the nodes that a tile reads, from its first token on.
+std::map<NodeId, std::int64_t> offsets_of(const traces::PrefixForest& forest, std::int32_t begin, std::int32_t end) {
+  std::map<NodeId, std::int64_t> offsets;
+  std::int64_t at = 0;
+  for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
+    if (forest.request_begin[n].value >= end || forest.request_end[n].value <= begin) continue;
+    offsets[n] = at;
+    at += forest.tokens[n];
+  }
+  return offsets;
+}
+
+TEST(Cover, CountsTokensThatNeighboursReadAtDifferentPlaces) {
+  std::int64_t all = 0;
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+    Rng rng(seed);
+    const traces::PrefixForest forest = samples::ragged_forest(rng, 30, 100);
+    const HeightCost height{static_cast<std::int32_t>(rng.integer(1, 5)), 1.0};
+    CoverPrices prices{std::span(&height, 1), 0, 1};
+    const Cover cover = cover_forest(forest, prices, path_tokens(forest));
+    const TileLayer& layer = cover.layers[0];
+    std::int64_t apart = 0;
+    for (std::size_t t = 0; t + 2 < layer.borders.size(); ++t) {
+      const auto before = offsets_of(forest, layer.borders[t], layer.borders[t + 1]);
+      for (const auto& [node, offset] : offsets_of(forest, layer.borders[t + 1], layer.borders[t + 2])) {
+        const auto found = before.find(node);
+        apart += found != before.end() && found->second != offset ? forest.tokens[node] : 0;
+      }
+    }
+    EXPECT_EQ(layer.apart, apart) << "seed " << seed;
+    all += apart;
+    prices.kept_tokens = 1e9;
+    EXPECT_EQ(cover_forest(forest, prices, path_tokens(forest)).layers[0].apart, 0) << "the L2 keeps all";
+  }
+  EXPECT_GT(all, 0) << "else this shows nothing";
+}
+
 TileLayer layer_of(const std::vector<std::int64_t>& tokens) {
   TileLayer layer;
   for (const std::int64_t n : tokens) layer.runs.push_back({n, n, 1, 1});
