@@ -53,8 +53,18 @@ class EspalierBuild {
     cuts_.taper(*best_);
   }
 
+  // Candidates point to kernels, and cuts_ to prices.
+  EspalierBuild(const EspalierBuild&) = delete;
+  EspalierBuild& operator=(const EspalierBuild&) = delete;
+
   double forecast_us() const { return best_->forecast.total_us; }
   std::int32_t heads_of_copy() const { return heads_per_copy(*kernels_[0].config, request_.heads); }
+
+  /// Its covers count among those that were tried.
+  void add_rejected(const EspalierBuild& other) {
+    considered_ += other.considered_;
+    rule_out(std::min(other.forecast_us(), other.others_us_));
+  }
 
   Plan write() {
     PlanBuilder builder(forest_, request_.heads);
@@ -177,6 +187,9 @@ class EspalierBuild {
     const double row_bytes = 4.0 * request_.heads.q_heads * (request_.heads.v_dim + 1);
     prices.partial_us = 2 * 2 * row_bytes * request_.device.sms / request_.device.l2_bytes_per_us();
     prices.tile_tokens = kTileTokens;
+    const double ctas = request_.device.sms * kernels_[set.kernel[0]].residents;
+    prices.kept_tokens =
+        request_.device.l2_knee_mib * 0x1p20 / ctas / static_cast<double>(request_.heads.kv_bytes_per_token_head());
     return prices;
   }
 
@@ -258,16 +271,18 @@ class EspalierBuild {
   std::array<HeightCost, kMaxHeights> height_costs_;
 };
 
-/// Where one tile holds only a part of the heads that share KV, tiles of a smaller part read it more often, but are as
-/// many CTAs more: what short plans of few requests lack.
+/// Where more heads share KV than the lowest tile has rows, tiles of fewer heads read it more often, but are as many
+/// CTAs more: what short plans of few requests lack.
 Plan best_plan(const PlanRequest& request, const StrategyInfo& info) {
   auto best = std::make_unique<EspalierBuild>(request, info, tile_kernels(request));
   while (best->forecast_us() < kLongUs && best->heads_of_copy() > our_kernel(request, 1).query_tile) {
     std::vector<TileKernel> narrower = tile_kernels(request, best->heads_of_copy() - 1);
     if (narrower.empty()) break;
     auto other = std::make_unique<EspalierBuild>(request, info, std::move(narrower));
-    if (other->forecast_us() >= best->forecast_us()) break;
-    best = std::move(other);
+    const bool better = other->forecast_us() < best->forecast_us();
+    if (better) best.swap(other);
+    best->add_rejected(*other);
+    if (!better) break;
   }
   return best->write();
 }

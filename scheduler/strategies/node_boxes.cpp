@@ -7,17 +7,17 @@
 namespace espalier::scheduler::planning {
 namespace {
 
-/// Appends `tiles` tiles like this one.
-void add_tiles(TileLayer& layer, std::int32_t tiles, TileRun run) {
-  if (tiles == 0 || run.requests == 0) return;
-  TileRun* last = layer.runs.empty() ? nullptr : &layer.runs.back();
-  if (last != nullptr) run.tiles = last->tiles;
-  if (last != nullptr && *last == run) {
-    last->tiles += tiles;
-  } else {
-    run.tiles = tiles;
-    layer.runs.push_back(run);
+/// Appends tiles; those like the last ones count among these.
+void add_tiles(TileLayer& layer, const TileRun& run) {
+  if (run.tiles == 0 || run.requests == 0) return;
+  if (!layer.runs.empty()) {
+    TileRun& last = layer.runs.back();
+    if (last.tokens == run.tokens && last.requests == run.requests && last.alone == run.alone) {
+      last.tiles += run.tiles;
+      return;
+    }
   }
+  layer.runs.push_back(run);
 }
 
 }  // namespace
@@ -47,8 +47,8 @@ Cover box_cover(std::span<const NodeGroup> groups, const Runs& runs, std::int32_
     layer.unique += run.chain.tokens;
     const std::int32_t full = run.readers() / queries, rest = run.readers() % queries;
     const bool alone = full + (rest > 0 ? 1 : 0) == 1;
-    add_tiles(layer, full, {run.chain.tokens, run.chain.tokens * queries, queries, 0, alone});
-    add_tiles(layer, 1, {run.chain.tokens, run.chain.tokens * rest, rest, 0, alone});
+    add_tiles(layer, {run.chain.tokens, run.chain.tokens * queries, queries, full, alone});
+    add_tiles(layer, {run.chain.tokens, run.chain.tokens * rest, rest, 1, alone});
   }
   return cover;
 }
