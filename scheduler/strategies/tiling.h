@@ -26,7 +26,7 @@ struct TilePieces {
 
 /// How a tile is cut, into as many pieces as there are such lengths in it, to the nearest.
 struct PieceCut {
-  std::int64_t tokens = 0;  ///< of a piece
+  std::int64_t tokens = 0;  ///< of a piece; one KV tile at least
   /// 0: at multiples of that from the tile's first token, so that tiles that begin with the same nodes are cut alike
   /// and meet in the L2; the last piece takes what is over. Else a number of tokens: pieces differ by so many at most,
   /// longer ones first, so that nobody is late.

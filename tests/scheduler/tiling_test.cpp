@@ -97,7 +97,7 @@ TEST(Tiling, CountsPiecesBeforeTheyAreCut) {
     const traces::PrefixForest forest = samples::ragged_forest(rng, 30, 400);
     const HeightCost height{static_cast<std::int32_t>(rng.integer(1, 5)), 1.0};
     const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, 16}, path_tokens(forest));
-    const PieceCut cut{rng.integer(1, 300), rng.chance(0.5) ? 16 : 0};
+    const PieceCut cut{16 * rng.integer(1, 20), rng.chance(0.5) ? 16 : 0};
     EXPECT_EQ(count_pieces(cover.layers[0], cut),
               static_cast<std::int64_t>(cut_tiles(forest, cover, {cut}).pieces.size()))
         << "seed " << seed;
