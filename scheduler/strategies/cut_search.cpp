@@ -50,7 +50,8 @@ void CutSearch::cut(Candidate& candidate, double limit_us) {
   if (candidate.kernels.size() == 1 && !candidate.boxes) try_shares(candidate);
 }
 
-/// Pieces as short as leave none waiting: between two of the rounds tried there may be that one cut.
+/// Pieces as short as leave none waiting: between two of the rounds tried there may be that one cut. Where uncut tiles
+/// are more than the slots there is none, and the fewest rounds are tried.
 void CutSearch::fill_once(Candidate& candidate, double round) {
   std::size_t runs = 0;
   for (const TileLayer& layer : candidate.cover.layers) runs += layer.runs.size();

@@ -17,6 +17,7 @@
 #include "kernels/row_error.h"
 #include "scheduler/strategy.h"
 #include "tests/cuda/emulator_ways.h"
+#include "tests/cuda/oracle_check.h"
 #include "tests/kernels/hand_plans.h"
 #include "tests/property/forests.h"
 
@@ -179,17 +180,12 @@ EmulateOptions bulk(Order order, CopyMoment copies) {
   return options;
 }
 
-void expect_right(const scheduler::Plan& plan, const std::string& what, const EmulateOptions& options) {
+void expect_right_bulk(const scheduler::Plan& plan, const std::string& what, const EmulateOptions& options) {
   ASSERT_TRUE(
       lower_plan(plan, {host_kernels(), options.most_shared_bytes, options.path}).launches.front().attend->path ==
       KernelPath::bulk)
       << what;
-  const TensorSource source{7};
-  const RowError error =
-      row_error(emulate(plan, source, options).output, naive_attention(plan.forest, plan.heads, source));
-  EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype))
-      << what << ": request " << error.request << ", head " << error.head;
-  EXPECT_LE(error.worst_lse, 1e-4) << what;
+  expect_right(plan, what, options);
 }
 
 TEST(BulkKernels, EqualTheOracle) {
@@ -197,15 +193,16 @@ TEST(BulkKernels, EqualTheOracle) {
   std::size_t turn = 0;
   for (const std::int32_t tile : {16, 32, 64, 128}) {
     const EmulatorOptions& way = ways()[turn++ % ways().size()];
-    expect_right(testing::node_halves(testing::small_forest(), heads, testing::attend_kernel(true, tile)),
-                 "halves, tile " + std::to_string(tile), bulk(way.order, way.copies));
+    expect_right_bulk(testing::node_halves(testing::small_forest(), heads, testing::attend_kernel(true, tile)),
+                      "halves, tile " + std::to_string(tile), bulk(way.order, way.copies));
   }
-  expect_right(testing::one_mixed_task(testing::small_forest(), heads), "row intervals",
-               bulk(Order::shuffled, CopyMoment::latest));
-  expect_right(testing::folded(testing::small_forest(), heads), "folds", bulk(Order::backward, CopyMoment::earliest));
+  expect_right_bulk(testing::one_mixed_task(testing::small_forest(), heads), "row intervals",
+                    bulk(Order::shuffled, CopyMoment::latest));
+  expect_right_bulk(testing::folded(testing::small_forest(), heads), "folds",
+                    bulk(Order::backward, CopyMoment::earliest));
   for (const auto start : {scheduler::PhaseStart::on_arrival, scheduler::PhaseStart::barrier}) {
-    expect_right(testing::tree_merge(testing::small_forest(), heads, start), "steps",
-                 bulk(Order::shuffled, CopyMoment::earliest));
+    expect_right_bulk(testing::tree_merge(testing::small_forest(), heads, start), "steps",
+                      bulk(Order::shuffled, CopyMoment::earliest));
   }
 }
 
@@ -226,7 +223,7 @@ TEST(BulkKernels, RunQueuesOfManyTasksInEveryOrder) {
     const scheduler::Plan plan = plan_of(strategy, forest);
     for (const auto& [order, copies] :
          {std::pair(Order::shuffled, CopyMoment::latest), std::pair(Order::backward, CopyMoment::earliest)}) {
-      expect_right(plan, strategy, bulk(order, copies));
+      expect_right_bulk(plan, strategy, bulk(order, copies));
     }
   }
 }

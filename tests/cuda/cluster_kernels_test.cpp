@@ -17,6 +17,7 @@
 #include "scheduler/strategy.h"
 #include "sim/simulator.h"
 #include "tests/cuda/emulator_ways.h"
+#include "tests/cuda/oracle_check.h"
 #include "tests/kernels/hand_plans.h"
 #include "tests/property/forests.h"
 
@@ -65,15 +66,6 @@ DevicePlan lowered(const Plan& plan, KernelPath path = KernelPath::bulk) {
 /// Blocks of a lowered plan that load with others.
 std::int64_t blocks_with_mates(const DevicePlan& plan) {
   return std::count_if(plan.mates.begin(), plan.mates.end(), [](const Mates& m) { return m.count > 1; });
-}
-
-void expect_right(const Plan& plan, const std::string& what, const EmulateOptions& options) {
-  const TensorSource source{7};
-  const RowError error =
-      row_error(emulate(plan, source, options).output, naive_attention(plan.forest, plan.heads, source));
-  EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype))
-      << what << ": request " << error.request << ", head " << error.head;
-  EXPECT_LE(error.worst_lse, 1e-4) << what;
 }
 
 TEST(ClusterLayout, HoldsEveryCopyOnceAndKeepsMatesTogether) {

@@ -10,6 +10,7 @@
 #include "kernels/emulate.h"
 #include "kernels/row_error.h"
 #include "scheduler/strategy.h"
+#include "tests/cuda/oracle_check.h"
 #include "tests/kernels/hand_plans.h"
 #include "tests/property/forests.h"
 
@@ -49,15 +50,6 @@ HeadConfig heads_of(const Kind& kind) {
 std::string name_of(const Kind& kind) {
   return std::string(kind.heads) + " " + std::string(traces::dtype_name(kind.q_dtype)) + "/" +
          std::string(traces::dtype_name(kind.kv_dtype));
-}
-
-void expect_right(const Plan& plan, const std::string& what, const EmulateOptions& options = {}) {
-  const TensorSource source{7};
-  const AttentionOutput want = naive_attention(plan.forest, plan.heads, source);
-  const RowError error = row_error(emulate(plan, source, options).output, want);
-  EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype))
-      << what << ": request " << error.request << ", head " << error.head;
-  EXPECT_LE(error.worst_lse, 1e-4) << what;
 }
 
 /// Ways to run that must not matter.

@@ -11,6 +11,7 @@
 #include "kernels/row_error.h"
 #include "scheduler/batch_update.h"
 #include "scheduler/strategy.h"
+#include "tests/cuda/oracle_check.h"
 #include "tests/property/forests.h"
 
 namespace espalier::kernels {
@@ -32,19 +33,6 @@ EmulateOptions shuffled(std::uint64_t seed) {
                      .resident_blocks = 3,
                      .count_accesses = false};
   return options;
-}
-
-void expect_right(const Plan& plan, const std::string& what, const EmulateOptions& options) {
-  const TensorSource source{3};
-  const RowError error =
-      row_error(emulate(plan, source, options).output, naive_attention(plan.forest, plan.heads, source));
-  EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype))
-      << what << ": request " << error.request << ", head " << error.head;
-  // Scores kept in 16 bits are off by up to 2^-9 of themselves.
-  const bool rounded_scores = std::any_of(plan.slots.begin(), plan.slots.end(), [](const scheduler::Slot& s) {
-    return s.kind == scheduler::SlotKind::scores && s.dtype != traces::Dtype::fp32;
-  });
-  EXPECT_LE(error.worst_lse, rounded_scores ? 2e-3 : 1e-4) << what;
 }
 
 std::variant<std::monostate, Plan> plan_of(const std::string& strategy, const PrefixForest& forest,

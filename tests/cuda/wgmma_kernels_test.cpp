@@ -14,6 +14,7 @@
 #include "kernels/emulate.h"
 #include "kernels/row_error.h"
 #include "scheduler/strategy.h"
+#include "tests/cuda/oracle_check.h"
 #include "tests/kernels/hand_plans.h"
 #include "tests/property/forests.h"
 
@@ -60,16 +61,11 @@ std::set<std::string> kernels_of(const scheduler::Plan& plan, const EmulateOptio
   return names;
 }
 
-void expect_right(const scheduler::Plan& plan, const std::string& what, const EmulateOptions& options) {
+void expect_right_wgmma(const scheduler::Plan& plan, const std::string& what, const EmulateOptions& options) {
   for (const std::string& name : kernels_of(plan, options)) {
     EXPECT_TRUE(name.starts_with("attend_wgmma")) << what << " ran " << name;
   }
-  const TensorSource source{7};
-  const RowError error =
-      row_error(emulate(plan, source, options).output, naive_attention(plan.forest, plan.heads, source));
-  EXPECT_LE(error.worst, row_tolerance(plan, options.row_dtype))
-      << what << ": request " << error.request << ", head " << error.head;
-  EXPECT_LE(error.worst_lse, 1e-4) << what;
+  expect_right(plan, what, options);
 }
 
 struct Kind {
@@ -91,7 +87,7 @@ TEST(WgmmaKernels, EqualTheOracleEachWhereAPlanNamesIt) {
       const scheduler::Plan plan =
           testing::node_halves(testing::small_forest(), heads_of(kind), testing::attend_kernel(true, tile));
       for (const Dtype rows : {Dtype::fp32, kind.dtype}) {
-        expect_right(plan, std::string(kind.heads) + ", tile " + std::to_string(tile), some_way(rows));
+        expect_right_wgmma(plan, std::string(kind.heads) + ", tile " + std::to_string(tile), some_way(rows));
       }
       seen.merge(kernels_of(plan, wgmma()));
     }
@@ -102,13 +98,15 @@ TEST(WgmmaKernels, EqualTheOracleEachWhereAPlanNamesIt) {
 TEST(WgmmaKernels, EqualTheOracleOnWhateverAPlanSays) {
   for (const Kind& kind : kKinds) {
     const traces::HeadConfig heads = heads_of(kind);
-    expect_right(with_tiles(testing::one_mixed_task(testing::small_forest(), heads), 64), "row intervals", some_way());
-    expect_right(with_tiles(testing::folded(testing::small_forest(), heads), 64), "folds", some_way());
+    expect_right_wgmma(with_tiles(testing::one_mixed_task(testing::small_forest(), heads), 64), "row intervals",
+                       some_way());
+    expect_right_wgmma(with_tiles(testing::folded(testing::small_forest(), heads), 64), "folds", some_way());
   }
   for (const auto& [start, tile] :
        {std::pair(scheduler::PhaseStart::on_arrival, 64), std::pair(scheduler::PhaseStart::barrier, 128)}) {
-    expect_right(with_tiles(testing::tree_merge(testing::small_forest(), traces::parse_heads("4/1/128"), start), tile),
-                 "steps", some_way());
+    expect_right_wgmma(
+        with_tiles(testing::tree_merge(testing::small_forest(), traces::parse_heads("4/1/128"), start), tile), "steps",
+        some_way());
   }
 }
 
@@ -129,7 +127,7 @@ TEST(WgmmaKernels, EqualTheOracleOnPlansOfAllStrategies) {
   for (const scheduler::Strategy* strategy : scheduler::strategies()) {
     const std::string name(strategy->info().name);
     const auto plan = plan_of(name, forest, heads_of(kKinds[0]));
-    if (plan) expect_right(with_tiles(*plan, 64), name, some_way(Dtype::bf16));
+    if (plan) expect_right_wgmma(with_tiles(*plan, 64), name, some_way(Dtype::bf16));
   }
 }
 
@@ -139,8 +137,8 @@ TEST(WgmmaKernels, RunQueuesOfManyTasksInEveryOrder) {
   const traces::PrefixForest forest = traces::make_forest(property::star(330, 3, 40));
   for (const char* strategy : {"lean", "flashinfer_persistent", "espalier"}) {
     const scheduler::Plan plan = plan_of(strategy, forest, heads_of(kKinds[1])).value();
-    expect_right(with_tiles(plan, 64), strategy, wgmma(Order::shuffled, CopyMoment::latest));
-    expect_right(with_tiles(plan, 128), strategy, wgmma(Order::backward, CopyMoment::earliest, Dtype::bf16));
+    expect_right_wgmma(with_tiles(plan, 64), strategy, wgmma(Order::shuffled, CopyMoment::latest));
+    expect_right_wgmma(with_tiles(plan, 128), strategy, wgmma(Order::backward, CopyMoment::earliest, Dtype::bf16));
   }
 }
 
@@ -150,7 +148,7 @@ TEST(WgmmaKernels, FillTilesOf128Rows) {
                                                     traces::parse_heads("24/1/128"), testing::attend_kernel(true, 128));
   EXPECT_TRUE(std::any_of(plan.tasks.begin(), plan.tasks.end(),
                           [](const scheduler::Task& t) { return t.queries.size() * t.head_count == 120; }));
-  expect_right(plan, "120 rows", wgmma(Order::shuffled, CopyMoment::earliest));
+  expect_right_wgmma(plan, "120 rows", wgmma(Order::shuffled, CopyMoment::earliest));
 }
 
 TEST(WgmmaKernels, FindTokensInPagesOfAnySize) {
@@ -164,8 +162,8 @@ TEST(WgmmaKernels, FindTokensInPagesOfAnySize) {
     for (const char* strategy : {"flash_decoding", "espalier", "deft_flatten"}) {
       const auto plan = plan_of(strategy, forest, heads_of(kKinds[1]));
       ASSERT_TRUE(plan) << strategy;
-      expect_right(with_tiles(*plan, 64), std::string(strategy) + ", pages of " + std::to_string(size),
-                   some_way(Dtype::bf16));
+      expect_right_wgmma(with_tiles(*plan, 64), std::string(strategy) + ", pages of " + std::to_string(size),
+                         some_way(Dtype::bf16));
     }
   }
 }
