@@ -41,8 +41,8 @@ void check_runnable(const Plan& plan) {
   }
 }
 
-/// What one thread computes with.
-class Worker {
+/// What one thread computes with; on lines of its own, as the next thread's lies behind it.
+class alignas(64) Worker {
  public:
   Worker(const Plan& plan, const HostTensors& tensors, HostRowsMemory& memory)
       : plan_(plan), tensors_(tensors), memory_(memory) {}
@@ -139,14 +139,16 @@ class Worker {
 
 }  // namespace
 
-/// Threads wait for the number of the run they work on; they stand ready, spinning, before a run's clock begins.
+/// Threads wait for the number of the run they work on; they stand ready, spinning, before a run's clock begins. Thread
+/// 0 is the caller's own: where others use the cores too, one that has to be woken begins some milliseconds late.
 struct HostExecutor::State {
   State(const Plan& p, const HostTensors& t, std::int32_t n)
       : plan(p), tensors(t), memory(p, t.v_columns()), schedule(p), spans(static_cast<std::size_t>(n)),
-        errors(static_cast<std::size_t>(n)), last(static_cast<std::size_t>(n)) {}
+        errors(static_cast<std::size_t>(n)), last(static_cast<std::size_t>(n)) {
+    for (std::int32_t i = 0; i < n; ++i) workers.emplace_back(plan, tensors, memory);
+  }
 
-  void work(std::int32_t thread) {
-    Worker worker(plan, tensors, memory);
+  void stand_by(std::int32_t thread) {
     for (std::int64_t mine = 1;; ++mine) {
       {
         std::unique_lock lock(mutex);
@@ -155,18 +157,23 @@ struct HostExecutor::State {
       }
       ready.fetch_add(1);
       while (begun.load(std::memory_order_acquire) < mine) std::this_thread::yield();
-      try {
-        take_items(worker, thread);
-      } catch (...) {
-        errors[static_cast<std::size_t>(thread)] = std::current_exception();
-        failed.store(true);
-      }
+      work(thread);
       over.fetch_add(1);
     }
   }
 
-  void take_items(Worker& worker, std::int32_t thread) {
+  void work(std::int32_t thread) {
+    try {
+      take_items(thread);
+    } catch (...) {
+      errors[static_cast<std::size_t>(thread)] = std::current_exception();
+      failed.store(true);
+    }
+  }
+
+  void take_items(std::int32_t thread) {
     auto& mine = spans[static_cast<std::size_t>(thread)];
+    Worker& worker = workers[static_cast<std::size_t>(thread)];
     while (!schedule.done() && !failed.load(std::memory_order_relaxed)) {
       const std::optional<HostItem> item = schedule.take(thread);
       if (!item) {
@@ -189,6 +196,7 @@ struct HostExecutor::State {
   const HostTensors& tensors;
   HostRowsMemory memory;
   HostSchedule schedule;
+  std::vector<Worker> workers;                      ///< by thread
   std::vector<std::vector<scheduler::Span>> spans;  ///< by thread
   std::vector<std::exception_ptr> errors;
   std::vector<double> last;
@@ -214,8 +222,8 @@ std::int32_t host_threads() {
 HostExecutor::HostExecutor(const Plan& plan, const HostTensors& tensors, std::int32_t threads) {
   check_runnable(plan);
   state_ = std::make_unique<State>(plan, tensors, threads);
-  for (std::int32_t t = 0; t < threads; ++t) {
-    state_->threads.emplace_back([state = state_.get(), t] { state->work(t); });
+  for (std::int32_t t = 1; t < threads; ++t) {
+    state_->threads.emplace_back([state = state_.get(), t] { state->stand_by(t); });
   }
 }
 
@@ -236,17 +244,17 @@ HostRun HostExecutor::run() {
   s.over.store(0);
   for (auto& spans : s.spans) spans.clear();
   std::fill(s.last.begin(), s.last.end(), 0.0);
-  const auto all = static_cast<std::int32_t>(s.threads.size());
+  const auto others = static_cast<std::int32_t>(s.threads.size());
   {
     const std::lock_guard lock(s.mutex);
     ++s.run;
   }
   s.wake.notify_all();
-  while (s.ready.load() < all) std::this_thread::yield();
+  while (s.ready.load() < others) std::this_thread::yield();
   s.began = Clock::now();
   s.begun.store(s.run, std::memory_order_release);
-  // This thread sleeps, so that the cores belong to the others.
-  while (s.over.load() < all) std::this_thread::sleep_for(std::chrono::microseconds(200));
+  s.work(0);
+  while (s.over.load() < others) std::this_thread::yield();
   for (std::exception_ptr& error : s.errors) {
     if (error) std::rethrow_exception(std::exchange(error, nullptr));
   }
