@@ -215,6 +215,33 @@ ESPALIER_INLINE void fold_columns(float* out, float keep, const float* partial, 
   }
 }
 
+ESPALIER_INLINE void scale_columns(const float* from, float factor, std::int64_t columns, float* to) {
+  for (std::int64_t c = 0; c < columns; c += kLanes) {
+    Floats x;
+    load(from + c, x);
+    store(x * factor, to + c);
+  }
+}
+
+/// `lse2` of each row is its weight here. Column blocks outermost, so that sums stay in registers.
+ESPALIER_INLINE void weigh_rows(std::span<const PartialRow> rows, std::int64_t columns, float* to) {
+  constexpr std::int64_t kVectors = kHostColumns / kLanes;
+  for (std::int64_t c = 0; c < columns; c += kHostColumns) {
+    Floats sums[kVectors] = {};
+    for (const PartialRow& row : rows) {
+      const Floats weight = all_lanes(row.lse2);
+#pragma GCC unroll 8
+      for (std::int64_t v = 0; v < kVectors; ++v) {
+        Floats x;
+        load(row.values + c + v * kLanes, x);
+        sums[v] += weight * x;
+      }
+    }
+#pragma GCC unroll 8
+    for (std::int64_t v = 0; v < kVectors; ++v) store(sums[v], to + c + v * kLanes);
+  }
+}
+
 Scratch& scratch() {
   thread_local Scratch s;
   return s;
@@ -232,6 +259,12 @@ __attribute__((target("avx2,fma"))) void fold_avx2(float* out, float keep, const
                                                    std::int64_t columns) {
   fold_columns(out, keep, partial, weight, columns);
 }
+__attribute__((target("avx2,fma"))) void scale_avx2(const float* from, float factor, std::int64_t columns, float* to) {
+  scale_columns(from, factor, columns, to);
+}
+__attribute__((target("avx2,fma"))) void weigh_avx2(std::span<const PartialRow> rows, std::int64_t columns, float* to) {
+  weigh_rows(rows, columns, to);
+}
 bool has_avx2() {
   static const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   return has;
@@ -248,7 +281,7 @@ void attend_generic(HostRows& rows, std::int64_t row_begin, std::int64_t row_end
 void HostRows::reset(std::int64_t rows, std::int64_t qk, std::int64_t v) {
   qk_columns = qk;
   v_columns = v;
-  query.assign(static_cast<std::size_t>(rows * qk), 0.0F);
+  query.resize(static_cast<std::size_t>(rows * qk));
   most.assign(static_cast<std::size_t>(rows), -std::numeric_limits<float>::infinity());
   sum.assign(static_cast<std::size_t>(rows), 0.0F);
   out.assign(static_cast<std::size_t>(rows * v), 0.0F);
@@ -280,12 +313,32 @@ void fold_row(HostRows& rows, std::int64_t row, const float* partial, float lse2
   if (!keeps) most = lse2;
 }
 
-float finish_row(HostRows& rows, std::int64_t row) {
+float finish_row(const HostRows& rows, std::int64_t row, float* to) {
   const float sum = rows.sum[static_cast<std::size_t>(row)];
-  float* out = &rows.out[static_cast<std::size_t>(row * rows.v_columns)];
-  const float divisor = sum == 0 ? 0.0F : 1 / sum;
-  for (std::int64_t c = 0; c < rows.v_columns; ++c) out[c] *= divisor;
+  const float* out = &rows.out[static_cast<std::size_t>(row * rows.v_columns)];
+  const float factor = sum == 0 ? 0.0F : 1 / sum;
+#if defined(__x86_64__)
+  if (has_avx2()) {
+    scale_avx2(out, factor, rows.v_columns, to);
+  } else
+#endif
+    scale_columns(out, factor, rows.v_columns, to);
   return sum == 0 ? -std::numeric_limits<float>::infinity() : rows.most[static_cast<std::size_t>(row)] + std::log2(sum);
+}
+
+float merge_rows(std::span<PartialRow> partials, std::int64_t columns, float* to) {
+  float most = -std::numeric_limits<float>::infinity(), sum = 0;
+  for (const PartialRow& row : partials) most = std::max(most, row.lse2);
+  // Where none saw anything the weights, and their sum, are NaN.
+  for (PartialRow& row : partials) sum += row.lse2 = std::exp2(row.lse2 - most);
+  for (PartialRow& row : partials) row.lse2 = sum > 0 ? row.lse2 / sum : 0.0F;
+#if defined(__x86_64__)
+  if (has_avx2()) {
+    weigh_avx2(partials, columns, to);
+  } else
+#endif
+    weigh_rows(partials, columns, to);
+  return sum > 0 ? most + std::log2(sum) : most;
 }
 
 const char* host_instructions() {

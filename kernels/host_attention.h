@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace espalier::kernels {
@@ -21,6 +22,7 @@ struct HostRows {
   std::vector<float> query;                    ///< [rows][qk_columns], scaled so that exp2 of a product is its weight
   std::vector<float> most, sum;                ///< of each row, in powers of two
   std::vector<float> out;                      ///< [rows][v_columns], not yet divided by the sum
+  /// Rows that saw nothing yet; their queries hold anything until the caller writes them.
   void reset(std::int64_t rows, std::int64_t qk, std::int64_t v);
 };
 
@@ -37,8 +39,18 @@ void attend_tokens(HostRows& rows, std::int64_t row_begin, std::int64_t row_end,
 
 /// A partial row (normalised, log-sum-exp in powers of two) enters row `row`.
 void fold_row(HostRows& rows, std::int64_t row, const float* partial, float lse2);
-/// Divides by the sum; returns the log-sum-exp in powers of two. A row that saw nothing is zero, with -inf.
-float finish_row(HostRows& rows, std::int64_t row);
+/// Writes the row divided by its sum to `to` [v_columns]; returns the log-sum-exp in powers of two. A row that saw
+/// nothing is zero, with -inf.
+float finish_row(const HostRows& rows, std::int64_t row, float* to);
+
+/// Normalised, with its log-sum-exp in powers of two.
+struct PartialRow {
+  const float* values;
+  float lse2;
+};
+/// All partial rows of one row into `to` [columns], which may be one of them; returns the log-sum-exp in powers of two.
+/// Without a row that saw something: zeros, with -inf.
+float merge_rows(std::span<PartialRow> partials, std::int64_t columns, float* to);
 
 /// "avx2+fma" or "generic".
 const char* host_instructions();

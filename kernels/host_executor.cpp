@@ -105,24 +105,26 @@ class alignas(64) Worker {
     return memory_.partial(task.slot, memory_.find_row(task.slot, name.request, name.place), name.head);
   }
 
-  void write(std::int64_t row, HostRowsMemory::Row to) {
-    *to.lse2 = finish_row(rows_, row);
-    std::copy_n(&rows_.out[static_cast<std::size_t>(row * rows_.v_columns)], rows_.v_columns, to.values);
-  }
+  void write(std::int64_t row, HostRowsMemory::Row to) { *to.lse2 = finish_row(rows_, row, to.values); }
 
   void merge(const ReductionStep& step) {
     const auto inputs = slice("inputs of a step", plan_.reduction_inputs, step.inputs);
     for (std::int32_t r = 0; r < step.rows; ++r) {
       for (std::int32_t head = step.head_begin; head < step.head_begin + step.head_count; ++head) {
-        rows_.reset(1, 0, tensors_.v_columns());
+        partials_.clear();
         for (const scheduler::RowRef& input : inputs) {
           const HostRowsMemory::Row partial = memory_.partial(input.slot, std::int64_t{input.row} + r, head);
-          fold_row(rows_, 0, partial.values, *partial.lse2);
+          partials_.push_back({partial.values, *partial.lse2});
         }
-        write(0, step.out.valid() ? memory_.partial(step.out, std::int64_t{step.out_row} + r, head)
-                                  : memory_.final_row(final_request(step, r), head));
+        const HostRowsMemory::Row to = merged(step, r, head);
+        *to.lse2 = merge_rows(partials_, tensors_.v_columns(), to.values);
       }
     }
+  }
+
+  HostRowsMemory::Row merged(const ReductionStep& step, std::int32_t r, std::int32_t head) {
+    return step.out.valid() ? memory_.partial(step.out, std::int64_t{step.out_row} + r, head)
+                            : memory_.final_row(final_request(step, r), head);
   }
 
   traces::RequestId final_request(const ReductionStep& step, std::int32_t r) const {
@@ -135,6 +137,7 @@ class alignas(64) Worker {
   const HostTensors& tensors_;
   HostRowsMemory& memory_;
   HostRows rows_;
+  std::vector<PartialRow> partials_;  ///< of the row being merged
 };
 
 }  // namespace

@@ -157,7 +157,7 @@ TEST(HostAttention, MasksRowsAndTailsOfBlocks) {
     rows.query[static_cast<std::size_t>(r * kHostColumns)] = static_cast<float>(r + 1) * 20;
   }
   attend_tokens(rows, 1, 4, {keys.data(), values.data(), kHostColumns, kHostColumns, kTokens});
-  EXPECT_EQ(finish_row(rows, 0), -std::numeric_limits<float>::infinity());
+  EXPECT_EQ(finish_row(rows, 0, rows.out.data()), -std::numeric_limits<float>::infinity());
   for (std::int64_t r = 1; r < 4; ++r) {
     double sum = 0, out = 0;
     for (std::size_t t = 0; t < kTokens; ++t) {
@@ -165,9 +165,37 @@ TEST(HostAttention, MasksRowsAndTailsOfBlocks) {
       sum += w;
       out += w * v[t];
     }
-    EXPECT_NEAR(finish_row(rows, r), std::log2(sum), 1e-5 * std::log2(sum));
+    EXPECT_NEAR(finish_row(rows, r, &rows.out[static_cast<std::size_t>(r * rows.v_columns)]), std::log2(sum),
+                1e-5 * std::log2(sum));
     EXPECT_NEAR(rows.out[static_cast<std::size_t>(r * kHostColumns + 3)], out / sum, 1e-5);
   }
+}
+
+TEST(HostAttention, MergesRowsByTheirSumsInPlace) {
+  // One row far below the others, one that saw nothing.
+  constexpr std::int64_t kColumns = 2 * kHostColumns;
+  constexpr float kNothing = -std::numeric_limits<float>::infinity();
+  const std::vector<float> lse = {-1001.5F, -1000, kNothing, -1003};
+  std::vector<float> values(lse.size() * kColumns, 0);
+  std::vector<PartialRow> rows;
+  double sum = 0;
+  std::vector<double> expected(kColumns, 0);
+  for (std::size_t i = 0; i < lse.size(); ++i) {
+    const double weight = std::exp2(static_cast<double>(lse[i]) + 1000);
+    float* row = &values[i * kColumns];
+    for (std::size_t c = 0; c < kColumns && lse[i] != kNothing; ++c) {
+      row[c] = static_cast<float>(i * kColumns + c);
+      expected[c] += weight * static_cast<double>(row[c]);
+    }
+    sum += weight;
+    rows.push_back({row, lse[i]});
+  }
+  EXPECT_NEAR(merge_rows(rows, kColumns, values.data()), std::log2(sum) - 1000, 1e-4);
+  for (std::size_t c = 0; c < kColumns; ++c) EXPECT_NEAR(values[c], expected[c] / sum, 1e-4 * (1 + expected[c] / sum));
+
+  std::vector<PartialRow> empty(2, {&values[2 * kColumns], kNothing});
+  EXPECT_EQ(merge_rows(empty, kColumns, values.data()), kNothing);
+  EXPECT_EQ(std::count(values.begin(), values.begin() + kColumns, 0.0F), kColumns);
 }
 
 TEST(HostPlan, WidensValuesThatLieInKeysOnceMore) {
