@@ -95,6 +95,8 @@ class ListMaker {
  public:
   ListMaker(const Plan& plan, const costmodel::DeviceSpec& device, bool warm_l2) : plan_(plan), device_(device) {
     hits_ = kv_hit_fractions(plan, device, warm_l2);
+    on_cpu_ = std::any_of(plan.kernels.begin(), plan.kernels.end(),
+                          [](const KernelConfig& kernel) { return kernel.engine == costmodel::Engine::cpu; });
     share_loads();
     count_occupancy();
     decide_residency();
@@ -151,6 +153,8 @@ class ListMaker {
     for (const auto& [place, bytes] : storage) (place.first ? scores : partials) += bytes;
     const double room = kResidentShare * device_.l2_knee_mib * 1024.0 * 1024.0;
     partial_miss_ = partials < room ? 0 : 1;
+    // A core fetches a line before it writes a part of it.
+    written_miss_ = on_cpu_ ? 1 : partial_miss_;
     score_miss_ = scores < room ? 0 : 1;
     // Every query row comes from HBM once; other tasks that need it find it in L2.
     double asked = 0;
@@ -215,7 +219,8 @@ class ListMaker {
     } else {
       if (counts.kv_bytes > 0) set_kv_flow(kind, key, kernel, counts);
       const double hbm = query_miss_ * static_cast<double>(counts.query_bytes) +
-                         partial_miss_ * static_cast<double>(counts.partial_read_bytes + counts.partial_write_bytes) +
+                         partial_miss_ * static_cast<double>(counts.partial_read_bytes) +
+                         written_miss_ * static_cast<double>(counts.partial_write_bytes) +
                          score_miss_ * static_cast<double>(counts.score_read_bytes + counts.score_write_bytes) +
                          static_cast<double>(counts.output_bytes);
       const std::int64_t bytes = counts.read_bytes() - counts.kv_bytes + counts.write_bytes();
@@ -257,8 +262,9 @@ class ListMaker {
     const std::int64_t rows = shape.rows * shape.heads;
     const std::int64_t ctas = std::max<std::int64_t>(1, core::ceil_div(rows, kernel.query_tile));
     const std::int64_t row_bytes = counts.partial_read_bytes / std::max<std::int64_t>(1, rows * shape.inputs);
-    const std::int64_t in_flight =
-        core::ceil_div(rows, ctas) * std::max<std::int64_t>(kMergeInputsInFlight, kernel.stages) * row_bytes;
+    // A core merges one row after another.
+    const std::int64_t at_once = on_cpu_ ? 1 : core::ceil_div(rows, ctas);
+    const std::int64_t in_flight = at_once * std::max<std::int64_t>(kMergeInputsInFlight, kernel.stages) * row_bytes;
     CtaKind kind;
     kind.end_us = device_.cta_end_ns * 1e-3;
     const auto parts = static_cast<double>(ctas);
@@ -266,7 +272,7 @@ class ListMaker {
              {partial_miss_, pipe_cycles(counts, kernel) / parts,
               static_cast<double>(std::max<std::int64_t>(in_flight, 1))});
     const double hbm =
-        partial_miss_ * static_cast<double>(counts.partial_write_bytes) + static_cast<double>(counts.output_bytes);
+        written_miss_ * static_cast<double>(counts.partial_write_bytes) + static_cast<double>(counts.output_bytes);
     set_io(kind, counts.write_bytes(), hbm / static_cast<double>(std::max<std::int64_t>(counts.write_bytes(), 1)));
     kind.io_bytes /= parts;
     const double covered = std::min(1.0, kind.main_bytes / static_cast<double>(std::max<std::int64_t>(in_flight, 1)));
@@ -294,12 +300,12 @@ class ListMaker {
   }
 
   /// Queries, folds and results pass at the rate of the SM's port when L2 and HBM allow: their latency is hidden or
-  /// posted.
+  /// posted. A core has no more of them under way than of what it reads from the shared cache.
   void set_io(CtaKind& kind, std::int64_t bytes, double miss) {
     if (bytes <= 0) return;
     FlowClass flow;
     flow.hbm_fraction = round_miss(miss);
-    flow.in_flight_bytes = sm_port_bytes_per_us(device_) * path_latency_us(flow.hbm_fraction, device_);
+    flow.in_flight_bytes = sm_port_bytes_per_us(device_) * path_latency_us(on_cpu_ ? 0 : flow.hbm_fraction, device_);
     kind.io_class = class_id(flow);
     kind.io_bytes = static_cast<double>(bytes);
   }
@@ -330,7 +336,8 @@ class ListMaker {
   void total_traffic() {
     const WorkCounts& counts = list_.counts;
     list_.hbm_bytes += std::llround(static_cast<double>(counts.query_bytes) * query_miss_) + counts.output_bytes;
-    if (partial_miss_ > 0) list_.hbm_bytes += counts.partial_read_bytes + counts.partial_write_bytes;
+    if (partial_miss_ > 0) list_.hbm_bytes += counts.partial_read_bytes;
+    if (written_miss_ > 0) list_.hbm_bytes += counts.partial_write_bytes;
     if (score_miss_ > 0) list_.hbm_bytes += counts.score_read_bytes + counts.score_write_bytes;
     list_.l2_bytes = core::checked_add(counts.read_bytes(), counts.write_bytes()) - multicast_bytes_;
     list_.l2_hit_fraction = counts.kv_bytes > 0 ? kv_hit_bytes_ / static_cast<double>(counts.kv_bytes) : 0;
@@ -340,7 +347,8 @@ class ListMaker {
   const costmodel::DeviceSpec& device_;
   core::Column<TaskId, double> hits_;
   std::vector<std::int32_t> per_sm_;  ///< resident CTAs an SM, by kernel
-  double partial_miss_ = 0, score_miss_ = 0, query_miss_ = 1;
+  bool on_cpu_ = false;               ///< cores of the host run the plan
+  double partial_miss_ = 0, written_miss_ = 0, score_miss_ = 0, query_miss_ = 1;
   double kv_hit_bytes_ = 0;
   /// CTAs that share a task's loads, and whether the loads are counted as this one's.
   struct Share {

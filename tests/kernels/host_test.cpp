@@ -205,6 +205,18 @@ TEST(HostPlan, WidensValuesThatLieInKeysOnceMore) {
   EXPECT_EQ(counts.conversions * 576, counts.kv_bytes / 2 * (576 + 512));
 }
 
+TEST(HostPlan, MergesAStepOnOneCore) {
+  const scheduler::Plan host = as_host_plan(plan_of("fasttree", traces::parse_tree("1,4,16|300,64,32"), "32/2/128"));
+  ASSERT_FALSE(host.steps.empty());
+  for (const scheduler::Phase& phase : host.phases) {
+    if (phase.kind != scheduler::PhaseKind::steps) continue;
+    for (std::int32_t s = phase.range.begin; s < phase.range.end; ++s) {
+      const scheduler::ReductionStep& step = host.steps[scheduler::StepId(s)];
+      EXPECT_LE(step.rows * step.head_count, host.kernels[phase.kernel].query_tile);
+    }
+  }
+}
+
 TEST(HostPlan, CountsTheSameBytesWithKernelsOfTheHost) {
   const scheduler::Plan plan = plan_of("fasttree", traces::parse_tree("1,4,16|300,64,32"), "8/2/128");
   const scheduler::Plan host = as_host_plan(plan);

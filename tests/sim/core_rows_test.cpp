@@ -1,0 +1,78 @@
+// What rows cost the cores of a host: they read and write them one after another.
+#include <gtest/gtest.h>
+
+#include "sim/bandwidth.h"
+#include "sim_plans.h"
+
+namespace espalier::sim::testing {
+namespace {
+
+using costmodel::Engine;
+
+/// One request, `heads` query heads on one KV head, in `pieces` pieces of 64 tokens.
+Plan pieces_plan(std::int32_t heads, std::int64_t pieces, Engine engine) {
+  KernelConfig attend = streaming_kernel(64), merge = merge_kernel();
+  attend.engine = engine == Engine::cpu ? engine : attend.engine;
+  merge.engine = engine;
+  merge.query_tile = 64;
+  PlanBuilder builder(unshared({64 * pieces}), {.q_heads = heads, .kv_heads = 1});
+  const auto k = builder.kernel(attend);
+  const auto group = builder.queries(RequestId(0), RequestId(1));
+  builder.launch();
+  for (std::int64_t i = 0; i < pieces; ++i) {
+    const Segment segment = builder.segment(NodeId(0), 64 * i, 64 * (i + 1), 1);
+    builder.attend(k, std::span(&segment, 1), group);
+  }
+  builder.task_phase(k, TaskId(0));
+  const auto begin = builder.finish_rows(traces::Dtype::fp32);
+  if (pieces == 1) return std::move(builder).finish({});
+  const scheduler::LaunchId after[] = {scheduler::LaunchId(0)};
+  builder.launch(scheduler::Follow::graph, 0, after);
+  builder.step_phase(builder.kernel(merge), begin);
+  return std::move(builder).finish({});
+}
+
+SimResult run(std::int32_t heads, std::int64_t pieces, Engine engine) {
+  SimOptions options;
+  options.timeline = true;
+  DeviceSpec device = device_with(1);
+  device.fma_flop_per_clk = device.ex2_per_clk = device.mma_flop_per_clk = 1e6;
+  device.smem_bytes_per_clk = 1e6;
+  return simulate(pieces_plan(heads, pieces, engine), device, options);
+}
+
+double us_of(const SimResult& result, scheduler::SpanKind kind) {
+  double us = 0;
+  for (const scheduler::Span& span : result.timeline.spans) us += span.kind == kind ? span.end_us - span.begin_us : 0;
+  return us;
+}
+
+TEST(CoreRows, AreMergedOneAfterAnother) {
+  // Eight more rows of eight partial rows each, of which four come together, in one latency of the shared cache.
+  const double us = us_of(run(16, 8, Engine::cpu), scheduler::SpanKind::step) -
+                    us_of(run(8, 8, Engine::cpu), scheduler::SpanKind::step);
+  const double latency_us = device_with().l2_latency_ns * 1e-3;
+  EXPECT_NEAR(us, 8 * 8 / 4 * latency_us, 0.05 * us);
+}
+
+TEST(CoreRows, AreFetchedBeforeTheyAreWritten) {
+  const SimResult core = run(16, 8, Engine::cpu), sm = run(16, 8, Engine::cuda_core);
+  EXPECT_EQ(core.counts.partial_write_bytes, sm.counts.partial_write_bytes);
+  EXPECT_GT(core.counts.partial_write_bytes, 0);
+  EXPECT_EQ(core.hbm_bytes, sm.hbm_bytes + core.counts.partial_write_bytes);
+}
+
+TEST(CoreRows, WaitForMemoryWithNoMoreUnderWayThanForTheCache) {
+  // Eight more rows of queries and results, all from memory.
+  const SimResult many = run(16, 1, Engine::cpu), few = run(8, 1, Engine::cpu);
+  const double us = us_of(many, scheduler::SpanKind::task) - us_of(few, scheduler::SpanKind::task);
+  const auto bytes = static_cast<double>(many.counts.query_bytes + many.counts.output_bytes - few.counts.query_bytes -
+                                         few.counts.output_bytes);
+  const DeviceSpec device = device_with();
+  const double port = device.sm_port_bytes_per_clk * device.clock_ghz * 1e3;
+  const double rate = port * path_latency_us(0.0, device) / path_latency_us(1.0, device);
+  EXPECT_NEAR(us, bytes / rate, 0.05 * us);
+}
+
+}  // namespace
+}  // namespace espalier::sim::testing
