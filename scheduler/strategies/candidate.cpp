@@ -15,7 +15,7 @@ void write_pieces(PlanBuilder& builder, const Candidate& c, const Runs& runs) {
   TilePieces cut =
       c.boxes ? cut_box_cover(forest, runs, c.kernels[0]->queries, c.cuts[0]) : cut_tiles(forest, c.cover, c.cuts);
   require_at_most("tasks", static_cast<std::int64_t>(cut.pieces.size()), kMaxTasks);
-  const std::vector<std::uint32_t> order = dispatch_order(cut, !c.even && is_compute_bound(c.forecast));
+  const std::vector<std::uint32_t> order = dispatch_order(cut, c.is_long && is_compute_bound(c.forecast));
   builder.reserve_tasks(cut.pieces.size(), cut.segments.size());
   // One launch a kernel, side by side, large tiles first: they compute longest while the others read.
   std::vector<LaunchId> launches;

@@ -21,6 +21,7 @@ struct Candidate {
   double goal_us = 0;          ///< of its pieces
   std::vector<Share> shares;   ///< not empty: persistent CTAs with equal shares, instead of pieces
   bool boxes = false;          ///< of nodes by themselves (node_boxes.h)
+  bool is_long = false;        ///< a full device works off its tiles in kLongUs or more
   bool even = false;           ///< its tiles are cut evenly
   Forecast forecast;
 };

@@ -38,14 +38,16 @@ void CutSearch::cut(Candidate& candidate, double limit_us) {
   const bool uniform = !candidate.boxes && alike && tile_bytes <= request_.device.l2_knee_mib * 1024 * 1024;
   candidate.forecast.total_us = std::numeric_limits<double>::infinity();
   tried_ = {};
-  // In few rounds one long piece keeps all waiting; in many, tiles that read the same tokens had better meet.
-  candidate.even = round < kLongUs;
+  candidate.is_long = round >= kLongUs;
+  // In few rounds one long piece keeps all waiting; in many, tiles that read the same tokens had better meet. Those of
+  // one length do.
+  candidate.even = !candidate.is_long || (longest == shortest && round < kEndlessUs);
   // Tiles of one length need no cuts where they fill the rounds well.
   if (uniform || candidate.boxes) try_cut(candidate, round * kUncutRounds);
   const std::span<const double> tried = rounds_to_try(round, candidate.boxes, candidate.kernels.size() > 1);
   std::size_t best = tried.size();
   for (std::size_t i = 0; i < tried.size(); ++i) best = try_cut(candidate, round / tried[i]) ? i : best;
-  if (round >= kLongUs && !candidate.boxes && best < tried.size()) refine(candidate, round, tried, best);
+  if (candidate.is_long && !candidate.boxes && best < tried.size()) refine(candidate, round, tried, best);
   if (round < kEndlessUs && !candidate.boxes) fill_once(candidate, round);
   if (candidate.kernels.size() == 1 && !candidate.boxes) try_shares(candidate);
 }
@@ -129,7 +131,7 @@ bool CutSearch::try_cut(Candidate& candidate, double goal, bool tapered) {
 /// Tiles that meet a node at different places from their first token are cut differently: in long plans its tokens have
 /// left the L2 when the second one comes.
 double CutSearch::read_again(const Candidate& candidate, const TileLayer& layer) const {
-  if (candidate.even || layer.apart == 0) return 0;
+  if (!candidate.is_long || layer.apart == 0) return 0;
   const double all_bytes = static_cast<double>(layer.unique * request_.heads.kv_bytes_per_token());
   const double kept = request_.device.l2_knee_mib * 0x1p20 / all_bytes;
   return static_cast<double>(layer.apart) * std::max(0.0, 1 - kept);

@@ -104,6 +104,12 @@ TEST(OurPlanner, FillsTheDeviceOnceWhereThatIsBetweenTwoOfItsCuts) {
   EXPECT_LT(share_of("fa3_static", forest, "a100-80", "16/1/576:512"), 1.04);
 }
 
+TEST(OurPlanner, CutsTilesOfOneLengthEvenlyInLongerPlans) {
+  // 32 requests of 6,144 tokens and one KV head: with a short piece at the end of each, 1.11 times as long.
+  const traces::PrefixForest forest = traces::make_suite("codec_suite/depth-6").at(0);
+  EXPECT_LT(share_of("fa3_static", forest, "h100-sxm", "16/1/576:512"), 1.02);
+}
+
 TEST(OurPlanner, KnowsThatTilesMeetANodeAtDifferentTimes) {
   // Ten requests a document and eight a tile: every other tile begins within one, and reads the next at another time
   // than the tile after it. Nodes by themselves take 0.8 of the time.
