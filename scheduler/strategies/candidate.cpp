@@ -9,13 +9,20 @@
 namespace espalier::scheduler::planning {
 namespace {
 
+/// Where computing takes the time, who reads had better run beside who computes; where reading does, the readers of the
+/// same tokens with each other. Short plans are over too soon.
+Dispatch dispatch_of(const Candidate& c) {
+  if (!c.is_long) return Dispatch::longest_first;
+  return is_compute_bound(c.forecast) ? Dispatch::mixed : Dispatch::joined;
+}
+
 /// Pieces as tasks, longest first.
 void write_pieces(PlanBuilder& builder, const Candidate& c, const Runs& runs) {
   const traces::PrefixForest& forest = builder.plan().forest;
   TilePieces cut =
       c.boxes ? cut_box_cover(forest, runs, c.kernels[0]->queries, c.cuts[0]) : cut_tiles(forest, c.cover, c.cuts);
   require_at_most("tasks", static_cast<std::int64_t>(cut.pieces.size()), kMaxTasks);
-  const std::vector<std::uint32_t> order = dispatch_order(cut, c.is_long && is_compute_bound(c.forecast));
+  const std::vector<std::uint32_t> order = dispatch_order(cut, dispatch_of(c));
   builder.reserve_tasks(cut.pieces.size(), cut.segments.size());
   // One launch a kernel, side by side, large tiles first: they compute longest while the others read.
   std::vector<LaunchId> launches;

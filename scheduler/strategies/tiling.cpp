@@ -128,9 +128,11 @@ struct DispatchKey {
   std::uint64_t token_begin = 0;  ///< first token; first request
 
   std::uint64_t length() const { return length_node >> 32; }
-  bool reads_with(const DispatchKey& o) const {
-    return length_node == o.length_node && token_begin >> 32 == o.token_begin >> 32;
+  bool begins_with(const DispatchKey& o) const {
+    return static_cast<std::uint32_t>(length_node) == static_cast<std::uint32_t>(o.length_node) &&
+           token_begin >> 32 == o.token_begin >> 32;
   }
+  bool reads_with(const DispatchKey& o) const { return length() == o.length() && begins_with(o); }
 };
 
 /// Who shares what it reads with many computes, who is alone reads: pieces of one length are reordered so that both go
@@ -157,6 +159,23 @@ void mix_reuse(const std::vector<DispatchKey>& keys, std::span<std::uint32_t> or
   for (const Group& g : groups) {
     to = std::copy(before.begin() + static_cast<std::ptrdiff_t>(g.begin),
                    before.begin() + static_cast<std::ptrdiff_t>(g.end), to);
+  }
+}
+
+/// Pieces that begin where a longer one does come with it, unless they are much shorter: their tokens are read once.
+void join_readers(const TilePieces& cut, std::vector<DispatchKey>& keys, std::vector<std::uint32_t> pieces) {
+  const auto key = [&](std::uint32_t i) {
+    const TilePiece& piece = cut.pieces[i];
+    const Segment& s = cut.segments[piece.first];
+    return std::tuple(piece.height, s.node, s.token_begin, -piece.tokens, i);
+  };
+  std::sort(pieces.begin(), pieces.end(), [&](std::uint32_t a, std::uint32_t b) { return key(a) < key(b); });
+  std::uint32_t longest = pieces.empty() ? 0 : pieces[0];
+  for (const std::uint32_t i : pieces) {
+    const TilePiece &piece = cut.pieces[i], &first = cut.pieces[longest];
+    const bool joins = keys[i].begins_with(keys[longest]) && piece.height == first.height;
+    if (joins && 4 * piece.tokens >= 3 * first.tokens) keys[i].length_node = keys[longest].length_node;
+    if (!joins) longest = i;
   }
 }
 
@@ -249,7 +268,7 @@ double cut_rows(const TileRun& run, const PieceLengths& lengths) {
   return requests * shared + (all - shared) + std::max(0.0, requests - 1 - begun);
 }
 
-std::vector<std::uint32_t> dispatch_order(const TilePieces& cut, bool mixed) {
+std::vector<std::uint32_t> dispatch_order(const TilePieces& cut, Dispatch dispatch) {
   std::vector<std::uint32_t> order(cut.pieces.size());
   std::vector<DispatchKey> keys(cut.pieces.size());
   for (std::size_t i = 0; i < order.size(); ++i) {
@@ -260,11 +279,12 @@ std::vector<std::uint32_t> dispatch_order(const TilePieces& cut, bool mixed) {
                    static_cast<std::uint32_t>(s.node.value),
                static_cast<std::uint64_t>(s.token_begin) << 32 | static_cast<std::uint32_t>(piece.begin)};
   }
+  if (dispatch == Dispatch::joined) join_readers(cut, keys, order);
   std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
     return std::tie(keys[a].length_node, keys[a].token_begin, a) <
            std::tie(keys[b].length_node, keys[b].token_begin, b);
   });
-  if (!mixed) return order;
+  if (dispatch != Dispatch::mixed) return order;
   for (std::size_t begin = 0, end = 0; begin < order.size(); begin = end) {
     while (end < order.size() && keys[order[end]].length() == keys[order[begin]].length()) ++end;
     mix_reuse(keys, std::span(order).subspan(begin, end - begin));

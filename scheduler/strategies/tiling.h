@@ -59,9 +59,11 @@ struct Share {
 TilePieces cut_shares(const traces::PrefixForest& forest, const Cover& cover, std::int32_t kv_tile,
                       std::span<const Share> shares);
 
-/// The order in which pieces are launched: longest first, of alike ones by place in the forest; or `mixed`, so that
-/// those that share their tokens with many others run beside those that don't.
-std::vector<std::uint32_t> dispatch_order(const TilePieces& cut, bool mixed);
+/// The order in which pieces are launched: longest first, of alike ones by place in the forest. Mixed: so that those
+/// that share their tokens with many others run beside those that don't. Joined: the readers of the same tokens with
+/// the longest of them, where their lengths are not too different.
+enum class Dispatch : std::uint8_t { longest_first, mixed, joined };
+std::vector<std::uint32_t> dispatch_order(const TilePieces& cut, Dispatch dispatch);
 
 /// About how many partial rows a tile cut into pieces leaves, as if its requests shared one prefix and then had tails
 /// of one length, side by side: a piece has a row of each request that sees its first token, and of each whose tail

@@ -117,6 +117,12 @@ TEST(OurPlanner, KnowsThatTilesMeetANodeAtDifferentTimes) {
   EXPECT_LT(share_of("deft_node", forest, "a100-80", "64/8/128"), 1.02);
 }
 
+TEST(OurPlanner, ReadsTogetherWhatTilesOfSeveralLengthsShare) {
+  // Seven requests a node in tiles of four and three: the shorter after all of the longer, 1.10 times codec's time.
+  const traces::PrefixForest forest = traces::parse_tree("1,3,15,105|9000,5000,2500,700");
+  EXPECT_LT(share_of("codec", forest, "a100-80", "32/8/128"), 0.95);
+}
+
 TEST(OurPlanner, SpreadsTheHeadsOfFewRequestsOverMoreTiles) {
   // Two requests of 128 heads: tiles of 64 rows are too few CTAs, of 16 rows they take 0.73 of the time.
   const traces::PrefixForest forest = traces::make_suite("codec_suite/depth-2").at(0);

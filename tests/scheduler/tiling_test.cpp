@@ -2,7 +2,7 @@
 #include "scheduler/strategies/tiling.h"
 
 #include <fmt/core.h>
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -16,6 +16,8 @@
 
 namespace espalier::scheduler::planning {
 namespace {
+
+using ::testing::ElementsAre;
 
 using core::Rng;
 
@@ -116,7 +118,8 @@ TEST(DispatchOrder, LetsThoseWhoShareAndThoseWhoDoNotRunBesideEachOther) {
     return std::pair(s.node.value, s.token_begin);
   };
   const auto is_shared = [&](std::uint32_t i) { return first(i).first == 0; };
-  const std::vector<std::uint32_t> apart = dispatch_order(cut, false), mixed = dispatch_order(cut, true);
+  const std::vector<std::uint32_t> apart = dispatch_order(cut, Dispatch::longest_first),
+                                   mixed = dispatch_order(cut, Dispatch::mixed);
   EXPECT_EQ(std::count_if(apart.begin(), apart.begin() + 16, is_shared), 16);
   EXPECT_TRUE(std::is_permutation(mixed.begin(), mixed.end(), apart.begin()));
   std::set<std::pair<std::int32_t, std::int32_t>> seen;
@@ -136,7 +139,37 @@ TEST(DispatchOrder, IsTheSameWhereNothingIsShared) {
   const HeightCost height{8, 1.0};
   const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, 64}, path_tokens(forest));
   const TilePieces cut = cut_tiles(forest, cover, {PieceCut{512}});
-  EXPECT_EQ(dispatch_order(cut, true), dispatch_order(cut, false));
+  EXPECT_EQ(dispatch_order(cut, Dispatch::mixed), dispatch_order(cut, Dispatch::longest_first));
+}
+
+TEST(DispatchOrder, JoinsTheReadersOfTheSameTokens) {
+  const auto nodes = [](const traces::PrefixForest& forest, Dispatch dispatch) {
+    const HeightCost height{4, 1.0};
+    const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, 64}, path_tokens(forest));
+    const TilePieces cut = cut_tiles(forest, cover, {PieceCut{100'000}});
+    std::vector<std::int32_t> list;
+    for (const std::uint32_t i : dispatch_order(cut, dispatch)) {
+      list.push_back(cut.segments[cut.pieces[i].first].node.value);
+    }
+    return list;
+  };
+  // Tiles of four and of three of a node's requests: 5,300 and 4,600 tokens, of which they share 2,500.
+  const traces::PrefixForest sevens = traces::parse_tree("3,21|2500,700");
+  EXPECT_THAT(nodes(sevens, Dispatch::longest_first), ElementsAre(0, 8, 16, 0, 8, 16));
+  EXPECT_THAT(nodes(sevens, Dispatch::joined), ElementsAre(0, 0, 8, 8, 16, 16));
+  // Of four, two and four: 5,000 is too short to come with 9,000.
+  traces::ForestSource source;
+  for (const int requests : {6, 4}) {
+    const auto root = static_cast<std::int64_t>(source.parent.size());
+    source.parent.push_back(-1);
+    source.tokens.push_back(1000);
+    for (int r = 0; r < requests; ++r) {
+      source.leaf.push_back(static_cast<std::int64_t>(source.parent.size()));
+      source.parent.push_back(root);
+      source.tokens.push_back(2000);
+    }
+  }
+  EXPECT_THAT(nodes(traces::make_forest(source), Dispatch::joined), ElementsAre(0, 7, 0));
 }
 
 TEST(CutRows, NeverMoreThanOneOfEveryRequestAPiece) {
