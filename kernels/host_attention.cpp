@@ -327,18 +327,22 @@ float finish_row(const HostRows& rows, std::int64_t row, float* to) {
 }
 
 float merge_rows(std::span<PartialRow> partials, std::int64_t columns, float* to) {
-  float most = -std::numeric_limits<float>::infinity(), sum = 0;
-  for (const PartialRow& row : partials) most = std::max(most, row.lse2);
-  // Where none saw anything the weights, and their sum, are NaN.
-  for (PartialRow& row : partials) sum += row.lse2 = std::exp2(row.lse2 - most);
-  for (PartialRow& row : partials) row.lse2 = sum > 0 ? row.lse2 / sum : 0.0F;
+  constexpr float kNothing = -std::numeric_limits<float>::infinity();
+  const auto end =
+      std::remove_if(partials.begin(), partials.end(), [](const PartialRow& row) { return row.lse2 == kNothing; });
+  const auto rows = partials.first(static_cast<std::size_t>(end - partials.begin()));
+  // Of no rows: zeros, and the logarithm of 0.
+  float most = kNothing, sum = 0;
+  for (const PartialRow& row : rows) most = std::max(most, row.lse2);
+  for (PartialRow& row : rows) sum += row.lse2 = std::exp2(row.lse2 - most);
+  for (PartialRow& row : rows) row.lse2 /= sum;
 #if defined(__x86_64__)
   if (has_avx2()) {
-    weigh_avx2(partials, columns, to);
+    weigh_avx2(rows, columns, to);
   } else
 #endif
-    weigh_rows(partials, columns, to);
-  return sum > 0 ? most + std::log2(sum) : most;
+    weigh_rows(rows, columns, to);
+  return most + std::log2(sum);
 }
 
 const char* host_instructions() {

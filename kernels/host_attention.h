@@ -49,7 +49,8 @@ struct PartialRow {
   float lse2;
 };
 /// All partial rows of one row into `to` [columns], which may be one of them; returns the log-sum-exp in powers of two.
-/// Without a row that saw something: zeros, with -inf.
+/// Rows that saw nothing (-inf) aren't read; of nothing else come zeros, with -inf. NaN stays NaN. `partials` is used
+/// up: its log-sum-exps become weights.
 float merge_rows(std::span<PartialRow> partials, std::int64_t columns, float* to);
 
 /// "avx2+fma" or "generic".

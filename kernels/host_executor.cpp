@@ -41,8 +41,8 @@ void check_runnable(const Plan& plan) {
   }
 }
 
-/// What one thread computes with; on lines of its own, as the next thread's lies behind it.
-class alignas(64) Worker {
+/// What one thread computes with.
+class Worker {
  public:
   Worker(const Plan& plan, const HostTensors& tensors, HostRowsMemory& memory)
       : plan_(plan), tensors_(tensors), memory_(memory) {}
@@ -140,15 +140,23 @@ class alignas(64) Worker {
   std::vector<PartialRow> partials_;  ///< of the row being merged
 };
 
+/// What one thread has of its own; on lines of its own, as the next thread's lies behind it.
+struct alignas(64) Lane {
+  Worker worker;
+  std::vector<scheduler::Span> spans;
+  std::exception_ptr error;
+  double last_us = 0;  ///< end of its last item
+};
+
 }  // namespace
 
 /// Threads wait for the number of the run they work on; they stand ready, spinning, before a run's clock begins. Thread
 /// 0 is the caller's own: where others use the cores too, one that has to be woken begins some milliseconds late.
 struct HostExecutor::State {
   State(const Plan& p, const HostTensors& t, std::int32_t n)
-      : plan(p), tensors(t), memory(p, t.v_columns()), schedule(p), spans(static_cast<std::size_t>(n)),
-        errors(static_cast<std::size_t>(n)), last(static_cast<std::size_t>(n)) {
-    for (std::int32_t i = 0; i < n; ++i) workers.emplace_back(plan, tensors, memory);
+      : plan(p), tensors(t), memory(p, t.v_columns()), schedule(p) {
+    ESPALIER_CHECK_OP(n, >=, 1);
+    for (std::int32_t i = 0; i < n; ++i) lanes.push_back({Worker(plan, tensors, memory), {}, nullptr, 0});
   }
 
   void stand_by(std::int32_t thread) {
@@ -169,14 +177,13 @@ struct HostExecutor::State {
     try {
       take_items(thread);
     } catch (...) {
-      errors[static_cast<std::size_t>(thread)] = std::current_exception();
+      lanes[static_cast<std::size_t>(thread)].error = std::current_exception();
       failed.store(true);
     }
   }
 
   void take_items(std::int32_t thread) {
-    auto& mine = spans[static_cast<std::size_t>(thread)];
-    Worker& worker = workers[static_cast<std::size_t>(thread)];
+    Lane& mine = lanes[static_cast<std::size_t>(thread)];
     while (!schedule.done() && !failed.load(std::memory_order_relaxed)) {
       const std::optional<HostItem> item = schedule.take(thread);
       if (!item) {
@@ -184,14 +191,14 @@ struct HostExecutor::State {
         continue;
       }
       const Clock::time_point from = Clock::now();
-      worker.run(*item);
+      mine.worker.run(*item);
       const Clock::time_point to = Clock::now();
       schedule.finish(*item);
       const auto us = [&](Clock::time_point t) { return std::chrono::duration<double, std::micro>(t - began).count(); };
-      mine.push_back({thread,
-                      item->kind == scheduler::PhaseKind::tasks ? scheduler::SpanKind::task : scheduler::SpanKind::step,
-                      item->launch, item->index, item->copy, us(from), us(to)});
-      last[static_cast<std::size_t>(thread)] = us(to);
+      mine.spans.push_back(
+          {thread, item->kind == scheduler::PhaseKind::tasks ? scheduler::SpanKind::task : scheduler::SpanKind::step,
+           item->launch, item->index, item->copy, us(from), us(to)});
+      mine.last_us = us(to);
     }
   }
 
@@ -199,10 +206,7 @@ struct HostExecutor::State {
   const HostTensors& tensors;
   HostRowsMemory memory;
   HostSchedule schedule;
-  std::vector<Worker> workers;                      ///< by thread
-  std::vector<std::vector<scheduler::Span>> spans;  ///< by thread
-  std::vector<std::exception_ptr> errors;
-  std::vector<double> last;
+  std::vector<Lane> lanes;  ///< by thread
   Clock::time_point began;
   std::mutex mutex;
   std::condition_variable wake;
@@ -245,8 +249,11 @@ HostRun HostExecutor::run() {
   s.failed.store(false);
   s.ready.store(0);
   s.over.store(0);
-  for (auto& spans : s.spans) spans.clear();
-  std::fill(s.last.begin(), s.last.end(), 0.0);
+  for (Lane& lane : s.lanes) {
+    lane.spans.clear();
+    lane.error = nullptr;
+    lane.last_us = 0;
+  }
   const auto others = static_cast<std::int32_t>(s.threads.size());
   {
     const std::lock_guard lock(s.mutex);
@@ -258,12 +265,12 @@ HostRun HostExecutor::run() {
   s.begun.store(s.run, std::memory_order_release);
   s.work(0);
   while (s.over.load() < others) std::this_thread::yield();
-  for (std::exception_ptr& error : s.errors) {
-    if (error) std::rethrow_exception(std::exchange(error, nullptr));
-  }
   HostRun result;
-  result.makespan_us = *std::max_element(s.last.begin(), s.last.end());
-  for (const auto& spans : s.spans) result.spans.insert(result.spans.end(), spans.begin(), spans.end());
+  for (const Lane& lane : s.lanes) {
+    if (lane.error) std::rethrow_exception(lane.error);
+    result.makespan_us = std::max(result.makespan_us, lane.last_us);
+    result.spans.insert(result.spans.end(), lane.spans.begin(), lane.spans.end());
+  }
   std::stable_sort(result.spans.begin(), result.spans.end(), [](const scheduler::Span& a, const scheduler::Span& b) {
     return std::pair(a.begin_us, a.lane) < std::pair(b.begin_us, b.lane);
   });

@@ -24,7 +24,8 @@ struct HostRun {
 
 class HostExecutor {
  public:
-  /// `plan` and `tensors` outlive the executor. Throws Error (bad input) for plans with stored scores.
+  /// `plan` and `tensors` outlive the executor. Of `threads`, one or more, the caller of run() is one. Throws Error
+  /// (bad input) for plans with stored scores.
   HostExecutor(const scheduler::Plan& plan, const HostTensors& tensors, std::int32_t threads);
   ~HostExecutor();
   HostExecutor(const HostExecutor&) = delete;

@@ -10,8 +10,6 @@ namespace {
 
 /// Of a core's prefetches.
 constexpr std::int64_t kBytesAhead = 4096;
-/// Of a merge step, which one core runs: as many as a kernel may have.
-constexpr std::int32_t kMostRows = 4096;
 
 }  // namespace
 
@@ -27,7 +25,6 @@ scheduler::Plan as_host_plan(const scheduler::Plan& plan) {
     kernel.origin = "what the host executor runs for " + kernel.name;
     kernel.name = "host_" + kernel.name;
     kernel.engine = costmodel::Engine::cpu;
-    if (!attend) kernel.query_tile = kMostRows;
     kernel.kv_tile = attend ? host_kv_tile(plan.heads) : 1;
     kernel.rows_per_warp = static_cast<std::int32_t>(kHostRowStep);
     kernel.stages = attend ? 2 : 1;
