@@ -260,9 +260,9 @@ class ListMaker {
     const WorkCounts counts = costmodel::count_reduction(shape, kernel, plan_.heads);
     list_.counts += counts;
     const std::int64_t rows = shape.rows * shape.heads;
-    const std::int64_t ctas = std::max<std::int64_t>(1, core::ceil_div(rows, kernel.query_tile));
+    // One core does a step, a row after the other.
+    const std::int64_t ctas = on_cpu_ ? 1 : std::max<std::int64_t>(1, core::ceil_div(rows, kernel.query_tile));
     const std::int64_t row_bytes = counts.partial_read_bytes / std::max<std::int64_t>(1, rows * shape.inputs);
-    // A core merges one row after another.
     const std::int64_t at_once = on_cpu_ ? 1 : core::ceil_div(rows, ctas);
     const std::int64_t in_flight = at_once * std::max<std::int64_t>(kMergeInputsInFlight, kernel.stages) * row_bytes;
     CtaKind kind;

@@ -1,6 +1,8 @@
 // What rows cost the cores of a host: they read and write them one after another.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "sim/bandwidth.h"
 #include "sim_plans.h"
 
@@ -14,7 +16,6 @@ Plan pieces_plan(std::int32_t heads, std::int64_t pieces, Engine engine) {
   KernelConfig attend = streaming_kernel(64), merge = merge_kernel();
   attend.engine = engine == Engine::cpu ? engine : attend.engine;
   merge.engine = engine;
-  merge.query_tile = 64;
   PlanBuilder builder(unshared({64 * pieces}), {.q_heads = heads, .kv_heads = 1});
   const auto k = builder.kernel(attend);
   const auto group = builder.queries(RequestId(0), RequestId(1));
@@ -53,6 +54,10 @@ TEST(CoreRows, AreMergedOneAfterAnother) {
                     us_of(run(8, 8, Engine::cpu), scheduler::SpanKind::step);
   const double latency_us = device_with().l2_latency_ns * 1e-3;
   EXPECT_NEAR(us, 8 * 8 / 4 * latency_us, 0.05 * us);
+  const SimResult steps = run(16, 8, Engine::cpu);
+  EXPECT_EQ(std::count_if(steps.timeline.spans.begin(), steps.timeline.spans.end(),
+                          [](const scheduler::Span& span) { return span.kind == scheduler::SpanKind::step; }),
+            1);
 }
 
 TEST(CoreRows, AreFetchedBeforeTheyAreWritten) {
@@ -62,16 +67,29 @@ TEST(CoreRows, AreFetchedBeforeTheyAreWritten) {
   EXPECT_EQ(core.hbm_bytes, sm.hbm_bytes + core.counts.partial_write_bytes);
 }
 
+/// What a core takes for `bytes` of which a share comes from memory.
+double io_us(double bytes, double memory_bytes) {
+  const DeviceSpec device = device_with();
+  const double port = device.sm_port_bytes_per_clk * device.clock_ghz * 1e3;
+  return bytes / port * path_latency_us(memory_bytes / bytes, device) / path_latency_us(0.0, device);
+}
+
 TEST(CoreRows, WaitForMemoryWithNoMoreUnderWayThanForTheCache) {
   // Eight more rows of queries and results, all from memory.
   const SimResult many = run(16, 1, Engine::cpu), few = run(8, 1, Engine::cpu);
   const double us = us_of(many, scheduler::SpanKind::task) - us_of(few, scheduler::SpanKind::task);
   const auto bytes = static_cast<double>(many.counts.query_bytes + many.counts.output_bytes - few.counts.query_bytes -
                                          few.counts.output_bytes);
-  const DeviceSpec device = device_with();
-  const double port = device.sm_port_bytes_per_clk * device.clock_ghz * 1e3;
-  const double rate = port * path_latency_us(0.0, device) / path_latency_us(1.0, device);
-  EXPECT_NEAR(us, bytes / rate, 0.05 * us);
+  EXPECT_NEAR(us, io_us(bytes, bytes), 0.05 * us);
+}
+
+TEST(CoreRows, WaitForTheLinesOfPartialRows) {
+  // Eight more rows in eight pieces: one piece's queries and all partial rows are from memory.
+  const SimResult many = run(16, 8, Engine::cpu), few = run(8, 8, Engine::cpu);
+  const double us = us_of(many, scheduler::SpanKind::task) - us_of(few, scheduler::SpanKind::task);
+  const auto queries = static_cast<double>(many.counts.query_bytes - few.counts.query_bytes);
+  const auto rows = static_cast<double>(many.counts.partial_write_bytes - few.counts.partial_write_bytes);
+  EXPECT_NEAR(us, io_us(queries + rows, queries / 8 + rows), 0.05 * us);
 }
 
 }  // namespace
