@@ -128,11 +128,9 @@ struct DispatchKey {
   std::uint64_t token_begin = 0;  ///< first token; first request
 
   std::uint64_t length() const { return length_node >> 32; }
-  bool begins_with(const DispatchKey& o) const {
-    return static_cast<std::uint32_t>(length_node) == static_cast<std::uint32_t>(o.length_node) &&
-           token_begin >> 32 == o.token_begin >> 32;
+  bool reads_with(const DispatchKey& o) const {
+    return length_node == o.length_node && token_begin >> 32 == o.token_begin >> 32;
   }
-  bool reads_with(const DispatchKey& o) const { return length() == o.length() && begins_with(o); }
 };
 
 /// Who shares what it reads with many computes, who is alone reads: pieces of one length are reordered so that both go
@@ -163,19 +161,26 @@ void mix_reuse(const std::vector<DispatchKey>& keys, std::span<std::uint32_t> or
 }
 
 /// Pieces that begin where a longer one does come with it, unless they are much shorter: their tokens are read once.
-void join_readers(const TilePieces& cut, std::vector<DispatchKey>& keys, std::vector<std::uint32_t> pieces) {
-  const auto key = [&](std::uint32_t i) {
-    const TilePiece& piece = cut.pieces[i];
-    const Segment& s = cut.segments[piece.first];
-    return std::tuple(piece.height, s.node, s.token_begin, -piece.tokens, i);
+void join_readers(const TilePieces& cut, std::vector<DispatchKey>& keys) {
+  struct Reader {
+    std::uint64_t place;  ///< node and first token
+    std::size_t height;
+    std::int64_t tokens;
+    std::uint32_t piece;
   };
-  std::sort(pieces.begin(), pieces.end(), [&](std::uint32_t a, std::uint32_t b) { return key(a) < key(b); });
-  std::uint32_t longest = pieces.empty() ? 0 : pieces[0];
-  for (const std::uint32_t i : pieces) {
-    const TilePiece &piece = cut.pieces[i], &first = cut.pieces[longest];
-    const bool joins = keys[i].begins_with(keys[longest]) && piece.height == first.height;
-    if (joins && 4 * piece.tokens >= 3 * first.tokens) keys[i].length_node = keys[longest].length_node;
-    if (!joins) longest = i;
+  std::vector<Reader> readers(keys.size());
+  for (std::uint32_t i = 0; i < readers.size(); ++i) {
+    readers[i] = {keys[i].length_node << 32 | keys[i].token_begin >> 32, cut.pieces[i].height, cut.pieces[i].tokens, i};
+  }
+  std::sort(readers.begin(), readers.end(), [](const Reader& a, const Reader& b) {
+    return std::tie(a.place, a.height, b.tokens, a.piece) < std::tie(b.place, b.height, a.tokens, b.piece);
+  });
+  const Reader* longest = readers.data();
+  for (const Reader& reader : readers) {
+    if (reader.place != longest->place || reader.height != longest->height) longest = &reader;
+    if (4 * reader.tokens >= 3 * longest->tokens) {
+      keys[reader.piece].length_node = keys[longest->piece].length_node;
+    }
   }
 }
 
@@ -279,7 +284,7 @@ std::vector<std::uint32_t> dispatch_order(const TilePieces& cut, Dispatch dispat
                    static_cast<std::uint32_t>(s.node.value),
                static_cast<std::uint64_t>(s.token_begin) << 32 | static_cast<std::uint32_t>(piece.begin)};
   }
-  if (dispatch == Dispatch::joined) join_readers(cut, keys, order);
+  if (dispatch == Dispatch::joined) join_readers(cut, keys);
   std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
     return std::tie(keys[a].length_node, keys[a].token_begin, a) <
            std::tie(keys[b].length_node, keys[b].token_begin, b);

@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 
+#include "scheduler/strategies/length_classes.h"
 #include "scheduler/strategy.h"
 #include "sim/simulator.h"
 #include "traces/families.h"
@@ -121,6 +122,34 @@ TEST(OurPlanner, ReadsTogetherWhatTilesOfSeveralLengthsShare) {
   // Seven requests a node in tiles of four and three: the shorter after all of the longer, 1.10 times codec's time.
   const traces::PrefixForest forest = traces::parse_tree("1,3,15,105|9000,5000,2500,700");
   EXPECT_LT(share_of("codec", forest, "a100-80", "32/8/128"), 0.95);
+}
+
+TEST(OurPlanner, LaunchesTheLongestFirstInShortPlans) {
+  // What readers of the same tokens save by coming together is less than what a long piece costs that comes late.
+  const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
+  int plans = 0;
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    const traces::PrefixForest forest = traces::generate_family("random:nodes=12", seed);
+    const Plan plan = std::get<Plan>(
+        make_plan(parse_strategy("espalier"), PlanRequest{forest, traces::parse_heads("32/8/128"), device}));
+    if (planned_us("espalier", forest, device, "32/8/128") > 20 || !plan.queues.empty()) continue;
+    ++plans;
+    for (const Phase& phase : plan.phases) {
+      if (phase.kind != PhaseKind::tasks) continue;
+      int before = std::numeric_limits<int>::max();
+      for (TaskId t(phase.range.begin); t.value < phase.range.end; ++t.value) {
+        std::int64_t tokens = 0;
+        const Interval segments = plan.tasks[t].segments;
+        for (std::int32_t i = segments.begin; i < segments.end; ++i) {
+          const Segment& s = plan.segments[static_cast<std::size_t>(i)];
+          tokens += segment_end(plan, s) - s.token_begin;
+        }
+        EXPECT_LE(planning::length_class(tokens), before) << "seed " << seed << ", task " << t.value;
+        before = planning::length_class(tokens);
+      }
+    }
+  }
+  EXPECT_GT(plans, 10);
 }
 
 TEST(OurPlanner, SpreadsTheHeadsOfFewRequestsOverMoreTiles) {

@@ -170,6 +170,11 @@ TEST(DispatchOrder, JoinsTheReadersOfTheSameTokens) {
     }
   }
   EXPECT_THAT(nodes(traces::make_forest(source), Dispatch::joined), ElementsAre(0, 7, 0));
+  // Tiles of another height are launched by themselves.
+  TilePieces cut;
+  cut.segments = {{.node = NodeId(5)}, {.node = NodeId(0)}};
+  cut.pieces = {{.first = 0, .tokens = 5300}, {.first = 0, .tokens = 4600, .height = 1}, {.first = 1, .tokens = 4600}};
+  EXPECT_THAT(dispatch_order(cut, Dispatch::joined), ElementsAre(0, 2, 1));
 }
 
 TEST(CutRows, NeverMoreThanOneOfEveryRequestAPiece) {
