@@ -215,15 +215,7 @@ ESPALIER_INLINE void fold_columns(float* out, float keep, const float* partial, 
   }
 }
 
-ESPALIER_INLINE void scale_columns(const float* from, float factor, std::int64_t columns, float* to) {
-  for (std::int64_t c = 0; c < columns; c += kLanes) {
-    Floats x;
-    load(from + c, x);
-    store(x * factor, to + c);
-  }
-}
-
-/// `lse2` of each row is its weight here. Column blocks outermost, so that sums stay in registers.
+/// Sums of the rows by their weights. Column blocks outermost, so that sums stay in registers.
 ESPALIER_INLINE void weigh_rows(std::span<const PartialRow> rows, std::int64_t columns, float* to) {
   constexpr std::int64_t kVectors = kHostColumns / kLanes;
   for (std::int64_t c = 0; c < columns; c += kHostColumns) {
@@ -259,9 +251,6 @@ __attribute__((target("avx2,fma"))) void fold_avx2(float* out, float keep, const
                                                    std::int64_t columns) {
   fold_columns(out, keep, partial, weight, columns);
 }
-__attribute__((target("avx2,fma"))) void scale_avx2(const float* from, float factor, std::int64_t columns, float* to) {
-  scale_columns(from, factor, columns, to);
-}
 __attribute__((target("avx2,fma"))) void weigh_avx2(std::span<const PartialRow> rows, std::int64_t columns, float* to) {
   weigh_rows(rows, columns, to);
 }
@@ -274,6 +263,14 @@ bool has_avx2() {
 void attend_generic(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens,
                     Scratch& s) {
   attend_all(rows, row_begin, row_end, tokens, s);
+}
+
+/// `lse2` of each row is its weight.
+void weigh(std::span<const PartialRow> rows, std::int64_t columns, float* to) {
+#if defined(__x86_64__)
+  if (has_avx2()) return weigh_avx2(rows, columns, to);
+#endif
+  weigh_rows(rows, columns, to);
 }
 
 }  // namespace
@@ -315,14 +312,8 @@ void fold_row(HostRows& rows, std::int64_t row, const float* partial, float lse2
 
 float finish_row(const HostRows& rows, std::int64_t row, float* to) {
   const float sum = rows.sum[static_cast<std::size_t>(row)];
-  const float* out = &rows.out[static_cast<std::size_t>(row * rows.v_columns)];
-  const float factor = sum == 0 ? 0.0F : 1 / sum;
-#if defined(__x86_64__)
-  if (has_avx2()) {
-    scale_avx2(out, factor, rows.v_columns, to);
-  } else
-#endif
-    scale_columns(out, factor, rows.v_columns, to);
+  const PartialRow weighed{&rows.out[static_cast<std::size_t>(row * rows.v_columns)], sum == 0 ? 0.0F : 1 / sum};
+  weigh(std::span(&weighed, 1), rows.v_columns, to);
   return sum == 0 ? -std::numeric_limits<float>::infinity() : rows.most[static_cast<std::size_t>(row)] + std::log2(sum);
 }
 
@@ -336,12 +327,7 @@ float merge_rows(std::span<PartialRow> partials, std::int64_t columns, float* to
   for (const PartialRow& row : rows) most = std::max(most, row.lse2);
   for (PartialRow& row : rows) sum += row.lse2 = std::exp2(row.lse2 - most);
   for (PartialRow& row : rows) row.lse2 /= sum;
-#if defined(__x86_64__)
-  if (has_avx2()) {
-    weigh_avx2(rows, columns, to);
-  } else
-#endif
-    weigh_rows(rows, columns, to);
+  weigh(rows, columns, to);
   return most + std::log2(sum);
 }
 

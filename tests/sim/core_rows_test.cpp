@@ -12,34 +12,15 @@ namespace {
 using costmodel::Engine;
 
 /// One request, `heads` query heads on one KV head, in `pieces` pieces of 64 tokens.
-Plan pieces_plan(std::int32_t heads, std::int64_t pieces, Engine engine) {
-  KernelConfig attend = streaming_kernel(64), merge = merge_kernel();
-  attend.engine = engine == Engine::cpu ? engine : attend.engine;
-  merge.engine = engine;
-  PlanBuilder builder(unshared({64 * pieces}), {.q_heads = heads, .kv_heads = 1});
-  const auto k = builder.kernel(attend);
-  const auto group = builder.queries(RequestId(0), RequestId(1));
-  builder.launch();
-  for (std::int64_t i = 0; i < pieces; ++i) {
-    const Segment segment = builder.segment(NodeId(0), 64 * i, 64 * (i + 1), 1);
-    builder.attend(k, std::span(&segment, 1), group);
-  }
-  builder.task_phase(k, TaskId(0));
-  const auto begin = builder.finish_rows(traces::Dtype::fp32);
-  if (pieces == 1) return std::move(builder).finish({});
-  const scheduler::LaunchId after[] = {scheduler::LaunchId(0)};
-  builder.launch(scheduler::Follow::graph, 0, after);
-  builder.step_phase(builder.kernel(merge), begin);
-  return std::move(builder).finish({});
-}
-
 SimResult run(std::int32_t heads, std::int64_t pieces, Engine engine) {
-  SimOptions options;
-  options.timeline = true;
+  KernelConfig kernel = streaming_kernel(64);
+  kernel.engine = engine;
   DeviceSpec device = device_with(1);
   device.fma_flop_per_clk = device.ex2_per_clk = device.mma_flop_per_clk = 1e6;
   device.smem_bytes_per_clk = 1e6;
-  return simulate(pieces_plan(heads, pieces, engine), device, options);
+  SimOptions options;
+  options.timeline = true;
+  return simulate(node_plan(unshared({64 * pieces}), {.q_heads = heads, .kv_heads = 1}, kernel, 64), device, options);
 }
 
 double us_of(const SimResult& result, scheduler::SpanKind kind) {
@@ -61,7 +42,7 @@ TEST(CoreRows, AreMergedOneAfterAnother) {
 }
 
 TEST(CoreRows, AreFetchedBeforeTheyAreWritten) {
-  const SimResult core = run(16, 8, Engine::cpu), sm = run(16, 8, Engine::cuda_core);
+  const SimResult core = run(16, 8, Engine::cpu), sm = run(16, 8, Engine::mma_sync);
   EXPECT_EQ(core.counts.partial_write_bytes, sm.counts.partial_write_bytes);
   EXPECT_GT(core.counts.partial_write_bytes, 0);
   EXPECT_EQ(core.hbm_bytes, sm.hbm_bytes + core.counts.partial_write_bytes);
