@@ -25,6 +25,18 @@ using traces::HeadConfig;
 using traces::NodeId;
 using traces::PrefixForest;
 
+/// Scores that the plan keeps in 16 bits are off by up to 2^-9 of themselves.
+double lse_tolerance(const Plan& plan) {
+  const bool rounded_scores = std::any_of(plan.slots.begin(), plan.slots.end(), [](const scheduler::Slot& s) {
+    return s.kind == scheduler::SlotKind::scores && s.dtype != traces::Dtype::fp32;
+  });
+  return rounded_scores ? 2e-3 : 1e-4;
+}
+
+void expect_near(const Plan& plan, const std::string& what, const EmulateOptions& options) {
+  expect_right(plan, what, options, lse_tolerance(plan));
+}
+
 EmulateOptions shuffled(std::uint64_t seed) {
   EmulateOptions options;
   options.machine = {.order = emulator::Order::shuffled,
@@ -56,7 +68,7 @@ TEST(EmulatedStrategies, EqualTheOracleWithBothKernelSets) {
         if (!full_run() && kernels == KernelSet::published && seed != 1) continue;
         const auto plan = plan_of(name, forest, heads, kernels);
         if (std::holds_alternative<Plan>(plan)) {
-          expect_right(std::get<Plan>(plan), name + ", " + forest.name, shuffled(seed));
+          expect_near(std::get<Plan>(plan), name + ", " + forest.name, shuffled(seed));
         }
       }
     }
@@ -76,7 +88,7 @@ TEST(EmulatedStrategies, FindTokensInPagesOfAnySize) {
     for (const char* strategy : {"flash_decoding", "espalier", "deft_flatten"}) {
       const auto plan = plan_of(strategy, forest, heads, KernelSet::ours);
       ASSERT_TRUE(std::holds_alternative<Plan>(plan)) << strategy;
-      expect_right(std::get<Plan>(plan), std::string(strategy) + ", pages of " + std::to_string(size), shuffled(2));
+      expect_near(std::get<Plan>(plan), std::string(strategy) + ", pages of " + std::to_string(size), shuffled(2));
     }
   }
 }
@@ -90,7 +102,7 @@ TEST(EmulatedStrategies, FindNodesThatBeginInsideAPage) {
   }
   for (const char* strategy : {"flash_decoding", "deft_node"}) {
     const auto plan = plan_of(strategy, forest, traces::parse_heads("2/1/64"), KernelSet::ours);
-    expect_right(std::get<Plan>(plan), strategy, shuffled(1));
+    expect_near(std::get<Plan>(plan), strategy, shuffled(1));
   }
 }
 
@@ -105,7 +117,7 @@ TEST(EmulatedStrategies, PassOverThePaddingThatLeaversLeft) {
     }
     padding += std::count_if(plan.tasks.begin(), plan.tasks.end(),
                              [](const scheduler::Task& t) { return t.kind == scheduler::TaskKind::padding; });
-    expect_right(plan, std::string(strategy) + ", three requests fewer", shuffled(2));
+    expect_near(plan, std::string(strategy) + ", three requests fewer", shuffled(2));
     EXPECT_LT(plan.forest.request_count(), forest.request_count()) << strategy;
   }
   EXPECT_GT(padding, 0);
@@ -160,7 +172,7 @@ TEST(EmulatedStrategies, RunBifurcatedAttentionAsPublished) {
       ASSERT_TRUE(std::holds_alternative<Plan>(made)) << text;
       const Plan& plan = std::get<Plan>(made);
       SCOPED_TRACE(std::string("heads ") + text);
-      expect_right(plan, "bifurcated", shuffled(1));
+      expect_near(plan, "bifurcated", shuffled(1));
       const costmodel::WorkCounts want = counts_of(plan);
       EmulateOptions options;
       options.row_dtype = plan.heads.q_dtype;
