@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <thread>
 #include <utility>
@@ -199,7 +200,12 @@ std::int64_t system_bytes(int name, std::int64_t otherwise) {
   return bytes > 0 ? bytes : otherwise;
 }
 
-std::int64_t last_level_cache() { return system_bytes(_SC_LEVEL3_CACHE_SIZE, std::int64_t{32} << 20); }
+/// What a core reaches of the last level. The system's own figure is that of a whole socket: on some processors the
+/// cores of a part share a cache of their own, and a virtual machine may have got one part of many.
+std::int64_t last_level_cache() {
+  const std::int64_t bytes = last_cache_bytes("/sys/devices/system/cpu/cpu0/cache");
+  return bytes > 0 ? bytes : system_bytes(_SC_LEVEL3_CACHE_SIZE, std::int64_t{32} << 20);
+}
 std::int64_t own_cache() { return system_bytes(_SC_LEVEL2_CACHE_SIZE, std::int64_t{1} << 20); }
 
 /// Beyond the cores' own caches together, well within the shared one.
@@ -208,6 +214,25 @@ std::int64_t shared_bytes(std::int32_t threads) {
 }
 
 }  // namespace
+
+std::int64_t last_cache_bytes(const std::filesystem::path& folder) {
+  std::int64_t last_level = 0, bytes = 0;
+  std::error_code none;
+  for (const auto& cache : std::filesystem::directory_iterator(folder, none)) {
+    const auto number = [&](const char* name) -> std::int64_t {
+      std::ifstream file(cache.path() / name);
+      std::int64_t value = 0;
+      char unit = 0;
+      file >> value >> unit;
+      return unit == 'K' ? value << 10 : unit == 'M' ? value << 20 : value;
+    };
+    const std::int64_t level = number("level");
+    if (level <= last_level) continue;
+    last_level = level;
+    bytes = number("size");
+  }
+  return bytes;
+}
 
 struct HostBench::State {
   static constexpr std::int32_t kTasks = 4000, kLaunches = 400, kCachePasses = 4;

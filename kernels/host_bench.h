@@ -2,11 +2,16 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 
 #include "costmodel/host_calibration.h"
 
 namespace espalier::kernels {
+
+/// Bytes of a core's cache of the highest level, as Linux describes its caches: a folder for each in `folder`, with
+/// files `level` and `size`. 0 where there are none.
+std::int64_t last_cache_bytes(const std::filesystem::path& folder);
 
 struct HostBenchOptions {
   std::int32_t threads = 0;                             ///< 0: all

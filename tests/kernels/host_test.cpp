@@ -1,12 +1,17 @@
 // The host executor against the oracle, its kernel against plain arithmetic, and the order in which it hands items out.
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include <bit>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
 #include <set>
+#include <string>
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "kernels/host_bench.h"
 #include "kernels/host_executor.h"
 #include "kernels/host_model.h"
 #include "kernels/host_schedule.h"
@@ -205,6 +210,25 @@ TEST(HostAttention, MergesRowsByTheirSumsInPlace) {
   std::vector<PartialRow> empty(2, {&values[2 * kColumns], kNothing});
   EXPECT_EQ(merge_rows(empty, kColumns, values.data()), kNothing);
   EXPECT_EQ(std::count(values.begin(), values.begin() + kColumns, 0.0F), kColumns);
+}
+
+TEST(HostBench, FindsTheLastCacheThatACoreReaches) {
+  const auto folder = std::filesystem::temp_directory_path() / ("espalier-caches-" + std::to_string(::getpid()));
+  const auto describe = [&](const char* cache, const char* level, const char* size) {
+    std::filesystem::create_directories(folder / cache);
+    std::ofstream(folder / cache / "level") << level << "\n";
+    std::ofstream(folder / cache / "size") << size << "\n";
+  };
+  std::filesystem::create_directories(folder / "power");
+  EXPECT_EQ(last_cache_bytes(folder), 0);
+  describe("index0", "1", "48K");
+  describe("index3", "3", "32768K");
+  describe("index2", "2", "1024K");
+  EXPECT_EQ(last_cache_bytes(folder), 32 << 20);
+  describe("index4", "4", "128M");
+  EXPECT_EQ(last_cache_bytes(folder), 128 << 20);
+  std::filesystem::remove_all(folder);
+  EXPECT_EQ(last_cache_bytes(folder), 0);
 }
 
 TEST(HostPlan, WidensValuesThatLieInKeysOnceMore) {
