@@ -71,7 +71,7 @@ struct Scratch {
   alignas(32) float score[kHostRowStep * kBlock];
 };
 
-/// Scores of kRows rows against the block, in score[row][kBlock]; tokens beyond `tokens` become -inf.
+/// Scores of kRows rows against the block, in score[row][kBlock].
 template <std::int64_t kRows>
 ESPALIER_INLINE void score_rows(const float* query, std::int64_t columns, const Scratch& s, std::int64_t tokens,
                                 float* score) {
@@ -95,27 +95,26 @@ ESPALIER_INLINE void score_rows(const float* query, std::int64_t columns, const 
       for (std::int64_t i = 0; i < kTokenStep; ++i) score[r * kBlock + t + i] = lane_sum(sums[r][i]);
     }
   }
-#pragma GCC unroll 8
-  for (std::int64_t r = 0; r < kRows; ++r) {
-    for (std::int64_t t = tokens; t < kBlock; ++t) score[r * kBlock + t] = -std::numeric_limits<float>::infinity();
-  }
 }
 
-/// Scores become weights; the row's maximum, sum and output follow the new maximum.
+/// Scores become weights, 0 up to the next whole vector; the row's maximum, sum and output follow the new maximum.
 ESPALIER_INLINE void soften(HostRows& rows, std::int64_t row, float* score, std::int64_t tokens) {
   float most = rows.most[static_cast<std::size_t>(row)];
   for (std::int64_t t = 0; t < tokens; ++t) most = std::max(most, score[t]);
   float& old = rows.most[static_cast<std::size_t>(row)];
   float& sum = rows.sum[static_cast<std::size_t>(row)];
   if (most > old) {
-    const float shrink = std::isinf(old) ? 0.0F : std::exp2(old - most);
+    // A row that has seen nothing has nothing to shrink.
+    if (!std::isinf(old)) {
+      const float shrink = std::exp2(old - most);
+      sum *= shrink;
+      float* out = &rows.out[static_cast<std::size_t>(row * rows.v_columns)];
+      for (std::int64_t c = 0; c < rows.v_columns; ++c) out[c] *= shrink;
+    }
     old = most;
-    sum *= shrink;
-    float* out = &rows.out[static_cast<std::size_t>(row * rows.v_columns)];
-    for (std::int64_t c = 0; c < rows.v_columns; ++c) out[c] *= shrink;
   }
   Floats total = all_lanes(0.0F);
-  for (std::int64_t t = 0; t < kBlock; t += kLanes) {
+  for (std::int64_t t = 0; t < tokens; t += kLanes) {
     Floats x;
     load(score + t, x);
     x = exp2_of(x - most);
@@ -162,7 +161,7 @@ ESPALIER_INLINE void attend_rows(HostRows& rows, std::int64_t row, std::int64_t 
   score_rows<kRows>(&rows.query[static_cast<std::size_t>(row * rows.qk_columns)], rows.qk_columns, s, padded, s.score);
 #pragma GCC unroll 8
   for (std::int64_t r = 0; r < kRows; ++r) {
-    for (std::int64_t t = tokens; t < padded; ++t) s.score[r * kBlock + t] = -std::numeric_limits<float>::infinity();
+    std::fill(s.score + r * kBlock + tokens, s.score + (r + 1) * kBlock, -std::numeric_limits<float>::infinity());
     soften(rows, row + r, s.score + r * kBlock, tokens);
   }
   weigh_values<kRows>(s.score, tokens, s, &rows.out[static_cast<std::size_t>(row * rows.v_columns)], rows.v_columns);

@@ -241,7 +241,7 @@ struct HostBench::State {
       : threads(count), memory(std::max(memory_bytes, 2 * last_level_cache()), 1, count),
         cache(shared_bytes(count), kCachePasses, count), tasks(kTasks, false, count), alone(kLaunches, false, 1),
         launches(kLaunches, true, count) {
-    for (const std::int64_t tokens : {48, 192, 512}) {
+    for (const std::int64_t tokens : {16, 48, 192, 512}) {
       for (const std::int32_t rows : {1, 2, 4, 8, 16, 32, 64}) kernel.emplace_back(rows, tokens, heads().qk_dim);
     }
   }
