@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <tuple>
+#include <utility>
 
 namespace espalier::kernels {
 namespace {
@@ -42,6 +44,17 @@ ESPALIER_INLINE float lane_sum(Floats v) {
   return v[0];
 }
 
+ESPALIER_INLINE float lane_max(Floats v) {
+  const auto fold = [&](Ints order) {
+    const Floats other = __builtin_shuffle(v, order);
+    v = other > v ? other : v;
+  };
+  fold(Ints{4, 5, 6, 7, 0, 1, 2, 3});
+  fold(Ints{2, 3, 0, 1, 6, 7, 4, 5});
+  fold(Ints{1, 0, 3, 2, 5, 4, 7, 6});
+  return v[0];
+}
+
 /// 2^x for x <= 0, relative error below 2e-7; 0 below -126.
 ESPALIER_INLINE Floats exp2_of(Floats x) {
   const Floats low = all_lanes(-126.0F);
@@ -71,11 +84,46 @@ struct Scratch {
   alignas(32) float score[kHostRowStep * kBlock];
 };
 
+/// Lines of the block after this one, asked for bit by bit while this one is computed with: a core's own prefetches
+/// stop while it asks for nothing.
+class Ahead {
+ public:
+  /// `steps`: how often step() will be called.
+  void aim(const HostTokens& tokens, const HostRows& rows, std::int64_t begin, std::int64_t steps) {
+    const std::int64_t count = std::min(kBlock, tokens.tokens - begin);
+    const auto lines = [&](const std::uint16_t* from, std::int64_t stride, std::int64_t columns) {
+      const auto* const first = reinterpret_cast<const char*>(from + begin * stride);
+      return std::pair(first, first + ((count - 1) * stride + columns) * std::int64_t{sizeof(*from)});
+    };
+    std::tie(at_, end_) = lines(tokens.key, tokens.key_stride, rows.qk_columns);
+    std::tie(then_, then_end_) = lines(tokens.value, tokens.value_stride, rows.v_columns);
+    // Values inside keys come with them.
+    if (then_ >= at_ && then_end_ <= end_) then_ = then_end_;
+    const std::int64_t bytes = (end_ - at_) + (then_end_ - then_);
+    lines_a_step_ = (bytes / kLine + steps) / std::max<std::int64_t>(1, steps);
+  }
+  ESPALIER_INLINE void step() {
+    for (std::int64_t i = 0; i < lines_a_step_; ++i, at_ += kLine) {
+      if (at_ >= end_) {
+        at_ = then_, end_ = then_end_, then_ = then_end_;
+        if (at_ >= end_) return;
+      }
+      __builtin_prefetch(at_);
+    }
+  }
+
+ private:
+  static constexpr std::int64_t kLine = 64;
+  const char *at_ = nullptr, *end_ = nullptr, *then_ = nullptr, *then_end_ = nullptr;
+  std::int64_t lines_a_step_ = 0;
+};
+
 /// Scores of kRows rows against the block, in score[row][kBlock].
 template <std::int64_t kRows>
 ESPALIER_INLINE void score_rows(const float* query, std::int64_t columns, const Scratch& s, std::int64_t tokens,
-                                float* score) {
+                                float* score, Ahead& ahead) {
   for (std::int64_t t = 0; t < tokens; t += kTokenStep) {
+    ahead.step();
     Floats sums[kRows][kTokenStep] = {};
     for (std::int64_t c = 0; c < columns; c += kLanes) {
       Floats q[kRows];
@@ -99,8 +147,13 @@ ESPALIER_INLINE void score_rows(const float* query, std::int64_t columns, const 
 
 /// Scores become weights, 0 up to the next whole vector; the row's maximum, sum and output follow the new maximum.
 ESPALIER_INLINE void soften(HostRows& rows, std::int64_t row, float* score, std::int64_t tokens) {
-  float most = rows.most[static_cast<std::size_t>(row)];
-  for (std::int64_t t = 0; t < tokens; ++t) most = std::max(most, score[t]);
+  Floats highest = all_lanes(rows.most[static_cast<std::size_t>(row)]);
+  for (std::int64_t t = 0; t < tokens; t += kLanes) {
+    Floats x;
+    load(score + t, x);
+    highest = x > highest ? x : highest;
+  }
+  const float most = lane_max(highest);
   float& old = rows.most[static_cast<std::size_t>(row)];
   float& sum = rows.sum[static_cast<std::size_t>(row)];
   if (most > old) {
@@ -156,9 +209,10 @@ ESPALIER_INLINE void weigh_values(const float* score, std::int64_t tokens, const
 }
 
 template <std::int64_t kRows>
-ESPALIER_INLINE void attend_rows(HostRows& rows, std::int64_t row, std::int64_t tokens, std::int64_t padded,
-                                 Scratch& s) {
-  score_rows<kRows>(&rows.query[static_cast<std::size_t>(row * rows.qk_columns)], rows.qk_columns, s, padded, s.score);
+ESPALIER_INLINE void attend_rows(HostRows& rows, std::int64_t row, std::int64_t tokens, std::int64_t padded, Scratch& s,
+                                 Ahead& ahead) {
+  score_rows<kRows>(&rows.query[static_cast<std::size_t>(row * rows.qk_columns)], rows.qk_columns, s, padded, s.score,
+                    ahead);
 #pragma GCC unroll 8
   for (std::int64_t r = 0; r < kRows; ++r) {
     std::fill(s.score + r * kBlock + tokens, s.score + (r + 1) * kBlock, -std::numeric_limits<float>::infinity());
@@ -168,7 +222,8 @@ ESPALIER_INLINE void attend_rows(HostRows& rows, std::int64_t row, std::int64_t 
 }
 
 ESPALIER_INLINE void attend_all(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens,
-                                Scratch& s) {
+                                const HostTokens& next, Scratch& s) {
+  const std::int64_t row_steps = (row_end - row_begin + kHostRowStep - 1) / kHostRowStep;
   for (std::int64_t begin = 0; begin < tokens.tokens; begin += kBlock) {
     const std::int64_t count = std::min(kBlock, tokens.tokens - begin);
     const std::int64_t padded = (count + kTokenStep - 1) / kTokenStep * kTokenStep;
@@ -180,9 +235,15 @@ ESPALIER_INLINE void attend_all(HostRows& rows, std::int64_t row_begin, std::int
     // may be NaN).
     std::memset(s.key + count * rows.qk_columns, 0,
                 static_cast<std::size_t>((padded - count) * rows.qk_columns) * sizeof(float));
+    Ahead ahead;
+    const bool last = begin + kBlock >= tokens.tokens;
+    const HostTokens& after = last ? next : tokens;
+    if (after.tokens > 0) ahead.aim(after, rows, last ? 0 : begin + kBlock, row_steps * padded / kTokenStep);
     std::int64_t row = row_begin;
-    for (; row + kHostRowStep <= row_end; row += kHostRowStep) attend_rows<kHostRowStep>(rows, row, count, padded, s);
-    for (; row < row_end; ++row) attend_rows<1>(rows, row, count, padded, s);
+    for (; row + kHostRowStep <= row_end; row += kHostRowStep) {
+      attend_rows<kHostRowStep>(rows, row, count, padded, s, ahead);
+    }
+    for (; row < row_end; ++row) attend_rows<1>(rows, row, count, padded, s, ahead);
   }
 }
 
@@ -240,8 +301,8 @@ Scratch& scratch() {
 
 #if defined(__x86_64__)
 __attribute__((target("avx2,fma"))) void attend_avx2(HostRows& rows, std::int64_t row_begin, std::int64_t row_end,
-                                                     const HostTokens& tokens, Scratch& s) {
-  attend_all(rows, row_begin, row_end, tokens, s);
+                                                     const HostTokens& tokens, const HostTokens& next, Scratch& s) {
+  attend_all(rows, row_begin, row_end, tokens, next, s);
 }
 __attribute__((target("avx2,fma"))) float sum_avx2(const float* data, std::int64_t count) {
   return sum_all(data, count);
@@ -260,8 +321,8 @@ bool has_avx2() {
 #endif
 
 void attend_generic(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens,
-                    Scratch& s) {
-  attend_all(rows, row_begin, row_end, tokens, s);
+                    const HostTokens& next, Scratch& s) {
+  attend_all(rows, row_begin, row_end, tokens, next, s);
 }
 
 /// `lse2` of each row is its weight.
@@ -283,11 +344,12 @@ void HostRows::reset(std::int64_t rows, std::int64_t qk, std::int64_t v) {
   out.assign(static_cast<std::size_t>(rows * v), 0.0F);
 }
 
-void attend_tokens(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens) {
+void attend_tokens(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens,
+                   const HostTokens& next) {
 #if defined(__x86_64__)
-  if (has_avx2()) return attend_avx2(rows, row_begin, row_end, tokens, scratch());
+  if (has_avx2()) return attend_avx2(rows, row_begin, row_end, tokens, next, scratch());
 #endif
-  attend_generic(rows, row_begin, row_end, tokens, scratch());
+  attend_generic(rows, row_begin, row_end, tokens, next, scratch());
 }
 
 void fold_row(HostRows& rows, std::int64_t row, const float* partial, float lse2) {

@@ -34,8 +34,10 @@ struct HostTokens {
   std::int64_t tokens = 0;
 };
 
-/// Rows [row_begin, row_end) see the tokens.
-void attend_tokens(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens);
+/// Rows [row_begin, row_end) see the tokens. `next`, which may be none, will be read after them: its first lines are
+/// asked for meanwhile.
+void attend_tokens(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens,
+                   const HostTokens& next = {});
 
 /// A partial row (normalised, log-sum-exp in powers of two) enters row `row`.
 void fold_row(HostRows& rows, std::int64_t row, const float* partial, float lse2);
@@ -48,6 +50,11 @@ struct PartialRow {
   const float* values;
   float lse2;
 };
+/// Has its lines fetched: merges wait for the log-sum-exps before they read values.
+inline void ask_for(const PartialRow& row, std::int64_t columns) {
+  constexpr std::int64_t kLine = 64 / sizeof(float);
+  for (std::int64_t c = 0; c < columns; c += kLine) __builtin_prefetch(row.values + c);
+}
 /// All partial rows of one row into `to` [columns], which may be one of them; returns the log-sum-exp in powers of two.
 /// Rows that saw nothing (-inf) aren't read; of nothing else come zeros, with -inf. NaN stays NaN. `partials` is used
 /// up: its log-sum-exps become weights.

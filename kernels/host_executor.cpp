@@ -68,13 +68,14 @@ class Worker {
         std::copy_n(tensors_.query(r, first + h), tensors_.qk_columns(), query);
       }
     }
-    for (const Segment& s : slice("segments of a task", plan_.segments, task.segments)) {
-      const std::int64_t end = scheduler::segment_end(plan_, s);
-      check_interval("tokens of a segment", s.token_begin, end,
-                     row_of("node of a segment", plan_.forest.tokens, s.node));
+    const auto segments = slice("segments of a task", plan_.segments, task.segments);
+    HostTokens tokens, next;
+    for (std::size_t i = 0; i < segments.size(); ++i) {
+      const Segment& s = segments[i];
       check_interval("rows of a segment", s.row_begin, s.row_end, static_cast<std::int64_t>(requests.size()));
-      attend_tokens(rows_, std::int64_t{s.row_begin} * heads, std::int64_t{s.row_end} * heads,
-                    tensors_.tokens(s.node, s.token_begin, end, first / plan_.heads.group()));
+      tokens = i == 0 ? tokens_of(s, first) : next;
+      next = i + 1 < segments.size() ? tokens_of(segments[i + 1], first) : HostTokens{};
+      attend_tokens(rows_, std::int64_t{s.row_begin} * heads, std::int64_t{s.row_end} * heads, tokens, next);
     }
     std::int64_t row = 0;
     for (std::size_t i = 0; i < requests.size(); ++i) {
@@ -83,6 +84,12 @@ class Worker {
         write(row, destination(task, {requests[i], static_cast<std::int64_t>(i), first + h}));
       }
     }
+  }
+
+  HostTokens tokens_of(const Segment& s, std::int32_t q_head) const {
+    const std::int64_t end = scheduler::segment_end(plan_, s);
+    check_interval("tokens of a segment", s.token_begin, end, row_of("node of a segment", plan_.forest.tokens, s.node));
+    return tensors_.tokens(s.node, s.token_begin, end, q_head / plan_.heads.group());
   }
 
   struct RowName {
@@ -115,6 +122,7 @@ class Worker {
         for (const scheduler::RowRef& input : inputs) {
           const HostRowsMemory::Row partial = memory_.partial(input.slot, std::int64_t{input.row} + r, head);
           partials_.push_back({partial.values, *partial.lse2});
+          ask_for(partials_.back(), tensors_.v_columns());
         }
         const HostRowsMemory::Row to = merged(step, r, head);
         *to.lse2 = merge_rows(partials_, tensors_.v_columns(), to.values);

@@ -176,6 +176,24 @@ TEST(HostAttention, MasksRowsAndTailsOfBlocks) {
   }
 }
 
+TEST(HostAttention, FindsTheHighestScoreWhereverItIs) {
+  constexpr std::int64_t kTokens = 45;  // a block, and a vector and a half
+  for (std::int64_t highest = 0; highest < kTokens; ++highest) {
+    std::vector<std::uint16_t> keys(kTokens * kHostColumns, 0), values(kTokens * kHostColumns, 0);
+    keys[static_cast<std::size_t>(highest * kHostColumns)] = 0x3F80;        // 1
+    values[static_cast<std::size_t>(highest * kHostColumns + 1)] = 0x4000;  // 2
+    HostRows rows;
+    rows.reset(3, kHostColumns, kHostColumns);
+    std::fill(rows.query.begin(), rows.query.end(), 600.0F);  // a weight of 2^600 isn't an fp32
+    attend_tokens(rows, 0, 3, {keys.data(), values.data(), kHostColumns, kHostColumns, kTokens});
+    for (std::int64_t r = 0; r < 3; ++r) {
+      std::vector<float> out(kHostColumns);
+      EXPECT_EQ(finish_row(rows, r, out.data()), 600) << "token " << highest << ", row " << r;
+      EXPECT_EQ(out[1], 2) << "token " << highest << ", row " << r;
+    }
+  }
+}
+
 TEST(HostAttention, MergesRowsByTheirSumsInPlace) {
   // One row far below the others, one that saw nothing.
   constexpr std::int64_t kColumns = 2 * kHostColumns;
