@@ -44,14 +44,11 @@ ESPALIER_INLINE float lane_sum(Floats v) {
   return v[0];
 }
 
+ESPALIER_INLINE Floats higher(Floats a, Floats b) { return b > a ? b : a; }
 ESPALIER_INLINE float lane_max(Floats v) {
-  const auto fold = [&](Ints order) {
-    const Floats other = __builtin_shuffle(v, order);
-    v = other > v ? other : v;
-  };
-  fold(Ints{4, 5, 6, 7, 0, 1, 2, 3});
-  fold(Ints{2, 3, 0, 1, 6, 7, 4, 5});
-  fold(Ints{1, 0, 3, 2, 5, 4, 7, 6});
+  v = higher(v, __builtin_shuffle(v, Ints{4, 5, 6, 7, 0, 1, 2, 3}));
+  v = higher(v, __builtin_shuffle(v, Ints{2, 3, 0, 1, 6, 7, 4, 5}));
+  v = higher(v, __builtin_shuffle(v, Ints{1, 0, 3, 2, 5, 4, 7, 6}));
   return v[0];
 }
 
@@ -77,12 +74,6 @@ ESPALIER_INLINE Floats exp2_of(Floats x) {
   std::memcpy(&p, &bits, sizeof(p));
   return kept ? p : all_lanes(0.0F);
 }
-
-struct Scratch {
-  alignas(32) float key[kBlock * kMostColumns];
-  alignas(32) float value[kBlock * kMostColumns];
-  alignas(32) float score[kHostRowStep * kBlock];
-};
 
 /// Lines of the block after this one, asked for bit by bit while this one is computed with: a core's own prefetches
 /// stop while it asks for nothing.
@@ -118,12 +109,24 @@ class Ahead {
   std::int64_t lines_a_step_ = 0;
 };
 
+struct Scratch {
+  alignas(32) float key[kBlock * kMostColumns];
+  alignas(32) float value[kBlock * kMostColumns];
+  alignas(32) float score[kHostRowStep * kBlock];
+  Ahead ahead;
+};
+
+Scratch& scratch() {
+  thread_local Scratch s;
+  return s;
+}
+
 /// Scores of kRows rows against the block, in score[row][kBlock].
 template <std::int64_t kRows>
-ESPALIER_INLINE void score_rows(const float* query, std::int64_t columns, const Scratch& s, std::int64_t tokens,
-                                float* score, Ahead& ahead) {
+ESPALIER_INLINE void score_rows(const float* query, std::int64_t columns, Scratch& s, std::int64_t tokens,
+                                float* score) {
   for (std::int64_t t = 0; t < tokens; t += kTokenStep) {
-    ahead.step();
+    s.ahead.step();
     Floats sums[kRows][kTokenStep] = {};
     for (std::int64_t c = 0; c < columns; c += kLanes) {
       Floats q[kRows];
@@ -151,7 +154,7 @@ ESPALIER_INLINE void soften(HostRows& rows, std::int64_t row, float* score, std:
   for (std::int64_t t = 0; t < tokens; t += kLanes) {
     Floats x;
     load(score + t, x);
-    highest = x > highest ? x : highest;
+    highest = higher(highest, x);
   }
   const float most = lane_max(highest);
   float& old = rows.most[static_cast<std::size_t>(row)];
@@ -209,10 +212,9 @@ ESPALIER_INLINE void weigh_values(const float* score, std::int64_t tokens, const
 }
 
 template <std::int64_t kRows>
-ESPALIER_INLINE void attend_rows(HostRows& rows, std::int64_t row, std::int64_t tokens, std::int64_t padded, Scratch& s,
-                                 Ahead& ahead) {
-  score_rows<kRows>(&rows.query[static_cast<std::size_t>(row * rows.qk_columns)], rows.qk_columns, s, padded, s.score,
-                    ahead);
+ESPALIER_INLINE void attend_rows(HostRows& rows, std::int64_t row, std::int64_t tokens, std::int64_t padded,
+                                 Scratch& s) {
+  score_rows<kRows>(&rows.query[static_cast<std::size_t>(row * rows.qk_columns)], rows.qk_columns, s, padded, s.score);
 #pragma GCC unroll 8
   for (std::int64_t r = 0; r < kRows; ++r) {
     std::fill(s.score + r * kBlock + tokens, s.score + (r + 1) * kBlock, -std::numeric_limits<float>::infinity());
@@ -222,7 +224,8 @@ ESPALIER_INLINE void attend_rows(HostRows& rows, std::int64_t row, std::int64_t 
 }
 
 ESPALIER_INLINE void attend_all(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens,
-                                const HostTokens& next, Scratch& s) {
+                                const HostTokens& next) {
+  Scratch& s = scratch();
   const std::int64_t row_steps = (row_end - row_begin + kHostRowStep - 1) / kHostRowStep;
   for (std::int64_t begin = 0; begin < tokens.tokens; begin += kBlock) {
     const std::int64_t count = std::min(kBlock, tokens.tokens - begin);
@@ -235,15 +238,15 @@ ESPALIER_INLINE void attend_all(HostRows& rows, std::int64_t row_begin, std::int
     // may be NaN).
     std::memset(s.key + count * rows.qk_columns, 0,
                 static_cast<std::size_t>((padded - count) * rows.qk_columns) * sizeof(float));
-    Ahead ahead;
     const bool last = begin + kBlock >= tokens.tokens;
     const HostTokens& after = last ? next : tokens;
-    if (after.tokens > 0) ahead.aim(after, rows, last ? 0 : begin + kBlock, row_steps * padded / kTokenStep);
+    s.ahead = {};
+    if (after.tokens > 0) s.ahead.aim(after, rows, last ? 0 : begin + kBlock, row_steps * padded / kTokenStep);
     std::int64_t row = row_begin;
     for (; row + kHostRowStep <= row_end; row += kHostRowStep) {
-      attend_rows<kHostRowStep>(rows, row, count, padded, s, ahead);
+      attend_rows<kHostRowStep>(rows, row, count, padded, s);
     }
-    for (; row < row_end; ++row) attend_rows<1>(rows, row, count, padded, s, ahead);
+    for (; row < row_end; ++row) attend_rows<1>(rows, row, count, padded, s);
   }
 }
 
@@ -294,15 +297,10 @@ ESPALIER_INLINE void weigh_rows(std::span<const PartialRow> rows, std::int64_t c
   }
 }
 
-Scratch& scratch() {
-  thread_local Scratch s;
-  return s;
-}
-
 #if defined(__x86_64__)
 __attribute__((target("avx2,fma"))) void attend_avx2(HostRows& rows, std::int64_t row_begin, std::int64_t row_end,
-                                                     const HostTokens& tokens, const HostTokens& next, Scratch& s) {
-  attend_all(rows, row_begin, row_end, tokens, next, s);
+                                                     const HostTokens& tokens, const HostTokens& next) {
+  attend_all(rows, row_begin, row_end, tokens, next);
 }
 __attribute__((target("avx2,fma"))) float sum_avx2(const float* data, std::int64_t count) {
   return sum_all(data, count);
@@ -321,8 +319,8 @@ bool has_avx2() {
 #endif
 
 void attend_generic(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens,
-                    const HostTokens& next, Scratch& s) {
-  attend_all(rows, row_begin, row_end, tokens, next, s);
+                    const HostTokens& next) {
+  attend_all(rows, row_begin, row_end, tokens, next);
 }
 
 /// `lse2` of each row is its weight.
@@ -347,9 +345,9 @@ void HostRows::reset(std::int64_t rows, std::int64_t qk, std::int64_t v) {
 void attend_tokens(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens,
                    const HostTokens& next) {
 #if defined(__x86_64__)
-  if (has_avx2()) return attend_avx2(rows, row_begin, row_end, tokens, next, scratch());
+  if (has_avx2()) return attend_avx2(rows, row_begin, row_end, tokens, next);
 #endif
-  attend_generic(rows, row_begin, row_end, tokens, next, scratch());
+  attend_generic(rows, row_begin, row_end, tokens, next);
 }
 
 void fold_row(HostRows& rows, std::int64_t row, const float* partial, float lse2) {
