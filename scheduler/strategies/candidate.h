@@ -13,6 +13,9 @@
 
 namespace espalier::scheduler::planning {
 
+/// What cutting the last wave alone must promise to gain, as a share: forecasts of plans so unlike differ by that.
+inline constexpr double kWorthRows = 0.01;
+
 struct Candidate {
   HeightSet set;
   std::vector<const TileKernel*> kernels;  ///< by height
@@ -23,7 +26,11 @@ struct Candidate {
   bool boxes = false;          ///< of nodes by themselves (node_boxes.h)
   bool is_long = false;        ///< a full device works off its tiles in kLongUs or more
   bool even = false;           ///< its tiles are cut evenly
+  bool cuts_last = false;      ///< only the tiles that don't fill a wave
   Forecast forecast;
+
+  /// What it is compared by.
+  double rated_us() const { return forecast.total_us / (cuts_last ? 1 - kWorthRows : 1); }
 };
 
 /// Appends its tasks, launches and merges. `runs` are those its boxes were made of; each task is made in `copies` of

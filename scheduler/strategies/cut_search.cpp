@@ -6,6 +6,7 @@
 #include <span>
 #include <utility>
 
+#include "core/units.h"
 #include "scheduler/strategies/rounds.h"
 #include "scheduler/strategies/shares.h"
 
@@ -15,6 +16,8 @@ namespace {
 /// Rounds between which pieces are just as many as there are slots; and kinds of tiles for which that is looked for.
 constexpr std::array kFilledOnce = {0.6, 1.3};
 constexpr std::size_t kMostRunsToFill = 64;
+/// Waves after which the last one is a small part.
+constexpr std::int64_t kMostWaves = 8;
 
 }  // namespace
 
@@ -49,7 +52,9 @@ void CutSearch::cut(Candidate& candidate, double limit_us) {
   for (std::size_t i = 0; i < tried.size(); ++i) best = try_cut(candidate, round / tried[i]) ? i : best;
   if (candidate.is_long && !candidate.boxes && best < tried.size()) refine(candidate, round, tried, best);
   if (round < kEndlessUs && !candidate.boxes) fill_once(candidate, round);
-  if (candidate.kernels.size() == 1 && !candidate.boxes) try_shares(candidate);
+  if (candidate.kernels.size() > 1 || candidate.boxes) return;
+  try_shares(candidate);
+  if (candidate.is_long && longest == shortest) cut_last(candidate, longest);
 }
 
 /// Pieces as short as leave none waiting: between two of the rounds tried there may be that one cut. Where uncut tiles
@@ -64,6 +69,25 @@ void CutSearch::fill_once(Candidate& candidate, double round) {
     (sms_taken(candidate, round / rounds) <= request_.device.sms ? fits : waits) = rounds;
   }
   try_cut(candidate, round / fits);
+}
+
+/// Tiles of one length in a few waves: where only those of the last are cut, it is full, and few requests have rows to
+/// merge.
+void CutSearch::cut_last(Candidate& candidate, std::int64_t tokens) {
+  std::int64_t tiles = 0;
+  for (const TileRun& run : candidate.cover.layers[0].runs) tiles += run.tokens > 0 ? run.tiles : 0;
+  const std::int64_t wave = static_cast<std::int64_t>(request_.device.sms) * candidate.kernels[0]->residents / copies_;
+  if (wave == 0 || tiles <= wave || tiles > kMostWaves * wave || tiles % wave == 0) return;
+  const std::int64_t kv_tile = lines_[0].kv_tile;
+  const std::int64_t full = tiles / wave;
+  for (std::int64_t waves = full; waves > 0 && waves + 1 >= full; --waves) {
+    const std::int64_t last = tiles - waves * wave, pieces = (full - waves + 1) * wave / last;
+    for (std::int64_t each = std::max<std::int64_t>(2, pieces); each <= pieces + 1; ++each) {
+      Cuts cuts;
+      cuts[0] = {core::round_up(core::ceil_div(tokens, each), kv_tile), kv_tile, false, tiles - last};
+      try_cuts(candidate, cuts, prices_.piece_us(*candidate.kernels[0], cuts[0].tokens), true);
+    }
+  }
 }
 
 double CutSearch::sms_taken(const Candidate& candidate, double goal) const {
@@ -103,11 +127,15 @@ PieceCut CutSearch::piece_cut(const Candidate& candidate, std::size_t h, double 
 
 /// Pieces of about `goal` microseconds, kept when they are forecast to be done sooner.
 bool CutSearch::try_cut(Candidate& candidate, double goal, bool tapered) {
-  std::array<PieceCut, kMaxHeights> cuts;
+  Cuts cuts;
   for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
     cuts[h] = piece_cut(candidate, h, goal);
     cuts[h].tapered = tapered;
   }
+  return try_cuts(candidate, cuts, goal);
+}
+
+bool CutSearch::try_cuts(Candidate& candidate, const Cuts& cuts, double goal, bool last) {
   if (std::exchange(tried_, cuts) == cuts) return false;
   classes_.clear();
   double partial_rows = static_cast<double>(candidate.cover.partial_rows);
@@ -120,11 +148,14 @@ bool CutSearch::try_cut(Candidate& candidate, double goal, bool tapered) {
                       static_cast<double>(request_.forest.request_count()),
                       partial_rows,
                       candidate.boxes};
-  const Forecast trial = forecast(request_, work, limit_us(candidate));
-  if (trial.total_us >= candidate.forecast.total_us) return false;
+  const double limit = limit_us(candidate) * (last && !candidate.cuts_last ? 1 - kWorthRows : 1);
+  const Forecast trial = forecast(request_, work, limit);
+  if (trial.total_us >= (last ? limit : candidate.forecast.total_us)) return false;
   candidate.forecast = trial;
+  candidate.cuts_last = last;
   candidate.goal_us = goal;
   candidate.cuts.assign(cuts.data(), cuts.data() + candidate.set.count);
+  candidate.shares.clear();
   return true;
 }
 
@@ -141,19 +172,18 @@ void CutSearch::add_classes(const Candidate& candidate, std::size_t h, const Pie
   const TileLayer& layer = candidate.cover.layers[h];
   const TileKernel& kernel = *candidate.kernels[h];
   std::array<double, 2> read{};  // by those that others read, too, and those that are alone
-  for (const TileRun& run : layer.runs) {
-    if (run.tokens == 0) continue;
-    const PieceLengths lengths = piece_lengths(run.tokens, cut);
+  for_cut_runs(layer, cut, [&](const TileRun& run, const PieceLengths& lengths) {
+    if (run.tokens == 0) return;
     LengthHistogram& by_length = by_length_[run.alone ? 1 : 0];
     read[run.alone ? 1 : 0] += static_cast<double>(run.tokens) * run.tiles;
     by_length.add(lengths.last, run.tiles);
-    if (lengths.count == 1) continue;
+    if (lengths.count == 1) return;
     const std::int64_t others = lengths.count - 1 - lengths.longer;
     if (lengths.longer > 0) by_length.add(lengths.each + lengths.more, lengths.longer * run.tiles);
     if (others > 0) by_length.add(lengths.each, others * run.tiles);
     rows += run.tiles *
             (candidate.boxes ? static_cast<double>(run.requests * (lengths.count - 1)) : cut_rows(run, lengths));
-  }
+  });
   const auto drain = [&](LengthHistogram& by_length, double cold) {
     by_length.drain([&](double tokens, double count, double longest) {
       classes_.push_back({&kernel, tokens / count, count * copies_, cold, longest});

@@ -28,10 +28,14 @@ class CutSearch {
  private:
   void refine(Candidate& candidate, double round, std::span<const double> tried, std::size_t best);
   void fill_once(Candidate& candidate, double round);
+  void cut_last(Candidate& candidate, std::int64_t tokens);
   double sms_taken(const Candidate& candidate, double goal) const;
   void try_shares(Candidate& candidate);
   PieceCut piece_cut(const Candidate& candidate, std::size_t h, double goal) const;
+  using Cuts = std::array<PieceCut, kMaxHeights>;
   bool try_cut(Candidate& candidate, double goal, bool tapered = false);
+  /// `last`: of the last wave's tiles alone.
+  bool try_cuts(Candidate& candidate, const Cuts& cuts, double goal, bool last = false);
   double read_again(const Candidate& candidate, const TileLayer& layer) const;
   void add_classes(const Candidate& candidate, std::size_t h, const PieceCut& cut, double& rows);
   double limit_us(const Candidate& candidate) const;
@@ -42,7 +46,7 @@ class CutSearch {
   double fresh_copies_;
   double limit_us_ = 0;                       ///< of what is cut now
   std::array<PieceLine, kMaxHeights> lines_;  ///< prices of its pieces, by height
-  std::array<PieceCut, kMaxHeights> tried_;   ///< at the last try, by height
+  Cuts tried_;                                ///< at the last try, by height
   std::array<LengthHistogram, 2> by_length_;
   std::vector<CtaClass> classes_;
 };

@@ -154,11 +154,11 @@ class EspalierBuild {
   void consider(const HeightSet& set, std::size_t rank, double least, HeightChoice&& choice, bool boxes = false) {
     if (best_ && least > best_->forecast.total_us - worth_us()) return rule_out(least);
     Candidate candidate = lay_out(set, std::move(choice), boxes);
-    const double us = candidate.forecast.total_us;
+    const double us = candidate.rated_us();
     if (best_) {
-      const double best = best_->forecast.total_us;
-      if (us > best || (us == best && rank > best_rank_)) return rule_out(us);
-      rule_out(best);
+      const double best = best_->rated_us();
+      if (us > best || (us == best && rank > best_rank_)) return rule_out(candidate.forecast.total_us);
+      rule_out(best_->forecast.total_us);
     }
     best_ = std::move(candidate);
     best_rank_ = rank;
@@ -226,7 +226,7 @@ class EspalierBuild {
     } else {
       candidate.cover = cover_forest(forest_, prices_of(set), all_, std::move(choice));
     }
-    cuts_.cut(candidate, best_ ? best_->forecast.total_us : std::numeric_limits<double>::infinity());
+    cuts_.cut(candidate, best_ ? best_->rated_us() : std::numeric_limits<double>::infinity());
     return candidate;
   }
 

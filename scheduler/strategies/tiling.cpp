@@ -74,10 +74,8 @@ class Cutter {
     offset_ = 0;
   }
 
-  void tile(std::span<const Reading> readings, std::int64_t tokens, const PieceCut& cut, std::size_t height) {
-    if (tokens == 0) return;
+  void tile(std::span<const Reading> readings, const PieceLengths& lengths, std::size_t height) {
     open(readings);
-    const PieceLengths lengths = piece_lengths(tokens, cut);
     for (std::int64_t i = 0; i + 1 < lengths.count; ++i) {
       take(lengths.each + (i < lengths.longer ? lengths.more : 0), height);
     }
@@ -203,7 +201,9 @@ PieceLengths piece_lengths(std::int64_t tokens, const PieceCut& cut) {
 
 std::int64_t count_pieces(const TileLayer& layer, const PieceCut& cut) {
   std::int64_t pieces = 0;
-  for (const TileRun& run : layer.runs) pieces += run.tokens > 0 ? run.tiles * piece_lengths(run.tokens, cut).count : 0;
+  for_cut_runs(layer, cut, [&](const TileRun& run, const PieceLengths& lengths) {
+    pieces += run.tokens > 0 ? run.tiles * lengths.count : 0;
+  });
   return pieces;
 }
 
@@ -214,11 +214,12 @@ TilePieces cut_tiles(const PrefixForest& forest, const Cover& cover, const std::
     if (layer.borders.empty()) continue;
     TileReader reader(forest, cover, h);
     std::size_t t = 0;
-    for (const TileRun& run : layer.runs) {
+    for_cut_runs(layer, cuts[h], [&](const TileRun& run, const PieceLengths& lengths) {
       for (std::int32_t i = 0; i < run.tiles; ++i, ++t) {
-        cutter.tile(reader.read(layer.borders[t], layer.borders[t + 1]), run.tokens, cuts[h], h);
+        const std::span<const Reading> readings = reader.read(layer.borders[t], layer.borders[t + 1]);
+        if (run.tokens > 0) cutter.tile(readings, lengths, h);
       }
-    }
+    });
   }
   return std::move(cutter.out);
 }
@@ -234,7 +235,7 @@ TilePieces cut_box_cover(const PrefixForest& forest, const Runs& runs, std::int3
         if (n == run.chain.top) break;
       }
       std::reverse(chain.begin(), chain.end());
-      cutter.tile(chain, run.chain.tokens, cut, 0);
+      if (run.chain.tokens > 0) cutter.tile(chain, piece_lengths(run.chain.tokens, cut), 0);
     }
   }
   return std::move(cutter.out);

@@ -1,6 +1,7 @@
 // From a cover to pieces: which tokens of a tile one task reads, and which requests see them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -31,7 +32,8 @@ struct PieceCut {
   /// and meet in the L2; the last piece takes what is over. Else a number of tokens: pieces differ by so many at most,
   /// longer ones first, so that nobody is late.
   std::int64_t even_tile = 0;
-  bool tapered = false;  ///< even, but one more is longer and the last is shorter: it begins last
+  bool tapered = false;    ///< even, but one more is longer and the last is shorter: it begins last
+  std::int64_t whole = 0;  ///< tiles of the layer, the first, that aren't cut
   friend bool operator==(const PieceCut&, const PieceCut&) = default;
 };
 
@@ -40,6 +42,19 @@ struct PieceLengths {
   std::int64_t count = 1, longer = 0, each = 0, more = 0, last = 0;
 };
 PieceLengths piece_lengths(std::int64_t tokens, const PieceCut& cut);
+
+/// Runs of tiles of a layer, as they are cut: visit(run, lengths). Those that read nothing are among them.
+template <class Visit>
+void for_cut_runs(const TileLayer& layer, const PieceCut& cut, Visit visit) {
+  std::int64_t whole = cut.whole;
+  for (TileRun run : layer.runs) {
+    const auto kept = static_cast<std::int32_t>(std::min<std::int64_t>(whole, run.tiles));
+    whole -= kept;
+    const std::int32_t others = run.tiles - kept;
+    if (kept > 0) visit((run.tiles = kept, run), PieceLengths{.last = run.tokens});
+    if (others > 0) visit((run.tiles = others, run), piece_lengths(run.tokens, cut));
+  }
+}
 
 /// How many there are of all tiles of a layer.
 std::int64_t count_pieces(const TileLayer& layer, const PieceCut& cut);

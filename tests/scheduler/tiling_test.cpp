@@ -36,6 +36,18 @@ TEST(Tiling, CutsTilesThatBeginWithTheSameNodesAlike) {
   EXPECT_EQ(cut.pieces[2].tokens, 1400 - 2 * 448);
 }
 
+TEST(Tiling, LeavesTheFirstTilesOfALayerWhole) {
+  const traces::PrefixForest forest = traces::parse_tree("1,6|1000,100");
+  const HeightCost height{2, 1.0};
+  const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, 64}, path_tokens(forest));
+  const PieceCut cut{.tokens = 640, .even_tile = 64, .whole = 2};
+  const TilePieces pieces = cut_tiles(forest, cover, {cut});
+  std::vector<std::int64_t> tokens;
+  for (const TilePiece& piece : pieces.pieces) tokens.push_back(piece.tokens);
+  EXPECT_THAT(tokens, ElementsAre(1200, 1200, 640, 560));
+  EXPECT_EQ(count_pieces(cover.layers[0], cut), 4);
+}
+
 TEST(Tiling, LeavesARestBelowHalfAPieceWithItsNeighbour) {
   const auto piece_count = [](std::int64_t tokens, std::int64_t piece) { return piece_lengths(tokens, {piece}).count; };
   EXPECT_EQ(piece_count(100, 64), 2);
