@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "scheduler/strategies/cover.h"
@@ -48,11 +49,14 @@ template <class Visit>
 void for_cut_runs(const TileLayer& layer, const PieceCut& cut, Visit visit) {
   std::int64_t whole = cut.whole;
   for (TileRun run : layer.runs) {
-    const auto kept = static_cast<std::int32_t>(std::min<std::int64_t>(whole, run.tiles));
+    const auto visit_some = [&](std::int64_t tiles, const PieceLengths& lengths) {
+      run.tiles = static_cast<std::int32_t>(tiles);
+      if (tiles > 0) visit(std::as_const(run), lengths);
+    };
+    const std::int64_t all = run.tiles, kept = std::min(whole, all);
+    visit_some(kept, {.last = run.tokens});
+    visit_some(all - kept, piece_lengths(run.tokens, cut));
     whole -= kept;
-    const std::int32_t others = run.tiles - kept;
-    if (kept > 0) visit((run.tiles = kept, run), PieceLengths{.last = run.tokens});
-    if (others > 0) visit((run.tiles = others, run), piece_lengths(run.tokens, cut));
   }
 }
 
