@@ -80,12 +80,23 @@ class Engine {
     for (const LaunchId l : core::ids<LaunchId>(plan_.launches.size())) {
       if (launches_.waits(l) == 0) launch_after_gap(l);
     }
+    observer_ ? run_loop<true>() : run_loop<false>();
+    return result();
+  }
+
+ private:
+  static constexpr double kNever = std::numeric_limits<double>::infinity();
+
+  /// Runs that nobody looks at have a loop of their own: a call in it would keep the times that decide who is next in
+  /// memory, though it were never made.
+  template <bool kObserved>
+  void run_loop() {
     for (;;) {
       if (may_dispatch_) dispatch();
       const double flow_at = flows_.next_at();
       const double next = std::max(now_us_, std::min(flow_at, timers_.next_at()));
       if (next == kNever) break;
-      if (observer_) observer_->moment(now_us_, next, sm_time_, flows_);
+      if constexpr (kObserved) observer_->moment(now_us_, next, sm_time_, flows_);
       now_us_ = next;
       gap_begins_ = false;
       // Well before the next cohort is through there is no need to look.
@@ -96,11 +107,7 @@ class Engine {
       // A gap that begins now ends in a moment of its own, however short it is.
       while (timers_.next_at() <= now_us_ + kTieUs && !gap_begins_) handle_timer();
     }
-    return result();
   }
-
- private:
-  static constexpr double kNever = std::numeric_limits<double>::infinity();
 
   void handle_timer() {
     const std::uint32_t timer = timers_.front().order;
