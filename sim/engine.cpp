@@ -93,14 +93,14 @@ class Engine {
   void run_loop() {
     for (;;) {
       if (may_dispatch_) dispatch();
-      const double flow_at = flows_.next_at();
-      const double next = std::max(now_us_, std::min(flow_at, timers_.next_at()));
+      const double timer_at = std::max(now_us_, timers_.next_at()), flow_at = flows_.next_at();
+      const double next = std::max(now_us_, std::min(flow_at, timer_at));
       if (next == kNever) break;
       if constexpr (kObserved) observer_->moment(now_us_, next, sm_time_, flows_);
       now_us_ = next;
       gap_begins_ = false;
-      // Well before the next cohort is through there is no need to look.
-      if (flow_at <= now_us_ + 4 * kTieUs) {
+      // Well before the next cohort is through there is no need to look. `next` would do too, but is known later.
+      if (flow_at <= timer_at + 4 * kTieUs) {
         flows_.advance(now_us_);
         flows_.for_due(kTieUs, [this](std::int32_t cohort, const BoundTimes& times) { flow_done(cohort, times); });
       }
