@@ -64,13 +64,15 @@ class FlowState {
       Flow* const* const first = active_.data();
       Known& known = known_[static_cast<std::size_t>(mixed_ >> (64 - kPlaceBits))];
       if (!known.is(first, flows)) remember(known);
+      Flow* next = next_;
       for (std::size_t i = 0; i < flows; ++i) {
         Flow& flow = *first[i];
         flow.rate = known.rates[i];
         const double left = (flow.queue.next_at() - flow.clock) * known.us_per_byte[i];
-        next_ = left < us ? first[i] : next_;
+        next = left < us ? &flow : next;
         us = left < us ? left : us;
       }
+      next_ = next;
     }
     return next_at_ = now_us_ + us;
   }
@@ -92,12 +94,14 @@ class FlowState {
   /// times that CTAs of the class have spent by bound since the start). A visit may enter cohorts.
   template <class Visit>
   void for_due(double slack_us, Visit visit) {
-    // What next_at() said is due when it said so, however coarse clocks have become in a run of hours.
-    if (now_us_ >= next_at_) next_->clock = std::max(next_->clock, next_->queue.next_at());
+    // What next_at() said is due when it said so, however coarse clocks have become in a run of hours. Its class is
+    // known before the clocks are.
+    const Flow* const next = now_us_ >= next_at_ ? next_ : nullptr;
+    if (next != nullptr) next_->clock = std::max(next_->clock, next_->queue.next_at());
     for (std::size_t i = 0; i < active_.size(); ++i) {
       Flow& flow = *active_[i];
       const double due = flow.clock + flow.rate.bytes_per_us * slack_us;
-      while (flow.queue.next_at() <= due) {
+      for (bool is_next = &flow == next; is_next || flow.queue.next_at() <= due; is_next = false) {
         const Event head = flow.queue.front();
         flow.queue.pop();
         flow.count -= head.count;
