@@ -18,7 +18,7 @@ constexpr double kLeastSpan = 1e-200;
 
 }  // namespace
 
-void EventQueue::put_far(const Event& event, double day) {
+void EventQueue::put_far(Event event, double day) {
   std::int32_t& free = lists_[kDays + 1];
   std::int32_t entry = free;
   if (entry < 0) {
@@ -117,7 +117,7 @@ void EventQueue::make_calendar() {
   first_at_ = first;
   days_per_us_ = kDays / std::max(kLeastSpan, static_cast<double>(kSeen) * (second - first));
   today_ = 0;
-  relink(kDays, [this](const Event& event) { return day_of(event); });
+  relink(kDays, [this](Event event) { return day_of(event); });
 }
 
 }  // namespace espalier::sim

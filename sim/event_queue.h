@@ -25,7 +25,7 @@ class EventQueue {
   const Event& front() const { return near_[begin_]; }  ///< not empty
   double next_at() const { return next_at_; }           ///< of the front; infinite when empty
 
-  void push(const Event& event) {
+  void push(Event event) {
     if (far_count_ > 0) {
       if (const double day = day_of(event); day >= today_) return put_far(event, day);
     }
@@ -37,7 +37,8 @@ class EventQueue {
 
   void pop() {
     ++begin_;
-    if (begin_ == end_ && far_count_ > 0) next_day();
+    // Of most queues nobody is ever far, but who can say when the last of the near goes?
+    if (far_count_ > 0 && begin_ == end_) next_day();
     next_at_ = near_[begin_].at;
   }
 
@@ -54,10 +55,10 @@ class EventQueue {
     std::int32_t next = -1;
   };
 
-  static bool before(const Event& a, const Event& b) { return a.at != b.at ? a.at < b.at : a.order < b.order; }
+  static bool before(Event a, Event b) { return a.at != b.at ? a.at < b.at : a.order < b.order; }
   /// Rises with time, so that days never disagree with the order; kDays or more for what is later than the calendar.
-  double day_of(const Event& event) const { return (event.at - first_at_) * days_per_us_; }
-  void put_near(const Event& event) {
+  double day_of(Event event) const { return (event.at - first_at_) * days_per_us_; }
+  void put_near(Event event) {
     if (end_ + 1 >= near_.size()) [[unlikely]]
       make_room();
     Event* at = near_.data() + end_++;
@@ -65,7 +66,7 @@ class EventQueue {
     for (const Event* first = near_.data() + begin_; at > first && before(event, at[-1]); --at) *at = at[-1];
     *at = event;
   }
-  void put_far(const Event& event, double day);
+  void put_far(Event event, double day);
   void link(std::int32_t entry, double day) {
     const auto index = static_cast<std::size_t>(std::min(day, static_cast<double>(kDays)));
     far_[static_cast<std::size_t>(entry)].next = lists_[index];
