@@ -36,18 +36,22 @@ constexpr double kTurnShare = 0.5;
 
 enum class Stage : std::uint8_t { starting, main, io, ending };
 
-/// Two cache lines.
+/// Two cache lines: a main flow, the longest stage, ends with a look at the second alone. Hence also the copies of what
+/// a kind says, which lies elsewhere.
 struct alignas(64) Cohort {
   std::int32_t launch = -1, phase = -1;
   std::int32_t work = -1, copy = 0;  ///< first CTA: copy `copy` of work `work`; work -1: a worker without work
-  std::int32_t count = 0;
-  std::int32_t worker = -1;  ///< persistent worker, or -1
-  Stage at = Stage::starting;
-  bool merging = false;  ///< belongs to a reduction phase
-  const CtaKind* kind = nullptr;
+  std::int32_t worker = -1;          ///< persistent worker, or -1
+  std::int32_t main_class = -1;
+  double main_bytes = 0, end_us = 0;
   double stage_us = 0;  ///< length of the opening stage
   double share_us = 0;  ///< SM time of every CTA when a stage of fixed length began
-  BoundTimes spent;     ///< time by bound so far; in a flow, less what its class had at entry
+  alignas(64) double io_bytes = 0;
+  std::int32_t io_class = -1;
+  std::int32_t count = 0;
+  Stage at = Stage::starting;
+  bool merging = false;  ///< belongs to a reduction phase
+  BoundTimes spent;      ///< time by bound so far; in a flow, less what its class had at entry
 };
 
 /// What a cohort waits for before its own latency: its way onto the SMs, and its turn at memory.
@@ -158,7 +162,12 @@ class Engine {
     cohort.copy = batch.copy;
     cohort.count = batch.count;
     cohort.worker = worker;
-    cohort.kind = &kind_of(batch.work);
+    const CtaKind& kind = kind_of(batch.work);
+    cohort.main_class = kind.main_class;
+    cohort.main_bytes = kind.main_bytes;
+    cohort.io_class = kind.io_class;
+    cohort.io_bytes = kind.io_bytes;
+    cohort.end_us = kind.end_us;
     cohort.at = Stage::starting;
     cohort.merging = false;
     if (cohort.phase >= 0) {
@@ -167,16 +176,15 @@ class Engine {
       if (begin < 0) begin = now_us_;
     }
     if (observer_) observer_->begins(index, cohort.count, worker < 0 ? -1 : worker_lane(cohort), now_us_);
-    queue_us_ = queue_us() + cohort.count * cohort.kind->burst_us;
+    queue_us_ = queue_us() + cohort.count * kind.burst_us;
     queued_at_us_ = now_us_;
     sm_time_.resident(now_us_, cohort.count, cohort.merging);
-    open_stage(index, opening);
+    open_stage(index, kind, opening);
   }
 
   /// The stage before a CTA's flows: its dispatch, its turn at memory, and latency that it can't hide.
-  void open_stage(std::int32_t index, Opening opening) {
+  void open_stage(std::int32_t index, const CtaKind& kind, Opening opening) {
     Cohort& cohort = cohorts_[static_cast<std::size_t>(index)];
-    const CtaKind& kind = *cohort.kind;
     BoundTimes& parts = cohort.spent;
     parts = {};
     parts.us[static_cast<int>(Bound::fixed)] = opening.dispatch_us;
@@ -208,17 +216,15 @@ class Engine {
       return retire(index);
     }
     if (cohort.stage_us > 0) sm_time_.busy(cohort.spent, sm_us / cohort.stage_us);
-    const CtaKind& kind = *cohort.kind;
-    if (kind.main_class < 0) return after_main(index, cohort);
+    if (cohort.main_class < 0) return after_main(index, cohort);
     cohort.at = Stage::main;
-    enter_flow(index, cohort, kind.main_class, kind.main_bytes);
+    enter_flow(index, cohort, cohort.main_class, cohort.main_bytes);
   }
 
   void after_main(std::int32_t index, Cohort& cohort) {
-    const CtaKind& kind = *cohort.kind;
-    if (kind.io_class < 0) return end_stage(index, cohort);
+    if (cohort.io_class < 0) return end_stage(index, cohort);
     cohort.at = Stage::io;
-    enter_flow(index, cohort, kind.io_class, kind.io_bytes);
+    enter_flow(index, cohort, cohort.io_class, cohort.io_bytes);
   }
 
   void enter_flow(std::int32_t index, Cohort& cohort, std::int32_t flow, double bytes) {
@@ -228,7 +234,7 @@ class Engine {
   }
 
   void end_stage(std::int32_t index, Cohort& cohort) {
-    const double end_us = cohort.kind->end_us;
+    const double end_us = cohort.end_us;
     if (end_us <= 0) return retire(index);
     cohort.at = Stage::ending;
     cohort.spent.us[static_cast<int>(Bound::fixed)] += end_us;
