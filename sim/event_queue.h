@@ -82,10 +82,10 @@ class EventQueue {
   void next_day();
   void make_calendar();
 
+  double next_at_ = kNever;  ///< first, as what most often is asked for
   std::vector<Event> near_;  ///< in order from begin_ to end_, where one stands who never comes
   std::size_t begin_ = 0, end_ = 0;
   std::size_t most_near_ = kMostNear;
-  double next_at_ = kNever;
   std::size_t far_count_ = 0;
   std::int32_t today_ = 0;  ///< days before it are in order already
   double first_at_ = 0, days_per_us_ = 0;
