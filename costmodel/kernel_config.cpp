@@ -152,7 +152,7 @@ std::vector<KernelConfig> read_catalog() {
 }
 
 /// Our attend kernels, in order of preference within equal query tiles.
-std::vector<const KernelConfig*> our_family() {
+std::vector<const KernelConfig*> sort_our_family() {
   std::vector<const KernelConfig*> family;
   for (const KernelConfig& kernel : kernel_catalog()) {
     if (kernel.role == KernelRole::attend && kernel.name.starts_with("espalier_")) family.push_back(&kernel);
@@ -162,6 +162,11 @@ std::vector<const KernelConfig*> our_family() {
     if (a->kv_tile != b->kv_tile) return a->kv_tile > b->kv_tile;
     return a->stages > b->stages;
   });
+  return family;
+}
+
+const std::vector<const KernelConfig*>& our_attend_family() {
+  static const std::vector<const KernelConfig*> family = sort_our_family();
   return family;
 }
 
@@ -302,7 +307,7 @@ const KernelConfig& find_kernel(std::string_view name) {
 }
 
 const KernelConfig& our_attend_kernel(std::int64_t rows, const traces::HeadConfig& heads, const DeviceSpec& device) {
-  static const std::vector<const KernelConfig*> family = our_family();
+  const std::vector<const KernelConfig*>& family = our_attend_family();
   const auto holds = std::find_if(family.begin(), family.end(),
                                   [&](const KernelConfig* kernel) { return kernel->query_tile >= rows; });
   for (auto kernel = holds; kernel != family.end(); ++kernel) {
@@ -319,6 +324,15 @@ const KernelConfig& our_attend_kernel(std::int64_t rows, const traces::HeadConfi
                                                                  device.name, traces::heads_text(heads), why));
   }
   return *chosen;
+}
+
+std::vector<const KernelConfig*> our_attend_kernels(const traces::HeadConfig& heads, const DeviceSpec& device) {
+  std::vector<const KernelConfig*> kernels;
+  for (const KernelConfig* kernel : our_attend_family()) {
+    const bool other = kernels.empty() || kernel->query_tile > kernels.back()->query_tile;
+    if (other && fits_device(*kernel, heads, device)) kernels.push_back(kernel);
+  }
+  return kernels;
 }
 
 std::int32_t our_largest_tile(const traces::HeadConfig& heads, const DeviceSpec& device) {

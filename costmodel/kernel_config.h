@@ -87,6 +87,8 @@ const KernelConfig& find_kernel(std::string_view name);
 /// of equal query tiles the one with the longer KV tile, then with more stages. Throws Error (check failed: the plan is
 /// refused) when none fits.
 const KernelConfig& our_attend_kernel(std::int64_t rows, const traces::HeadConfig& heads, const DeviceSpec& device);
+/// Those that it gives for any number of rows, by rising query tile; none when none fits.
+std::vector<const KernelConfig*> our_attend_kernels(const traces::HeadConfig& heads, const DeviceSpec& device);
 /// Largest query tile of our family that fits the device.
 std::int32_t our_largest_tile(const traces::HeadConfig& heads, const DeviceSpec& device);
 const KernelConfig& our_reduce_kernel();

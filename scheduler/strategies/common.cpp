@@ -70,6 +70,18 @@ const KernelConfig& our_kernel(const PlanRequest& request, std::int64_t rows) {
   }
 }
 
+std::vector<const KernelConfig*> our_kernels(const PlanRequest& request) {
+  std::vector<const KernelConfig*> kernels;
+  if (request.only_kernels.empty()) kernels = costmodel::our_attend_kernels(request.heads, request.device);
+  if (!kernels.empty()) return kernels;
+  for (const KernelConfig* next = &our_kernel(request, 1);
+       kernels.empty() || next->query_tile > kernels.back()->query_tile;
+       next = &our_kernel(request, kernels.back()->query_tile + 1)) {
+    kernels.push_back(next);
+  }
+  return kernels;
+}
+
 std::vector<const KernelConfig*> our_variants(const PlanRequest& request, const KernelConfig& usual) {
   // A family is what shares the name up to the tile's size: espalier_mma_m16, espalier_mma_m16_n32, …
   const std::string family = usual.name.substr(0, usual.name.rfind("_m") + 2);

@@ -44,6 +44,8 @@ bool may_use(const PlanRequest& request, const costmodel::KernelConfig& kernel);
 
 // Kernels. All refuse with class `kernel` when none fits the device.
 const costmodel::KernelConfig& our_kernel(const PlanRequest& request, std::int64_t rows);
+/// Those that it gives for any number of rows, by rising query tile.
+std::vector<const costmodel::KernelConfig*> our_kernels(const PlanRequest& request);
 /// Our kernels of the same query tile that fit the device, `usual` first.
 std::vector<const costmodel::KernelConfig*> our_variants(const PlanRequest& request,
                                                          const costmodel::KernelConfig& usual);

@@ -10,10 +10,8 @@ std::vector<TileKernel> tile_kernels(const PlanRequest& request, std::int32_t mo
   const costmodel::DeviceSpec& device = request.device;
   std::vector<TileKernel> kernels;
   std::int32_t heads = 0;
-  for (std::int32_t last = 0;;) {
-    const KernelConfig& config = our_kernel(request, last + 1);
-    if (config.query_tile <= last) break;
-    last = config.query_tile;
+  for (const KernelConfig* const fitting : our_kernels(request)) {
+    const KernelConfig& config = *fitting;
     costmodel::TaskShape shape;
     shape.heads = heads_per_copy(config, request.heads);
     if (shape.heads < heads || shape.heads > most_heads) continue;

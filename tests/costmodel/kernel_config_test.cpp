@@ -6,6 +6,7 @@
 
 #include <limits>
 #include <set>
+#include <vector>
 
 #include "core/error.h"
 #include "core/json.h"
@@ -14,6 +15,7 @@ namespace espalier::costmodel {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using traces::HeadConfig;
 using traces::parse_heads;
 
@@ -278,6 +280,25 @@ TEST(OurAttendKernel, FitsEveryDeviceAndHeadConfiguration) {
         EXPECT_LE(kernel.query_tile, our_largest_tile(heads, device));
         EXPECT_GE(kernel.query_tile, std::min<std::int64_t>(rows, our_largest_tile(heads, device)));
       }
+    }
+  }
+}
+
+TEST(OurAttendKernel, ListsWhatItGivesForAnyNumberOfRows) {
+  DeviceSpec tiny = find_device("h100-sxm");
+  tiny.smem_kib_per_cta = 1;
+  for (const HeadConfig& heads : {kLlama, kLatent, kWide, parse_heads("32/8/64")}) {
+    EXPECT_THAT(our_attend_kernels(heads, tiny), IsEmpty());
+    for (const char* name : {"h100-sxm", "a100-80", "l40s"}) {
+      const DeviceSpec device = find_device(name);
+      std::vector<const KernelConfig*> one_by_one;
+      for (std::int64_t rows = 1;;) {
+        const KernelConfig& kernel = our_attend_kernel(rows, heads, device);
+        if (kernel.query_tile < rows) break;
+        one_by_one.push_back(&kernel);
+        rows = kernel.query_tile + 1;
+      }
+      EXPECT_EQ(our_attend_kernels(heads, device), one_by_one) << name;
     }
   }
 }
