@@ -1,5 +1,6 @@
-// Partial rows are collected per request by counting and filling, in task order, so that no row is numbered by a
-// running rank.
+// Partial rows are collected by counting and filling, in task order, so that no row is numbered by a running rank:
+// those of the first request of each stretch. All requests of a stretch are read by the same tasks, in consecutive
+// rows.
 //
 // A request's partial rows fall into parts: maximal runs of query heads that the same tasks cover. Nearly always all
 // tasks cover all heads and there is one part; head-wise cuts (persistent kernels that split the work of one KV head)
@@ -44,6 +45,7 @@ class RowMerger {
 
   void run() {
     if (tasks_.empty()) return;
+    find_stretches();
     count_rows();
     if (uniform_ && most_rows_ < 2) return;  // all rows are final
     collect_rows();
@@ -63,9 +65,8 @@ class RowMerger {
 
   /// All tasks cover the same heads: a request's rows are one part, and stay where they are.
   void run_uniform() {
-    const auto requests = core::ids<RequestId>(plan_.forest.request_count());
-    for (const RequestId r : requests) {
-      const std::span<const PartialRow> rows = rows_of(r);
+    for (std::size_t s = 0; s < stretch_count(); ++s) {
+      const std::span<const PartialRow> rows = rows_of(s);
       if (rows.size() < 2) continue;
       for (const PartialRow& row : rows) shared_[row.task.index()] = 1;
     }
@@ -73,24 +74,24 @@ class RowMerger {
     const std::int32_t head_begin = plan_.tasks[tasks_[0]].head_begin, last_head = head_end(tasks_[0]);
     std::span<const PartialRow> open;
     std::int32_t run = 0;
-    for (const RequestId r : requests) {
-      const std::span<const PartialRow> rows = rows_of(r);
+    for (std::size_t s = 0; s < stretch_count(); ++s) {
+      const std::span<const PartialRow> rows = rows_of(s);
       if (rows.empty() || !plan_.tasks[rows[0].task].slot.valid()) continue;
       if (run > 0 && follows(open, rows, run)) {
-        ++run;
+        run += length_of(s);
         continue;
       }
       if (run > 0) emit_step(open, head_begin, last_head, run);
       open = rows;
-      run = 1;
+      run = length_of(s);
     }
     if (run > 0) emit_step(open, head_begin, last_head, run);
   }
 
   void run_by_parts() {
     MergeList list, open;
-    for (const RequestId r : core::ids<RequestId>(plan_.forest.request_count())) {
-      list_of(r, list);
+    for (std::size_t s = 0; s < stretch_count(); ++s) {
+      list_of(s, list);
       for (const Part& part : list.parts) {
         if (part.last - part.first < 2) continue;
         for (std::size_t i = part.first; i < part.last; ++i) shared_[list.rows[i].task.index()] = 1;
@@ -98,57 +99,93 @@ class RowMerger {
     }
     make_slots();
     std::int32_t run = 0;
-    for (const RequestId r : core::ids<RequestId>(plan_.forest.request_count())) {
-      list_of(r, list);
+    for (std::size_t s = 0; s < stretch_count(); ++s) {
+      list_of(s, list);
       std::erase_if(list.parts,
                     [&](const Part& part) { return !plan_.tasks[list.rows[part.first].task].slot.valid(); });
       if (list.parts.empty()) continue;
       if (run > 0 && continues(open, list, run)) {
-        ++run;
+        run += length_of(s);
         continue;
       }
       emit(open, run);
       std::swap(open, list);
-      run = 1;
+      run = length_of(s);
     }
     emit(open, run);
   }
 
-  std::span<const PartialRow> rows_of(RequestId r) const {
-    return std::span(rows_).subspan(begin_[r.index()], begin_[r.index() + 1] - begin_[r.index()]);
+  std::size_t stretch_count() const { return stretch_.size() - 1; }
+  std::int32_t length_of(std::size_t s) const { return stretch_[s + 1] - stretch_[s]; }
+  std::span<const PartialRow> rows_of(std::size_t s) const {
+    return std::span(rows_).subspan(begin_[s], begin_[s + 1] - begin_[s]);
+  }
+
+  /// Runs of requests in a task's group: visit(first, last, row of the first).
+  template <class Visit>
+  void for_runs(TaskId t, Visit visit) const {
+    const Interval group = plan_.tasks[t].queries;
+    // The first of all query rows are those of all requests, in order.
+    if (static_cast<std::size_t>(group.end) <= plan_.forest.request_count()) return visit(group.begin, group.end, 0);
+    const RequestId* const rows = plan_.query_rows.data() + group.begin;
+    for (std::int32_t begin = 0, end = 1; begin < group.size(); begin = end++) {
+      while (end < group.size() && rows[end].value == rows[end - 1].value + 1) ++end;
+      visit(rows[begin].value, rows[end - 1].value + 1, begin);
+    }
+  }
+
+  /// visit(stretch, row of its first request) for all of a task's group.
+  template <class Visit>
+  void for_stretches(TaskId t, Visit visit) const {
+    for_runs(t, [&](std::int32_t first, std::int32_t last, std::int32_t row) {
+      for (auto s = static_cast<std::size_t>(place_[static_cast<std::size_t>(first)]); stretch_[s] < last; ++s) {
+        visit(s, row + stretch_[s] - first);
+      }
+    });
+  }
+
+  /// Where a run of some task begins or ends, a stretch does.
+  void find_stretches() {
+    const std::size_t requests = plan_.forest.request_count();
+    place_.assign(requests + 1, 0);
+    for (const TaskId t : tasks_) {
+      for_runs(t, [&](std::int32_t first, std::int32_t last, std::int32_t) {
+        place_[static_cast<std::size_t>(first)] = place_[static_cast<std::size_t>(last)] = 1;
+      });
+    }
+    for (std::size_t r = 0; r < requests; ++r) {
+      const bool begins = place_[r] != 0 || r == 0;
+      place_[r] = static_cast<std::int32_t>(stretch_.size());
+      if (begins) stretch_.push_back(static_cast<std::int32_t>(r));
+    }
+    stretch_.push_back(static_cast<std::int32_t>(requests));
   }
 
   void count_rows() {
-    // Two places ahead, so that filling leaves each request's begin in its place.
-    begin_.assign(plan_.forest.request_count() + 2, 0);
+    // Two places ahead, so that filling leaves each stretch's begin in its place.
+    begin_.assign(stretch_count() + 2, 0);
     const Task& first = plan_.tasks[tasks_[0]];
     const std::int32_t last_head = head_end(tasks_[0]);
     for (const TaskId t : tasks_) {
-      const Task& task = plan_.tasks[t];
-      uniform_ = uniform_ && task.head_begin == first.head_begin && head_end(t) == last_head;
-      for (std::int32_t q = task.queries.begin; q < task.queries.end; ++q) {
-        ++begin_[plan_.query_rows[static_cast<std::size_t>(q)].index() + 2];
-      }
+      uniform_ = uniform_ && plan_.tasks[t].head_begin == first.head_begin && head_end(t) == last_head;
+      for_stretches(t, [&](std::size_t s, std::int32_t) { ++begin_[s + 2]; });
     }
     most_rows_ = *std::max_element(begin_.begin(), begin_.end());
   }
 
   void collect_rows() {
-    for (std::size_t r = 2; r < begin_.size(); ++r) begin_[r] += begin_[r - 1];
+    for (std::size_t s = 2; s < begin_.size(); ++s) begin_[s] += begin_[s - 1];
     rows_.resize(begin_.back());
     for (const TaskId t : tasks_) {
-      const Interval queries = plan_.tasks[t].queries;
-      for (std::int32_t q = queries.begin; q < queries.end; ++q) {
-        rows_[begin_[plan_.query_rows[static_cast<std::size_t>(q)].index() + 1]++] = {t, q - queries.begin};
-      }
+      for_stretches(t, [&](std::size_t s, std::int32_t row) { rows_[begin_[s + 1]++] = {t, row}; });
     }
   }
 
-  /// Parts of one request's partial rows, in head order. Reuses the list's storage.
-  void list_of(RequestId r, MergeList& list) {
+  /// Parts of the partial rows of a stretch's first request, in head order. Reuses the list's storage.
+  void list_of(std::size_t stretch, MergeList& list) {
     list.parts.clear();
     list.rows.clear();
-    const std::span<const PartialRow> rows = rows_of(r);
+    const std::span<const PartialRow> rows = rows_of(stretch);
     if (rows.empty()) return;
     borders_.clear();
     for (const PartialRow& row : rows) {
@@ -226,8 +263,9 @@ class RowMerger {
   bool uniform_ = true;        ///< all tasks cover the same heads
   std::size_t most_rows_ = 0;  ///< of a request
   std::vector<TaskId> tasks_;
-  std::vector<char> shared_;        ///< tasks that some query can't take as its final row
-  std::vector<std::size_t> begin_;  ///< rows of request r: [begin_[r], begin_[r + 1]) of rows_
+  std::vector<char> shared_;                   ///< tasks that some query can't take as its final row
+  std::vector<std::int32_t> stretch_, place_;  ///< first request of each, and the end; by request: stretch
+  std::vector<std::size_t> begin_;             ///< rows of stretch s: [begin_[s], begin_[s + 1]) of rows_
   std::vector<PartialRow> rows_;
   std::vector<std::int32_t> borders_;
   std::vector<RowRef> inputs_;
