@@ -34,9 +34,9 @@ namespace {
 /// Covers of long plans are tried where they could save so many microseconds, mixtures and boxes twice that: a plan
 /// serves all layers of a step, and each cover takes about as long to lay out as all of them would gain.
 constexpr double kWorthUs = 0.7;
-/// Covers come as close to their bounds as the best one so far does to its own, or closer, but by no more than half,
-/// and 4 % of the plan.
-constexpr double kMissedAgain = 0.5, kMostMissed = 0.04;
+/// Covers miss their bounds about as far as the best one so far misses its own: hardly by less than this share of that,
+/// or 4 % of the plan.
+constexpr double kMissedAgain = 0.6, kMostMissed = 0.04;
 /// In short plans boxes are tried, and heights mixed, where that could be faster than the best so far by this.
 constexpr double kWorthBoxes = 0.98, kWorthMixing = 0.93;
 /// KV tokens whose reading costs about as much as starting one more tile.
@@ -165,8 +165,7 @@ class EspalierBuild {
     best_least_us_ = least;
   }
 
-  /// What a cover must promise to gain: who misses its own bound by less than half of what the best so far does is
-  /// rare.
+  /// What a cover must promise to gain.
   double worth_us() const {
     const double best = best_->forecast.total_us;
     return std::max(best < kLongUs ? 0 : kWorthUs,
