@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <tuple>
 #include <utility>
 
 namespace espalier::kernels {
@@ -83,29 +82,32 @@ class Ahead {
   void aim(const HostTokens& tokens, const HostRows& rows, std::int64_t begin, std::int64_t steps) {
     const std::int64_t count = std::min(kBlock, tokens.tokens - begin);
     const auto lines = [&](const std::uint16_t* from, std::int64_t stride, std::int64_t columns) {
-      const auto* const first = reinterpret_cast<const char*>(from + begin * stride);
-      return std::pair(first, first + ((count - 1) * stride + columns) * std::int64_t{sizeof(*from)});
+      const auto first = reinterpret_cast<std::uintptr_t>(from + begin * stride);
+      const auto bytes = static_cast<std::uintptr_t>((count - 1) * stride + columns) * sizeof(*from);
+      return Lines{first / kLine * kLine, first + bytes};
     };
-    std::tie(at_, end_) = lines(tokens.key, tokens.key_stride, rows.qk_columns);
-    std::tie(then_, then_end_) = lines(tokens.value, tokens.value_stride, rows.v_columns);
+    now_ = lines(tokens.key, tokens.key_stride, rows.qk_columns);
+    then_ = lines(tokens.value, tokens.value_stride, rows.v_columns);
     // Values inside keys come with them.
-    if (then_ >= at_ && then_end_ <= end_) then_ = then_end_;
-    const std::int64_t bytes = (end_ - at_) + (then_end_ - then_);
-    lines_a_step_ = (bytes / kLine + steps) / std::max<std::int64_t>(1, steps);
+    if (then_.at >= now_.at && then_.end <= now_.end) then_ = {};
+    const std::uintptr_t all = (now_.end - now_.at + then_.end - then_.at) / kLine + 2;
+    lines_a_step_ = static_cast<std::int64_t>(all) / std::max<std::int64_t>(1, steps) + 1;
   }
   ESPALIER_INLINE void step() {
-    for (std::int64_t i = 0; i < lines_a_step_; ++i, at_ += kLine) {
-      if (at_ >= end_) {
-        at_ = then_, end_ = then_end_, then_ = then_end_;
-        if (at_ >= end_) return;
-      }
-      __builtin_prefetch(at_);
+    for (std::int64_t i = 0; i < lines_a_step_; ++i, now_.at += kLine) {
+      if (now_.at >= now_.end) now_ = std::exchange(then_, {});
+      if (now_.at >= now_.end) return;
+      __builtin_prefetch(reinterpret_cast<const void*>(now_.at));
     }
   }
 
  private:
-  static constexpr std::int64_t kLine = 64;
-  const char *at_ = nullptr, *end_ = nullptr, *then_ = nullptr, *then_end_ = nullptr;
+  static constexpr std::uintptr_t kLine = 64;
+  /// Numbers, as the last line may reach beyond what pointers may point to.
+  struct Lines {
+    std::uintptr_t at = 0, end = 0;
+  };
+  Lines now_, then_;
   std::int64_t lines_a_step_ = 0;
 };
 
@@ -226,7 +228,8 @@ ESPALIER_INLINE void attend_rows(HostRows& rows, std::int64_t row, std::int64_t 
 ESPALIER_INLINE void attend_all(HostRows& rows, std::int64_t row_begin, std::int64_t row_end, const HostTokens& tokens,
                                 const HostTokens& next) {
   Scratch& s = scratch();
-  const std::int64_t row_steps = (row_end - row_begin + kHostRowStep - 1) / kHostRowStep;
+  const std::int64_t rows_seeing = row_end - row_begin;
+  const std::int64_t row_steps = rows_seeing / kHostRowStep + rows_seeing % kHostRowStep;
   for (std::int64_t begin = 0; begin < tokens.tokens; begin += kBlock) {
     const std::int64_t count = std::min(kBlock, tokens.tokens - begin);
     const std::int64_t padded = (count + kTokenStep - 1) / kTokenStep * kTokenStep;
@@ -243,9 +246,7 @@ ESPALIER_INLINE void attend_all(HostRows& rows, std::int64_t row_begin, std::int
     s.ahead = {};
     if (after.tokens > 0) s.ahead.aim(after, rows, last ? 0 : begin + kBlock, row_steps * padded / kTokenStep);
     std::int64_t row = row_begin;
-    for (; row + kHostRowStep <= row_end; row += kHostRowStep) {
-      attend_rows<kHostRowStep>(rows, row, count, padded, s);
-    }
+    for (; row + kHostRowStep <= row_end; row += kHostRowStep) attend_rows<kHostRowStep>(rows, row, count, padded, s);
     for (; row < row_end; ++row) attend_rows<1>(rows, row, count, padded, s);
   }
 }

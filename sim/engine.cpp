@@ -36,8 +36,8 @@ constexpr double kTurnShare = 0.5;
 
 enum class Stage : std::uint8_t { starting, main, io, ending };
 
-/// Two cache lines: a main flow, the longest stage, ends with a look at the second alone. Hence also the copies of what
-/// a kind says, which lies elsewhere.
+/// Two cache lines: from a main flow, the longest stage, into the io flow only the second is looked at. Hence also the
+/// copies of what a kind says, which lies elsewhere.
 struct alignas(64) Cohort {
   std::int32_t launch = -1, phase = -1;
   std::int32_t work = -1, copy = 0;  ///< first CTA: copy `copy` of work `work`; work -1: a worker without work
@@ -53,6 +53,7 @@ struct alignas(64) Cohort {
   bool merging = false;  ///< belongs to a reduction phase
   BoundTimes spent;      ///< time by bound so far; in a flow, less what its class had at entry
 };
+static_assert(sizeof(Cohort) == 128);
 
 /// What a cohort waits for before its own latency: its way onto the SMs, and its turn at memory.
 struct Opening {

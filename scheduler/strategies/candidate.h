@@ -14,7 +14,7 @@
 namespace espalier::scheduler::planning {
 
 /// What cutting the last wave alone must promise to gain, as a share: forecasts of plans so unlike differ by that.
-inline constexpr double kWorthRows = 0.01;
+inline constexpr double kWorthLast = 0.01;
 
 struct Candidate {
   HeightSet set;
@@ -30,7 +30,7 @@ struct Candidate {
   Forecast forecast;
 
   /// What it is compared by.
-  double rated_us() const { return forecast.total_us / (cuts_last ? 1 - kWorthRows : 1); }
+  double rated_us() const { return forecast.total_us / (cuts_last ? 1 - kWorthLast : 1); }
 };
 
 /// Appends its tasks, launches and merges. `runs` are those its boxes were made of; each task is made in `copies` of

@@ -19,6 +19,13 @@ constexpr std::size_t kMostRunsToFill = 64;
 /// Waves after which the last one is a small part.
 constexpr std::int64_t kMostWaves = 8;
 
+/// Waves of equal tiles do the same at the same time: the first reads while arithmetic waits, later ones find in the L2
+/// what it has read.
+double turns_us(Forecast f) {
+  f.l2_us = 0;
+  return corner_us(f);
+}
+
 }  // namespace
 
 void CutSearch::cut(Candidate& candidate, double limit_us) {
@@ -148,8 +155,9 @@ bool CutSearch::try_cuts(Candidate& candidate, const Cuts& cuts, double goal, bo
                       static_cast<double>(request_.forest.request_count()),
                       partial_rows,
                       candidate.boxes};
-  const double limit = limit_us(candidate) * (last && !candidate.cuts_last ? 1 - kWorthRows : 1);
-  const Forecast trial = forecast(request_, work, limit);
+  const double limit = limit_us(candidate) * (last && !candidate.cuts_last ? 1 - kWorthLast : 1);
+  Forecast trial = forecast(request_, work, limit);
+  if (last) trial.total_us += turns_us(trial);
   if (trial.total_us >= (last ? limit : candidate.forecast.total_us)) return false;
   candidate.forecast = trial;
   candidate.cuts_last = last;

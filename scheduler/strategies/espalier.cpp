@@ -157,8 +157,8 @@ class EspalierBuild {
     const double us = candidate.rated_us();
     if (best_) {
       const double best = best_->rated_us();
-      if (us > best || (us == best && rank > best_rank_)) return rule_out(candidate.forecast.total_us);
-      rule_out(best_->forecast.total_us);
+      if (us > best || (us == best && rank > best_rank_)) return rule_out(us);
+      rule_out(best);
     }
     best_ = std::move(candidate);
     best_rank_ = rank;
