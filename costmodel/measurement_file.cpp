@@ -27,22 +27,38 @@ constexpr std::array<std::string_view, 9> kReported{{"sms", "compute_capability"
                                                      "smem_kib_per_sm", "smem_kib_per_cta", "registers_per_sm",
                                                      "warps_per_sm", "ctas_per_sm"}};
 
-constexpr FamilyParameter kCtas = {"ctas", "CTAs, all resident"};
+/// Of CTAs, rows, loads and whatever else is counted one by one.
+constexpr double kMostCount = 1e12;
+/// Microseconds of a kernel: eleven days.
+constexpr double kMostUs = 1e12;
+
+constexpr FamilyParameter kCtas = {"ctas", "CTAs, all resident", 1, 1e6};
 constexpr FamilyParameter kInFlight = {"in_flight_bytes", "bytes one CTA keeps requested"};
 constexpr FamilyParameter kBytes = {"bytes", "read by all CTAs together"};
-constexpr FamilyParameter kStages = {"stages", "tiles of the copy ring, one of them being consumed"};
+constexpr FamilyParameter kStages = {"stages", "tiles of the copy ring, one of them being consumed", 1, 1e6};
 constexpr FamilyParameter kTileBytes = {"tile_bytes", "of one stage"};
-constexpr FamilyParameter kMmaFlop = {"mma_flop", "16-bit tensor FLOPs of one SM"};
-constexpr FamilyParameter kExponentials = {"exponentials", "of one SM"};
-constexpr FamilyParameter kFmaFlop = {"fma_flop", "fp32 FLOPs of one SM, an FMA counts 2"};
+constexpr FamilyParameter kMmaFlop = {"mma_flop", "16-bit tensor FLOPs of one SM", 0};
+constexpr FamilyParameter kExponentials = {"exponentials", "of one SM", 0};
+constexpr FamilyParameter kFmaFlop = {"fma_flop", "fp32 FLOPs of one SM, an FMA counts 2", 0};
 
-constexpr FamilyParameter parameter(std::string_view name, std::string_view meaning) { return {name, meaning}; }
+constexpr FamilyParameter parameter(std::string_view name, std::string_view meaning, double low = 1,
+                                    double high = 1e18) {
+  return {name, meaning, low, high};
+}
+constexpr FamilyParameter count(std::string_view name, std::string_view meaning) {
+  return {name, meaning, 1, kMostCount};
+}
 
 MicrobenchmarkFamily family(std::string_view id, std::string_view pattern, std::vector<FamilyParameter> parameters) {
   return {id, pattern, std::move(parameters)};
 }
 
-std::vector<double> finite_column(const JsonView& view, std::size_t points, bool above_zero) {
+struct Bounds {
+  double low, high;
+  bool above_low = false;
+};
+
+std::vector<double> bounded_column(const JsonView& view, std::size_t points, Bounds bounds) {
   if (view.size() != points) {
     throw bad_input(view.where(), fmt::format("{} values, as many as median_us has", points),
                     fmt::format("{}", view.size()));
@@ -50,14 +66,18 @@ std::vector<double> finite_column(const JsonView& view, std::size_t points, bool
   std::vector<double> values;
   for (std::size_t i = 0; i < points; ++i) {
     const double value = view.at(i).number();
-    if (!std::isfinite(value) || value < 0 || (above_zero && value == 0)) {
-      throw bad_input(view.at(i).where(), above_zero ? "a finite number above 0" : "a finite number, not negative",
+    if (!(value >= bounds.low && value <= bounds.high) || (bounds.above_low && value == bounds.low)) {
+      throw bad_input(view.at(i).where(),
+                      fmt::format("a number {} {} and at most {}", bounds.above_low ? "above" : "of at least",
+                                  bounds.low, bounds.high),
                       fmt::format("{}", value));
     }
     values.push_back(value);
   }
   return values;
 }
+
+constexpr Bounds kTimes{0, kMostUs, true}, kSpreads{0, kMostUs};
 
 std::vector<std::string> ids() {
   std::vector<std::string> names;
@@ -74,8 +94,8 @@ MeasuredFamily read_family(const JsonView& view) {
     throw bad_input(view.at("id").where(), "a microbenchmark", core::unknown_name("id", out.id, ids()));
   }
   const std::size_t points = view.at("median_us").size();
-  out.median_us = finite_column(view.at("median_us"), points, true);
-  out.spread = finite_column(view.at("spread"), points, false);
+  out.median_us = bounded_column(view.at("median_us"), points, kTimes);
+  out.spread = bounded_column(view.at("spread"), points, kSpreads);
   out.repeats = view.at("repeats").integers32(1);
   if (out.repeats.size() != points) {
     throw bad_input(view.at("repeats").where(), fmt::format("{} values, as many as median_us has", points),
@@ -92,7 +112,7 @@ MeasuredFamily read_family(const JsonView& view) {
                     fmt::format("\"{}\"", key));
   }
   for (const FamilyParameter& p : family->parameters) {
-    out.parameters.push_back(finite_column(parameters.at(p.name), points, false));
+    out.parameters.push_back(bounded_column(parameters.at(p.name), points, {p.low, p.high}));
   }
   return out;
 }
@@ -129,8 +149,8 @@ std::vector<std::string> texts(const JsonView& view, std::size_t rows) {
 std::vector<MeasuredPlan> read_plans(const JsonView& view) {
   view.allow_only({"file", "hash", "input", "strategy", "repeats", "median_us", "spread"});
   const std::size_t rows = view.at("median_us").size();
-  const std::vector<double> median = finite_column(view.at("median_us"), rows, true),
-                            spread = finite_column(view.at("spread"), rows, false);
+  const std::vector<double> median = bounded_column(view.at("median_us"), rows, kTimes),
+                            spread = bounded_column(view.at("spread"), rows, kSpreads);
   const auto files = texts(view.at("file"), rows), hashes = texts(view.at("hash"), rows);
   const auto inputs = texts(view.at("input"), rows), strategies = texts(view.at("strategy"), rows);
   const std::vector<std::int32_t> repeats = view.at("repeats").integers32(1);
@@ -180,54 +200,55 @@ const std::vector<MicrobenchmarkFamily>& microbenchmark_families() {
              {parameter("cycles", "SM clocks that passed")}),
       family("C1", "streaming 16-byte loads from memory, the set far beyond L2", {kCtas, kInFlight, kBytes}),
       family("C2", "streams that read and write memory",
-             {kCtas, kInFlight, parameter("read_bytes", "by all CTAs"), parameter("write_bytes", "by all CTAs")}),
+             {kCtas, kInFlight, parameter("read_bytes", "by all CTAs", 0), parameter("write_bytes", "by all CTAs", 0)}),
       family("C3", "a ring of asynchronous copies from memory, consumers only wait",
              {kCtas, kStages, kTileBytes, kBytes}),
       family("C4", "the same with bulk copies (TMA)", {kCtas, kStages, kTileBytes, kBytes}),
       family("C5", "all CTAs read one set again and again",
              {kCtas, kInFlight, parameter("set_bytes", "read again and again"), kBytes}),
       family("C6", "groups of CTAs, all of a group read one cold segment, each starting later than the one before",
-             {parameter("groups", "segments"), parameter("readers", "CTAs of one segment"),
-              parameter("segment_bytes", "of one segment"), kInFlight, parameter("skew_us", "between starts")}),
+             {count("groups", "segments"), count("readers", "CTAs of one segment"),
+              parameter("segment_bytes", "of one segment"), kInFlight, parameter("skew_us", "between starts", 0)}),
       family("C7", "pointer chase of one thread over random lines",
-             {parameter("set_bytes", "spread over"), parameter("loads", "one after another")}),
+             {parameter("set_bytes", "spread over"), count("loads", "one after another")}),
       family("C8", "16-byte shared-memory loads",
-             {parameter("bytes", "loaded by one SM"),
-              parameter("conflict_degree", "wavefronts a load takes over the least"),
-              parameter("async_bytes", "written by copies meanwhile, one SM")}),
+             {parameter("bytes", "loaded by one SM", 0),
+              parameter("conflict_degree", "wavefronts a load takes over the least", 0, 32),
+              parameter("async_bytes", "written by copies meanwhile, one SM", 0)}),
       family("C9", "matrix products from registers",
-             {parameter("flop", "of one SM"), parameter("warp_group", "1: warp-group MMA, 0: mma.sync"),
-              parameter("element_bits", "16 or 8"),
-              parameter("chains", "independent accumulators of an SM's warps together")}),
+             {parameter("flop", "of one SM"), parameter("warp_group", "1: warp-group MMA, 0: mma.sync", 0, 1),
+              parameter("element_bits", "16 or 8", 8, 16),
+              count("chains", "independent accumulators of an SM's warps together")}),
       family("C10", "exponentials, fp32 work and fp8 conversions from registers, one kind at a time",
-             {kExponentials, kFmaFlop, parameter("fp8_conversions", "elements of one SM")}),
+             {kExponentials, kFmaFlop, parameter("fp8_conversions", "elements of one SM", 0)}),
       family("C11", "a loop that mixes pipes as attention does",
-             {kMmaFlop, kExponentials, kFmaFlop, parameter("smem_bytes", "of one SM")}),
+             {kMmaFlop, kExponentials, kFmaFlop, parameter("smem_bytes", "of one SM", 0)}),
       family("C12", "empty kernels, each waiting for the one before; the time is of one",
-             {parameter("follow", "0: stream, 1: graph, 2: programmatic"), parameter("ctas", "of one kernel")}),
+             {parameter("follow", "0: stream, 1: graph, 2: programmatic", 0, 2), count("ctas", "of one kernel")}),
       family("C13", "one CTA of an attention kernel alone that works off items of KV tiles from memory",
-             {parameter("items", "one after another"), parameter("tiles", "of an item"), kTileBytes, kInFlight,
-              parameter("lookups", "loads one after another before an item's first tile")}),
+             {count("items", "one after another"), parameter("tiles", "of an item", 0, kMostCount), kTileBytes,
+              kInFlight, parameter("lookups", "loads one after another before an item's first tile", 0, 1e6)}),
       family("C14", "barriers",
-             {parameter("kind", "0: CTA, 1: named, 2: mbarrier, 3: cluster"), parameter("warps", "that meet"),
-              parameter("barriers", "one after another")}),
-      family("C15", "cooperative grid barriers", {kCtas, parameter("barriers", "one after another")}),
+             {parameter("kind", "0: CTA, 1: named, 2: mbarrier, 3: cluster", 0, 3), count("warps", "that meet"),
+              count("barriers", "one after another")}),
+      family("C15", "cooperative grid barriers", {kCtas, count("barriers", "one after another")}),
       family("C16", "fp32 reductions in memory",
-             {parameter("addresses", "distinct, a line apart"), parameter("operations", "of all CTAs")}),
+             {count("addresses", "distinct, a line apart"), count("operations", "of all CTAs")}),
       family("C17", "CTAs of 1024 threads that wait, the even-numbered longer",
-             {parameter("ctas", "of the grid"), parameter("longest_us", "of a CTA"),
-              parameter("shortest_us", "of a CTA")}),
+             {count("ctas", "of the grid"), parameter("longest_us", "of a CTA", 1e-3, kMostUs),
+              parameter("shortest_us", "of a CTA", 0, kMostUs)}),
       family("C18", "two streams of half a grid each, one multiplies, the other reads memory",
-             {parameter("ctas", "of each stream, all resident"),
+             {count("ctas", "of each stream, all resident"),
               parameter("flop", "16-bit tensor FLOPs of one CTA of the first"), kInFlight,
               parameter("bytes", "read by all CTAs of the second"),
-              parameter("overlapped", "1: side by side, 0: one after another")}),
+              parameter("overlapped", "1: side by side, 0: one after another", 0, 1)}),
       family("C19", "rows gathered from memory through a page table",
              {kCtas, kInFlight, kBytes, parameter("page_bytes", "that lie together")}),
       family("C20", "merges of partial rows",
-             {parameter("splits", "inputs of a row"), parameter("rows", "merged"), parameter("columns", "of a row")}),
+             {count("splits", "inputs of a row"), count("rows", "merged"), count("columns", "of a row")}),
       family("C21", "cycle counter against the global timer under sustained load",
-             {parameter("cycles", "SM clocks that passed"), parameter("load", "0: matrix products, 1: L2 streaming")}),
+             {parameter("cycles", "SM clocks that passed"),
+              parameter("load", "0: matrix products, 1: L2 streaming", 0, 1)}),
   };
   return families;
 }

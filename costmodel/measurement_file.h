@@ -17,6 +17,7 @@ namespace espalier::costmodel {
 struct FamilyParameter {
   std::string_view name;
   std::string_view meaning;
+  double low = 1, high = 1e18;  ///< that a microbenchmark can have
 };
 
 struct MicrobenchmarkFamily {

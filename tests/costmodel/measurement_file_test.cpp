@@ -1,5 +1,6 @@
 #include "costmodel/measurement_file.h"
 
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 
 #include "core/error.h"
@@ -48,6 +49,34 @@ TEST(MeasurementFile, NamesWhatIsWrongWithATime) {
   expect_refused(replaced(text, "546.4", "null"), {"median_us[0]", "number", "null"});
   expect_refused(replaced(text, "546.4", "NaN"), {"m.json"});
   expect_refused(replaced(text, "546.4", "1e999"), {"m.json"});
+}
+
+TEST(MeasurementFile, RefusesWhatNoMicrobenchmarkCanHave) {
+  for (const MicrobenchmarkFamily& family : microbenchmark_families()) {
+    MeasurementFile file = sample();
+    MeasuredFamily one{std::string(family.id), {}, {5}, {2.5}, {0}};
+    for (const FamilyParameter& parameter : family.parameters) one.parameters.push_back({parameter.low});
+    file.families = {one};
+    EXPECT_NO_THROW(read_measurement(write_measurement(file), "m.json")) << family.id;
+    for (std::size_t p = 0; p < one.parameters.size(); ++p) {
+      const FamilyParameter& parameter = family.parameters[p];
+      const std::string where = fmt::format("families[0].parameters.{}[0]", parameter.name);
+      for (const double value : {parameter.low - 1, 2 * parameter.high}) {
+        file.families[0].parameters[p] = {value};
+        expect_refused(write_measurement(file), {"m.json", where.c_str()});
+      }
+      file.families[0].parameters[p] = {parameter.low};
+    }
+  }
+  // What a kernel is spread over, or reads, can't be nothing: the fit would divide by it.
+  for (const char* name : {"ctas", "stages", "tile_bytes", "bytes"}) {
+    MeasurementFile file = sample();
+    file.families = {{"C3", {{1}, {2}, {4096}, {1e6}}, {5}, {2.5}, {0}}};
+    for (std::size_t p = 0; p < 4; ++p) {
+      if (find_family("C3")->parameters[p].name == name) file.families[0].parameters[p] = {0};
+    }
+    expect_refused(write_measurement(file), {name, "at least 1"});
+  }
 }
 
 TEST(MeasurementFile, NamesWhatIsWrongWithItsShape) {
