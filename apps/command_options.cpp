@@ -224,7 +224,8 @@ void add_validate(CLI::App& app, Commands& c, int& code) {
                        "published/1 file: ratios between methods, read off a paper");
   validate->add_option("--from", c.validate.from,
                        "measurement/1 files with plans that ran on a GPU; --device is its calibrated one");
-  validate->add_flag("--force", c.validate.force, "from: take files of unlike devices, drivers or kernel builds");
+  validate->add_flag("--force", c.validate.force,
+                     "take measurements and device files of unlike devices, drivers or kernel builds");
   add_device(*validate, c.validate.devices);
   add_inputs(*validate, c.validate.inputs);
   add_heads(*validate, c.validate.heads);

@@ -57,6 +57,12 @@ int run_host_validation(const ValidateCommand& command) {
                                         core::counted(kernels::host_threads(), "core")),
                             core::counted(options.threads, "core"));
     }
+    const auto here = costmodel::host_calibrated_on(core::join(kernels::host_environment(), ", "));
+    const auto there = options.device.calibrated.value_or(here);
+    if (!command.force && there != here) {
+      throw core::bad_input("--device " + device, "a file calibrated on this machine (--force takes it)",
+                            costmodel::environment_difference(there, here));
+    }
   }
   const std::vector<HostPoint> points = validate_host(inputs, options, left_out);
   if (points.empty()) {
@@ -80,7 +86,10 @@ int run_measured(const ValidateCommand& command) {
   for (const std::string& name : command.from) {
     files.push_back(costmodel::read_measurement(core::read_file(name), name));
   }
-  if (!command.force) sim::check_environments(files, command.from);
+  if (!command.force) {
+    sim::check_environments(files, command.from);
+    sim::check_measured_on(device, files, command.from);
+  }
   std::vector<MeasuredPoint> points;
   for (std::size_t i = 0; i < files.size(); ++i) {
     const auto some = simulate_measured(files[i], command.from[i], device);
@@ -109,7 +118,11 @@ costmodel::HostFit calibrate_host(kernels::HostBench& bench, std::int32_t rounds
 }
 
 int run_validate(const ValidateCommand& command) {
-  if (command.force && command.from.empty()) throw core::usage_error("validate: --force goes with --from");
+  const bool of_files =
+      !command.from.empty() || (command.published.empty() && command.devices != std::vector<std::string>{"host"});
+  if (command.force && !of_files) {
+    throw core::usage_error("validate: --force goes with --from, or with a device file of this machine");
+  }
   if (!command.from.empty()) {
     if (!command.published.empty()) throw core::usage_error("validate takes --published or --from, not both");
     return run_measured(command);

@@ -110,6 +110,11 @@ void read_intervals(const JsonView& view, DeviceSpec& device) {
   }
 }
 
+MeasurementEnvironment read_calibrated(const JsonView& view) {
+  view.allow_only({"device", "driver", "kernels"});
+  return {view.at("device").string(), view.at("driver").string(), view.at("kernels").string()};
+}
+
 /// One device object: a catalog entry (no base, no schema) or the root of a device/1 document.
 DeviceSpec read_object(const JsonView& view, bool is_file) {
   DeviceSpec device;
@@ -135,6 +140,10 @@ DeviceSpec read_object(const JsonView& view, bool is_file) {
     if (known || key.starts_with("x_")) continue;
     if (is_file && key == "intervals") {
       read_intervals(view.at(key), device);
+      continue;
+    }
+    if (is_file && key == "calibrated") {
+      device.calibrated = read_calibrated(view.at(key));
       continue;
     }
     const DeviceField* field = field_of(key);
@@ -321,6 +330,13 @@ DeviceSpec read_device(std::string_view text, const std::string& file) {
 std::string write_device(const DeviceSpec& device) {
   core::JsonWriter writer;
   writer.begin_object().field("schema", "device/1").field("name", device.name).field("label", device.label);
+  if (device.calibrated) {
+    writer.key("calibrated").begin_object();
+    writer.field("device", device.calibrated->device)
+        .field("driver", device.calibrated->driver)
+        .field("kernels", device.calibrated->kernels)
+        .end_object();
+  }
   for (const DeviceField& field : device_fields()) {
     const auto found = device.provenance.find(field.name);
     const Provenance provenance =

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,9 +28,18 @@ struct MeasuredInterval {
   std::int64_t plans = 0;     ///< it is made of
 };
 
+/// What measurements were taken on, and by what.
+struct MeasurementEnvironment {
+  std::string device;   ///< as the driver names it
+  std::string driver;   ///< its version
+  std::string kernels;  ///< hash of the build of the program that measured
+  friend bool operator==(const MeasurementEnvironment&, const MeasurementEnvironment&) = default;
+};
+
 struct DeviceSpec {
   std::string name;
-  std::string label;  ///< as vendors write it
+  std::string label;                                 ///< as vendors write it
+  std::optional<MeasurementEnvironment> calibrated;  ///< what its numbers were fitted on, if they were
 
   // Shape
   double sms = 132;

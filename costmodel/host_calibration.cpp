@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "costmodel/measurement_file.h"
 #include "costmodel/regression.h"
 
 namespace espalier::costmodel {
@@ -196,11 +197,16 @@ void set_kernel(Builder& b, const HostSamples& s, std::vector<std::string>& resi
 
 }  // namespace
 
+MeasurementEnvironment host_calibrated_on(const std::string& environment) {
+  return {environment, "none: a CPU", kernel_build_hash()};
+}
+
 HostFit fit_host(const HostSamples& s) {
   check_samples(s);
   HostFit fit;
   fit.device.name = "host";
   fit.device.label = s.environment.empty() ? "host CPU" : s.environment;
+  fit.device.calibrated = host_calibrated_on(s.environment);
   Builder b(fit.device);
   set_shape(b, s);
   const double in_flight =

@@ -36,6 +36,9 @@ struct HostSamples {
   std::string environment;
 };
 
+/// DeviceSpec::calibrated of a host that says this of itself (HostSamples::environment).
+MeasurementEnvironment host_calibrated_on(const std::string& environment);
+
 struct HostFit {
   DeviceSpec device;
   std::vector<std::string> residuals;  ///< a line a family: what it fitted, how well

@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "costmodel/device_spec.h"
+
 namespace espalier::costmodel {
 
 struct FamilyParameter {
@@ -29,13 +31,6 @@ struct MicrobenchmarkFamily {
 const std::vector<MicrobenchmarkFamily>& microbenchmark_families();
 /// Null when there is none of this id.
 const MicrobenchmarkFamily* find_family(std::string_view id);
-
-struct MeasurementEnvironment {
-  std::string device;   ///< as the driver names it
-  std::string driver;   ///< its version
-  std::string kernels;  ///< hash of the build of the program that measured
-  friend bool operator==(const MeasurementEnvironment&, const MeasurementEnvironment&) = default;
-};
 
 struct MeasuredFamily {
   std::string id;

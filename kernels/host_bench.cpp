@@ -10,6 +10,8 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -200,10 +202,10 @@ std::int64_t system_bytes(int name, std::int64_t otherwise) {
   return bytes > 0 ? bytes : otherwise;
 }
 
-/// What a core reaches of the last level. The system's own figure is that of a whole socket: on some processors the
-/// cores of a part share a cache of their own, and a virtual machine may have got one part of many.
+/// Of all cores that may be used. The system's own figure is that of a whole socket, of which a virtual machine may
+/// have got a part.
 std::int64_t last_level_cache() {
-  const std::int64_t bytes = last_cache_bytes("/sys/devices/system/cpu/cpu0/cache");
+  const std::int64_t bytes = last_level_bytes("/sys/devices/system/cpu", host_cpus());
   return bytes > 0 ? bytes : system_bytes(_SC_LEVEL3_CACHE_SIZE, std::int64_t{32} << 20);
 }
 std::int64_t own_cache() { return system_bytes(_SC_LEVEL2_CACHE_SIZE, std::int64_t{1} << 20); }
@@ -215,23 +217,32 @@ std::int64_t shared_bytes(std::int32_t threads) {
 
 }  // namespace
 
-std::int64_t last_cache_bytes(const std::filesystem::path& folder) {
-  std::int64_t last_level = 0, bytes = 0;
-  std::error_code none;
-  for (const auto& cache : std::filesystem::directory_iterator(folder, none)) {
-    const auto number = [&](const char* name) -> std::int64_t {
-      std::ifstream file(cache.path() / name);
-      std::int64_t value = 0;
+std::int64_t last_level_bytes(const std::filesystem::path& folder, std::span<const std::int32_t> cpus) {
+  std::map<std::string, std::int64_t> bytes;  // by those who share it
+  for (const std::int32_t cpu : cpus) {
+    std::int64_t highest = 0, size = 0;
+    std::string sharers;
+    std::error_code none;
+    for (const auto& cache : std::filesystem::directory_iterator(folder / fmt::format("cpu{}", cpu) / "cache", none)) {
+      const auto read = [&](const char* name, auto&... values) {
+        std::ifstream file(cache.path() / name);
+        (file >> ... >> values);
+      };
+      std::int64_t level = 0, number = 0;
       char unit = 0;
-      file >> value >> unit;
-      return unit == 'K' ? value << 10 : unit == 'M' ? value << 20 : value;
-    };
-    const std::int64_t level = number("level");
-    if (level <= last_level) continue;
-    last_level = level;
-    bytes = number("size");
+      read("level", level);
+      if (level <= highest) continue;
+      highest = level;
+      read("size", number, unit);
+      size = unit == 'K' ? number << 10 : unit == 'M' ? number << 20 : number;
+      sharers = std::to_string(cpu);
+      read("shared_cpu_list", sharers);
+    }
+    if (size > 0) bytes[sharers] = size;
   }
-  return bytes;
+  std::int64_t sum = 0;
+  for (const auto& [sharers, size] : bytes) sum += size;
+  return sum;
 }
 
 struct HostBench::State {

@@ -4,14 +4,16 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 
 #include "costmodel/host_calibration.h"
 
 namespace espalier::kernels {
 
-/// Bytes of a core's cache of the highest level, as Linux describes its caches: a folder for each in `folder`, with
-/// files `level` and `size`. 0 where there are none.
-std::int64_t last_cache_bytes(const std::filesystem::path& folder);
+/// Bytes of the caches of the highest level that these CPUs reach, each counted once, as Linux describes them: a folder
+/// cpuN/cache for each CPU in `folder`, in it one for each cache with files `level`, `size` and `shared_cpu_list`. 0
+/// where there are none.
+std::int64_t last_level_bytes(const std::filesystem::path& folder, std::span<const std::int32_t> cpus);
 
 struct HostBenchOptions {
   std::int32_t threads = 0;                             ///< 0: all

@@ -226,12 +226,22 @@ struct HostExecutor::State {
   std::vector<std::thread> threads;
 };
 
-std::int32_t host_threads() {
+std::vector<std::int32_t> host_cpus() {
+  std::vector<std::int32_t> list;
 #if defined(__linux__)
   cpu_set_t cpus;
-  if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0) return std::max(1, CPU_COUNT(&cpus));
+  if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0) {
+    for (std::int32_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (CPU_ISSET(cpu, &cpus)) list.push_back(cpu);
+    }
+  }
 #endif
-  return static_cast<std::int32_t>(std::max(1U, std::thread::hardware_concurrency()));
+  return list;
+}
+
+std::int32_t host_threads() {
+  const auto cpus = static_cast<std::int32_t>(host_cpus().size());
+  return cpus > 0 ? cpus : static_cast<std::int32_t>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
 HostExecutor::HostExecutor(const Plan& plan, const HostTensors& tensors, std::int32_t threads) {

@@ -14,6 +14,8 @@
 
 namespace espalier::kernels {
 
+/// Numbers of the CPUs that may be used here; empty where the system doesn't tell.
+std::vector<std::int32_t> host_cpus();
 /// Threads that the executor uses unless told otherwise: hardware threads that this process may run on.
 std::int32_t host_threads();
 

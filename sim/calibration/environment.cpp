@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <cmath>
+#include <utility>
 
 #include "core/error.h"
 #include "sim/calibration/fit.h"
@@ -23,6 +24,26 @@ void check_environments(std::span<const MeasurementFile> files, std::span<const 
     throw core::bad_input(names[i] + ": environment.kernels",
                           fmt::format("the kernel build of this program, {} (--force takes it)", build),
                           files[i].environment.kernels);
+  }
+}
+
+void check_measured_on(const DeviceSpec& device, std::span<const MeasurementFile> files,
+                       std::span<const std::string> names) {
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    if (device.calibrated) {
+      const std::string other = costmodel::environment_difference(*device.calibrated, files[i].environment);
+      if (other.empty()) continue;
+      throw core::bad_input(names[i] + ": environment",
+                            fmt::format("what {} was calibrated on (--force takes it)", device.name), other);
+    }
+    for (const auto& [name, value] :
+         {std::pair("sms", device.sms), {"compute_capability", device.compute_capability}}) {
+      const auto reported = files[i].query.find(name);
+      if (reported == files[i].query.end() || reported->second == value) continue;
+      throw core::bad_input(fmt::format("{}: query.{}", names[i], name),
+                            fmt::format("{}, as {} has (--force takes it)", value, device.name),
+                            fmt::format("{}", reported->second));
+    }
   }
 }
 

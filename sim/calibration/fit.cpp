@@ -224,6 +224,7 @@ DeviceCalibration calibrate_device(std::span<const MeasurementFile> files, const
   }
   out.device.name = base.name + "-calibrated";
   out.device.label = files.front().environment.device;
+  out.device.calibrated = files.front().environment;
   return out;
 }
 

@@ -52,6 +52,10 @@ DeviceCalibration calibrate_device(std::span<const costmodel::MeasurementFile> f
 
 /// Throws Error (bad input) naming what differs between the files, or between them and this build.
 void check_environments(std::span<const costmodel::MeasurementFile> files, std::span<const std::string> names);
+/// The device is that of the files' measurements: of the device, driver and kernel build that it was calibrated on, or
+/// with the SMs and compute capability that they report. Throws Error (bad input) where it isn't.
+void check_measured_on(const costmodel::DeviceSpec& device, std::span<const costmodel::MeasurementFile> files,
+                       std::span<const std::string> names);
 
 /// The catalog's device with the SMs, compute capability and memory that the device reported; throws Error (usage) when
 /// none fits.

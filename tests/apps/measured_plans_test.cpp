@@ -141,6 +141,40 @@ TEST_F(ValidateFrom, RefusesPlansAndBuildsThatWereNotMeasured) {
   EXPECT_THAT(result.err, HasSubstr("plans"));
 }
 
+TEST_F(ValidateFrom, RefusesDevicesThatWereNotMeasured) {
+  measure(1);
+  auto other = costmodel::read_measurement(read("m.json"), "m.json");
+  other.query["sms"] = 108;
+  write("smaller.json", costmodel::write_measurement(other));
+  Result result = run("validate --from smaller.json --device h100-sxm");
+  EXPECT_EQ(result.code, 3);
+  EXPECT_THAT(result.err, testing::AllOf(HasSubstr("smaller.json: query.sms"), HasSubstr("108"), HasSubstr("--force")));
+  EXPECT_EQ(run("validate --from smaller.json --device h100-sxm --force").code, 0);
+
+  costmodel::DeviceSpec card = costmodel::find_device("h100-sxm");
+  card.calibrated = other.environment;
+  write("card.json", costmodel::write_device(card));
+  EXPECT_EQ(run("validate --from m.json --device card.json").code, 0);
+  card.calibrated->driver = "535.2";
+  write("card.json", costmodel::write_device(card));
+  result = run("validate --from m.json --device card.json");
+  EXPECT_EQ(result.code, 3);
+  EXPECT_THAT(result.err, testing::AllOf(HasSubstr("m.json: environment"), HasSubstr("driver 535.2 and 570.1")));
+  EXPECT_EQ(run("validate --from m.json --device card.json --force").code, 0);
+
+  // Another machine's file, for plans that run here.
+  card.sms = 1;
+  card.calibrated = costmodel::host_calibrated_on("another processor");
+  write("host.json", costmodel::write_device(card));
+  result = run("validate --device host.json --tree '1|64' --heads 1/1/32 --strategy flash_decoding --repeats 8");
+  EXPECT_EQ(result.code, 3);
+  EXPECT_THAT(result.err, testing::AllOf(HasSubstr("--device host.json"), HasSubstr("device another processor and ")));
+  EXPECT_EQ(
+      run("validate --device host.json --tree '1|64' --heads 1/1/32 --strategy flash_decoding --repeats 8 --force")
+          .code,
+      0);
+}
+
 TEST_F(ValidateFrom, IntervalsOfTheDeviceAreThoseOfTimes) {
   measure(1.1);
   const Result few = run("validate --from m.json --device h100-sxm --out card.json");

@@ -1,4 +1,5 @@
 // The host executor against the oracle, its kernel against plain arithmetic, and the order in which it hands items out.
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <unistd.h>
 
@@ -230,23 +231,30 @@ TEST(HostAttention, MergesRowsByTheirSumsInPlace) {
   EXPECT_EQ(std::count(values.begin(), values.begin() + kColumns, 0.0F), kColumns);
 }
 
-TEST(HostBench, FindsTheLastCacheThatACoreReaches) {
+TEST(HostBench, CountsEachLastLevelCacheOnce) {
   const auto folder = std::filesystem::temp_directory_path() / ("espalier-caches-" + std::to_string(::getpid()));
-  const auto describe = [&](const char* cache, const char* level, const char* size) {
-    std::filesystem::create_directories(folder / cache);
-    std::ofstream(folder / cache / "level") << level << "\n";
-    std::ofstream(folder / cache / "size") << size << "\n";
+  const auto describe = [&](int cpu, const char* cache, const std::vector<const char*>& level_size_sharers) {
+    const auto at = folder / fmt::format("cpu{}", cpu) / "cache" / cache;
+    std::filesystem::create_directories(at);
+    for (std::size_t i = 0; i < level_size_sharers.size(); ++i) {
+      std::ofstream(at / std::vector{"level", "size", "shared_cpu_list"}[i]) << level_size_sharers[i] << "\n";
+    }
   };
-  std::filesystem::create_directories(folder / "power");
-  EXPECT_EQ(last_cache_bytes(folder), 0);
-  describe("index0", "1", "48K");
-  describe("index3", "3", "32768K");
-  describe("index2", "2", "1024K");
-  EXPECT_EQ(last_cache_bytes(folder), 32 << 20);
-  describe("index4", "4", "128M");
-  EXPECT_EQ(last_cache_bytes(folder), 128 << 20);
+  const std::vector<std::int32_t> all = {0, 1, 2, 3}, first = {0}, other = {3, 7};
+  std::filesystem::create_directories(folder / "cpu0/cache/power");
+  EXPECT_EQ(last_level_bytes(folder, all), 0);
+  for (int cpu = 0; cpu < 4; ++cpu) {
+    describe(cpu, "index0", {"1", "48K", std::to_string(cpu).c_str()});
+    describe(cpu, "index3", {"3", "32768K", cpu < 2 ? "0-1" : "2-3"});
+    describe(cpu, "index2", {"2", "1024K", std::to_string(cpu).c_str()});
+  }
+  EXPECT_EQ(last_level_bytes(folder, all), 64 << 20);
+  EXPECT_EQ(last_level_bytes(folder, first), 32 << 20);
+  EXPECT_EQ(last_level_bytes(folder, other), 32 << 20);
+  describe(3, "index4", {"4", "128M"});
+  EXPECT_EQ(last_level_bytes(folder, other), 128 << 20);
   std::filesystem::remove_all(folder);
-  EXPECT_EQ(last_cache_bytes(folder), 0);
+  EXPECT_EQ(last_level_bytes(folder, all), 0);
 }
 
 TEST(HostPlan, WidensValuesThatLieInKeysOnceMore) {
