@@ -71,8 +71,7 @@ struct PublishedScore {
 
 struct PublishedSummary {
   std::optional<double> tau_mean;
-  std::optional<double> median_abs_log_error;  ///< over all points but the references
-  double worst_abs_log_error = 0;
+  std::optional<double> median_abs_log_error, worst_abs_log_error;  ///< over all points but the references
 };
 PublishedSummary summarise(const std::vector<PublishedScore>& scores);
 

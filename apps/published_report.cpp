@@ -40,10 +40,9 @@ double worst_error(const PublishedScore& score) {
 }
 
 std::string summary_text(const PublishedSummary& s) {
-  const double median = s.median_abs_log_error.value_or(0);
-  return fmt::format("mean tau {}, median error of a ratio {}, worst {:.2f}x", number(s.tau_mean),
-                     s.median_abs_log_error ? fmt::format("{:.1f} %", 100 * (std::exp(median) - 1)) : "-",
-                     std::exp(s.worst_abs_log_error));
+  if (!s.median_abs_log_error || !s.worst_abs_log_error) return "no method that is simulated has a reading";
+  return fmt::format("mean tau {}, median error of a ratio {:.1f} %, worst {:.2f}x", number(s.tau_mean),
+                     100 * (std::exp(*s.median_abs_log_error) - 1), std::exp(*s.worst_abs_log_error));
 }
 
 void write_number(core::JsonWriter& out, std::string_view key, const std::optional<double>& value) {
@@ -89,7 +88,8 @@ void write_summary(core::JsonWriter& out, std::string_view key, const PublishedS
   out.key(key).begin_object();
   write_number(out, "tau_mean", s.tau_mean);
   write_number(out, "median_abs_log_error", s.median_abs_log_error);
-  out.field("worst_abs_log_error", s.worst_abs_log_error).end_object();
+  write_number(out, "worst_abs_log_error", s.worst_abs_log_error);
+  out.end_object();
 }
 
 }  // namespace
@@ -143,7 +143,7 @@ std::string write_published(const PublishedFile& file, const PublishedResult& re
   out.field("device", file.device.name).field("reading_error", file.reading_error);
   write_number(out, "tau_mean", result.summary.tau_mean);
   write_number(out, "median_abs_log_error", result.summary.median_abs_log_error);
-  out.field("worst_abs_log_error", result.summary.worst_abs_log_error);
+  write_number(out, "worst_abs_log_error", result.summary.worst_abs_log_error);
   write_summary(out, "without_fit", result.unfitted);
   write_summary(out, "fitted_trees", summarise(result.fitted));
   write_rows(out, "rows", file, result.held_out);

@@ -70,8 +70,8 @@ TEST(DeviceCatalog, TableNamesEachFieldOnce) {
     EXPECT_FALSE(field.meaning.empty());
   }
   // A member that the table forgets would be neither read nor hashed.
-  constexpr std::size_t kOther =
-      2 * sizeof(std::string) + sizeof(DeviceSpec::provenance) + sizeof(DeviceSpec::intervals);
+  constexpr std::size_t kOther = 2 * sizeof(std::string) + sizeof(DeviceSpec::calibrated) +
+                                 sizeof(DeviceSpec::provenance) + sizeof(DeviceSpec::intervals);
   EXPECT_EQ(names.size() * sizeof(double) + kOther, sizeof(DeviceSpec));
 }
 
@@ -286,10 +286,12 @@ TEST(ReadDevice, KeepsTheIntervalsOfPlansThatRan) {
   const std::uint64_t hash = device_hash(spec);
   EXPECT_EQ(write_device(spec).find("intervals"), std::string::npos);
   spec.intervals = {{"hbm", {0.0625, 24}}, {"all", {0.5, 31}}};
+  spec.calibrated = {"a card", "570.1", "0123"};
   const DeviceSpec back = read_device(write_device(spec), "card.json");
   ASSERT_EQ(back.intervals.size(), 2U);
   EXPECT_EQ(back.intervals.at("hbm").log_half_width, 0.0625);
   EXPECT_EQ(back.intervals.at("all").plans, 31);
+  EXPECT_EQ(back.calibrated, spec.calibrated);
   EXPECT_EQ(write_device(back), write_device(spec));
   EXPECT_EQ(device_hash(back), hash) << "the device is the same one";
   for (const char* bad :
