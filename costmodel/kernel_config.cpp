@@ -328,6 +328,7 @@ const KernelConfig& our_attend_kernel(std::int64_t rows, const traces::HeadConfi
 
 std::vector<const KernelConfig*> our_attend_kernels(const traces::HeadConfig& heads, const DeviceSpec& device) {
   std::vector<const KernelConfig*> kernels;
+  kernels.reserve(our_attend_family().size());
   for (const KernelConfig* kernel : our_attend_family()) {
     const bool other = kernels.empty() || kernel->query_tile > kernels.back()->query_tile;
     if (other && fits_device(*kernel, heads, device)) kernels.push_back(kernel);

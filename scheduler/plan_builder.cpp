@@ -68,9 +68,10 @@ void PlanBuilder::reserve_tasks(std::size_t tasks, std::size_t segments) {
   plan_.segments.reserve(plan_.segments.size() + segments);
 }
 
-void PlanBuilder::reserve_slots(std::size_t slots, std::size_t inputs) {
+void PlanBuilder::reserve_merges(std::size_t slots, std::size_t steps, std::size_t inputs) {
   plan_.slots.reserve(plan_.slots.size() + slots);
   stored_in_.reserve(stored_in_.size() + slots);
+  plan_.steps.reserve(plan_.steps.size() + steps);
   plan_.reduction_inputs.reserve(plan_.reduction_inputs.size() + inputs);
 }
 

@@ -27,7 +27,8 @@ class PlanBuilder {
 
   KernelId kernel(const costmodel::KernelConfig& config);       ///< registers once, by name
   void reserve_tasks(std::size_t tasks, std::size_t segments);  ///< so many more will be added
-  void reserve_slots(std::size_t slots, std::size_t inputs);    ///< the same of slots, and of what steps take in
+  /// The same of slots, steps, and what steps take in.
+  void reserve_merges(std::size_t slots, std::size_t steps, std::size_t inputs);
 
   /// Query groups. An interval of requests (costs nothing: query_rows begins with all requests in order), or any list
   /// in depth-first order.

@@ -208,7 +208,8 @@ class RowMerger {
   }
 
   void make_slots() {
-    builder_.reserve_slots(static_cast<std::size_t>(std::count(shared_.begin(), shared_.end(), 1)), rows_.size());
+    builder_.reserve_merges(static_cast<std::size_t>(std::count(shared_.begin(), shared_.end(), 1)), stretch_count(),
+                            rows_.size());
     for (const TaskId t : tasks_) {
       if (!shared_[t.index()]) continue;
       Slot slot;

@@ -27,6 +27,7 @@ void cut_boxes(const Chain& chain, Interval group, const Cut& cut, std::vector<B
 
 Runs runs_of(const PrefixForest& forest) {
   Runs result;
+  result.runs.reserve(forest.node_count());
   result.run_of = core::Column<NodeId, std::size_t>(forest.node_count());
   for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
     const NodeId parent = forest.parent[n];

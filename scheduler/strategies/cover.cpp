@@ -18,6 +18,9 @@ using traces::PrefixForest;
 
 namespace {
 
+/// Runs of alike tiles that a layer has room for at first: most have fewer.
+constexpr std::size_t kRunsAtFirst = 16;
+
 /// Least cost of a node's subtree when the node stands at a height: for requests that have one partial row so far
 /// (their heights have all been the same), and for those that have several.
 template <std::size_t Heights>
@@ -204,6 +207,7 @@ TileLayer make_layer(const PathTokens& path, std::int32_t longest, const CoverPr
   TileLayer layer;
   layer.unique = path.unique;
   layer.borders = place_borders(path.shared, longest, prices.tile_tokens);
+  layer.runs.reserve(std::min<std::size_t>(layer.borders.size(), kRunsAtFirst));
   for (std::size_t t = 0; t + 1 < layer.borders.size(); ++t) {
     const auto begin = static_cast<std::size_t>(layer.borders[t]), end = static_cast<std::size_t>(layer.borders[t + 1]);
     TileRun tile{path.own[begin], path.own[begin], static_cast<std::int32_t>(end - begin), 1};

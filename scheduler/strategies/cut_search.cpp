@@ -205,8 +205,12 @@ void CutSearch::add_classes(const Candidate& candidate, std::size_t h, const Pie
   if (read[1] == 0) return;
   const auto middle = static_cast<std::ptrdiff_t>(classes_.size());
   drain(by_length_[1], fresh_copies_);
-  std::inplace_merge(classes_.begin() + begin, classes_.begin() + middle, classes_.end(),
-                     [](const CtaClass& a, const CtaClass& b) { return a.tokens < b.tokens; });
+  // Few, and mostly none: a merge would ask for memory.
+  for (auto next = classes_.begin() + middle; next != classes_.end(); ++next) {
+    const auto to = std::upper_bound(classes_.begin() + begin, next, next->tokens,
+                                     [](double tokens, const CtaClass& c) { return tokens < c.tokens; });
+    std::rotate(to, next, next + 1);
+  }
 }
 
 void CutSearch::taper(Candidate& candidate) {

@@ -82,10 +82,12 @@ class EspalierBuild {
     considered_ = heights;
     // The most promising first, by what each height reads at least: most of the others then can't be faster.
     std::vector<std::int32_t> queries;
+    queries.reserve(heights);
     for (std::size_t k = 0; k < heights; ++k) queries.push_back(kernels_[k].queries);
     groups_ = group_nodes(forest_);
     least_tokens_ = least_tokens(groups_, queries);
     std::vector<std::pair<double, std::size_t>> order;
+    order.reserve(heights);
     for (std::size_t k = 0; k < heights; ++k) {
       const HeightSet set{k};
       HeightChoice choice;

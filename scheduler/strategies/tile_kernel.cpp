@@ -10,7 +10,9 @@ std::vector<TileKernel> tile_kernels(const PlanRequest& request, std::int32_t mo
   const costmodel::DeviceSpec& device = request.device;
   std::vector<TileKernel> kernels;
   std::int32_t heads = 0;
-  for (const KernelConfig* const fitting : our_kernels(request)) {
+  const std::vector<const KernelConfig*> all = our_kernels(request);
+  kernels.reserve(all.size());
+  for (const KernelConfig* const fitting : all) {
     const KernelConfig& config = *fitting;
     costmodel::TaskShape shape;
     shape.heads = heads_per_copy(config, request.heads);

@@ -140,6 +140,7 @@ void mix_reuse(const std::vector<DispatchKey>& keys, std::span<std::uint32_t> or
     std::size_t readers() const { return end - begin; }
   };
   std::vector<Group> groups;
+  groups.reserve(order.size());
   std::array<std::uint64_t, 64> pieces{};  // by binary order of the readers of their group
   for (std::size_t begin = 0, end = 0; begin < order.size(); begin = end) {
     while (end < order.size() && keys[order[end]].reads_with(keys[order[begin]])) ++end;
@@ -149,7 +150,8 @@ void mix_reuse(const std::vector<DispatchKey>& keys, std::span<std::uint32_t> or
   }
   if (pieces[static_cast<std::size_t>(std::bit_width(groups[0].readers()))] == order.size()) return;
   for (Group& g : groups) g.at = (g.at << 24) / pieces[static_cast<std::size_t>(std::bit_width(g.readers()))];
-  std::stable_sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) { return a.at < b.at; });
+  std::sort(groups.begin(), groups.end(),
+            [](const Group& a, const Group& b) { return std::pair(a.at, a.begin) < std::pair(b.at, b.begin); });
   const std::vector<std::uint32_t> before(order.begin(), order.end());
   auto to = order.begin();
   for (const Group& g : groups) {
