@@ -11,6 +11,7 @@
 #include "core/hash.h"
 #include "core/json.h"
 #include "core/text.h"
+#include "costmodel/measurement_file.h"
 
 extern const char* const devices_json;  // costmodel/data/devices.json, embedded by the build
 
@@ -110,11 +111,6 @@ void read_intervals(const JsonView& view, DeviceSpec& device) {
   }
 }
 
-MeasurementEnvironment read_calibrated(const JsonView& view) {
-  view.allow_only({"device", "driver", "kernels"});
-  return {view.at("device").string(), view.at("driver").string(), view.at("kernels").string()};
-}
-
 /// One device object: a catalog entry (no base, no schema) or the root of a device/1 document.
 DeviceSpec read_object(const JsonView& view, bool is_file) {
   DeviceSpec device;
@@ -143,7 +139,7 @@ DeviceSpec read_object(const JsonView& view, bool is_file) {
       continue;
     }
     if (is_file && key == "calibrated") {
-      device.calibrated = read_calibrated(view.at(key));
+      device.calibrated = read_environment(view.at(key));
       continue;
     }
     const DeviceField* field = field_of(key);
@@ -331,11 +327,8 @@ std::string write_device(const DeviceSpec& device) {
   core::JsonWriter writer;
   writer.begin_object().field("schema", "device/1").field("name", device.name).field("label", device.label);
   if (device.calibrated) {
-    writer.key("calibrated").begin_object();
-    writer.field("device", device.calibrated->device)
-        .field("driver", device.calibrated->driver)
-        .field("kernels", device.calibrated->kernels)
-        .end_object();
+    writer.key("calibrated");
+    write_environment(writer, *device.calibrated);
   }
   for (const DeviceField& field : device_fields()) {
     const auto found = device.provenance.find(field.name);

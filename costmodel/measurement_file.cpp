@@ -260,6 +260,19 @@ const MicrobenchmarkFamily* find_family(std::string_view id) {
   return nullptr;
 }
 
+MeasurementEnvironment read_environment(const JsonView& view) {
+  view.allow_only({"device", "driver", "kernels"});
+  return {text_of(view.at("device")), text_of(view.at("driver")), text_of(view.at("kernels"))};
+}
+
+void write_environment(core::JsonWriter& writer, const MeasurementEnvironment& environment) {
+  writer.begin_object()
+      .field("device", environment.device)
+      .field("driver", environment.driver)
+      .field("kernels", environment.kernels)
+      .end_object();
+}
+
 MeasurementFile read_measurement(std::string_view text, const std::string& file) {
   const auto document = core::JsonDocument::parse(text, file);
   const JsonView root = document.root();
@@ -270,10 +283,7 @@ MeasurementFile read_measurement(std::string_view text, const std::string& file)
   root.require_schema("measurement/1");
   root.allow_only({"schema", "environment", "method", "query", "families", "plans"});
   MeasurementFile out;
-  const JsonView environment = root.at("environment");
-  environment.allow_only({"device", "driver", "kernels"});
-  out.environment = {text_of(environment.at("device")), text_of(environment.at("driver")),
-                     text_of(environment.at("kernels"))};
+  out.environment = read_environment(root.at("environment"));
   if (const auto method = root.find("method")) out.method = method->strings();
   if (const auto query = root.find("query")) out.query = read_query(*query);
   if (const auto families = root.find("families")) {
@@ -293,11 +303,8 @@ MeasurementFile read_measurement(std::string_view text, const std::string& file)
 std::string write_measurement(const MeasurementFile& m) {
   core::JsonWriter writer;
   writer.begin_object().field("schema", "measurement/1");
-  writer.key("environment").begin_object();
-  writer.field("device", m.environment.device)
-      .field("driver", m.environment.driver)
-      .field("kernels", m.environment.kernels);
-  writer.end_object();
+  writer.key("environment");
+  write_environment(writer, m.environment);
   if (!m.method.empty()) writer.field("method", m.method);
   writer.key("query").begin_object();
   for (const auto& [name, value] : m.query) writer.field(name, value);

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/json.h"
 #include "costmodel/device_spec.h"
 
 namespace espalier::costmodel {
@@ -31,6 +32,10 @@ struct MicrobenchmarkFamily {
 const std::vector<MicrobenchmarkFamily>& microbenchmark_families();
 /// Null when there is none of this id.
 const MicrobenchmarkFamily* find_family(std::string_view id);
+
+/// {"device", "driver", "kernels"}, none of them empty. Throws Error (bad input).
+MeasurementEnvironment read_environment(const core::JsonView& view);
+void write_environment(core::JsonWriter& writer, const MeasurementEnvironment& environment);
 
 struct MeasuredFamily {
   std::string id;

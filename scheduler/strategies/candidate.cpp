@@ -86,7 +86,7 @@ std::string said_of_tiles(const Candidate& c, const Plan& plan) {
   }
   const std::string tasks = counted(static_cast<std::int64_t>(plan.tasks.size()), "task");
   const std::string partial = counted(static_cast<std::int64_t>(plan.slots.size()), "task") + " leave partial rows";
-  const std::string whole = c.cuts_last ? fmt::format(", the first {} tiles whole", c.cuts[0].whole) : "";
+  const std::string whole = c.cuts_last() ? fmt::format(", the first {} tiles whole", c.cuts[0].whole) : "";
   return fmt::format("{}, read by {}{}; {}", tiles, tasks, whole,
                      plan.slots.empty() ? "every row is final, nothing to merge" : partial);
 }

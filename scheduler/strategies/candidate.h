@@ -26,11 +26,12 @@ struct Candidate {
   bool boxes = false;          ///< of nodes by themselves (node_boxes.h)
   bool is_long = false;        ///< a full device works off its tiles in kLongUs or more
   bool even = false;           ///< its tiles are cut evenly
-  bool cuts_last = false;      ///< only the tiles that don't fill a wave
   Forecast forecast;
 
+  /// Cuts only the tiles that don't fill a wave.
+  bool cuts_last() const { return !cuts.empty() && cuts[0].whole > 0; }
   /// What it is compared by.
-  double rated_us() const { return forecast.total_us / (cuts_last ? 1 - kWorthLast : 1); }
+  double rated_us() const { return forecast.total_us / (cuts_last() ? 1 - kWorthLast : 1); }
 };
 
 /// Appends its tasks, launches and merges. `runs` are those its boxes were made of; each task is made in `copies` of

@@ -92,7 +92,7 @@ void CutSearch::cut_last(Candidate& candidate, std::int64_t tokens) {
     for (std::int64_t each = std::max<std::int64_t>(2, pieces); each <= pieces + 1; ++each) {
       Cuts cuts;
       cuts[0] = {core::round_up(core::ceil_div(tokens, each), kv_tile), kv_tile, false, tiles - last};
-      try_cuts(candidate, cuts, prices_.piece_us(*candidate.kernels[0], cuts[0].tokens), true);
+      try_cuts(candidate, cuts, prices_.piece_us(*candidate.kernels[0], cuts[0].tokens));
     }
   }
 }
@@ -142,7 +142,7 @@ bool CutSearch::try_cut(Candidate& candidate, double goal, bool tapered) {
   return try_cuts(candidate, cuts, goal);
 }
 
-bool CutSearch::try_cuts(Candidate& candidate, const Cuts& cuts, double goal, bool last) {
+bool CutSearch::try_cuts(Candidate& candidate, const Cuts& cuts, double goal) {
   if (std::exchange(tried_, cuts) == cuts) return false;
   classes_.clear();
   double partial_rows = static_cast<double>(candidate.cover.partial_rows);
@@ -155,12 +155,12 @@ bool CutSearch::try_cuts(Candidate& candidate, const Cuts& cuts, double goal, bo
                       static_cast<double>(request_.forest.request_count()),
                       partial_rows,
                       candidate.boxes};
-  const double limit = limit_us(candidate) * (last && !candidate.cuts_last ? 1 - kWorthLast : 1);
+  const bool last = cuts[0].whole > 0;
+  const double limit = limit_us(candidate) * (last && !candidate.cuts_last() ? 1 - kWorthLast : 1);
   Forecast trial = forecast(request_, work, limit);
   if (last) trial.total_us += turns_us(trial);
   if (trial.total_us >= (last ? limit : candidate.forecast.total_us)) return false;
   candidate.forecast = trial;
-  candidate.cuts_last = last;
   candidate.goal_us = goal;
   candidate.cuts.assign(cuts.data(), cuts.data() + candidate.set.count);
   candidate.shares.clear();

@@ -34,8 +34,7 @@ class CutSearch {
   PieceCut piece_cut(const Candidate& candidate, std::size_t h, double goal) const;
   using Cuts = std::array<PieceCut, kMaxHeights>;
   bool try_cut(Candidate& candidate, double goal, bool tapered = false);
-  /// `last`: of the last wave's tiles alone.
-  bool try_cuts(Candidate& candidate, const Cuts& cuts, double goal, bool last = false);
+  bool try_cuts(Candidate& candidate, const Cuts& cuts, double goal);
   double read_again(const Candidate& candidate, const TileLayer& layer) const;
   void add_classes(const Candidate& candidate, std::size_t h, const PieceCut& cut, double& rows);
   double limit_us(const Candidate& candidate) const;

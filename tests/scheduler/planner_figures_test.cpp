@@ -120,9 +120,9 @@ TEST(OurPlanner, CutsTheLastWaveOfTilesOfOneLength) {
   // Equal shares of latent attention's tiles cut nearly all of them: 0.97 of FlashMLA's time.
   const traces::PrefixForest latent = traces::make_suite("pat20/04").at(0);
   EXPECT_LT(share_of("flashmla", latent, "a100-80", "128/1/576:512"), 0.92);
-  // Where HBM, L2 and arithmetic take about as long, waves of whole tiles aren't full of all of them at once: 1.23
-  // times what equal shares take.
-  EXPECT_LT(share_of("lean", traces::parse_tree("1,640|4768,1"), "l40s", "32/32/128"), 1);
+  // Where HBM and arithmetic take about as long, waves of whole tiles don't fill both at once: 0.81 of CoDec's time,
+  // where equal shares take 0.66.
+  EXPECT_LT(share_of("codec", traces::parse_tree("1,640|4768,1"), "l40s", "32/32/128"), 0.75);
 }
 
 TEST(OurPlanner, KnowsThatTilesMeetANodeAtDifferentTimes) {
