@@ -206,7 +206,7 @@ HostFit fit_host(const HostSamples& s) {
   HostFit fit;
   fit.device.name = "host";
   fit.device.label = s.environment.empty() ? "host CPU" : s.environment;
-  fit.device.calibrated = host_calibrated_on(s.environment);
+  fit.device.calibrated = host_calibrated_on(fit.device.label);
   Builder b(fit.device);
   set_shape(b, s);
   const double in_flight =

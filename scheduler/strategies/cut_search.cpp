@@ -19,11 +19,13 @@ constexpr std::size_t kMostRunsToFill = 64;
 /// Waves after which the last one is a small part.
 constexpr std::int64_t kMostWaves = 8;
 
-/// Waves of equal tiles do the same at the same time: the first reads while arithmetic waits, later ones find in the L2
-/// what it has read.
-double turns_us(Forecast f) {
-  f.l2_us = 0;
-  return corner_us(f);
+/// Waves of equal tiles do the same at the same time: what HBM, L2 and arithmetic take shows one after the other, not
+/// beside each other as forecast, where the least of them takes this share of the longest.
+constexpr double kAllFull = 0.8;
+
+bool all_full(const Forecast& f) {
+  const auto [least, longest] = std::minmax({f.hbm_us, f.l2_us, f.compute_us});
+  return least >= kAllFull * longest;
 }
 
 }  // namespace
@@ -157,9 +159,9 @@ bool CutSearch::try_cuts(Candidate& candidate, const Cuts& cuts, double goal) {
                       candidate.boxes};
   const bool last = cuts[0].whole > 0;
   const double limit = limit_us(candidate) * (last && !candidate.cuts_last() ? 1 - kWorthLast : 1);
-  Forecast trial = forecast(request_, work, limit);
-  if (last) trial.total_us += turns_us(trial);
+  const Forecast trial = forecast(request_, work, limit);
   if (trial.total_us >= (last ? limit : candidate.forecast.total_us)) return false;
+  if (last && all_full(trial)) return false;
   candidate.forecast = trial;
   candidate.goal_us = goal;
   candidate.cuts.assign(cuts.data(), cuts.data() + candidate.set.count);

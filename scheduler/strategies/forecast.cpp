@@ -73,6 +73,14 @@ double io_bytes(const traces::HeadConfig& heads, const Merging& m) {
          m.partial_rows * partial_row_bytes(heads);
 }
 
+/// Of equal shares: what takes about as long as the longest takes part of that beside it and part of it after.
+double corner_us(const Forecast& f) {
+  const double longest = std::max({f.hbm_us, f.l2_us, f.compute_us});
+  const double all = std::pow(f.hbm_us / longest, kShareCorner) + std::pow(f.l2_us / longest, kShareCorner) +
+                     std::pow(f.compute_us / longest, kShareCorner);
+  return longest * (std::pow(all, 1 / kShareCorner) - 1);
+}
+
 bool is_uneven(const CtaClass& c) { return c.longest > kUneven * c.tokens; }
 
 class Forecaster {
@@ -254,13 +262,6 @@ class Forecaster {
 };
 
 }  // namespace
-
-double corner_us(const Forecast& f) {
-  const double longest = std::max({f.hbm_us, f.l2_us, f.compute_us});
-  const double all = std::pow(f.hbm_us / longest, kShareCorner) + std::pow(f.l2_us / longest, kShareCorner) +
-                     std::pow(f.compute_us / longest, kShareCorner);
-  return longest * (std::pow(all, 1 / kShareCorner) - 1);
-}
 
 Forecast forecast_shares(const PlanRequest& request, const ShareLoad& load, double limit_us) {
   const costmodel::DeviceSpec& device = request.device;

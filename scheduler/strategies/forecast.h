@@ -41,10 +41,6 @@ struct Forecast {
 /// Or nearly: computing takes about as long as HBM does.
 inline bool is_compute_bound(const Forecast& f) { return f.compute_us >= 0.8 * f.hbm_us; }
 
-/// What a plan of CTAs that all begin and end together takes longer, where several resources take about as long: part
-/// of that passes beside the longest, part of it after.
-double corner_us(const Forecast& f);
-
 /// Persistent CTAs with shares of all KV tiles.
 struct ShareLoad {
   const TileKernel* kernel = nullptr;
