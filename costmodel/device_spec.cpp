@@ -283,6 +283,7 @@ const std::vector<DeviceField>& device_fields() {
       {"grid_sync_us", &D::grid_sync_us, "us", "cooperative grid barrier", 0, 1e4},
       {"cta_start_ns", &D::cta_start_ns, "ns", "dispatch and prologue of a CTA until its first load", 0, 1e6},
       {"cta_end_ns", &D::cta_end_ns, "ns", "epilogue of a CTA besides its writes", 0, 1e6},
+      {"page_ns", &D::page_ns, "ns", "what a CTA's loads wait for at each new page of a paged KV cache", 0, 1e4},
   };
   return fields;
 }

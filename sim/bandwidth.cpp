@@ -64,6 +64,10 @@ double supply_rate(double in_flight_bytes, double latency_us, double peak_bytes_
   return soft_minimum(in_flight_bytes / latency_us, peak_bytes_per_us, exponent);
 }
 
+double mean_in_flight(double in_flight_bytes, double latency_us, double between_us) {
+  return between_us > 0 ? in_flight_bytes * (latency_us / (latency_us + between_us)) : in_flight_bytes;
+}
+
 double path_latency_us(double hbm_fraction, const costmodel::DeviceSpec& device) {
   return (hbm_fraction * device.hbm_latency_ns + (1.0 - hbm_fraction) * device.l2_latency_ns) * 1e-3;
 }

@@ -13,6 +13,10 @@ namespace espalier::sim {
 /// BW(n) = (n/L0) / (1 + (n/(L0 B))^p)^(1/p)
 double supply_rate(double in_flight_bytes, double latency_us, double peak_bytes_per_us, double exponent);
 
+/// Bytes requested at the mean by a loop that has `in_flight_bytes` requested, but asks for nothing for `between_us` of
+/// every turn.
+double mean_in_flight(double in_flight_bytes, double latency_us, double between_us);
+
 /// Unloaded latency of a byte of which `hbm_fraction` misses L2.
 double path_latency_us(double hbm_fraction, const costmodel::DeviceSpec& device);
 struct FlowClass;

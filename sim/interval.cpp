@@ -48,6 +48,7 @@ bool matters(std::string_view field, const Plan& plan, const SimResult& result) 
     return std::any_of(plan.phases.begin(), plan.phases.end(),
                        [](const scheduler::Phase& p) { return p.start == scheduler::PhaseStart::barrier; });
   }
+  if (field == "page_ns") return is_paged(plan.forest.pages);
   if (field == "wgmma_flop_per_clk") return runs_on(plan, Engine::wgmma);
   if (field == "mma_flop_per_clk") return runs_on(plan, Engine::mma_sync);
   if (field == "fp8_convert_per_clk") return result.counts.conversions > 0;

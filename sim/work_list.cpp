@@ -58,6 +58,7 @@ struct TaskKey {
   TaskShape shape;
   double miss = 0;
   std::int32_t mates = 1;  ///< CTAs that share each load of the KV, this one counted
+  std::int64_t pages = 0;  ///< its KV lies on, where going from one to the next costs something
   friend bool operator==(const TaskKey&, const TaskKey&) = default;
 };
 
@@ -67,7 +68,7 @@ struct TaskKeyHash {
     for (std::int64_t field :
          {std::int64_t{key.kernel}, static_cast<std::int64_t>(key.shape.role), std::int64_t{key.shape.queries},
           std::int64_t{key.shape.heads}, key.shape.kv_tokens, key.shape.visible_pairs, std::int64_t{key.shape.segments},
-          std::int64_t{key.shape.writes_partial}, key.shape.folded_rows, key.shape.folded_columns}) {
+          std::int64_t{key.shape.writes_partial}, key.shape.folded_rows, key.shape.folded_columns, key.pages}) {
       h = (h ^ static_cast<std::uint64_t>(field)) * kSpread;
       h ^= h >> 32;
     }
@@ -194,7 +195,8 @@ class ListMaker {
     if (task.kind == TaskKind::padding) return {kind_id(CtaKind{}), task.copies, t.value, 0};
     const auto [mates, first] = clusters_.empty() ? Share{} : clusters_[t];
     // Rounded as the part of the shared load that misses, so that a cluster's parts add up to it.
-    const TaskKey key{kernel.value, task_shape(plan_, task), round_miss((1.0 - hits_[t]) * mates) / mates, mates};
+    const TaskKey key{kernel.value, task_shape(plan_, task), round_miss((1.0 - hits_[t]) * mates) / mates, mates,
+                      pages_of(task)};
     const auto [at, fresh] = priced_.try_emplace(key);
     if (fresh) at->second = price_task(key, plan_.kernels[kernel]);
     const WorkCounts& counts = at->second.counts;
@@ -204,6 +206,17 @@ class ListMaker {
     list_.hbm_bytes += std::llround(kv_bytes * (1.0 - hits_[t]));
     if (!first) multicast_bytes_ += counts.kv_bytes * task.copies;
     return {at->second.kind, task.copies, t.value, 0};
+  }
+
+  std::int64_t pages_of(const scheduler::Task& task) const {
+    const traces::PageTable& table = plan_.forest.pages;
+    if (device_.page_ns <= 0 || !is_paged(table)) return 0;
+    std::int64_t pages = 0;
+    for (std::int32_t i = task.segments.begin; i < task.segments.end; ++i) {
+      const scheduler::Segment& s = plan_.segments[static_cast<std::size_t>(i)];
+      pages += last_page(table, s.node, segment_end(plan_, s)) - last_page(table, s.node, s.token_begin + 1) + 1;
+    }
+    return pages;
   }
 
   Priced price_task(const TaskKey& key, const KernelConfig& kernel) {
@@ -244,11 +257,11 @@ class ListMaker {
     const double covered = std::min(1.0, static_cast<double>(counts.kv_bytes) / flow.in_flight_bytes);
     // Nothing of this CTA is in flight while it looks up what to read.
     kind.exposed_us = latency * (1.0 - covered + kernel.lookups);
-    if (kernel.stages == 1) {
-      // Load, wait, compute: a tile is requested only for the share of the time that isn't spent computing.
-      const double compute_us = cycles / device_.clocks_per_us();
-      flow.in_flight_bytes *= latency / (latency + compute_us);
-    }
+    const double pages = static_cast<double>(key.pages) * flow.in_flight_bytes / static_cast<double>(counts.kv_bytes);
+    double between_us = pages * device_.page_ns * 1e-3;
+    // Load, wait, compute: a tile is requested only for the share of the time that isn't spent computing.
+    if (kernel.stages == 1) between_us += cycles / device_.clocks_per_us();
+    flow.in_flight_bytes = mean_in_flight(flow.in_flight_bytes, latency, between_us);
     set_main_class(kind, flow, static_cast<double>(counts.kv_bytes));
     const double padded = static_cast<double>(counts.kv_tiles * kernel.kv_tile - key.shape.kv_tokens) / kernel.kv_tile;
     kind.end_us += cycles * padded / device_.clocks_per_us();

@@ -108,6 +108,9 @@ inline std::int64_t last_page(const PageTable& pages, NodeId node, std::int64_t 
   return pages.first_page[node] + (pages.first_offset[node] + tokens - 1) / pages.page_size;
 }
 
+/// False where tokens of a node lie one after another: an identity table of pages of one token, which no one made.
+inline bool is_paged(const PageTable& pages) { return pages.page_size > 1 || !pages.page_ids.empty(); }
+
 /// True when `column` holds each of 0 … rows-1 once.
 bool is_permutation_of_rows(const std::vector<std::int32_t>& column, std::size_t rows);
 

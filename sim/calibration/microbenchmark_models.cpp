@@ -230,8 +230,9 @@ double merges_us(Point p, const Subject& s) {
 bool has_columns(Point p, const DeviceSpec&) { return p[0] >= 1 && p[1] >= 1 && p[2] >= 1 && p[2] <= 4096; }
 
 double gather_us(Point p, const Subject& s) {
-  const double pages = p[2] / p[0] / p[3];  // of one CTA
-  return memory_us(p[0], p[1], p[2], s.device) + pages * s.beside.page_ns * 1e-3;
+  const double in_flight = p[1], pages = in_flight / p[3];
+  const double requested = mean_in_flight(in_flight, path_latency_us(1, s.device), pages * s.device.page_ns * 1e-3);
+  return memory_us(p[0], requested, p[2], s.device);
 }
 
 template <class Field>
@@ -271,6 +272,7 @@ std::vector<CalibrationParameter> make_parameters() {
       device_parameter("grid_sync_us", &D::grid_sync_us, false),
       device_parameter("cta_start_ns", &D::cta_start_ns, false),
       device_parameter("cta_end_ns", &D::cta_end_ns, false),
+      device_parameter("page_ns", &D::page_ns, false),
       {"stream_latency_ns", "ns", nullptr, &B::stream_latency_ns, 1, 1e5},
       {"stream_exponent", "", nullptr, &B::stream_exponent, 1, 10},
       {"bulk_latency_ns", "ns", nullptr, &B::bulk_latency_ns, 1, 1e5},
@@ -279,7 +281,6 @@ std::vector<CalibrationParameter> make_parameters() {
       {"turnaround_ns_per_kib", "ns/KiB", nullptr, &B::turnaround_ns_per_kib, 0, 1e3},
       {"overlap", "", nullptr, &B::overlap, 0, 1, false, false},
       {"tile_efficiency", "", nullptr, &B::tile_efficiency, 0.01, 10, true},
-      {"page_ns", "ns", nullptr, &B::page_ns, 0, 1e4},
       {"barrier_cycles", "clk", nullptr, &B::barrier_cycles, 0, 1e5},
       {"named_barrier_cycles", "clk", nullptr, &B::named_barrier_cycles, 0, 1e5},
       {"phase_barrier_cycles", "clk", nullptr, &B::phase_barrier_cycles, 0, 1e5},
@@ -313,8 +314,7 @@ CalibrationSubject usual_subject(const DeviceSpec& device) {
   b.bulk_latency_ns = device.hbm_latency_ns + 105 / device.clock_ghz;  // cycles of a bulk copy's set-up on an H800
   b.idle_latency_ns = device.hbm_latency_ns / 1.4;  // loaded latencies are 1.3-1.9 times the idle ones
   b.write_gbps = device.hbm_achievable_bytes_per_us() * 1e-3;
-  b.turnaround_ns_per_kib = 0.4 / b.write_gbps * 1024;  // copies 10 % slower than reads
-  b.page_ns = 5;
+  b.turnaround_ns_per_kib = 0.4 / b.write_gbps * 1024;      // copies 10 % slower than reads
   b.reductions_per_clk = device.l2_bytes_per_clk / 32 / 2;  // a sector read and one written each
   b.merge_row_ns = 6 * device.l2_latency_ns;  // loads that wait for one another: step, inputs, slots, rows
   b.merge_part_ns = device.l2_latency_ns;

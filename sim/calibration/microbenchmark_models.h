@@ -23,7 +23,6 @@ struct BesideDevice {
   double turnaround_ns_per_kib = 0;  ///< what a KiB costs more where reads and writes mix half and half, times four
   double overlap = 0.9;              ///< of the pipes in a mixed loop (a kernel's `overlap`)
   double tile_efficiency = 1;        ///< share of the modelled rate at which the attention kernel takes its tiles
-  double page_ns = 0;                ///< cost of going on to another page, one CTA
   double barrier_cycles = 15;        ///< of a CTA's barrier, besides its warps
   double named_barrier_cycles = 15;  ///< of a named one
   double phase_barrier_cycles = 40;  ///< of one in shared memory (mbarrier) at which every thread arrives

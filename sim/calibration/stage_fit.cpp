@@ -82,6 +82,15 @@ class StageFit {
     }
   }
 
+  /// As little as makes a difference; logarithms of nothing can't be searched.
+  static double least(const CalibrationParameter& p) { return p.logarithmic ? std::max(p.low, 1e-6 * p.high) : p.low; }
+
+  /// What a number is at present or, of a cost that is nothing as yet, a little of it.
+  static double unit_of(const CalibrationParameter& p, const CalibrationSubject& at) {
+    const double value = p.get(at);
+    return value == 0 && p.logarithmic ? p.high * 1e-3 : value;
+  }
+
   /// d log time / d log parameter at `at`.
   static double slope(const Sample& sample, const CalibrationParameter& p, const CalibrationSubject& at) {
     constexpr double kStep = 1e-3;
@@ -92,7 +101,7 @@ class StageFit {
       return std::log(predicted(sample, at) / predicted(sample, moved)) / kStep;
     }
     if (value == 0) {  // a cost that may be nothing: does a little of it show?
-      p.set(moved, p.high * 1e-3);
+      p.set(moved, unit_of(p, at));
       return std::log(predicted(sample, moved) / predicted(sample, at)) / std::log(2.0);
     }
     p.set(moved, value * (1 - kStep));
@@ -102,8 +111,7 @@ class StageFit {
   void fit_curve(bool search) {
     std::vector<costmodel::CurveParameter> parameters;
     for (const CalibrationParameter* p : free_) {
-      parameters.push_back(
-          {p->get(subject_), p->logarithmic ? std::max(p->low, 1e-6 * p->high) : p->low, p->high, p->logarithmic});
+      parameters.push_back({unit_of(*p, subject_), least(*p), p->high, p->logarithmic});
     }
     std::vector<double> log_times;
     for (const Sample& s : samples_) log_times.push_back(std::log(s.us));
@@ -121,8 +129,7 @@ class StageFit {
     CalibrationSubject none = subject_;
     std::vector<double> unit;
     for (const CalibrationParameter* p : free_) {
-      const double value = p->get(subject_) != 0 ? p->get(subject_) : p->high * 1e-3;
-      unit.push_back(value);
+      unit.push_back(unit_of(*p, subject_));
       p->set(none, p->is_rate ? INFINITY : 0);
     }
     costmodel::Rows rows;
@@ -150,7 +157,7 @@ class StageFit {
     CalibrationSubject inside = subject_;
     for (const CalibrationParameter* p : free_) {
       const double value = p->get(subject_);
-      if (value <= p->low || value >= p->high) p->set(inside, p->get(before));
+      if (value <= least(*p) || value >= p->high) p->set(inside, p->get(before));
     }
     std::vector<double> errors, spreads;
     costmodel::Rows jacobian;
@@ -184,7 +191,7 @@ class StageFit {
         refuse(&findings, p.name,
                fmt::format("collinear with {}: the points of {} only fix the two together",
                            free_[told[k].partner]->name, family_));
-      } else if (value <= p.low || value >= p.high) {
+      } else if (value <= least(p) || value >= p.high) {
         refuse(&findings, p.name, fmt::format("the fit ends at {:g}, the edge of its range", value));
       }
     }
@@ -217,7 +224,7 @@ const std::vector<FitStage>& fit_stages() {
       {{"C11"}, {"overlap"}, {}, true},
       {{"C12", "C13"}, {"cta_start_ns", "cta_end_ns", "tile_efficiency"}},
       {{"C2"}, {"write_gbps", "turnaround_ns_per_kib"}},
-      {{"C19"}, {"page_ns"}},
+      {{"C19"}, {"page_ns"}, {}, true},
       {{"C14"},
        {"barrier_cycles", "named_barrier_cycles", "phase_barrier_cycles", "cluster_barrier_cycles",
         "barrier_warp_cycles", "phase_warp_cycles"}},

@@ -242,10 +242,13 @@ SweepPoints sweep_barriers(const DeviceSpec& device) {
 }
 
 SweepPoints sweep_gathers(const DeviceSpec& device) {
+  constexpr double kGathered = 32 * kKib;  // under way in a CTA
   SweepPoints points;
   for (const double page_kib : {0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0}) {
-    for (const double ctas_per_sm : {1, 2}) {
-      points.push_back({device.sms * ctas_per_sm, 32 * kKib, streamed_bytes(device), page_kib * kKib});
+    // So few that bandwidth isn't what they wait for, and one an SM.
+    const double few = std::max(1.0, std::floor(corner_bytes(device) * device.sms / (2 * kGathered)));
+    for (const double ctas : {std::min(few, device.sms), device.sms}) {
+      points.push_back({ctas, kGathered, streamed_bytes(device), page_kib * kKib});
     }
   }
   return points;

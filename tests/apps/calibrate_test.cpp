@@ -32,11 +32,11 @@ class Calibrate : public CommandTest {
 };
 
 TEST_F(Calibrate, FindsTheDeviceThatMeasurementsWereMadeOf) {
-  synthesize("m.json", "h100-sxm:hbm_latency_ns=700,l2_knee_mib=40 --noise 0.01 --seed 5");
+  synthesize("m.json", "h100-sxm:hbm_latency_ns=700,l2_knee_mib=40,page_ns=20 --noise 0.01 --seed 5");
   const Result fit = run("calibrate --from m.json --out device.json");
   ASSERT_EQ(fit.code, 0) << fit.err;
   EXPECT_THAT(fit.out, HasSubstr("hbm_latency_ns"));
-  EXPECT_THAT(fit.out, HasSubstr("23 of 23 rates and costs measured"));
+  EXPECT_THAT(fit.out, HasSubstr("24 of 24 rates and costs measured"));
   const Result listed = run("list devices ./device.json");
   EXPECT_EQ(listed.code, 0) << listed.err;
   EXPECT_THAT(listed.out, HasSubstr("measured"));

@@ -21,6 +21,7 @@ constexpr CalibrationOptions kQuick = {.draws = 50, .seed = 1};
 CalibrationSubject disturbed(const DeviceSpec& base, std::uint64_t seed) {
   core::Rng rng(seed);
   CalibrationSubject truth = usual_subject(base);
+  truth.device.page_ns = 20;  // no device of the catalog has any
   for (const MicrobenchmarkModel& model : microbenchmark_models()) {
     for (const std::string_view name : model.identifies) {
       const CalibrationParameter& p = calibration_parameter(name);
@@ -233,6 +234,25 @@ TEST(Calibration, FindsSharesThatAreNoneOrWhole) {
       EXPECT_NEAR(n.fitted, share, 0.1) << number;
     }
   }
+}
+
+TEST(Calibration, FindsWhatPagesCostOrThatNothingShows) {
+  const DeviceSpec base = costmodel::find_device("h100-sxm");
+  ASSERT_EQ(base.page_ns, 0);
+  CalibrationSubject truth = usual_subject(base);
+  for (const double page_ns : {4.0, 20.0, 150.0}) {
+    truth.device.page_ns = page_ns;
+    const DeviceCalibration calibration = calibrated(truth, base, {});
+    const CalibratedNumber& n = number_of(calibration, "page_ns");
+    EXPECT_EQ(n.why_not, "");
+    EXPECT_NEAR(n.fitted, page_ns, 3 * std::max(n.high - n.fitted, n.fitted - n.low));
+    EXPECT_LT(n.high - n.low, 0.3 * page_ns);
+    EXPECT_EQ(calibration.device.page_ns, n.fitted);
+  }
+  truth.device.page_ns = 0;
+  const DeviceCalibration calibration = calibrated(truth, base, {});
+  EXPECT_NE(number_of(calibration, "page_ns").why_not, "");
+  EXPECT_EQ(calibration.device.page_ns, 0);
 }
 
 TEST(Calibration, NamesWhatItsPointsCannotTell) {

@@ -47,9 +47,10 @@ TEST(MicrobenchmarkModels, ClocksAreReadOverManyStepsOfTheTimer) {
 
 /// `ctas` equal CTAs of `tokens` each in one launch, KV of their own.
 double simulated_us(std::int32_t ctas, std::int64_t tokens, const costmodel::KernelConfig& config,
-                    const DeviceSpec& device, std::int32_t workers) {
+                    const DeviceSpec& device, std::int32_t workers, std::int32_t page_size = 1) {
   traces::ForestSource source;
   source.name = "alike";
+  source.page_size = page_size;
   for (std::int32_t i = 0; i < ctas; ++i) {
     source.parent.push_back(-1);
     source.tokens.push_back(tokens);
@@ -91,6 +92,23 @@ TEST(MicrobenchmarkModels, AgreeWithTheEventsOnRings) {
     const double expected = find_model("C3").predict_us(point, subject);
     EXPECT_NEAR(simulated_us(static_cast<std::int32_t>(sms), kTokens, config, subject.device, 0) / expected, 1, 0.02)
         << stages;
+  }
+}
+
+TEST(MicrobenchmarkModels, AgreeWithTheEventsOnGathers) {
+  CalibrationSubject subject = usual_subject(costmodel::find_device("h100-sxm"));
+  subject.device.page_ns = 40;
+  constexpr std::int64_t kTokens = 65536;
+  const costmodel::KernelConfig config = ring_kernel(3);
+  const double in_flight = 2 * config.kv_tile * 512.0;
+  for (const std::int32_t ctas : {33, 132}) {
+    for (const std::int32_t page_size : {2, 16, 64}) {
+      const std::vector<double> point = {static_cast<double>(ctas), in_flight, ctas * kTokens * 512.0,
+                                         page_size * 512.0};
+      const double expected = find_model("C19").predict_us(point, subject);
+      EXPECT_NEAR(simulated_us(ctas, kTokens, config, subject.device, 0, page_size) / expected, 1, 0.02)
+          << ctas << " CTAs, pages of " << page_size;
+    }
   }
 }
 
