@@ -35,6 +35,7 @@ struct PublishedFile {
   std::string file, source, device_label;
   costmodel::DeviceSpec device;
   double reading_error = 0;
+  std::int32_t page_size = 1;
   std::vector<PublishedMethod> methods;
   std::vector<PublishedRow> rows;
   std::vector<std::string> remarks;  ///< what reading it assumed or left out

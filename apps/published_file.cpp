@@ -134,6 +134,7 @@ PublishedRow read_row(PublishedFile& out, const JsonView& view, const Shape& sha
       method = out.methods.end() - 1;
     }
     row.throughput.resize(out.methods.size());
+    if (value == 0) out.remarks.push_back(fmt::format("{}: 0 is no throughput, not read", reading.where()));
     if (value > 0) row.throughput[static_cast<std::size_t>(method - out.methods.begin())] = value;
   }
   return row;
@@ -176,6 +177,7 @@ PublishedFile read_published(std::string_view text, const std::string& file) {
   const JsonView methods = root.at("methods");
   for (const std::string& name : methods.keys()) out.methods.push_back(read_method(out, name, methods.at(name)));
   const Shape shape = read_shape(root);
+  out.page_size = shape.page_size;
   const JsonView rows = root.at("rows");
   for (std::size_t i = 0; i < rows.size(); ++i) out.rows.push_back(read_row(out, rows.at(i), shape));
   if (out.rows.empty()) throw core::bad_input(rows.where(), "at least one row", "none");

@@ -14,13 +14,16 @@ namespace espalier::apps {
 namespace {
 
 /// What no efficiency can stand for, whatever the file.
-constexpr const char* kUnseen[] = {
-    "host time between launches (Python wrappers, Triton launchers): launches follow each other at the device's own "
-    "gap",
-    "gathers of single tokens: page indices are looked up once a CTA, their bytes and address arithmetic aren't "
-    "counted",
-    "registers, stages and occupancy of the published kernels where the catalog says assumed",
-};
+std::vector<std::string> unseen_by_model(const PublishedFile& file) {
+  return {
+      "host time between launches (Python wrappers, Triton launchers): launches follow each other at the device's own "
+      "gap",
+      file.page_size == 1 ? "gathers of single tokens: page indices are looked up once a CTA, their bytes and address "
+                            "arithmetic aren't counted"
+                          : "bytes of page indices; what loads wait for at each page is the device's page_ns",
+      "registers, stages and occupancy of the published kernels where the catalog says assumed",
+  };
+}
 
 std::string number(const std::optional<double>& value) { return value ? fmt::format("{:.2f}", *value) : "-"; }
 
@@ -132,7 +135,7 @@ std::string render_published(const PublishedFile& file, const PublishedResult& r
       text += fmt::format("  refused at {} {}: {}\n", score.row->tree, score.row->heads_text, refused);
     }
   }
-  for (const char* unseen : kUnseen) text += fmt::format("  not seen by the model: {}\n", unseen);
+  for (const std::string& unseen : unseen_by_model(file)) text += fmt::format("  not seen by the model: {}\n", unseen);
   for (const std::string& remark : file.remarks) text += fmt::format("  note: {}\n", remark);
   return text;
 }
@@ -164,8 +167,10 @@ std::string write_published(const PublishedFile& file, const PublishedResult& re
         .end_object();
   }
   out.end_array();
-  std::vector<std::string> unseen(std::begin(kUnseen), std::end(kUnseen));
-  out.field("facts", result.facts).field("not_modelled", unseen).field("remarks", file.remarks).end_object();
+  out.field("facts", result.facts)
+      .field("not_modelled", unseen_by_model(file))
+      .field("remarks", file.remarks)
+      .end_object();
   return out.finish();
 }
 

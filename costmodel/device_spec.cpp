@@ -148,6 +148,8 @@ DeviceSpec read_object(const JsonView& view, bool is_file) {
     }
     read_field(view.at(key), *field, device);
   }
+  // Files of earlier versions lack it.
+  if (is_file) device.provenance.try_emplace("page_ns", Provenance{Origin::assumed, "not in the file"});
   std::vector<std::string> missing;
   for (const DeviceField& field : device_fields()) {
     if (!device.provenance.contains(field.name)) missing.emplace_back(field.name);

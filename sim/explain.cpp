@@ -107,8 +107,7 @@ SmTimeReasons sm_time_of(const Plan& plan, const DeviceSpec& device, const SimRe
 }
 
 struct Change {
-  const char* key;
-  const char* text;
+  std::string_view key, text;
   void (*apply)(Plan&, DeviceSpec&);
 };
 
@@ -125,12 +124,14 @@ void add_stage(Plan& plan, DeviceSpec&) {
   }
 }
 
+constexpr std::string_view kPages = "pages";
+
 void halve_gaps(Plan&, DeviceSpec& d) {
   for (double* gap : {&d.launch_stream_us, &d.launch_graph_us, &d.launch_pdl_us, &d.grid_sync_us}) *gap /= 2;
 }
 
-const std::array<Change, 10>& changes() {
-  static const std::array<Change, 10> kChanges = {{
+const std::array<Change, 11>& changes() {
+  static const std::array<Change, 11> kChanges = {{
       {"hbm", "HBM bandwidth +10 %", [](Plan&, DeviceSpec& d) { d.hbm_gbps *= kMore; }},
       {"l2_bandwidth", "L2 bandwidth +10 %", [](Plan&, DeviceSpec& d) { d.l2_bytes_per_clk *= kMore; }},
       {"l2_capacity", "L2 capacity +10 %", [](Plan&, DeviceSpec& d) { d.l2_mib *= kMore, d.l2_knee_mib *= kMore; }},
@@ -143,6 +144,7 @@ const std::array<Change, 10>& changes() {
       {"clock", "SM and L2 clock +10 %", [](Plan&, DeviceSpec& d) { d.clock_ghz *= kMore; }},
       {"stage", "kernels with a stage more", add_stage},
       {"launch_gap", "half the launch gaps", halve_gaps},
+      {kPages, "pages that cost nothing", [](Plan&, DeviceSpec& d) { d.page_ns = 0; }},
   }};
   return kChanges;
 }
@@ -162,7 +164,8 @@ std::vector<Sensitivity> sensitivities(const Plan& plan, const DeviceSpec& devic
   quick.timeline = false;
   std::vector<Sensitivity> all;
   for (const Change& change : changes()) {
-    Sensitivity& out = all.emplace_back(Sensitivity{change.key, change.text, 0, 0, ""});
+    if (change.key == kPages && (device.page_ns <= 0 || !is_paged(plan.forest.pages))) continue;
+    Sensitivity& out = all.emplace_back(Sensitivity{std::string(change.key), std::string(change.text), 0, 0, ""});
     Plan other = plan;
     DeviceSpec changed = device;
     change.apply(other, changed);

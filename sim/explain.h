@@ -56,7 +56,7 @@ struct Explanation {
   SimResult result;
   SmTimeReasons sm_time;
   std::vector<PathPart> path;              ///< from 0 to the makespan without a gap; empty for a plan without launches
-  std::vector<Sensitivity> sensitivities;  ///< in a fixed order
+  std::vector<Sensitivity> sensitivities;  ///< in a fixed order; of pages where they cost
 };
 
 /// One simulation: everything but the sensitivities.

@@ -16,6 +16,8 @@ using costmodel::Engine;
 using costmodel::Origin;
 using scheduler::Plan;
 
+/// What pages may cost where it is assumed that they cost nothing: some twenty clocks for an address.
+constexpr double kSupposedPageNs = 10;
 constexpr double kDatasheetWidth = 0.02, kMeasuredWidth = 0.05;
 
 /// Sizes: there is nothing to be wrong about but a misprint.
@@ -93,9 +95,15 @@ std::vector<double> parameter_effects(const Plan& plan, const DeviceSpec& device
       width = std::hypot(width, parameter_half_width(device, *peak));
     }
     const double value = device.*field.member;
-    if (width <= 0 || value <= 0 || !matters(field.name, plan, result)) continue;
+    if (width <= 0 || !matters(field.name, plan, result)) continue;
     DeviceSpec changed = device;
-    changed.*field.member = value * (1 + width) <= field.high ? value * (1 + width) : value * (1 - width);
+    if (value > 0) {
+      changed.*field.member = value * (1 + width) <= field.high ? value * (1 + width) : value * (1 - width);
+    } else if (width == kAssumedHalfWidth && field.name == "page_ns") {
+      changed.page_ns = kSupposedPageNs;
+    } else {
+      continue;
+    }
     effects[i] = std::log(simulate(plan, changed, quick).makespan_us / result.makespan_us);
   }
   return effects;

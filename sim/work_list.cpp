@@ -98,6 +98,7 @@ class ListMaker {
     hits_ = kv_hit_fractions(plan, device, warm_l2);
     on_cpu_ = std::any_of(plan.kernels.begin(), plan.kernels.end(),
                           [](const KernelConfig& kernel) { return kernel.engine == costmodel::Engine::cpu; });
+    walks_pages_ = device.page_ns > 0 && is_paged(plan.forest.pages);
     share_loads();
     count_occupancy();
     decide_residency();
@@ -208,9 +209,10 @@ class ListMaker {
     return {at->second.kind, task.copies, t.value, 0};
   }
 
+  /// Pages that its segments touch.
   std::int64_t pages_of(const scheduler::Task& task) const {
+    if (!walks_pages_) return 0;
     const traces::PageTable& table = plan_.forest.pages;
-    if (device_.page_ns <= 0 || !is_paged(table)) return 0;
     std::int64_t pages = 0;
     for (std::int32_t i = task.segments.begin; i < task.segments.end; ++i) {
       const scheduler::Segment& s = plan_.segments[static_cast<std::size_t>(i)];
@@ -257,15 +259,27 @@ class ListMaker {
     const double covered = std::min(1.0, static_cast<double>(counts.kv_bytes) / flow.in_flight_bytes);
     // Nothing of this CTA is in flight while it looks up what to read.
     kind.exposed_us = latency * (1.0 - covered + kernel.lookups);
-    const double pages = static_cast<double>(key.pages) * flow.in_flight_bytes / static_cast<double>(counts.kv_bytes);
-    double between_us = pages * device_.page_ns * 1e-3;
     // Load, wait, compute: a tile is requested only for the share of the time that isn't spent computing.
-    if (kernel.stages == 1) between_us += cycles / device_.clocks_per_us();
+    const double compute_us = kernel.stages == 1 ? cycles / device_.clocks_per_us() : 0;
+    double between_us = compute_us;
+    if (walks_pages_) {
+      // Whole pages stretch every turn, so that tasks of any length share a class; what is over comes once.
+      const double place_us = device_.page_ns * 1e-3 * (splits_kv(key.shape.role) ? 2 : 1),
+                   page_tokens = plan_.forest.pages.page_size;
+      const double in_flight_tokens = flow.in_flight_bytes / tile_bytes * kernel.kv_tile;
+      between_us += in_flight_tokens / page_tokens * place_us;
+      kind.exposed_us +=
+          (static_cast<double>(key.pages) - static_cast<double>(key.shape.kv_tokens) / page_tokens) * place_us;
+    }
+    const double opening = mean_in_flight(flow.in_flight_bytes, latency, compute_us);
     flow.in_flight_bytes = mean_in_flight(flow.in_flight_bytes, latency, between_us);
-    set_main_class(kind, flow, static_cast<double>(counts.kv_bytes));
+    set_main_class(kind, flow, static_cast<double>(counts.kv_bytes), opening);
     const double padded = static_cast<double>(counts.kv_tiles * kernel.kv_tile - key.shape.kv_tokens) / kernel.kv_tile;
     kind.end_us += cycles * padded / device_.clocks_per_us();
   }
+
+  /// Keys and values of a page lie in two places.
+  bool splits_kv(KernelRole role) const { return role == KernelRole::attend && !plan_.heads.v_in_k; }
 
   Work step_work(StepId s, scheduler::KernelId kernel_id) {
     const KernelConfig& kernel = plan_.kernels[kernel_id];
@@ -309,7 +323,7 @@ class ListMaker {
     flow.hbm_fraction = stream.miss;
     flow.sm_cycles_per_byte = round_cycles(stream.cycles / bytes);
     flow.in_flight_bytes = stream.in_flight;
-    set_main_class(kind, flow, bytes);
+    set_main_class(kind, flow, bytes, flow.in_flight_bytes);
   }
 
   /// Queries, folds and results pass at the rate of the SM's port when L2 and HBM allow: their latency is hidden or
@@ -323,10 +337,11 @@ class ListMaker {
     kind.io_bytes = static_cast<double>(bytes);
   }
 
-  void set_main_class(CtaKind& kind, const FlowClass& flow, double bytes) {
+  /// `ring_bytes`: what a CTA asks for at first, if it reads as many.
+  void set_main_class(CtaKind& kind, const FlowClass& flow, double bytes, double ring_bytes) {
     kind.main_class = class_id(flow);
     kind.main_bytes = bytes;
-    const double opening = std::min(flow.in_flight_bytes, bytes);
+    const double opening = std::min(ring_bytes, bytes);
     kind.burst_us = std::max(opening * flow.hbm_fraction / device_.hbm_achievable_bytes_per_us(),
                              opening * flow.l2_fraction / device_.l2_bytes_per_us());
   }
@@ -361,6 +376,7 @@ class ListMaker {
   core::Column<TaskId, double> hits_;
   std::vector<std::int32_t> per_sm_;  ///< resident CTAs an SM, by kernel
   bool on_cpu_ = false;               ///< cores of the host run the plan
+  bool walks_pages_ = false;          ///< and every page costs something
   double partial_miss_ = 0, written_miss_ = 0, score_miss_ = 0, query_miss_ = 1;
   double kv_hit_bytes_ = 0;
   /// CTAs that share a task's loads, and whether the loads are counted as this one's.

@@ -216,6 +216,10 @@ DeviceCalibration calibrate_device(std::span<const MeasurementFile> files, const
                 costmodel::Origin::measured,
                 fmt::format("{}: {:.4g} to {:.4g} in 95 % of draws, on {}, driver {}", number.family, number.low,
                             number.high, files.front().environment.device, files.front().environment.driver)});
+      } else if (number.in_device && finding.most > 0 && out.device.*p.field > finding.most) {
+        out.device.*p.field = 0;
+        out.device.provenance.insert_or_assign(
+            number.name, costmodel::Provenance{costmodel::Origin::assumed, number.why_not + "; taken as none"});
       } else if (number.in_device) {
         keep_as_assumed(out.device, base.name, number.name, number.why_not);
       }

@@ -14,6 +14,8 @@ namespace {
 
 constexpr double kCollinear = 0.995;
 constexpr std::size_t kLeastSensitive = 3;
+/// A time that is longer by this share shows a cost; and the least cost looked at, as a share of a usual one.
+constexpr double kShows = 0.05, kFinest = 1e-3;
 /// A law that misses by more than this at the median, and by more than twice what repeats differ by, doesn't describe
 /// its points.
 constexpr double kWorstMedian = 0.10;
@@ -152,6 +154,20 @@ class StageFit {
     }
   }
 
+  /// The least of a cost that the points would show as more than is fitted: three of them by more than they scatter. 0
+  /// if none would.
+  double least_that_shows(const CalibrationParameter& p) const {
+    CalibrationSubject more = subject_;
+    for (double value = std::max(2 * p.get(subject_), unit_of(p, subject_) * kFinest); value <= p.high; value *= 1.1) {
+      p.set(more, value);
+      const auto shows = std::count_if(samples_.begin(), samples_.end(), [&](const Sample& s) {
+        return std::log(predicted(s, more) / predicted(s, subject_)) > std::max(kShows, 2 * s.spread);
+      });
+      if (static_cast<std::size_t>(shows) >= kLeastSensitive) return value;
+    }
+    return 0;
+  }
+
   void judge(Findings& findings, const CalibrationSubject& before) {
     // A number that ended at the edge of its range (often because another took its part) is looked at where it began.
     CalibrationSubject inside = subject_;
@@ -184,7 +200,12 @@ class StageFit {
       finding.family = family_;
       finding.scatter = std::sqrt(n / (n - static_cast<double>(free_.size())));
       const double value = p.get(subject_);
-      if (told[k].sensitive < kLeastSensitive) {
+      const bool is_low = told[k].correlation <= kCollinear && (told[k].sensitive < kLeastSensitive || value <= least(p));
+      finding.most = is_low && p.low == 0 && !p.is_rate ? least_that_shows(p) : 0;
+      if (finding.most > 0) {
+        refuse(&findings, p.name,
+               fmt::format("too little to tell from nothing: {} at most {:.3g} {}", family_, finding.most, p.unit));
+      } else if (told[k].sensitive < kLeastSensitive) {
         refuse(&findings, p.name,
                fmt::format("only {} of {} points of {} depend on it", told[k].sensitive, samples_.size(), family_));
       } else if (told[k].correlation > kCollinear) {

@@ -13,9 +13,11 @@ namespace {
 using namespace espalier;
 
 /// One request a task; `tokens` of each.
-scheduler::Plan plan_of(const std::vector<std::int64_t>& tokens, const traces::HeadConfig& heads) {
+scheduler::Plan plan_of(const std::vector<std::int64_t>& tokens, const traces::HeadConfig& heads,
+                        std::int32_t page_size = 1) {
   traces::ForestSource source;
   source.name = "bench";
+  source.page_size = page_size;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     source.parent.push_back(-1);
     source.tokens.push_back(tokens[i]);
@@ -33,6 +35,13 @@ scheduler::Plan plan_of(const std::vector<std::int64_t>& tokens, const traces::H
   return std::move(builder).finish({});
 }
 
+std::vector<std::int64_t> log_normal_tokens(std::int64_t requests) {
+  core::Rng rng(1);
+  std::vector<std::int64_t> tokens;
+  for (std::int64_t i = 0; i < requests; ++i) tokens.push_back(rng.log_normal(1000, 1.0));
+  return tokens;
+}
+
 void run(benchmark::State& state, const scheduler::Plan& plan) {
   const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
   const sim::SimResult first = sim::simulate(plan, device);
@@ -45,20 +54,11 @@ void run(benchmark::State& state, const scheduler::Plan& plan) {
 }
 
 void irregular(benchmark::State& state) {
-  core::Rng rng(1);
-  std::vector<std::int64_t> tokens;
-  for (std::int64_t i = 0; i < state.range(0); ++i) tokens.push_back(rng.log_normal(1000, 1.0));
-  run(state, plan_of(tokens, {.q_heads = 4, .kv_heads = 1}));
+  run(state, plan_of(log_normal_tokens(state.range(0)), {.q_heads = 4, .kv_heads = 1}));
 }
 BENCHMARK(irregular)->Arg(1'000)->Arg(10'000)->Arg(100'000)->Unit(benchmark::kMillisecond);
 
-/// The event engine alone: the work list is made once. Every task is a class of its own.
-void events(benchmark::State& state) {
-  core::Rng rng(1);
-  std::vector<std::int64_t> tokens;
-  for (std::int64_t i = 0; i < state.range(0); ++i) tokens.push_back(rng.log_normal(1000, 1.0));
-  const scheduler::Plan plan = plan_of(tokens, {.q_heads = 4, .kv_heads = 1});
-  const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
+void run_events(benchmark::State& state, const scheduler::Plan& plan, const costmodel::DeviceSpec& device) {
   const sim::WorkList list = sim::make_work_list(plan, device, false);
   if (sim::run_events(plan, device, list, {}).makespan_us != sim::simulate(plan, device).makespan_us) {
     state.SkipWithError("not the same");
@@ -66,14 +66,24 @@ void events(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(sim::run_events(plan, device, list, {}).makespan_us);
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }
+
+/// The event engine alone: the work list is made once. Every task is a class of its own.
+void events(benchmark::State& state) {
+  run_events(state, plan_of(log_normal_tokens(state.range(0)), {.q_heads = 4, .kv_heads = 1}),
+             costmodel::find_device("h100-sxm"));
+}
 BENCHMARK(events)->Arg(1'000)->Arg(10'000)->Arg(100'000)->Unit(benchmark::kMillisecond);
+
+/// The same where every page costs something and hardly a request fills its last one.
+void events_paged(benchmark::State& state) {
+  run_events(state, plan_of(log_normal_tokens(state.range(0)), {.q_heads = 4, .kv_heads = 1}, 16),
+             costmodel::find_device("h100-sxm:page_ns=5"));
+}
+BENCHMARK(events_paged)->Arg(10'000)->Arg(100'000)->Unit(benchmark::kMillisecond);
 
 /// The closed form of the same plans, eight copies of each task.
 void closed_form(benchmark::State& state) {
-  core::Rng rng(1);
-  std::vector<std::int64_t> tokens;
-  for (std::int64_t i = 0; i < state.range(0); ++i) tokens.push_back(rng.log_normal(1000, 1.0));
-  const scheduler::Plan plan = plan_of(tokens, {.q_heads = 32, .kv_heads = 8});
+  const scheduler::Plan plan = plan_of(log_normal_tokens(state.range(0)), {.q_heads = 32, .kv_heads = 8});
   const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
   const sim::WorkList list = sim::make_work_list(plan, device, false);
   const double ratio = sim::closed_form_us(plan, device, list) / sim::simulate(plan, device).makespan_us;

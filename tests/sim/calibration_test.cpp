@@ -249,10 +249,28 @@ TEST(Calibration, FindsWhatPagesCostOrThatNothingShows) {
     EXPECT_LT(n.high - n.low, 0.3 * page_ns);
     EXPECT_EQ(calibration.device.page_ns, n.fitted);
   }
-  truth.device.page_ns = 0;
-  const DeviceCalibration calibration = calibrated(truth, base, {});
+  // What can't be told from nothing is none, whatever the base supposes.
+  for (const double page_ns : {0.0, 0.5}) {
+    truth.device.page_ns = page_ns;
+    for (const char* supposed : {"h100-sxm", "h100-sxm:page_ns=20"}) {
+      const DeviceCalibration calibration = calibrated(truth, costmodel::find_device(supposed), {});
+      EXPECT_THAT(number_of(calibration, "page_ns").why_not,
+                  testing::MatchesRegex("too little to tell from nothing: C19 at most [1-5]\\.[0-9]+ ns"));
+      EXPECT_EQ(calibration.device.page_ns, 0);
+      EXPECT_EQ(calibration.device.provenance.at("page_ns").origin, costmodel::Origin::assumed);
+    }
+  }
+}
+
+TEST(Calibration, KeepsWhatSaturatedGathersCannotShow) {
+  const DeviceSpec base = costmodel::find_device("h100-sxm:page_ns=3");
+  CalibrationSubject truth = usual_subject(base);
+  truth.device.page_ns = 1;
+  const MeasurementFile file =
+      reduced(synthesize_measurement(truth, {}), "C19", [&](const auto& p) { return p[0] == base.sms && p[3] > 4096; });
+  const DeviceCalibration calibration = calibrate_device(std::span(&file, 1), base, kQuick);
   EXPECT_NE(number_of(calibration, "page_ns").why_not, "");
-  EXPECT_EQ(calibration.device.page_ns, 0);
+  EXPECT_EQ(calibration.device.page_ns, 3);
 }
 
 TEST(Calibration, NamesWhatItsPointsCannotTell) {

@@ -219,6 +219,20 @@ TEST(Sensitivities, OfALaunchBoundPlanAreTheGaps) {
   EXPECT_NEAR(of(e, "launch_gap"), device.launch_graph_us / e.result.makespan_us, 1e-3);
 }
 
+TEST(Sensitivities, OfPagesStandWhereTheyCost) {
+  const Plan plan = node_plan(floor_to_pages(unshared({20'000}), 2), one_head(), streaming_kernel(), kTokensOfAll);
+  DeviceSpec device = device_with();
+  const auto pages = [&] {
+    const auto all = sensitivities(plan, device, simulate(plan, device).makespan_us);
+    return std::find_if(all.begin(), all.end(), [](const Sensitivity& s) { return s.key == "pages"; }) == all.end()
+               ? 0
+               : std::find_if(all.begin(), all.end(), [](const Sensitivity& s) { return s.key == "pages"; })->gain;
+  };
+  EXPECT_EQ(pages(), 0);
+  device.page_ns = 20;
+  EXPECT_GT(pages(), 0.3);
+}
+
 TEST(Sensitivities, SayWhenAStageMoreDoesNotFit) {
   const DeviceSpec device = private_device();
   KernelConfig small = streaming_kernel();

@@ -111,6 +111,20 @@ TEST(Interval, CommonErrorsCancelInARatio) {
   EXPECT_EQ(log_ratio_half_width(a, a), 0);
 }
 
+TEST(Interval, DoubtsThatPagesCostNothing) {
+  const auto width = [](std::int32_t page_size, const char* device, costmodel::Origin origin = {}) {
+    DeviceSpec spec = costmodel::find_device(device);
+    if (origin == costmodel::Origin::measured) spec.provenance["page_ns"].origin = origin;
+    PrefixForest forest = floor_to_pages(unshared({20'000}), page_size);
+    const Plan plan = node_plan(forest, one_head(), streaming_kernel(), kTokensOfAll);
+    return log_half_width(parameter_effects(plan, spec, simulate(plan, spec)));
+  };
+  EXPECT_GT(width(2, "h100-sxm"), 2 * width(1, "h100-sxm")) << "assumed";
+  EXPECT_LT(width(64, "h100-sxm"), 1.1 * width(1, "h100-sxm"));
+  EXPECT_EQ(width(2, "h100-sxm:page_ns=0"), width(1, "h100-sxm")) << "said to be so";
+  EXPECT_EQ(width(2, "h100-sxm", costmodel::Origin::measured), width(1, "h100-sxm"));
+}
+
 TEST(Interval, OfNothingIsNothing) {
   const Plan plan = PlanBuilder(unshared({}), one_head()).finish({});
   EXPECT_EQ(log_half_width(effects(plan, h100())), 0);

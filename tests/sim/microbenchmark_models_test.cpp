@@ -104,7 +104,7 @@ TEST(MicrobenchmarkModels, AgreeWithTheEventsOnGathers) {
   for (const std::int32_t ctas : {33, 132}) {
     for (const std::int32_t page_size : {2, 16, 64}) {
       const std::vector<double> point = {static_cast<double>(ctas), in_flight, ctas * kTokens * 512.0,
-                                         page_size * 512.0};
+                                         page_size * 256.0};
       const double expected = find_model("C19").predict_us(point, subject);
       EXPECT_NEAR(simulated_us(ctas, kTokens, config, subject.device, 0, page_size) / expected, 1, 0.02)
           << ctas << " CTAs, pages of " << page_size;

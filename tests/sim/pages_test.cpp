@@ -8,6 +8,8 @@ namespace espalier::sim::testing {
 namespace {
 
 constexpr double kPageNs = 40;
+/// Keys and values lie in two places of a page.
+constexpr double kPageUs = 2 * kPageNs * 1e-3;
 
 /// Latencies are what loads wait for, neither ports nor pipes.
 DeviceSpec walking(double page_ns = kPageNs) {
@@ -40,11 +42,18 @@ TEST(Pages, EachLengthensALoneTask) {
   for (const std::int64_t tokens : {1, 16, 17, 63, 640, 10'000}) {
     for (const std::int32_t page_size : {8, 16, 64}) {
       const auto pages = static_cast<double>((tokens + page_size - 1) / page_size);
-      EXPECT_NEAR(added_us(paged(unshared({tokens}), page_size)) / (pages * kPageNs * 1e-3), 1, 1e-3)
+      EXPECT_NEAR(added_us(paged(unshared({tokens}), page_size)) / (pages * kPageUs), 1, 1e-3)
           << tokens << " tokens in pages of " << page_size;
     }
-    EXPECT_NEAR(added_us(scattered(unshared({tokens}))) / (static_cast<double>(tokens) * kPageNs * 1e-3), 1, 1e-3);
+    EXPECT_NEAR(added_us(scattered(unshared({tokens}))) / (static_cast<double>(tokens) * kPageUs), 1, 1e-3);
   }
+}
+
+TEST(Pages, AreOnePlaceWhereValuesLieInsideKeys) {
+  const HeadConfig latent{.q_heads = 1, .kv_heads = 1, .qk_dim = 128, .v_dim = 64, .v_in_k = true};
+  const Plan plan = node_plan(paged(unshared({640}), 16), latent, streaming_kernel(), kTokensOfAll);
+  EXPECT_NEAR(simulate(plan, walking()).makespan_us - simulate(plan, walking(0)).makespan_us, 40 * kPageNs * 1e-3,
+              1e-3);
 }
 
 TEST(Pages, CostNothingWhereKvLiesInOnePiece) {
@@ -63,7 +72,7 @@ TEST(Pages, ASegmentThatBeginsWithinOneWalksItToo) {
     device.sms = 1;
     return simulate(node_plan(forest, one_head(), kernel, 64), device).makespan_us;
   };
-  EXPECT_NEAR((us(kPageNs) - us(0)) / ((5 + 5 + 2) * kPageNs * 1e-3), 1, 1e-3);
+  EXPECT_NEAR((us(kPageNs) - us(0)) / ((5 + 5 + 2) * kPageUs), 1, 1e-3);
 }
 
 TEST(Pages, AreWalkedAgainByEveryReader) {
@@ -72,7 +81,7 @@ TEST(Pages, AreWalkedAgainByEveryReader) {
   walks.sms = flies.sms = 1;
   const KernelConfig kernel = with_occupancy(streaming_kernel(), walks, 1);
   const auto added = [&](const Plan& plan) {
-    return (simulate(plan, walks).makespan_us - simulate(plan, flies).makespan_us) / (kPageNs * 1e-3);
+    return (simulate(plan, walks).makespan_us - simulate(plan, flies).makespan_us) / kPageUs;
   };
   EXPECT_NEAR(added(node_plan(forest, one_head(), kernel, kTokensOfAll)), 100 + 4, 0.5);
   EXPECT_NEAR(added(request_plan(forest, one_head(), kernel, kTokensOfAll)), 4 * 101, 0.5);
@@ -99,7 +108,34 @@ TEST(Pages, LengthenLoopsThatComputeBetweenLoads) {
   const PrefixForest forest = paged(unshared({16 * 4000}), 16);
   const Plan plan = node_plan(forest, one_head(), kernel, kTokensOfAll);
   const double added = simulate(plan, walking()).makespan_us - simulate(plan, walking(0)).makespan_us;
-  EXPECT_NEAR(added / (4000 * kPageNs * 1e-3), 1, 1e-3);
+  EXPECT_NEAR(added / (4000 * kPageUs), 1, 1e-3);
+}
+
+/// One wave that fills the device: all CTAs' first requests wait for each other, and then for arithmetic.
+TEST(Pages, NeverShortenTheFirstTurn) {
+  const HeadConfig heads{.q_heads = 16, .kv_heads = 4, .kv_dtype = traces::Dtype::fp8_e4m3};
+  const PrefixForest forest = paged(unshared(std::vector<std::int64_t>(64, 997)), 2);
+  const Plan plan = node_plan(forest, heads, streaming_kernel(), kTokensOfAll);
+  double last = 0;
+  for (const double page_ns : {0, 1, 5, 10, 20}) {
+    DeviceSpec device = device_with();
+    device.fp8_convert_per_clk = 4;
+    device.page_ns = page_ns;
+    const SimResult result = simulate(plan, device);
+    EXPECT_EQ(result.bound_by, Bound::compute);
+    EXPECT_GE(result.makespan_us, last) << page_ns << " ns";
+    last = result.makespan_us;
+  }
+}
+
+/// Else every event of a plan would look at as many classes as it has lengths.
+TEST(Pages, LeaveTasksOfAnyLengthInOneClass) {
+  core::Rng rng(3);
+  std::vector<std::int64_t> tokens;
+  for (int i = 0; i < 300; ++i) tokens.push_back(rng.integer(1, 5000));
+  const Plan plan = node_plan(paged(unshared(tokens), 16), one_head(), streaming_kernel(), kTokensOfAll);
+  const auto classes = [&](double page_ns) { return make_work_list(plan, walking(page_ns), false).classes.size(); };
+  EXPECT_EQ(classes(5), classes(0));
 }
 
 TEST(Pages, AreSeenByTheClosedFormAlike) {
