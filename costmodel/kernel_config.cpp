@@ -80,8 +80,9 @@ bool in_range(const Size& size) { return size.value >= size.low && size.value <=
 std::int64_t device_bytes(double kib) { return static_cast<std::int64_t>(kib * static_cast<double>(core::kKiB)); }
 
 /// What a CTA takes of an SM: as compiled where that is known.
-CompiledBlock block_of(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
-  CompiledBlock block{.registers = kernel.registers, .warps = kernel.warps, .smem_bytes = smem_bytes(kernel, heads)};
+CompiledBlock block_of(const KernelConfig& kernel, const traces::HeadConfig& heads, std::int64_t smem,
+                       const DeviceSpec& device) {
+  CompiledBlock block{.registers = kernel.registers, .warps = kernel.warps, .smem_bytes = smem};
   const std::optional<CompiledBlock> compiled = compiled_block(kernel, heads, device);
   if (!compiled) return block;
   // Merges: at least what the catalog says. Some rules cut their pieces by how many merges an SM holds, and shouldn't
@@ -114,8 +115,10 @@ struct Unfit {
   std::int64_t need = 0, most = 0;
 };
 
-/// No text is made here: planners ask of every kernel, at every step.
-std::optional<Unfit> find_unfit(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
+/// What a CTA takes, written to `block` if nothing lacks. No text is made here: planners ask of every kernel, at every
+/// step.
+std::optional<Unfit> find_unfit(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device,
+                                CompiledBlock& block) {
   for (const Size& size : sizes_of(kernel)) {
     if (!in_range(size)) return Unfit{Limit::size};
   }
@@ -126,7 +129,7 @@ std::optional<Unfit> find_unfit(const KernelConfig& kernel, const traces::HeadCo
   if (smem > most_smem) return Unfit{Limit::smem, smem, most_smem};
   const auto most_warps = std::min(kMostWarpsPerCta, static_cast<std::int64_t>(device.warps_per_sm));
   if (kernel.warps > most_warps) return Unfit{Limit::warps, kernel.warps, most_warps};
-  const CompiledBlock block = block_of(kernel, heads, device);
+  block = block_of(kernel, heads, smem, device);
   if (ctas_by_registers(block, device) < 1) {
     return Unfit{
         Limit::registers,
@@ -248,9 +251,9 @@ std::int64_t smem_bytes(const KernelConfig& kernel, const traces::HeadConfig& he
 }
 
 std::int32_t ctas_per_sm(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
-  if (!fits_device(kernel, heads, device)) return 0;
+  CompiledBlock block;
+  if (find_unfit(kernel, heads, device, block)) return 0;
   const auto limit = [](double resource, std::int64_t need) { return static_cast<std::int64_t>(resource) / need; };
-  const CompiledBlock block = block_of(kernel, heads, device);
   const std::int64_t smem = device_bytes(device.smem_kib_per_sm) / (block.smem_bytes + kSmemReserve);
   // At least one: where what was compiled takes more shared memory than there is, a kernel of fewer stages or shorter
   // tiles runs.
@@ -261,11 +264,13 @@ std::int32_t ctas_per_sm(const KernelConfig& kernel, const traces::HeadConfig& h
 }
 
 bool fits_device(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
-  return !find_unfit(kernel, heads, device);
+  CompiledBlock block;
+  return !find_unfit(kernel, heads, device, block);
 }
 
 std::string unfit_reason(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
-  const std::optional<Unfit> unfit = find_unfit(kernel, heads, device);
+  CompiledBlock block;
+  const std::optional<Unfit> unfit = find_unfit(kernel, heads, device, block);
   if (!unfit) return {};
   switch (unfit->limit) {
     case Limit::size:

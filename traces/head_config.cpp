@@ -17,13 +17,12 @@ constexpr std::int32_t kMaxHeads = 4096;
 
 struct DtypeRow {
   Dtype dtype;
-  int bytes;
   std::string_view name, alias;
 };
-constexpr std::array<DtypeRow, 4> kDtypes{{{Dtype::fp32, 4, "fp32", "float32"},
-                                           {Dtype::bf16, 2, "bf16", "bfloat16"},
-                                           {Dtype::fp16, 2, "fp16", "float16"},
-                                           {Dtype::fp8_e4m3, 1, "fp8_e4m3", "fp8"}}};
+constexpr std::array<DtypeRow, 4> kDtypes{{{Dtype::fp32, "fp32", "float32"},
+                                           {Dtype::bf16, "bf16", "bfloat16"},
+                                           {Dtype::fp16, "fp16", "float16"},
+                                           {Dtype::fp8_e4m3, "fp8_e4m3", "fp8"}}};
 
 const DtypeRow& row_of(Dtype dtype) {
   for (const DtypeRow& row : kDtypes) {
@@ -55,7 +54,6 @@ void check_range(std::int32_t value, std::int32_t high, std::string_view where, 
 
 }  // namespace
 
-int dtype_bytes(Dtype dtype) { return row_of(dtype).bytes; }
 std::string_view dtype_name(Dtype dtype) { return row_of(dtype).name; }
 
 std::optional<Dtype> dtype_of(std::string_view name) {

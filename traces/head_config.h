@@ -13,7 +13,7 @@
 namespace espalier::traces {
 
 enum class Dtype : std::uint8_t { fp32, bf16, fp16, fp8_e4m3 };
-int dtype_bytes(Dtype dtype);
+constexpr int dtype_bytes(Dtype dtype) { return dtype == Dtype::fp32 ? 4 : dtype == Dtype::fp8_e4m3 ? 1 : 2; }
 std::string_view dtype_name(Dtype dtype);
 std::optional<Dtype> dtype_of(std::string_view name);
 

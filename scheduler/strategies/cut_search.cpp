@@ -1,6 +1,7 @@
 #include "scheduler/strategies/cut_search.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <span>
@@ -19,9 +20,27 @@ constexpr std::size_t kMostRunsToFill = 64;
 /// Waves after which the last one is a small part.
 constexpr std::int64_t kMostWaves = 8;
 
+/// Rounds from which on no more pieces are needed to fill the device.
+constexpr double kFull = 2;
+
 /// Waves of equal tiles do the same at the same time: what HBM, L2 and arithmetic take shows one after the other, not
 /// beside each other as forecast, where the least of them takes this share of the longest.
 constexpr double kAllFull = 0.8;
+
+/// Cuts miss their bounds about as far as the best one so far misses its own: hardly by less than this share of that.
+constexpr double kMissedAgain = 0.5;
+
+/// Of CTAs and their merges: what a forecast depends on.
+std::uint64_t fingerprint(std::span<const CtaClass> classes, double partial_rows) {
+  std::uint64_t print = std::bit_cast<std::uint64_t>(partial_rows);
+  for (const CtaClass& c : classes) {
+    for (const double number : {c.tokens, c.ctas, c.cold, c.longest}) {
+      print = std::rotl(print, 23) * 0x9e3779b97f4a7c15ULL ^ std::bit_cast<std::uint64_t>(number);
+    }
+    print += static_cast<std::uint64_t>(c.kernel->queries);
+  }
+  return print;
+}
 
 bool all_full(const Forecast& f) {
   const auto [least, longest] = std::minmax({f.hbm_us, f.l2_us, f.compute_us});
@@ -50,6 +69,7 @@ void CutSearch::cut(Candidate& candidate, double limit_us) {
   const bool uniform = !candidate.boxes && alike && tile_bytes <= request_.device.l2_knee_mib * 1024 * 1024;
   candidate.forecast.total_us = std::numeric_limits<double>::infinity();
   tried_ = {};
+  forecasts_ = 0;
   candidate.is_long = round >= kLongUs;
   // In few rounds one long piece keeps all waiting; in many, tiles that read the same tokens had better meet. Those of
   // one length do.
@@ -58,7 +78,11 @@ void CutSearch::cut(Candidate& candidate, double limit_us) {
   if (uniform || candidate.boxes) try_cut(candidate, round * kUncutRounds);
   const std::span<const double> tried = rounds_to_try(round, candidate.boxes, candidate.kernels.size() > 1);
   std::size_t best = tried.size();
-  for (std::size_t i = 0; i < tried.size(); ++i) best = try_cut(candidate, round / tried[i]) ? i : best;
+  for (std::size_t i = 0; i < tried.size(); ++i) {
+    best = try_cut(candidate, round / tried[i]) ? i : best;
+    // More pieces have more rows to merge, and the device is full.
+    if (beyond_ && tried[i] >= kFull) break;
+  }
   if (candidate.is_long && !candidate.boxes && best < tried.size()) refine(candidate, round, tried, best);
   if (round < kEndlessUs && !candidate.boxes) fill_once(candidate, round);
   if (candidate.kernels.size() > 1 || candidate.boxes) return;
@@ -145,12 +169,18 @@ bool CutSearch::try_cut(Candidate& candidate, double goal, bool tapered) {
 }
 
 bool CutSearch::try_cuts(Candidate& candidate, const Cuts& cuts, double goal) {
+  beyond_ = false;
   if (std::exchange(tried_, cuts) == cuts) return false;
   classes_.clear();
   double partial_rows = static_cast<double>(candidate.cover.partial_rows);
   for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
     add_classes(candidate, h, cuts[h], partial_rows);
   }
+  // Other numbers of tokens often come to the same pieces.
+  const std::uint64_t print = fingerprint(classes_, partial_rows);
+  const auto end = forecast_of_.begin() + static_cast<std::ptrdiff_t>(std::min(forecasts_, forecast_of_.size()));
+  if (std::find(forecast_of_.begin(), end, print) != end) return false;
+  forecast_of_[forecasts_++ % forecast_of_.size()] = print;
   const Workload work{classes_,
                       candidate.kernels.size() == 1,
                       static_cast<double>(copies_),
@@ -159,7 +189,10 @@ bool CutSearch::try_cuts(Candidate& candidate, const Cuts& cuts, double goal) {
                       candidate.boxes};
   const bool last = cuts[0].whole > 0;
   const double limit = limit_us(candidate) * (last && !candidate.cuts_last() ? 1 - kWorthLast : 1);
-  const Forecast trial = forecast(request_, work, limit);
+  const Forecast& best = candidate.forecast;
+  const double missed = best.total_us < limit_us_ ? best.missed_us() : 0;
+  const Forecast trial = forecast(request_, work, limit, kMissedAgain * missed);
+  beyond_ = trial.least_us >= limit;
   if (trial.total_us >= (last ? limit : candidate.forecast.total_us)) return false;
   if (last && all_full(trial)) return false;
   candidate.forecast = trial;

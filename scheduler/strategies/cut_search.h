@@ -43,9 +43,12 @@ class CutSearch {
   const PiecePrices& prices_;
   std::int32_t copies_;
   double fresh_copies_;
-  double limit_us_ = 0;                       ///< of what is cut now
-  std::array<PieceLine, kMaxHeights> lines_;  ///< prices of its pieces, by height
-  Cuts tried_;                                ///< at the last try, by height
+  double limit_us_ = 0;                        ///< of what is cut now
+  std::array<PieceLine, kMaxHeights> lines_;   ///< prices of its pieces, by height
+  Cuts tried_;                                 ///< at the last try, by height
+  std::array<std::uint64_t, 32> forecast_of_;  ///< fingerprints of CTAs that were forecast for this candidate
+  std::size_t forecasts_ = 0;
+  bool beyond_ = false;  ///< the last one's bound was beyond the best
   std::array<LengthHistogram, 2> by_length_;
   std::vector<CtaClass> classes_;
 };

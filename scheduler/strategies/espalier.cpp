@@ -117,10 +117,12 @@ class EspalierBuild {
       HeightChoice choice;
       choice.least_tokens[0] = least_tokens_[k];
       choice.partial_rows = least_rows();
-      if (!boxes_worth_trying(least_us(set, choice))) continue;
+      // Where they read no less than a short plan does, they will miss their bound as it does.
+      const bool alike = best_->forecast.total_us < kLongUs && tokens_read(best_->cover) <= least_tokens_[k];
+      if (!boxes_worth_trying(least_us(set, choice) + late_us(request_), alike ? missed_again() : 0)) continue;
       choice.partial_rows = box_rows(groups_);
-      const double least = least_us(set, choice);
-      if (boxes_worth_trying(least)) {
+      const double least = least_us(set, choice) + late_us(request_);
+      if (boxes_worth_trying(least, 0)) {
         if (runs_.runs.empty()) runs_ = runs_of(forest_);
         consider(set, rank + k, least, std::move(choice), true);
       }
@@ -128,11 +130,18 @@ class EspalierBuild {
     }
   }
 
-  bool boxes_worth_trying(double least) {
-    const double best = best_->forecast.total_us,
-                 enough = std::max(kWorthBoxes * best, best - 2 * kWorthUs) - late_us(request_);
-    if (least > enough) rule_out(least);
-    return least <= enough;
+  static std::int64_t tokens_read(const Cover& cover) {
+    std::int64_t tokens = 0;
+    for (const TileLayer& layer : cover.layers) {
+      for (const TileRun& run : layer.runs) tokens += run.tokens * run.tiles;
+    }
+    return tokens;
+  }
+
+  bool boxes_worth_trying(double least, double missed) {
+    const double best = best_->forecast.total_us, enough = std::max(kWorthBoxes * best, best - 2 * kWorthUs);
+    if (least + missed > enough) rule_out(least);
+    return least + missed <= enough;
   }
 
   /// Under a single root some request has partial rows of two kinds: often that alone is too much.
@@ -170,9 +179,10 @@ class EspalierBuild {
   /// What a cover must promise to gain.
   double worth_us() const {
     const double best = best_->forecast.total_us;
-    return std::max(best < kLongUs ? 0 : kWorthUs,
-                    std::min(kMostMissed * best, kMissedAgain * (best - best_least_us_)));
+    return std::max(best < kLongUs ? 0 : kWorthUs, std::min(kMostMissed * best, missed_again()));
   }
+  /// What others miss their bounds by, too.
+  double missed_again() const { return kMissedAgain * (best_->forecast.total_us - best_least_us_); }
 
   /// A cover that isn't taken: no plan of it is forecast below `us`.
   void rule_out(double us) { others_us_ = std::min(others_us_, us); }

@@ -97,15 +97,16 @@ class Forecaster {
     set_merge_time(request);
   }
 
-  Forecast run(double limit_us) {
+  Forecast run(double limit_us, double missed_us = 0) {
     const double around = device_.least_launch_gap_us() + forecast_.merge_us + late_us_;
     double least = std::max(forecast_.compute_us, fixed_us_ + std::max(forecast_.hbm_us, forecast_.l2_us));
     if (work_.unlike) least = std::max(least, fixed_us_ + io_us_ + longest_us());
-    forecast_.total_us = around + least;
-    if (forecast_.total_us < limit_us) {
-      forecast_.total_us =
-          around + std::max(least, fixed_us_ + io_us_ + flow_us(limit_us - around - fixed_us_ - io_us_));
-    }
+    forecast_.total_us = forecast_.least_us = around + least;
+    if (forecast_.least_us >= limit_us) return forecast_;
+    forecast_.total_us =
+        forecast_.least_us + missed_us < limit_us
+            ? around + std::max(least, fixed_us_ + io_us_ + flow_us(limit_us - around - fixed_us_ - io_us_))
+            : std::numeric_limits<double>::infinity();
     return forecast_;
   }
 
@@ -288,19 +289,19 @@ Forecast least_forecast(const PlanRequest& request, const LeastLoad& load) {
       (load.cold_tokens + (load.tokens - load.cold_tokens) * (1 - device.l2_merge_fraction)) * kv_bytes;
   const double spill_us = spill_us_of(device, partial_bytes);
   const double hbm_rate = soft_corner(device, device.sms * load.bytes_per_us, device.hbm_achievable_bytes_per_us());
-  const double start_us = device.cta_start_ns * 1e-3;
+  const double ends_us = (device.cta_start_ns + device.cta_end_ns) * 1e-3;
   Forecast f;
   f.hbm_us = (from_hbm + load.requests * io_row_bytes(heads)) / hbm_rate + spill_us;
   f.l2_us = (load.tokens * kv_bytes + partial_bytes) / device.l2_bytes_per_us();
   f.compute_us = load.compute_us;
   if (load.partial_rows > 0) {
-    const double start = load.merges_in_place ? 0 : device.launch_graph_us + start_us + device.cta_end_ns * 1e-3;
+    const double start = load.merges_in_place ? 0 : device.launch_graph_us + ends_us;
     f.merge_us = start + merge_latency_us(request, {load.requests, load.partial_rows});
     f.merge_us +=
         (load.merges_in_place ? kMergesBeside : 1) * std::max(partial_bytes / device.l2_bytes_per_us(), spill_us);
   }
   f.total_us =
-      device.least_launch_gap_us() + std::max(f.compute_us, start_us + std::max(f.hbm_us, f.l2_us)) + f.merge_us;
+      device.least_launch_gap_us() + std::max(f.compute_us, ends_us + std::max(f.hbm_us, f.l2_us)) + f.merge_us;
   f.total_us *= 1 - 1e-9;  // sums are rounded in another order than there
   return f;
 }
@@ -310,9 +311,9 @@ double least_shares_us(const PlanRequest& request, const LeastLoad& load) {
   return f.total_us + corner_us(f);
 }
 
-Forecast forecast(const PlanRequest& request, const Workload& work, double limit_us) {
+Forecast forecast(const PlanRequest& request, const Workload& work, double limit_us, double missed_us) {
   ESPALIER_CHECK(!work.classes.empty() && work.classes.size() <= kMaxClasses);
-  return Forecaster(request, work).run(limit_us);
+  return Forecaster(request, work).run(limit_us, missed_us);
 }
 
 }  // namespace espalier::scheduler::planning

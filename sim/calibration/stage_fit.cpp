@@ -200,7 +200,8 @@ class StageFit {
       finding.family = family_;
       finding.scatter = std::sqrt(n / (n - static_cast<double>(free_.size())));
       const double value = p.get(subject_);
-      const bool is_low = told[k].correlation <= kCollinear && (told[k].sensitive < kLeastSensitive || value <= least(p));
+      const bool is_low =
+          told[k].correlation <= kCollinear && (told[k].sensitive < kLeastSensitive || value <= least(p));
       finding.most = is_low && p.low == 0 && !p.is_rate ? least_that_shows(p) : 0;
       if (finding.most > 0) {
         refuse(&findings, p.name,

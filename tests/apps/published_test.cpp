@@ -73,7 +73,7 @@ TEST(PublishedFile, SaysThatItLeavesOutReadingsOfZero) {
   const std::string row = R"({"heads": "32/8", "tree": "1,10|4000,400", "throughput": {"flat": 0, "tree": 1}})";
   const PublishedFile file = read_published(document(kMethods, row), "f.json");
   EXPECT_FALSE(file.rows[0].throughput[0].has_value());
-  EXPECT_THAT(file.remarks, ::testing::Contains(HasSubstr("throughput: flat: 0 is no throughput")));
+  EXPECT_THAT(file.remarks, ::testing::Contains(HasSubstr("throughput.flat: 0 is no throughput")));
 }
 
 TEST(PublishedFile, RefusesWhatItCannotRead) {
