@@ -35,7 +35,8 @@ function(espalier_library folder)
     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/espalier>)
   target_link_libraries(${target} PUBLIC ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE})
   espalier_flags(${target})
-  # The headers that nearly every source includes, compiled once: by the first library, for all.
+  # The headers that nearly every source includes, compiled once: by the first library, for all. The debug preset goes
+  # without: at -O0 fmt switches optimization on for itself, and GCC 12 keeps it on for all that follows a copy.
   get_property(libraries GLOBAL PROPERTY ESPALIER_LIBRARIES)
   if(libraries)
     list(GET libraries 0 first)
