@@ -79,7 +79,8 @@ int fit(const CalibrateCommand& command, const std::vector<MeasurementFile>& fil
     measured += n.in_device && n.measured() ? 1 : 0;
   }
   fmt::print(
-      "\n{}: {} of {} rates and costs measured, the rest as in {}; `espalier list devices {}` says where each comes "
+      "\n{}: {} of {} rates and costs measured, the rest as in {} but for what is taken as none; `espalier list "
+      "devices {}` says where each comes "
       "from\n",
       command.output, measured, all, base.name, command.output);
   return 0;

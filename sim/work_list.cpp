@@ -264,7 +264,8 @@ class ListMaker {
     double between_us = compute_us;
     if (walks_pages_) {
       // Whole pages stretch every turn, so that tasks of any length share a class; what is over comes once.
-      const double place_us = device_.page_ns * 1e-3 * (splits_kv(key.shape.role) ? 2 : 1),
+      // A cluster's CTAs ask for a part of them each.
+      const double place_us = device_.page_ns * 1e-3 * (splits_kv(key.shape.role) ? 2 : 1) / key.mates,
                    page_tokens = plan_.forest.pages.page_size;
       const double in_flight_tokens = flow.in_flight_bytes / tile_bytes * kernel.kv_tile;
       between_us += in_flight_tokens / page_tokens * place_us;

@@ -27,10 +27,7 @@ constexpr double kFull = 2;
 /// beside each other as forecast, where the least of them takes this share of the longest.
 constexpr double kAllFull = 0.8;
 
-/// Cuts miss their bounds about as far as the best one so far misses its own: hardly by less than this share of that.
-constexpr double kMissedAgain = 0.5;
-
-/// Of CTAs and their merges: what a forecast depends on.
+/// Of CTAs and their merges: what the forecast of one candidate's cuts depends on.
 std::uint64_t fingerprint(std::span<const CtaClass> classes, double partial_rows) {
   std::uint64_t print = std::bit_cast<std::uint64_t>(partial_rows);
   for (const CtaClass& c : classes) {
@@ -81,7 +78,7 @@ void CutSearch::cut(Candidate& candidate, double limit_us) {
   for (std::size_t i = 0; i < tried.size(); ++i) {
     best = try_cut(candidate, round / tried[i]) ? i : best;
     // More pieces have more rows to merge, and the device is full.
-    if (beyond_ && tried[i] >= kFull) break;
+    if (beyond_ && tried[i] >= kFull && candidate.forecast.total_us < kLongUs) break;
   }
   if (candidate.is_long && !candidate.boxes && best < tried.size()) refine(candidate, round, tried, best);
   if (round < kEndlessUs && !candidate.boxes) fill_once(candidate, round);
@@ -189,9 +186,7 @@ bool CutSearch::try_cuts(Candidate& candidate, const Cuts& cuts, double goal) {
                       candidate.boxes};
   const bool last = cuts[0].whole > 0;
   const double limit = limit_us(candidate) * (last && !candidate.cuts_last() ? 1 - kWorthLast : 1);
-  const Forecast& best = candidate.forecast;
-  const double missed = best.total_us < limit_us_ ? best.missed_us() : 0;
-  const Forecast trial = forecast(request_, work, limit, kMissedAgain * missed);
+  const Forecast trial = forecast(request_, work, limit);
   beyond_ = trial.least_us >= limit;
   if (trial.total_us >= (last ? limit : candidate.forecast.total_us)) return false;
   if (last && all_full(trial)) return false;
@@ -251,6 +246,7 @@ void CutSearch::add_classes(const Candidate& candidate, std::size_t h, const Pie
 void CutSearch::taper(Candidate& candidate) {
   if (candidate.forecast.total_us >= kShortUs || candidate.boxes || !candidate.shares.empty()) return;
   limit_us_ = std::numeric_limits<double>::infinity();
+  forecasts_ = 0;
   for (std::size_t h = 0; h < candidate.kernels.size(); ++h) lines_[h] = prices_.line(*candidate.kernels[h]);
   const double goal_us = candidate.goal_us;
   for (const double goal : {goal_us, goal_us / 1.2, goal_us * 1.2}) try_cut(candidate, goal, true);

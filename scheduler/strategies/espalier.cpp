@@ -253,7 +253,7 @@ class EspalierBuild {
           others_us_ < f.total_us
               ? fmt::format("best of those tried of {} covers; no plan of the others can be forecast below {:.1f} us",
                             considered_, others_us_)
-              : fmt::format("best of {} covers; none of the others is forecast below {:.1f} us", considered_,
+              : fmt::format("best of {} covers; no plan tried of the others is forecast below {:.1f} us", considered_,
                             others_us_));
     }
     if (!shares_) sentences.push_back("nothing is shared: requests are cut by their own lengths");

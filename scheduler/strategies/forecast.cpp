@@ -97,16 +97,15 @@ class Forecaster {
     set_merge_time(request);
   }
 
-  Forecast run(double limit_us, double missed_us = 0) {
+  Forecast run(double limit_us) {
     const double around = device_.least_launch_gap_us() + forecast_.merge_us + late_us_;
     double least = std::max(forecast_.compute_us, fixed_us_ + std::max(forecast_.hbm_us, forecast_.l2_us));
     if (work_.unlike) least = std::max(least, fixed_us_ + io_us_ + longest_us());
     forecast_.total_us = forecast_.least_us = around + least;
-    if (forecast_.least_us >= limit_us) return forecast_;
-    forecast_.total_us =
-        forecast_.least_us + missed_us < limit_us
-            ? around + std::max(least, fixed_us_ + io_us_ + flow_us(limit_us - around - fixed_us_ - io_us_))
-            : std::numeric_limits<double>::infinity();
+    if (forecast_.least_us < limit_us) {
+      forecast_.total_us =
+          around + std::max(least, fixed_us_ + io_us_ + flow_us(limit_us - around - fixed_us_ - io_us_));
+    }
     return forecast_;
   }
 
@@ -311,9 +310,9 @@ double least_shares_us(const PlanRequest& request, const LeastLoad& load) {
   return f.total_us + corner_us(f);
 }
 
-Forecast forecast(const PlanRequest& request, const Workload& work, double limit_us, double missed_us) {
+Forecast forecast(const PlanRequest& request, const Workload& work, double limit_us) {
   ESPALIER_CHECK(!work.classes.empty() && work.classes.size() <= kMaxClasses);
-  return Forecaster(request, work).run(limit_us, missed_us);
+  return Forecaster(request, work).run(limit_us);
 }
 
 }  // namespace espalier::scheduler::planning

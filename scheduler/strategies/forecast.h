@@ -38,7 +38,6 @@ struct Forecast {
   double hbm_us = 0, l2_us = 0, compute_us = 0;  ///< the device busy with nothing else
   double merge_us = 0;                           ///< what merging adds
   double least_us = 0;                           ///< what was known before the CTAs were followed
-  double missed_us() const { return total_us - least_us; }
 };
 /// Or nearly: computing takes about as long as HBM does.
 inline bool is_compute_bound(const Forecast& f) { return f.compute_us >= 0.8 * f.hbm_us; }
@@ -77,8 +76,8 @@ Forecast least_forecast(const PlanRequest& request, const LeastLoad& load);
 double least_shares_us(const PlanRequest& request, const LeastLoad& load);
 
 /// Kernels run side by side. A forecast that can't be below `limit_us` may stop at any total from there on that it is
-/// not below either; one whose bound isn't below it by more than `missed_us` is infinite.
+/// not below either.
 Forecast forecast(const PlanRequest& request, const Workload& work,
-                  double limit_us = std::numeric_limits<double>::infinity(), double missed_us = 0);
+                  double limit_us = std::numeric_limits<double>::infinity());
 
 }  // namespace espalier::scheduler::planning

@@ -135,6 +135,8 @@ Pass one_pass(const Samples& samples, const CalibrationSubject& start, const Fin
     if (spread.high - spread.low <= 2 * kAssumedHalfWidth * (p.logarithmic ? value : 1)) continue;
     finding.why_not = fmt::format("its interval, {:.4g} to {:.4g}, is wider than +- {:.0f} %{}", spread.low,
                                   spread.high, 100 * kAssumedHalfWidth, p.logarithmic ? "" : " of the whole");
+    // A cost that may be nothing, and isn't more than that.
+    if (p.low == 0 && p.logarithmic && !p.is_rate && spread.low < spread.high / 10) finding.most = spread.high;
     if (const std::string other = followed_by(name, kept, pass.draws); !other.empty()) {
       finding.why_not += fmt::format(": it follows {}, which isn't measured", other);
     }
@@ -208,6 +210,8 @@ DeviceCalibration calibrate_device(std::span<const MeasurementFile> files, const
                               .low = spread.low,
                               .high = spread.high,
                               .why_not = finding.why_not};
+      const bool none = finding.most > 0 && number.in_device && out.device.*p.field > finding.most;
+      if (none) number.why_not += "; taken as none";
       if (number.in_device && number.measured()) {
         out.device.*p.field = value;
         out.device.provenance.insert_or_assign(
@@ -216,10 +220,10 @@ DeviceCalibration calibrate_device(std::span<const MeasurementFile> files, const
                 costmodel::Origin::measured,
                 fmt::format("{}: {:.4g} to {:.4g} in 95 % of draws, on {}, driver {}", number.family, number.low,
                             number.high, files.front().environment.device, files.front().environment.driver)});
-      } else if (number.in_device && finding.most > 0 && out.device.*p.field > finding.most) {
+      } else if (none) {
         out.device.*p.field = 0;
-        out.device.provenance.insert_or_assign(
-            number.name, costmodel::Provenance{costmodel::Origin::assumed, number.why_not + "; taken as none"});
+        out.device.provenance.insert_or_assign(number.name,
+                                               costmodel::Provenance{costmodel::Origin::assumed, number.why_not});
       } else if (number.in_device) {
         keep_as_assumed(out.device, base.name, number.name, number.why_not);
       }

@@ -254,12 +254,22 @@ TEST(Calibration, FindsWhatPagesCostOrThatNothingShows) {
     truth.device.page_ns = page_ns;
     for (const char* supposed : {"h100-sxm", "h100-sxm:page_ns=20"}) {
       const DeviceCalibration calibration = calibrated(truth, costmodel::find_device(supposed), {});
-      EXPECT_THAT(number_of(calibration, "page_ns").why_not,
-                  testing::MatchesRegex("too little to tell from nothing: C19 at most [1-5]\\.[0-9]+ ns"));
+      EXPECT_THAT(
+          number_of(calibration, "page_ns").why_not,
+          testing::MatchesRegex("too little to tell from nothing: C19 at most [1-5]\\.[0-9]+ ns(; taken as none)?"));
       EXPECT_EQ(calibration.device.page_ns, 0);
       EXPECT_EQ(calibration.device.provenance.at("page_ns").origin, costmodel::Origin::assumed);
     }
   }
+}
+
+TEST(Calibration, TakesAsNoneWhatMayBeNothingAndIsLessThanSupposed) {
+  CalibrationSubject truth = usual_subject(costmodel::find_device("h100-sxm"));
+  truth.device.page_ns = 3;
+  const DeviceSpec base = costmodel::find_device("h100-sxm:page_ns=20");
+  const DeviceCalibration calibration = calibrated(truth, base, {.noise = 0.1});
+  EXPECT_THAT(number_of(calibration, "page_ns").why_not, testing::HasSubstr("taken as none"));
+  EXPECT_EQ(calibration.device.page_ns, 0);
 }
 
 TEST(Calibration, KeepsWhatSaturatedGathersCannotShow) {

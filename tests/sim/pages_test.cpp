@@ -56,6 +56,20 @@ TEST(Pages, AreOnePlaceWhereValuesLieInsideKeys) {
               1e-3);
 }
 
+TEST(Pages, AreAskedForByAClusterOnce) {
+  KernelConfig kernel = streaming_kernel();
+  kernel.cluster = 4;
+  // Four tiles of 16 requests read the root side by side, and nobody anything else worth mentioning.
+  const Plan plan = node_plan(paged(shared_root(64'000, 64, 1), 16), one_head(), kernel, kTokensOfAll);
+  const auto us = [&](double page_ns, double capability) {
+    DeviceSpec device = walking(page_ns);
+    device.compute_capability = capability;
+    return simulate(plan, device).makespan_us;
+  };
+  EXPECT_NEAR((us(kPageNs, 8.0) - us(0, 8.0)) / (4000 * kPageUs), 1, 0.01) << "none";
+  EXPECT_NEAR((us(kPageNs, 9.0) - us(0, 9.0)) / (1000 * kPageUs), 1, 0.01);
+}
+
 TEST(Pages, CostNothingWhereKvLiesInOnePiece) {
   const DeviceSpec walks = walking(), flies = walking(0);
   const Plan plan = node_plan(shared_root(5000, 7, 900), one_head(), streaming_kernel(), 512);
