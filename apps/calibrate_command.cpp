@@ -80,8 +80,7 @@ int fit(const CalibrateCommand& command, const std::vector<MeasurementFile>& fil
   }
   fmt::print(
       "\n{}: {} of {} rates and costs measured, the rest as in {} but for what is taken as none; `espalier list "
-      "devices {}` says where each comes "
-      "from\n",
+      "devices {}` says where each comes from\n",
       command.output, measured, all, base.name, command.output);
   return 0;
 }

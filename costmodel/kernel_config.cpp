@@ -115,32 +115,35 @@ struct Unfit {
   std::int64_t need = 0, most = 0;
 };
 
-/// What a CTA takes, written to `block` if nothing lacks. No text is made here: planners ask of every kernel, at every
-/// step.
-std::optional<Unfit> find_unfit(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device,
-                                CompiledBlock& block) {
+struct Fit {
+  std::optional<Unfit> unfit;
+  CompiledBlock block = {};  ///< what a CTA takes, if nothing lacks
+};
+
+/// No text is made here: planners ask of every kernel, at every step.
+Fit fit_of(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
   for (const Size& size : sizes_of(kernel)) {
-    if (!in_range(size)) return Unfit{Limit::size};
+    if (!in_range(size)) return {Unfit{Limit::size}};
   }
-  if (kernel.engine == Engine::wgmma && device.wgmma_flop_per_clk <= 0) return Unfit{Limit::engine};
+  if (kernel.engine == Engine::wgmma && device.wgmma_flop_per_clk <= 0) return {Unfit{Limit::engine}};
   const std::int64_t smem = smem_bytes(kernel, heads);
   const std::int64_t most_smem =
       std::min(device_bytes(device.smem_kib_per_cta), device_bytes(device.smem_kib_per_sm) - kSmemReserve);
-  if (smem > most_smem) return Unfit{Limit::smem, smem, most_smem};
+  if (smem > most_smem) return {Unfit{Limit::smem, smem, most_smem}};
   const auto most_warps = std::min(kMostWarpsPerCta, static_cast<std::int64_t>(device.warps_per_sm));
-  if (kernel.warps > most_warps) return Unfit{Limit::warps, kernel.warps, most_warps};
-  block = block_of(kernel, heads, smem, device);
+  if (kernel.warps > most_warps) return {Unfit{Limit::warps, kernel.warps, most_warps}};
+  const CompiledBlock block = block_of(kernel, heads, smem, device);
   if (ctas_by_registers(block, device) < 1) {
-    return Unfit{
+    return {Unfit{
         Limit::registers,
         core::round_up(block.warps, kPartitions) * core::round_up(block.registers * kThreadsPerWarp, kRegisterUnit),
-        static_cast<std::int64_t>(device.registers_per_sm)};
+        static_cast<std::int64_t>(device.registers_per_sm)}};
   }
   const std::int64_t accumulators = accumulators_per_thread(kernel, heads);
   if (accumulators > 0 && accumulators + kRegistersBesideAccumulators > block.registers) {
-    return Unfit{Limit::accumulators, accumulators, block.registers};
+    return {Unfit{Limit::accumulators, accumulators, block.registers}};
   }
-  return std::nullopt;
+  return {std::nullopt, block};
 }
 
 std::vector<KernelConfig> read_catalog() {
@@ -251,8 +254,8 @@ std::int64_t smem_bytes(const KernelConfig& kernel, const traces::HeadConfig& he
 }
 
 std::int32_t ctas_per_sm(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
-  CompiledBlock block;
-  if (find_unfit(kernel, heads, device, block)) return 0;
+  const auto [unfit, block] = fit_of(kernel, heads, device);
+  if (unfit) return 0;
   const auto limit = [](double resource, std::int64_t need) { return static_cast<std::int64_t>(resource) / need; };
   const std::int64_t smem = device_bytes(device.smem_kib_per_sm) / (block.smem_bytes + kSmemReserve);
   // At least one: where what was compiled takes more shared memory than there is, a kernel of fewer stages or shorter
@@ -264,13 +267,11 @@ std::int32_t ctas_per_sm(const KernelConfig& kernel, const traces::HeadConfig& h
 }
 
 bool fits_device(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
-  CompiledBlock block;
-  return !find_unfit(kernel, heads, device, block);
+  return !fit_of(kernel, heads, device).unfit;
 }
 
 std::string unfit_reason(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
-  CompiledBlock block;
-  const std::optional<Unfit> unfit = find_unfit(kernel, heads, device, block);
+  const std::optional<Unfit> unfit = fit_of(kernel, heads, device).unfit;
   if (!unfit) return {};
   switch (unfit->limit) {
     case Limit::size:

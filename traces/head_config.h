@@ -13,7 +13,18 @@
 namespace espalier::traces {
 
 enum class Dtype : std::uint8_t { fp32, bf16, fp16, fp8_e4m3 };
-constexpr int dtype_bytes(Dtype dtype) { return dtype == Dtype::fp32 ? 4 : dtype == Dtype::fp8_e4m3 ? 1 : 2; }
+constexpr int dtype_bytes(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::fp32:
+      return 4;
+    case Dtype::bf16:
+    case Dtype::fp16:
+      return 2;
+    case Dtype::fp8_e4m3:
+      return 1;
+  }
+  return 0;  // no such value
+}
 std::string_view dtype_name(Dtype dtype);
 std::optional<Dtype> dtype_of(std::string_view name);
 

@@ -20,9 +20,6 @@ constexpr std::size_t kMostRunsToFill = 64;
 /// Waves after which the last one is a small part.
 constexpr std::int64_t kMostWaves = 8;
 
-/// Rounds from which on no more pieces are needed to fill the device.
-constexpr double kFull = 2;
-
 /// Waves of equal tiles do the same at the same time: what HBM, L2 and arithmetic take shows one after the other, not
 /// beside each other as forecast, where the least of them takes this share of the longest.
 constexpr double kAllFull = 0.8;
@@ -66,7 +63,7 @@ void CutSearch::cut(Candidate& candidate, double limit_us) {
   const bool uniform = !candidate.boxes && alike && tile_bytes <= request_.device.l2_knee_mib * 1024 * 1024;
   candidate.forecast.total_us = std::numeric_limits<double>::infinity();
   tried_ = {};
-  forecasts_ = 0;
+  forecast_of_.clear();
   candidate.is_long = round >= kLongUs;
   // In few rounds one long piece keeps all waiting; in many, tiles that read the same tokens had better meet. Those of
   // one length do.
@@ -75,11 +72,7 @@ void CutSearch::cut(Candidate& candidate, double limit_us) {
   if (uniform || candidate.boxes) try_cut(candidate, round * kUncutRounds);
   const std::span<const double> tried = rounds_to_try(round, candidate.boxes, candidate.kernels.size() > 1);
   std::size_t best = tried.size();
-  for (std::size_t i = 0; i < tried.size(); ++i) {
-    best = try_cut(candidate, round / tried[i]) ? i : best;
-    // More pieces have more rows to merge, and the device is full.
-    if (beyond_ && tried[i] >= kFull && candidate.forecast.total_us < kLongUs) break;
-  }
+  for (std::size_t i = 0; i < tried.size(); ++i) best = try_cut(candidate, round / tried[i]) ? i : best;
   if (candidate.is_long && !candidate.boxes && best < tried.size()) refine(candidate, round, tried, best);
   if (round < kEndlessUs && !candidate.boxes) fill_once(candidate, round);
   if (candidate.kernels.size() > 1 || candidate.boxes) return;
@@ -166,7 +159,6 @@ bool CutSearch::try_cut(Candidate& candidate, double goal, bool tapered) {
 }
 
 bool CutSearch::try_cuts(Candidate& candidate, const Cuts& cuts, double goal) {
-  beyond_ = false;
   if (std::exchange(tried_, cuts) == cuts) return false;
   classes_.clear();
   double partial_rows = static_cast<double>(candidate.cover.partial_rows);
@@ -175,9 +167,8 @@ bool CutSearch::try_cuts(Candidate& candidate, const Cuts& cuts, double goal) {
   }
   // Other numbers of tokens often come to the same pieces.
   const std::uint64_t print = fingerprint(classes_, partial_rows);
-  const auto end = forecast_of_.begin() + static_cast<std::ptrdiff_t>(std::min(forecasts_, forecast_of_.size()));
-  if (std::find(forecast_of_.begin(), end, print) != end) return false;
-  forecast_of_[forecasts_++ % forecast_of_.size()] = print;
+  if (std::find(forecast_of_.begin(), forecast_of_.end(), print) != forecast_of_.end()) return false;
+  forecast_of_.push_back(print);
   const Workload work{classes_,
                       candidate.kernels.size() == 1,
                       static_cast<double>(copies_),
@@ -187,7 +178,6 @@ bool CutSearch::try_cuts(Candidate& candidate, const Cuts& cuts, double goal) {
   const bool last = cuts[0].whole > 0;
   const double limit = limit_us(candidate) * (last && !candidate.cuts_last() ? 1 - kWorthLast : 1);
   const Forecast trial = forecast(request_, work, limit);
-  beyond_ = trial.least_us >= limit;
   if (trial.total_us >= (last ? limit : candidate.forecast.total_us)) return false;
   if (last && all_full(trial)) return false;
   candidate.forecast = trial;
@@ -246,7 +236,7 @@ void CutSearch::add_classes(const Candidate& candidate, std::size_t h, const Pie
 void CutSearch::taper(Candidate& candidate) {
   if (candidate.forecast.total_us >= kShortUs || candidate.boxes || !candidate.shares.empty()) return;
   limit_us_ = std::numeric_limits<double>::infinity();
-  forecasts_ = 0;
+  forecast_of_.clear();
   for (std::size_t h = 0; h < candidate.kernels.size(); ++h) lines_[h] = prices_.line(*candidate.kernels[h]);
   const double goal_us = candidate.goal_us;
   for (const double goal : {goal_us, goal_us / 1.2, goal_us * 1.2}) try_cut(candidate, goal, true);

@@ -16,7 +16,9 @@ namespace espalier::scheduler::planning {
 class CutSearch {
  public:
   CutSearch(const PlanRequest& request, const PiecePrices& prices, std::int32_t copies, double fresh_copies)
-      : request_(request), prices_(prices), copies_(copies), fresh_copies_(fresh_copies) {}
+      : request_(request), prices_(prices), copies_(copies), fresh_copies_(fresh_copies) {
+    forecast_of_.reserve(32);
+  }
 
   /// Cuts the candidate's tiles and sets its forecast; who can't be below `limit_us` may be told any time from there
   /// on.
@@ -43,12 +45,10 @@ class CutSearch {
   const PiecePrices& prices_;
   std::int32_t copies_;
   double fresh_copies_;
-  double limit_us_ = 0;                        ///< of what is cut now
-  std::array<PieceLine, kMaxHeights> lines_;   ///< prices of its pieces, by height
-  Cuts tried_;                                 ///< at the last try, by height
-  std::array<std::uint64_t, 32> forecast_of_;  ///< fingerprints of CTAs that were forecast for this candidate
-  std::size_t forecasts_ = 0;
-  bool beyond_ = false;  ///< the last one's bound was beyond the best
+  double limit_us_ = 0;                       ///< of what is cut now
+  std::array<PieceLine, kMaxHeights> lines_;  ///< prices of its pieces, by height
+  Cuts tried_;                                ///< at the last try, by height
+  std::vector<std::uint64_t> forecast_of_;    ///< fingerprints of CTAs that were forecast for this candidate
   std::array<LengthHistogram, 2> by_length_;
   std::vector<CtaClass> classes_;
 };

@@ -101,8 +101,8 @@ class Forecaster {
     const double around = device_.least_launch_gap_us() + forecast_.merge_us + late_us_;
     double least = std::max(forecast_.compute_us, fixed_us_ + std::max(forecast_.hbm_us, forecast_.l2_us));
     if (work_.unlike) least = std::max(least, fixed_us_ + io_us_ + longest_us());
-    forecast_.total_us = forecast_.least_us = around + least;
-    if (forecast_.least_us < limit_us) {
+    forecast_.total_us = around + least;
+    if (forecast_.total_us < limit_us) {
       forecast_.total_us =
           around + std::max(least, fixed_us_ + io_us_ + flow_us(limit_us - around - fixed_us_ - io_us_));
     }

@@ -37,7 +37,6 @@ struct Forecast {
   double total_us = 0;
   double hbm_us = 0, l2_us = 0, compute_us = 0;  ///< the device busy with nothing else
   double merge_us = 0;                           ///< what merging adds
-  double least_us = 0;                           ///< what was known before the CTAs were followed
 };
 /// Or nearly: computing takes about as long as HBM does.
 inline bool is_compute_bound(const Forecast& f) { return f.compute_us >= 0.8 * f.hbm_us; }

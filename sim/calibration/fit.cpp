@@ -136,7 +136,7 @@ Pass one_pass(const Samples& samples, const CalibrationSubject& start, const Fin
     finding.why_not = fmt::format("its interval, {:.4g} to {:.4g}, is wider than +- {:.0f} %{}", spread.low,
                                   spread.high, 100 * kAssumedHalfWidth, p.logarithmic ? "" : " of the whole");
     // A cost that may be nothing, and isn't more than that.
-    if (p.low == 0 && p.logarithmic && !p.is_rate && spread.low < spread.high / 10) finding.most = spread.high;
+    if (p.may_be_nothing() && spread.low < spread.high / 10) finding.most = spread.high;
     if (const std::string other = followed_by(name, kept, pass.draws); !other.empty()) {
       finding.why_not += fmt::format(": it follows {}, which isn't measured", other);
     }

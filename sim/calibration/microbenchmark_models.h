@@ -54,6 +54,7 @@ struct CalibrationParameter {
   bool is_rate = false;     ///< its inverse is what times are linear in
   bool logarithmic = true;  ///< false for shares that may be 0 or 1
 
+  bool may_be_nothing() const { return low == 0 && logarithmic && !is_rate; }  ///< a cost that may not be there
   double get(const CalibrationSubject& subject) const {
     return field != nullptr ? subject.device.*field : subject.beside.*beside;
   }

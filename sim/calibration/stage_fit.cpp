@@ -202,7 +202,7 @@ class StageFit {
       const double value = p.get(subject_);
       const bool is_low =
           told[k].correlation <= kCollinear && (told[k].sensitive < kLeastSensitive || value <= least(p));
-      finding.most = is_low && p.low == 0 && !p.is_rate ? least_that_shows(p) : 0;
+      finding.most = is_low && p.may_be_nothing() ? least_that_shows(p) : 0;
       if (finding.most > 0) {
         refuse(&findings, p.name,
                fmt::format("too little to tell from nothing: {} at most {:.3g} {}", family_, finding.most, p.unit));

@@ -37,7 +37,7 @@ double predicted(const Sample& sample, const CalibrationSubject& subject);
 struct Finding {
   std::string family;
   std::string why_not;
-  double most = 0;  ///< of a cost that the points can't tell from nothing: what they would show; 0: of none
+  double most = 0;     ///< of a cost that the points can't tell from nothing: what they would show; 0: of none
   double scatter = 1;  ///< by how much draws are to be spread, for the degrees of freedom that the fit used up
 };
 using Findings = std::map<std::string, Finding, std::less<>>;

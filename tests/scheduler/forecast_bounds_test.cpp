@@ -24,8 +24,7 @@ traces::PrefixForest forest_of(Rng& rng, std::int64_t unit) {
 }
 
 /// Tiles uncut, as one class of CTAs a run of tiles.
-Forecast forecast_uncut(const PlanRequest& request, const std::vector<TileKernel>& kernels, const Cover& cover,
-                        double limit_us = std::numeric_limits<double>::infinity()) {
+Forecast forecast_uncut(const PlanRequest& request, const std::vector<TileKernel>& kernels, const Cover& cover) {
   const double copies = request.heads.kv_heads;
   std::vector<CtaClass> classes;
   for (std::size_t h = 0; h < kernels.size(); ++h) {
@@ -40,9 +39,8 @@ Forecast forecast_uncut(const PlanRequest& request, const std::vector<TileKernel
   std::stable_sort(classes.begin(), classes.end(), [](const CtaClass& a, const CtaClass& b) {
     return std::pair(a.kernel, a.tokens) < std::pair(b.kernel, b.tokens);
   });
-  const Workload work{classes, kernels.size() == 1, copies, static_cast<double>(request.forest.request_count()),
-                      static_cast<double>(cover.partial_rows)};
-  return forecast(request, work, limit_us);
+  return forecast(request, {classes, kernels.size() == 1, copies, static_cast<double>(request.forest.request_count()),
+                            static_cast<double>(cover.partial_rows)});
 }
 
 TEST(Forecast, IsBoundedBeforeACoverIsLaidOut) {
@@ -78,25 +76,6 @@ TEST(Forecast, IsBoundedBeforeACoverIsLaidOut) {
     closest = std::max(closest, least / us);
   }
   EXPECT_GT(closest, 0.9) << "a bound that is never near rules nothing out";
-}
-
-TEST(Forecast, BeginsFromWhatIsKnownBeforehand) {
-  const auto heads = traces::parse_heads("32/8/128");
-  const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
-  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
-    Rng rng(seed);
-    const traces::PrefixForest forest = forest_of(rng, 64);
-    const PlanRequest request{forest, heads, device};
-    const std::vector<TileKernel> kernels = {tile_kernels(request)[seed % 3]};
-    const std::vector<HeightCost> costs{{kernels[0].queries, kernels[0].tile_us * 8}};
-    const Cover cover = cover_forest(forest, {costs, 0.01, 64}, path_tokens(forest));
-    const Forecast known = forecast_uncut(request, kernels, cover);
-    ASSERT_LE(known.least_us, known.total_us) << "seed " << seed;
-    // What is beyond the limit anyway is said to be, and no more.
-    const Forecast beyond = forecast_uncut(request, kernels, cover, 0.9 * known.least_us);
-    EXPECT_EQ(beyond.least_us, known.least_us) << "seed " << seed;
-    EXPECT_EQ(beyond.total_us, known.least_us) << "seed " << seed;
-  }
 }
 
 TEST(Forecast, OfEqualSharesIsRuledOutOnlyWhereItWouldLose) {

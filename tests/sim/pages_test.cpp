@@ -1,6 +1,7 @@
 // What pages cost a plan: a stretch of every loop of loads, seen where latency is what loads wait for.
 #include <gmock/gmock.h>
 
+#include "core/units.h"
 #include "sim/closed_form.h"
 #include "sim_plans.h"
 
@@ -33,15 +34,15 @@ PrefixForest scattered(PrefixForest forest) {
   return forest;
 }
 
-double added_us(const PrefixForest& forest, std::int64_t chunk = kTokensOfAll) {
-  const Plan plan = node_plan(forest, one_head(), streaming_kernel(), chunk);
+double added_us(const PrefixForest& forest) {
+  const Plan plan = node_plan(forest, one_head(), streaming_kernel(), kTokensOfAll);
   return simulate(plan, walking()).makespan_us - simulate(plan, walking(0)).makespan_us;
 }
 
 TEST(Pages, EachLengthensALoneTask) {
   for (const std::int64_t tokens : {1, 16, 17, 63, 640, 10'000}) {
     for (const std::int32_t page_size : {8, 16, 64}) {
-      const auto pages = static_cast<double>((tokens + page_size - 1) / page_size);
+      const auto pages = static_cast<double>(core::ceil_div(tokens, page_size));
       EXPECT_NEAR(added_us(paged(unshared({tokens}), page_size)) / (pages * kPageUs), 1, 1e-3)
           << tokens << " tokens in pages of " << page_size;
     }
@@ -177,7 +178,7 @@ TEST(Pages, MoreOfThemNeverTakeLess) {
       std::int64_t next = 0;
       for (const NodeId n : core::ids<NodeId>(held.node_count())) {
         held.pages.first_page[n] = next;
-        next += (held.tokens[n] + page_size - 1) / page_size;
+        next += core::ceil_div(held.tokens[n], page_size);
       }
       const double us = simulate(node_plan(held, one_head(), kernel, 512), device).makespan_us;
       EXPECT_GE(us, last) << trial << " pages of " << page_size;
