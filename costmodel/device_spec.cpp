@@ -148,8 +148,10 @@ DeviceSpec read_object(const JsonView& view, bool is_file) {
     }
     read_field(view.at(key), *field, device);
   }
-  // Files of earlier versions lack it.
-  if (is_file) device.provenance.try_emplace("page_ns", Provenance{Origin::assumed, "not in the file"});
+  // Files of earlier versions lack them.
+  for (const char* later : {"page_ns", "row_ns"}) {
+    if (is_file) device.provenance.try_emplace(later, Provenance{Origin::assumed, "not in the file"});
+  }
   std::vector<std::string> missing;
   for (const DeviceField& field : device_fields()) {
     if (!device.provenance.contains(field.name)) missing.emplace_back(field.name);
@@ -286,6 +288,7 @@ const std::vector<DeviceField>& device_fields() {
       {"cta_start_ns", &D::cta_start_ns, "ns", "dispatch and prologue of a CTA until its first load", 0, 1e6},
       {"cta_end_ns", &D::cta_end_ns, "ns", "epilogue of a CTA besides its writes", 0, 1e6},
       {"page_ns", &D::page_ns, "ns", "what a CTA's loads wait for at each new page of a paged KV cache", 0, 1e4},
+      {"row_ns", &D::row_ns, "ns", "set-up and end of a query row (request x head), besides its bytes", 0, 1e4},
   };
   return fields;
 }

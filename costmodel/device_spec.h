@@ -79,6 +79,7 @@ struct DeviceSpec {
   double cta_start_ns = 300;      ///< dispatch and prologue of a CTA until its first load
   double cta_end_ns = 200;        ///< epilogue of a CTA besides its writes
   double page_ns = 0;             ///< what a CTA's loads wait for at each new page of a paged KV cache
+  double row_ns = 0;              ///< of a CTA for each query row (request x head) it attends with, beside the bytes
 
   std::map<std::string, Provenance, std::less<>> provenance;  ///< by field name; every field has one
   /// By what most busy time of a plan is bound by (hbm, l2, compute, latency, fixed) or "all"; empty until plans have

@@ -29,6 +29,7 @@ struct HostSamples {
   std::vector<KernelPoint> kernel;
   KernelConfig config;  ///< of those points
   traces::HeadConfig heads;
+  double row_us = 0;   ///< one core, everything in its own cache: to set up and to finish a query row
   double task_us = 0;  ///< dispatch of an empty task
   double launch_us =
       0;  ///< from a launch's end to the start of the one that waits for it; 0: not told from the tasks' own

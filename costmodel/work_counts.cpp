@@ -225,4 +225,8 @@ TileCycles tile_cycles(const TaskShape& shape, const KernelConfig& kernel, const
   return cycles;
 }
 
+double rows_us(const TaskShape& shape, const DeviceSpec& device) {
+  return shape.role == KernelRole::attend ? static_cast<double>(shape.queries) * shape.heads * device.row_ns * 1e-3 : 0;
+}
+
 }  // namespace espalier::costmodel

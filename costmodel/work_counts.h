@@ -78,4 +78,7 @@ struct TileCycles {
 TileCycles tile_cycles(const TaskShape& shape, const KernelConfig& kernel, const traces::HeadConfig& heads,
                        const DeviceSpec& device);
 
+/// Microseconds that a task's query rows take beside their bytes: row_ns each, of tasks that attend.
+double rows_us(const TaskShape& shape, const DeviceSpec& device);
+
 }  // namespace espalier::costmodel

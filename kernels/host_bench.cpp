@@ -145,6 +145,43 @@ class KernelPoint {
   Fastest time_;
 };
 
+/// What a task does with each of its rows before the first tokens and after the last, on one core, everything in that
+/// core's cache.
+class RowPoint {
+ public:
+  explicit RowPoint(std::int64_t columns)
+      : columns_(columns), queries_(static_cast<std::size_t>(kRows * columns), 1),
+        results_(queries_.size() + kRows, 0) {
+    once();
+  }
+
+  void round() {
+    const Clock::time_point begin = Clock::now();
+    for (std::int32_t i = 0; i < kTimes; ++i) once();
+    time_.add(elapsed_us(begin) / (kTimes * kRows));
+  }
+  void forget() { time_ = {}; }
+  double us() const { return time_.us(); }  ///< of one row
+  double spread() const { return time_.spread(); }
+
+ private:
+  static constexpr std::int64_t kRows = 32, kTimes = 200;
+  void once() {
+    state_.reset(kRows, columns_, columns_);
+    std::copy(queries_.begin(), queries_.end(), state_.query.begin());
+    for (std::int64_t row = 0; row < kRows; ++row) {
+      state_.sum[static_cast<std::size_t>(row)] = 1;
+      float* to = &results_[static_cast<std::size_t>(row * columns_)];
+      results_[static_cast<std::size_t>(kRows * columns_ + row)] = finish_row(state_, row, to);
+    }
+  }
+
+  std::int64_t columns_;
+  std::vector<float> queries_, results_;
+  HostRows state_;
+  Fastest time_;
+};
+
 /// `count` requests of one token each, one task a request; `chain`: a launch each, one after another.
 scheduler::Plan tiny_tasks(std::int32_t count, bool chain) {
   const traces::PrefixForest forest = traces::parse_tree(fmt::format("{}|1", count));
@@ -262,6 +299,7 @@ struct HostBench::State {
     memory.round();
     cache.round();
     for (KernelPoint& point : kernel) point.round();
+    row.round();
     tasks.round();
     alone.round();
     launches.round();
@@ -276,6 +314,7 @@ struct HostBench::State {
   std::int32_t threads, rounds = 0;
   Streams memory, cache;
   std::vector<KernelPoint> kernel;
+  RowPoint row{heads().qk_dim};
   TinyTasks tasks, alone, launches;  ///< alone: on one thread, as those of a chain are
 };
 
@@ -293,6 +332,7 @@ void HostBench::forget() {
   s.memory.forget();
   s.cache.forget();
   for (KernelPoint& point : s.kernel) point.forget();
+  s.row.forget();
   s.tasks.forget();
   s.alone.forget();
   s.launches.forget();
@@ -320,6 +360,7 @@ costmodel::HostSamples HostBench::samples() const {
     s.kernel.push_back(point.sample());
     s.spread = std::max(s.spread, point.spread());
   }
+  s.row_us = state.row.us();
   s.task_us = state.tasks.us() * s.threads;
   s.launch_us = std::max(0.0, state.launches.us() - state.alone.us());
   s.environment = core::join(host_environment(), ", ");

@@ -114,7 +114,10 @@ TEST(HostLoop, PredictsSignsAndTheOrderOfClearlyDifferentPlans) {
   options.heads = choose_heads({.heads = "2/2/64", .model = {}, .dtype = {}});
   kernels::HostBench bench({.threads = 2, .memory_bytes = 16 << 20});
   bench.run(3);
-  options.device = costmodel::fit_host(bench.samples()).device;
+  const costmodel::HostSamples samples = bench.samples();
+  options.device = costmodel::fit_host(samples).device;
+  EXPECT_GT(samples.row_us, 0);
+  EXPECT_LT(samples.row_us, samples.kernel.back().us) << "64 rows that see 512 tokens each";
   for (const char* strategy : {"flash_decoding", "codec"}) {
     options.strategies.push_back(scheduler::parse_strategy(strategy));
   }

@@ -148,6 +148,18 @@ TEST(AnalyticCostModel, AddsLoadAndComputeWithoutARing) {
   EXPECT_NEAR(model->task(shape, one).us - model->task(shape, two).us, compute, 1e-6);
 }
 
+TEST(AnalyticCostModel, TakesTimeForEachRow) {
+  const auto heads = parse_heads("32/8/128");
+  const KernelConfig& kernel = find_kernel("espalier_mma_m64");
+  const auto us = [&](const TaskShape& shape, const char* device) {
+    return make_cost_model("analytic", find_device(device), heads)->task(shape, kernel).us;
+  };
+  TaskShape shape = attend(3, 4, 500);
+  EXPECT_NEAR(us(shape, "h100-sxm:row_ns=20") - us(shape, "h100-sxm"), 12 * 0.02, 1e-9);
+  shape.role = KernelRole::scores;
+  EXPECT_EQ(us(shape, "h100-sxm:row_ns=20"), us(shape, "h100-sxm"));
+}
+
 TEST(AnalyticCostModel, SharingBeatsRepeatingUntilTheTileIsFull) {
   const DeviceSpec d = find_device("h100-sxm");
   const auto heads = parse_heads("32/8/128");

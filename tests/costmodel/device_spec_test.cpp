@@ -237,15 +237,17 @@ TEST(ReadDevice, TakesTheRestFromItsBase) {
   EXPECT_EQ(d.provenance.at("sms").origin, Origin::datasheet);
 }
 
-TEST(ReadDevice, TakesFilesFromBeforePagesHadACost) {
-  std::string text = write_device(device("h200"));
-  const std::size_t begin = text.find("\"page_ns\""), end = text.find('}', begin) + 1;
-  ASSERT_NE(begin, std::string::npos);
-  text.erase(text.rfind(',', begin), end - text.rfind(',', begin));
-  const DeviceSpec read = read_device(text, "d.json");
-  EXPECT_EQ(read.page_ns, 0);
-  EXPECT_EQ(read.provenance.at("page_ns").origin, Origin::assumed);
-  EXPECT_EQ(device_hash(read), device_hash(device("h200")));
+TEST(ReadDevice, TakesFilesFromBeforePagesAndRowsHadACost) {
+  for (const std::string field : {"page_ns", "row_ns"}) {
+    std::string text = write_device(device("h200"));
+    const std::size_t begin = text.find('"' + field + '"'), end = text.find('}', begin) + 1;
+    ASSERT_NE(begin, std::string::npos);
+    text.erase(text.rfind(',', begin), end - text.rfind(',', begin));
+    const DeviceSpec read = read_device(text, "d.json");
+    EXPECT_EQ(read.provenance.at(field).source, "not in the file");
+    EXPECT_EQ(read.provenance.at(field).origin, Origin::assumed);
+    EXPECT_EQ(device_hash(read), device_hash(device("h200")));
+  }
 }
 
 TEST(ReadDevice, NamesThePathOfWhatIsWrong) {

@@ -42,6 +42,7 @@ HostSamples known_host(double core_rate = 12'000, double limit = 30'000) {
       s.kernel.push_back({shape, cycles / (kClock * 1e3)});
     }
   }
+  s.row_us = 0.03;
   s.task_us = 0.7;
   s.launch_us = 3;
   return s;
@@ -57,6 +58,8 @@ TEST(HostCalibration, GivesTheKnownHostBack) {
   EXPECT_NEAR(device.smem_bytes_per_clk, kBytes, 0.01);
   EXPECT_NEAR(device.fp8_convert_per_clk, kWidened, 0.01);
   EXPECT_DOUBLE_EQ(device.cta_start_ns, 700);
+  EXPECT_DOUBLE_EQ(device.row_ns, 30);
+  EXPECT_EQ(device.provenance.at("row_ns").origin, Origin::measured);
   EXPECT_DOUBLE_EQ(device.launch_graph_us, 3);
   EXPECT_EQ(device.provenance.at("hbm_gbps").origin, Origin::measured);
   EXPECT_EQ(device.provenance.size(), device_fields().size());
@@ -114,6 +117,7 @@ TEST(HostCalibration, RefusesBadSamples) {
   refuses([](HostSamples& s) { s.memory_bytes_per_us.pop_back(); });
   refuses([](HostSamples& s) { s.cache_bytes_per_us[0] = -1; });
   refuses([](HostSamples& s) { s.task_us = INFINITY; });
+  refuses([](HostSamples& s) { s.row_us = 0; });
 }
 
 }  // namespace

@@ -12,10 +12,11 @@ namespace {
 using costmodel::Engine;
 
 /// One request, `heads` query heads on one KV head, in `pieces` pieces of 64 tokens.
-SimResult run(std::int32_t heads, std::int64_t pieces, Engine engine) {
+SimResult run(std::int32_t heads, std::int64_t pieces, Engine engine, double row_ns = 0) {
   KernelConfig kernel = streaming_kernel(64);
   kernel.engine = engine;
   DeviceSpec device = device_with(1);
+  device.row_ns = row_ns;
   device.fma_flop_per_clk = device.ex2_per_clk = device.mma_flop_per_clk = 1e6;
   device.smem_bytes_per_clk = 1e6;
   SimOptions options;
@@ -46,6 +47,14 @@ TEST(CoreRows, AreFetchedBeforeTheyAreWritten) {
   EXPECT_EQ(core.counts.partial_write_bytes, sm.counts.partial_write_bytes);
   EXPECT_GT(core.counts.partial_write_bytes, 0);
   EXPECT_EQ(core.hbm_bytes, sm.hbm_bytes + core.counts.partial_write_bytes);
+}
+
+TEST(CoreRows, TakeTheirTimeInTasksNotInMerges) {
+  for (const Engine engine : {Engine::cpu, Engine::mma_sync}) {
+    const SimResult dear = run(16, 8, engine, 50), free = run(16, 8, engine);
+    EXPECT_NEAR(us_of(dear, scheduler::SpanKind::task) - us_of(free, scheduler::SpanKind::task), 8 * 16 * 0.05, 1e-9);
+    EXPECT_NEAR(us_of(dear, scheduler::SpanKind::step), us_of(free, scheduler::SpanKind::step), 1e-9);
+  }
 }
 
 /// What a core takes for `bytes` of which a share comes from memory.
