@@ -15,7 +15,7 @@
 #include "apps/terminal.h"
 #include "core/error.h"
 #include "kernels/host_executor.h"
-#include "kernels/host_model.h"
+#include "scheduler/host_form.h"
 #include "scheduler/validate.h"
 #include "sim/simulator.h"
 
@@ -59,7 +59,7 @@ std::unique_ptr<Contestant> make_contestant(const Input& input, const scheduler:
     return nullptr;
   }
   auto c = std::make_unique<Contestant>();
-  c->plan = kernels::as_host_plan(std::get<scheduler::Plan>(made));
+  c->plan = scheduler::as_host_plan(std::get<scheduler::Plan>(made));
   const auto violations = scheduler::validate(c->plan, o.device);
   if (!violations.empty()) {
     left_out.push_back(fmt::format("{}: {}", what, violations.front().sentence));

@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
-#include "kernels/host_model.h"
+#include "scheduler/host_form.h"
 #include "traces/import.h"
 
 namespace espalier::apps {
@@ -61,7 +61,7 @@ MeasuredRun read_run(const Session& session, const std::string& text, const std:
   }
   MeasuredRun run{file, nullptr, plan, plan};
   if (measurement->backend == "host") {
-    run.as_run = std::make_shared<const scheduler::Plan>(kernels::as_host_plan(*plan));
+    run.as_run = std::make_shared<const scheduler::Plan>(scheduler::as_host_plan(*plan));
   }
   measurement->timeline.plan_hash = run.as_run->hash;
   run.measurement = std::move(measurement);

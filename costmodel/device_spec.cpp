@@ -320,6 +320,10 @@ DeviceSpec find_named_device(std::string_view spec, const std::string& where) {
   if (parts.is_file) {
     throw core::bad_input(where, "a device of the catalog, or --device", fmt::format("the file {}", parts.base));
   }
+  const auto& catalog = device_catalog();
+  if (std::none_of(catalog.begin(), catalog.end(), [&](const DeviceSpec& d) { return d.name == parts.base; })) {
+    throw core::bad_input(where, "a device of the catalog, or --device", fmt::format("'{}'", parts.base));
+  }
   return find_device(spec);
 }
 

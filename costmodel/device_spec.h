@@ -86,6 +86,8 @@ struct DeviceSpec {
   /// run on the device.
   std::map<std::string, MeasuredInterval, std::less<>> intervals;
 
+  /// Cores of a host in the place of SMs.
+  bool is_cpu() const { return compute_capability < 2; }
   double hbm_achievable_bytes_per_us() const { return hbm_gbps * hbm_read_fraction * 1e3; }
   double l2_bytes_per_us() const { return l2_bytes_per_clk * clock_ghz * 1e3; }
   double clocks_per_us() const { return clock_ghz * 1e3; }
@@ -112,7 +114,7 @@ const std::vector<DeviceSpec>& device_catalog();
 DeviceSpec find_device(std::string_view spec);
 
 /// The same for a name that stands in a file, which may be anybody's: no file is read for it. `where` says which file
-/// names it. Throws bad input when the name is a file's.
+/// names it. Throws bad input when the name is a file's, or not in the catalog.
 DeviceSpec find_named_device(std::string_view spec, const std::string& where);
 
 /// device/1: every field as {"value", "origin", "source"} or a plain number (then assumed); with "base": "h100-sxm" the

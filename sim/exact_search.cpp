@@ -394,6 +394,9 @@ class ExactSearch {
 }  // namespace
 
 void require_small(const traces::PrefixForest& forest, const costmodel::DeviceSpec& device) {
+  if (device.is_cpu()) {
+    throw core::usage_error(fmt::format("the exact search bounds what GPUs take, and {} is a CPU", device.name));
+  }
   if (forest.node_count() <= kMostExactNodes && device.sms <= kMostExactSms) return;
   throw core::usage_error(fmt::format(
       "the exact search takes at most {} nodes and {} SMs (--device NAME:sms={}), {} and {} have {} and {:.0f}",

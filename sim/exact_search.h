@@ -37,7 +37,7 @@ struct ExactResult {
   std::int64_t plans = 0;          ///< simulated
 };
 
-/// Throws Error (usage) beyond kMostExactNodes nodes or kMostExactSms SMs.
+/// Throws Error (usage) beyond kMostExactNodes nodes or kMostExactSms SMs, and for CPUs.
 void require_small(const traces::PrefixForest& forest, const costmodel::DeviceSpec& device);
 /// The same limits. `incumbent_us`: time of a known plan.
 ExactResult search_exactly(const DraftSpace& space, double incumbent_us, const ExactOptions& options = {});

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "scheduler/host_form.h"
 #include "sim/engine.h"
 #include "sim/work_list.h"
 
@@ -10,6 +11,12 @@ namespace espalier::sim {
 
 SimResult simulate(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const SimOptions& options,
                    RunLog* log) {
+  if (device.is_cpu() && !scheduler::is_host_plan(plan)) {
+    SimResult result = simulate(scheduler::as_host_plan(plan), device, options, log);
+    result.plan_hash = plan.hash;
+    if (options.timeline) result.timeline.plan_hash = plan.hash;
+    return result;
+  }
   const WorkList list = make_work_list(plan, device, options.warm_l2);
   EngineResult run = run_events(plan, device, list, options, log);
   SimResult result;

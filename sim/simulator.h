@@ -62,7 +62,8 @@ struct SimResult {
 };
 
 struct RunLog;
-/// Appends what happened to `log` unless it is null.
+/// Appends what happened to `log` unless it is null. On a CPU every kernel is what the host executor runs in its place
+/// (scheduler/host_form.h).
 SimResult simulate(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const SimOptions& options = {},
                    RunLog* log = nullptr);
 

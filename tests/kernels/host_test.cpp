@@ -14,9 +14,9 @@
 #include "core/rng.h"
 #include "kernels/host_bench.h"
 #include "kernels/host_executor.h"
-#include "kernels/host_model.h"
 #include "kernels/host_schedule.h"
 #include "scheduler/batch_update.h"
+#include "scheduler/host_form.h"
 #include "scheduler/strategy.h"
 #include "scheduler/validate.h"
 #include "traces/import.h"
@@ -258,7 +258,8 @@ TEST(HostBench, CountsEachLastLevelCacheOnce) {
 }
 
 TEST(HostPlan, WidensValuesThatLieInKeysOnceMore) {
-  const scheduler::Plan host = as_host_plan(plan_of("flash_decoding", traces::parse_tree("1,2|64,16"), "4/1/576:512"));
+  const scheduler::Plan host =
+      scheduler::as_host_plan(plan_of("flash_decoding", traces::parse_tree("1,2|64,16"), "4/1/576:512"));
   const auto counts = count_task(task_shape(host, host.tasks[scheduler::TaskId(0)]),
                                  host.kernels[task_kernels(host)[scheduler::TaskId(0)]], host.heads);
   EXPECT_EQ(counts.conversions * 576, counts.kv_bytes / 2 * (576 + 512));
@@ -266,10 +267,10 @@ TEST(HostPlan, WidensValuesThatLieInKeysOnceMore) {
 
 TEST(HostPlan, CountsTheSameBytesWithKernelsOfTheHost) {
   const scheduler::Plan plan = plan_of("fasttree", traces::parse_tree("1,4,16|300,64,32"), "8/2/128");
-  const scheduler::Plan host = as_host_plan(plan);
+  const scheduler::Plan host = scheduler::as_host_plan(plan);
   EXPECT_NE(host.hash, plan.hash);
   for (const costmodel::KernelConfig& kernel : host.kernels) EXPECT_EQ(kernel.engine, costmodel::Engine::cpu);
-  EXPECT_EQ(host_kv_tile(plan.heads), 8);  // 512 bytes a token and head
+  EXPECT_EQ(scheduler::host_kv_tile(plan.heads), 8);  // 512 bytes a token and head
   for (const scheduler::TaskId t : core::ids<scheduler::TaskId>(plan.tasks.size())) {
     const auto shape = task_shape(plan, plan.tasks[t]);
     const auto& k = host.kernels[task_kernels(host)[t]];

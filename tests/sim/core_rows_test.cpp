@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "scheduler/host_form.h"
 #include "sim/bandwidth.h"
 #include "sim_plans.h"
 
@@ -22,6 +23,21 @@ SimResult run(std::int32_t heads, std::int64_t pieces, Engine engine, double row
   SimOptions options;
   options.timeline = true;
   return simulate(node_plan(unshared({64 * pieces}), {.q_heads = heads, .kv_heads = 1}, kernel, 64), device, options);
+}
+
+TEST(Cores, RunTheirOwnFormOfAnyKernel) {
+  const Plan plan = node_plan(unshared({640, 30}), {.q_heads = 4, .kv_heads = 1}, streaming_kernel(), 64);
+  DeviceSpec core = device_with(2);
+  core.compute_capability = 1;
+  SimOptions options;
+  options.timeline = true;
+  const SimResult run = simulate(plan, core, options), own = simulate(scheduler::as_host_plan(plan), core, options);
+  EXPECT_EQ(run.makespan_us, own.makespan_us);
+  EXPECT_EQ(run.counts.conversions, own.counts.conversions);
+  EXPECT_EQ(run.plan_hash, plan.hash);
+  EXPECT_EQ(run.timeline.plan_hash, plan.hash);
+  EXPECT_NE(own.plan_hash, plan.hash);
+  EXPECT_NE(run.makespan_us, simulate(plan, device_with(2)).makespan_us);
 }
 
 double us_of(const SimResult& result, scheduler::SpanKind kind) {

@@ -235,6 +235,9 @@ TEST(ExactSearch, RefusesLargeInstancesAndSaysWhenItWasCutShort) {
   const costmodel::DeviceSpec big = costmodel::find_device("h100-sxm");
   EXPECT_THROW((void)search_exactly(make_draft_space(wide, kHeads, tiny_gpu()), 1), core::Error);
   EXPECT_THROW((void)search_exactly(make_draft_space(small, kHeads, big), 1), core::Error);
+  costmodel::DeviceSpec cores = tiny_gpu();
+  cores.compute_capability = 1;
+  EXPECT_THROW((void)search_exactly(make_draft_space(small, kHeads, cores), 1), core::Error);
   ExactOptions options;
   options.most_plans = 3;
   const ExactResult cut = search_exactly(make_draft_space(small, kHeads, tiny_gpu()), kInfinity, options);

@@ -1,11 +1,8 @@
-// What a plan's kernels are on this machine.
-#include "kernels/host_model.h"
+#include "scheduler/host_form.h"
 
 #include <algorithm>
 
-#include "kernels/host_attention.h"
-
-namespace espalier::kernels {
+namespace espalier::scheduler {
 namespace {
 
 /// Of a core's prefetches.
@@ -17,8 +14,13 @@ std::int32_t host_kv_tile(const traces::HeadConfig& heads) {
   return static_cast<std::int32_t>(std::max<std::int64_t>(1, kBytesAhead / heads.kv_bytes_per_token_head()));
 }
 
-scheduler::Plan as_host_plan(const scheduler::Plan& plan) {
-  scheduler::Plan host = plan;
+bool is_host_plan(const Plan& plan) {
+  return std::all_of(plan.kernels.begin(), plan.kernels.end(),
+                     [](const costmodel::KernelConfig& kernel) { return kernel.engine == costmodel::Engine::cpu; });
+}
+
+Plan as_host_plan(const Plan& plan) {
+  Plan host = plan;
   host.heads.q_dtype = traces::Dtype::fp32;  // queries and results
   for (costmodel::KernelConfig& kernel : host.kernels) {
     const bool attend = kernel.role != costmodel::KernelRole::reduce;
@@ -26,7 +28,7 @@ scheduler::Plan as_host_plan(const scheduler::Plan& plan) {
     kernel.name = "host_" + kernel.name;
     kernel.engine = costmodel::Engine::cpu;
     kernel.kv_tile = attend ? host_kv_tile(plan.heads) : 1;
-    kernel.rows_per_warp = static_cast<std::int32_t>(kHostRowStep);
+    kernel.rows_per_warp = kHostRowStep;
     kernel.stages = attend ? 2 : 1;
     kernel.warps = 1;
     kernel.smem_bytes = 1;
@@ -41,4 +43,4 @@ scheduler::Plan as_host_plan(const scheduler::Plan& plan) {
   return host;
 }
 
-}  // namespace espalier::kernels
+}  // namespace espalier::scheduler
