@@ -73,8 +73,7 @@ void join_run(Session& session, const MeasuredRun& run) {
   if (given.opened_plan != run.of) {
     throw core::usage_error(fmt::format("{} was read for a plan that is no longer open: open it again", run.file));
   }
-  if (run.measurement->backend == "host" &&
-      viz::device_of(session.settings.a, given).name == given.plan->provenance.device) {
+  if (run.measurement->backend == "host" && !viz::device_of(session.settings.a, given).is_cpu()) {
     throw core::usage_error(fmt::format(
         "{} was measured on this machine's cores: give --device host, or the file that calibrate wrote for them",
         run.file));

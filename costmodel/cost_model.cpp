@@ -25,7 +25,7 @@ const std::vector<CostModelInfo>& cost_models() {
        "Roofline (Williams et al. 2009)", false},
       {"table", "interpolated between profiled points, query rows x KV tokens",
        "CoDec's C_est; table:FILE is cost_table/1", false},
-      {"analytic", "start + latency + max(bytes / share, tiles x cycles) + results / port + end",
+      {"analytic", "start + latency + max(bytes / share, tiles x cycles) + rows + results / port + end",
        "ours; the form CoDec's estimator takes", false},
   };
   return models;

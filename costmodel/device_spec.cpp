@@ -3,6 +3,7 @@
 #include "costmodel/device_spec.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <optional>
 
@@ -18,6 +19,9 @@ extern const char* const devices_json;  // costmodel/data/devices.json, embedded
 namespace espalier::costmodel {
 
 namespace {
+
+/// Files of earlier versions lack them, and what was made for a device in which they cost nothing is still its.
+constexpr std::array<std::string_view, 2> kLaterFields = {"page_ns", "row_ns"};
 
 using core::bad_input;
 using core::JsonView;
@@ -148,9 +152,8 @@ DeviceSpec read_object(const JsonView& view, bool is_file) {
     }
     read_field(view.at(key), *field, device);
   }
-  // Files of earlier versions lack them.
-  for (const char* later : {"page_ns", "row_ns"}) {
-    if (is_file) device.provenance.try_emplace(later, Provenance{Origin::assumed, "not in the file"});
+  for (const std::string_view later : kLaterFields) {
+    if (is_file) device.provenance.try_emplace(std::string(later), Provenance{Origin::assumed, "not in the file"});
   }
   std::vector<std::string> missing;
   for (const DeviceField& field : device_fields()) {
@@ -255,7 +258,7 @@ const std::vector<DeviceField>& device_fields() {
   using D = DeviceSpec;
   static const std::vector<DeviceField> fields = {
       {"sms", &D::sms, "", "streaming multiprocessors", 1, 4096, true},
-      {"compute_capability", &D::compute_capability, "", "CUDA compute capability", 1, 99},
+      {"compute_capability", &D::compute_capability, "", "CUDA compute capability (1: a CPU)", 1, 99},
       {"clock_ghz", &D::clock_ghz, "GHz", "sustained SM clock", 0.1, 10},
       {"hbm_gib", &D::hbm_gib, "GiB", "device memory", 0.25, 65536},
       {"hbm_gbps", &D::hbm_gbps, "GB/s", "peak memory bandwidth", 1, 1e6},
@@ -288,7 +291,8 @@ const std::vector<DeviceField>& device_fields() {
       {"cta_start_ns", &D::cta_start_ns, "ns", "dispatch and prologue of a CTA until its first load", 0, 1e6},
       {"cta_end_ns", &D::cta_end_ns, "ns", "epilogue of a CTA besides its writes", 0, 1e6},
       {"page_ns", &D::page_ns, "ns", "what a CTA's loads wait for at each new page of a paged KV cache", 0, 1e4},
-      {"row_ns", &D::row_ns, "ns", "set-up and end of a query row (request x head), besides its bytes", 0, 1e4},
+      {"row_ns", &D::row_ns, "ns", "set-up and end of a query row of 128 columns, besides its loads and writes", 0,
+       1e4},
   };
   return fields;
 }
@@ -320,9 +324,11 @@ DeviceSpec find_named_device(std::string_view spec, const std::string& where) {
   if (parts.is_file) {
     throw core::bad_input(where, "a device of the catalog, or --device", fmt::format("the file {}", parts.base));
   }
-  const auto& catalog = device_catalog();
-  if (std::none_of(catalog.begin(), catalog.end(), [&](const DeviceSpec& d) { return d.name == parts.base; })) {
-    throw core::bad_input(where, "a device of the catalog, or --device", fmt::format("'{}'", parts.base));
+  std::vector<std::string> names;
+  for (const DeviceSpec& device : device_catalog()) names.push_back(device.name);
+  if (std::find(names.begin(), names.end(), parts.base) == names.end()) {
+    throw core::bad_input(where, "a device of the catalog, or --device",
+                          core::unknown_name("device", parts.base, names));
   }
   return find_device(spec);
 }
@@ -367,6 +373,8 @@ std::uint64_t device_hash(const DeviceSpec& device) {
   core::Hasher hasher;
   hasher.text(device.name);
   for (const DeviceField& field : device_fields()) {
+    const bool later = std::find(kLaterFields.begin(), kLaterFields.end(), field.name) != kLaterFields.end();
+    if (later && device.*field.member == 0) continue;
     hasher.text(field.name);
     hasher.value(device.*field.member);
   }

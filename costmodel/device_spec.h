@@ -79,14 +79,14 @@ struct DeviceSpec {
   double cta_start_ns = 300;      ///< dispatch and prologue of a CTA until its first load
   double cta_end_ns = 200;        ///< epilogue of a CTA besides its writes
   double page_ns = 0;             ///< what a CTA's loads wait for at each new page of a paged KV cache
-  double row_ns = 0;              ///< of a CTA for each query row (request x head) it attends with, beside the bytes
+  double row_ns = 0;              ///< of a CTA for each query row it attends with (request x head, 128 + 128 columns)
 
   std::map<std::string, Provenance, std::less<>> provenance;  ///< by field name; every field has one
   /// By what most busy time of a plan is bound by (hbm, l2, compute, latency, fixed) or "all"; empty until plans have
   /// run on the device.
   std::map<std::string, MeasuredInterval, std::less<>> intervals;
 
-  /// Cores of a host in the place of SMs.
+  /// Cores of a host in the place of SMs: compute capability 1, which no GPU has that runs this.
   bool is_cpu() const { return compute_capability < 2; }
   double hbm_achievable_bytes_per_us() const { return hbm_gbps * hbm_read_fraction * 1e3; }
   double l2_bytes_per_us() const { return l2_bytes_per_clk * clock_ghz * 1e3; }

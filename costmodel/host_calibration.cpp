@@ -215,10 +215,12 @@ HostFit fit_host(const HostSamples& s) {
   set_memory(b, s, in_flight, fit.residuals);
   set_kernel(b, s, fit.residuals);
   using D = DeviceSpec;
-  b.set(&D::cta_start_ns, s.task_us * 1e3, Origin::measured, "dispatch of tasks of one token");
+  b.set(&D::cta_start_ns, std::max(0.0, s.task_us - s.row_us) * 1e3, Origin::measured,
+        "dispatch of tasks of one token");
   b.set(&D::cta_end_ns, 0, Origin::measured, "contained in cta_start_ns");
   b.set(&D::page_ns, 0, Origin::assumed, "tokens are found one by one, paged or not: part of what a tile takes");
-  b.set(&D::row_ns, s.row_us * 1e3, Origin::measured, "rows set up and finished, data in the core's own cache");
+  b.set(&D::row_ns, s.row_us * 1e3, Origin::measured,
+        "rows of 128 columns set up and finished, data in the core's own cache");
   for (double D::*gap : {&D::launch_stream_us, &D::launch_graph_us, &D::launch_pdl_us, &D::grid_sync_us}) {
     b.set(gap, s.launch_us, s.launch_us > 0 ? Origin::measured : Origin::assumed,
           s.launch_us > 0 ? "launches of one task, one after another"

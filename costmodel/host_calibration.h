@@ -29,8 +29,8 @@ struct HostSamples {
   std::vector<KernelPoint> kernel;
   KernelConfig config;  ///< of those points
   traces::HeadConfig heads;
-  double row_us = 0;   ///< one core, everything in its own cache: to set up and to finish a query row
-  double task_us = 0;  ///< dispatch of an empty task
+  double row_us = 0;   ///< one core, everything in its own cache: a query row of 128 columns set up and finished
+  double task_us = 0;  ///< a task of one row and one token
   double launch_us =
       0;  ///< from a launch's end to the start of the one that waits for it; 0: not told from the tasks' own
   double spread = 0;  ///< relative, between the two halves of the repeats, worst point

@@ -13,7 +13,7 @@ namespace {
 /// Every SM holds as many of these CTAs as fit, and all get equal shares of bandwidth and of the SM's pipes.
 ///
 ///     C = start + L0 + max(read bytes / share, ceil(tokens/tile) * c_tile * residents / clock)
-///         + rows row_ns + written bytes / port + end
+///         + rows + written bytes / port + end
 ///
 /// The share follows the bytes-in-flight law at the kernel's stages. Bytes are linear and tiles a ceiling, so C is
 /// monotone and subadditive in tokens: cutting a task never lowers the total, as its fixed part is above zero.
@@ -33,7 +33,7 @@ class AnalyticCostModel final : public CostModel {
     const double memory_us = static_cast<double>(counts.read_bytes()) / read_share(kernel, residents);
     // One stage means load, wait, compute: nothing overlaps within the CTA.
     const double main_us = kernel.stages > 1 ? std::max(memory_us, compute_us) : memory_us + compute_us;
-    return {fixed_us() + main_us + rows_us(shape, device_) +
+    return {fixed_us() + main_us + rows_us(shape, heads_, device_) +
             static_cast<double>(counts.write_bytes()) / port_share(residents)};
   }
 

@@ -13,6 +13,9 @@ namespace espalier::costmodel {
 
 namespace {
 
+/// Of a query and its result, that DeviceSpec::row_ns is for.
+constexpr double kRowColumns = 256;
+
 using core::checked_add;
 using core::checked_mul;
 
@@ -225,8 +228,10 @@ TileCycles tile_cycles(const TaskShape& shape, const KernelConfig& kernel, const
   return cycles;
 }
 
-double rows_us(const TaskShape& shape, const DeviceSpec& device) {
-  return shape.role == KernelRole::attend ? static_cast<double>(shape.queries) * shape.heads * device.row_ns * 1e-3 : 0;
+double rows_us(const TaskShape& shape, const traces::HeadConfig& heads, const DeviceSpec& device) {
+  if (shape.role != KernelRole::attend) return 0;
+  const double columns = heads.qk_dim + heads.v_dim;
+  return static_cast<double>(shape.queries) * shape.heads * device.row_ns * 1e-3 * columns / kRowColumns;
 }
 
 }  // namespace espalier::costmodel

@@ -78,7 +78,8 @@ struct TileCycles {
 TileCycles tile_cycles(const TaskShape& shape, const KernelConfig& kernel, const traces::HeadConfig& heads,
                        const DeviceSpec& device);
 
-/// Microseconds that a task's query rows take beside their bytes: row_ns each, of tasks that attend.
-double rows_us(const TaskShape& shape, const DeviceSpec& device);
+/// Microseconds that the query rows of a task that attends take to be set up and finished, their loads and writes
+/// aside: row_ns for 128 columns of a query and as many of its result, others in proportion.
+double rows_us(const TaskShape& shape, const traces::HeadConfig& heads, const DeviceSpec& device);
 
 }  // namespace espalier::costmodel

@@ -361,6 +361,7 @@ costmodel::HostSamples HostBench::samples() const {
     s.spread = std::max(s.spread, point.spread());
   }
   s.row_us = state.row.us();
+  s.spread = std::max(s.spread, state.row.spread());
   s.task_us = state.tasks.us() * s.threads;
   s.launch_us = std::max(0.0, state.launches.us() - state.alone.us());
   s.environment = core::join(host_environment(), ", ");

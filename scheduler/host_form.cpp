@@ -14,15 +14,11 @@ std::int32_t host_kv_tile(const traces::HeadConfig& heads) {
   return static_cast<std::int32_t>(std::max<std::int64_t>(1, kBytesAhead / heads.kv_bytes_per_token_head()));
 }
 
-bool is_host_plan(const Plan& plan) {
-  return std::all_of(plan.kernels.begin(), plan.kernels.end(),
-                     [](const costmodel::KernelConfig& kernel) { return kernel.engine == costmodel::Engine::cpu; });
-}
-
 Plan as_host_plan(const Plan& plan) {
   Plan host = plan;
   host.heads.q_dtype = traces::Dtype::fp32;  // queries and results
   for (costmodel::KernelConfig& kernel : host.kernels) {
+    if (kernel.engine == costmodel::Engine::cpu) continue;
     const bool attend = kernel.role != costmodel::KernelRole::reduce;
     kernel.origin = "what the host executor runs for " + kernel.name;
     kernel.name = "host_" + kernel.name;
@@ -41,6 +37,14 @@ Plan as_host_plan(const Plan& plan) {
   }
   seal(host);
   return host;
+}
+
+std::optional<Plan> host_form(const Plan& plan, const costmodel::DeviceSpec& device) {
+  const bool own = std::all_of(plan.kernels.begin(), plan.kernels.end(), [](const costmodel::KernelConfig& kernel) {
+    return kernel.engine == costmodel::Engine::cpu;
+  });
+  if (!device.is_cpu() || own) return std::nullopt;
+  return as_host_plan(plan);
 }
 
 }  // namespace espalier::scheduler

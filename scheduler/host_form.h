@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
+#include "costmodel/device_spec.h"
 #include "scheduler/plan.h"
 
 namespace espalier::scheduler {
@@ -10,11 +12,11 @@ namespace espalier::scheduler {
 /// Query rows that share one read of a tile.
 inline constexpr std::int32_t kHostRowStep = 2;
 
-/// Whether every kernel has that form already.
-bool is_host_plan(const Plan& plan);
 /// The plan with every kernel replaced by what the host executor runs in its place: a tile is as many tokens as a core
 /// keeps requested from memory, one core one task, queries and results in fp32.
 Plan as_host_plan(const Plan& plan);
+/// That, for a device that is a CPU and a plan that isn't in this form; else none.
+std::optional<Plan> host_form(const Plan& plan, const costmodel::DeviceSpec& device);
 /// Tokens of that tile: a core's prefetches reach about 4 KiB ahead.
 std::int32_t host_kv_tile(const traces::HeadConfig& heads);
 

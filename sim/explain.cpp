@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 #include <utility>
 
+#include "scheduler/host_form.h"
 #include "sim/critical_path.h"
 #include "sim/run_log.h"
 
@@ -124,26 +126,33 @@ void add_stage(Plan& plan, DeviceSpec&) {
   }
 }
 
-constexpr std::string_view kPages = "pages";
+constexpr std::string_view kSharedMemory = "smem", kStage = "stage", kRows = "rows", kPages = "pages";
+
+bool can_change(std::string_view key, const Plan& plan, const DeviceSpec& device) {
+  if (key == kPages) return device.page_ns > 0 && is_paged(plan.forest.pages);
+  if (key == kRows) return device.row_ns > 0;
+  return !(device.is_cpu() && (key == kSharedMemory || key == kStage));
+}
 
 void halve_gaps(Plan&, DeviceSpec& d) {
   for (double* gap : {&d.launch_stream_us, &d.launch_graph_us, &d.launch_pdl_us, &d.grid_sync_us}) *gap /= 2;
 }
 
-const std::array<Change, 11>& changes() {
-  static const std::array<Change, 11> kChanges = {{
+const std::array<Change, 12>& changes() {
+  static const std::array<Change, 12> kChanges = {{
       {"hbm", "HBM bandwidth +10 %", [](Plan&, DeviceSpec& d) { d.hbm_gbps *= kMore; }},
       {"l2_bandwidth", "L2 bandwidth +10 %", [](Plan&, DeviceSpec& d) { d.l2_bytes_per_clk *= kMore; }},
       {"l2_capacity", "L2 capacity +10 %", [](Plan&, DeviceSpec& d) { d.l2_mib *= kMore, d.l2_knee_mib *= kMore; }},
       {"latency", "memory latency -10 %",
        [](Plan&, DeviceSpec& d) { d.hbm_latency_ns /= kMore, d.l2_latency_ns /= kMore; }},
       {"sms", "SMs +10 %", [](Plan&, DeviceSpec& d) { d.sms = std::ceil(d.sms * kMore); }},
-      {"smem", "shared memory +10 %",
+      {kSharedMemory, "shared memory +10 %",
        [](Plan&, DeviceSpec& d) { d.smem_kib_per_sm *= kMore, d.smem_kib_per_cta *= kMore; }},
       {"smem_bandwidth", "shared-memory bandwidth +10 %", [](Plan&, DeviceSpec& d) { d.smem_bytes_per_clk *= kMore; }},
       {"clock", "SM and L2 clock +10 %", [](Plan&, DeviceSpec& d) { d.clock_ghz *= kMore; }},
-      {"stage", "kernels with a stage more", add_stage},
+      {kStage, "kernels with a stage more", add_stage},
       {"launch_gap", "half the launch gaps", halve_gaps},
+      {kRows, "rows that cost nothing", [](Plan&, DeviceSpec& d) { d.row_ns = 0; }},
       {kPages, "pages that cost nothing", [](Plan&, DeviceSpec& d) { d.page_ns = 0; }},
   }};
   return kChanges;
@@ -160,11 +169,14 @@ std::string_view path_kind_name(PathPart::Kind kind) {
 
 std::vector<Sensitivity> sensitivities(const Plan& plan, const DeviceSpec& device, double makespan_us,
                                        const SimOptions& options) {
+  if (const std::optional<Plan> own = scheduler::host_form(plan, device)) {
+    return sensitivities(*own, device, makespan_us, options);
+  }
   SimOptions quick = options;
   quick.timeline = false;
   std::vector<Sensitivity> all;
   for (const Change& change : changes()) {
-    if (change.key == kPages && (device.page_ns <= 0 || !is_paged(plan.forest.pages))) continue;
+    if (!can_change(change.key, plan, device)) continue;
     Sensitivity& out = all.emplace_back(Sensitivity{std::string(change.key), std::string(change.text), 0, 0, ""});
     Plan other = plan;
     DeviceSpec changed = device;

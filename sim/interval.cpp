@@ -18,6 +18,8 @@ using scheduler::Plan;
 
 /// What pages may cost where it is assumed that they cost nothing: some twenty clocks for an address.
 constexpr double kSupposedPageNs = 10;
+/// And rows on a CPU whose file is older than their cost.
+constexpr double kSupposedRowNs = 20;
 constexpr double kDatasheetWidth = 0.02, kMeasuredWidth = 0.05;
 
 /// Sizes: there is nothing to be wrong about but a misprint.
@@ -101,6 +103,8 @@ std::vector<double> parameter_effects(const Plan& plan, const DeviceSpec& device
       changed.*field.member = value * (1 + width) <= field.high ? value * (1 + width) : value * (1 - width);
     } else if (width == kAssumedHalfWidth && field.name == "page_ns") {
       changed.page_ns = kSupposedPageNs;
+    } else if (width == kAssumedHalfWidth && field.name == "row_ns" && device.is_cpu()) {
+      changed.row_ns = kSupposedRowNs;
     } else {
       continue;
     }

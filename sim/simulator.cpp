@@ -2,6 +2,7 @@
 #include "sim/simulator.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "scheduler/host_form.h"
 #include "sim/engine.h"
@@ -11,8 +12,8 @@ namespace espalier::sim {
 
 SimResult simulate(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, const SimOptions& options,
                    RunLog* log) {
-  if (device.is_cpu() && !scheduler::is_host_plan(plan)) {
-    SimResult result = simulate(scheduler::as_host_plan(plan), device, options, log);
+  if (const std::optional<scheduler::Plan> own = scheduler::host_form(plan, device)) {
+    SimResult result = simulate(*own, device, options, log);
     result.plan_hash = plan.hash;
     if (options.timeline) result.timeline.plan_hash = plan.hash;
     return result;

@@ -240,7 +240,7 @@ class ListMaker {
                          static_cast<double>(counts.output_bytes);
       const std::int64_t bytes = counts.read_bytes() - counts.kv_bytes + counts.write_bytes();
       set_io(kind, bytes, hbm / static_cast<double>(std::max<std::int64_t>(bytes, 1)));
-      kind.end_us += costmodel::rows_us(key.shape, device_);
+      kind.end_us += costmodel::rows_us(key.shape, plan_.heads, device_);
     }
     priced.kind = kind_id(kind);
     return priced;

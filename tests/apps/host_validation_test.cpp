@@ -116,8 +116,8 @@ TEST(HostLoop, PredictsSignsAndTheOrderOfClearlyDifferentPlans) {
   bench.run(3);
   const costmodel::HostSamples samples = bench.samples();
   options.device = costmodel::fit_host(samples).device;
-  EXPECT_GT(samples.row_us, 0);
-  EXPECT_LT(samples.row_us, samples.kernel.back().us) << "64 rows that see 512 tokens each";
+  const auto& most = samples.kernel.back();
+  EXPECT_LT(most.shape.queries * samples.row_us, most.us / 4) << "that many rows that see 512 tokens each";
   for (const char* strategy : {"flash_decoding", "codec"}) {
     options.strategies.push_back(scheduler::parse_strategy(strategy));
   }

@@ -266,6 +266,20 @@ TEST_F(ViewSession, DroppedRunJoinsItsPlan) {
   EXPECT_EQ(again.settings.a.device, joined.settings.a.device) << "not measured anew";
 }
 
+TEST_F(ViewSession, RunJoinsAPlanThatWasMadeForTheHost) {
+  ASSERT_EQ(run("calibrate --device host --repeats 2 -o host.json").code, 0);
+  ASSERT_EQ(run("plan --tree '1,4|256,64' --heads 4/1/64 --strategy fasttree --device host.json -o plan.json").code, 0);
+  ASSERT_EQ(run("run plan.json --device host.json --backend host --repeats 2 --json run.json").code, 0);
+  ViewCommand start;
+  start.file = path("plan.json");
+  start.devices = {path("host.json")};
+  const viz::Session plan = session_of(start), joined = dropped(plan, path("run.json"))(plan);
+  EXPECT_TRUE(shows_measurement(joined.settings, joined.given));
+  start.devices = {"l40s"};
+  const viz::Session gpu = session_of(start);
+  EXPECT_THROW(dropped(gpu, path("run.json"))(gpu), core::Error) << "simulated as a GPU";
+}
+
 TEST_F(ViewSession, RunJoinsWhatTheSessionHasBecomeWhileItWasRead) {
   ASSERT_EQ(run("plan --tree '1,4|256,64' --heads 4/1/64 --strategy fasttree -o plan.json").code, 0);
   for (const char* name : {"run.json", "second.json"}) {

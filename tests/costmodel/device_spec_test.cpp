@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/hash.h"
 
 extern const char* const devices_json;
 extern const char* const kernels_json;
@@ -146,7 +147,7 @@ TEST(FindDevice, SaysWhatIsWrongWithASpec) {
   expect_error([] { find_named_device("no/such/card.json:sms=3", "plan.json"); }, ErrorKind::bad_input,
                {"plan.json", "--device", "no/such/card.json"});
   expect_error([] { find_named_device("host", "plan.json"); }, ErrorKind::bad_input,
-               {"plan.json", "--device", "'host'"});
+               {"plan.json", "--device", "'host'", "h200"});
   EXPECT_EQ(find_named_device("h100-sxm:sms=100", "plan.json").sms, 100);
   expect_error([] { find_device("a-gpu-of-another-planet"); }, ErrorKind::usage, {"a100-40", "rtx5090"});
   expect_error([] { find_device("h200:hbm_gbp=1"); }, ErrorKind::usage, {"device h200", "hbm_gbp'", "hbm_gbps"});
@@ -250,6 +251,19 @@ TEST(ReadDevice, TakesFilesFromBeforePagesAndRowsHadACost) {
     EXPECT_EQ(read.provenance.at(field).origin, Origin::assumed);
     EXPECT_EQ(device_hash(read), device_hash(device("h200")));
   }
+  // Nor do they change what was made for a device, unless they cost something.
+  const DeviceSpec h200 = device("h200");
+  core::Hasher before;
+  before.text(h200.name);
+  for (const DeviceField& field : device_fields()) {
+    if (field.name == "page_ns" || field.name == "row_ns") continue;
+    before.text(field.name);
+    before.value(h200.*field.member);
+  }
+  EXPECT_EQ(device_hash(h200), before.digest());
+  DeviceSpec dear = h200;
+  dear.row_ns = 1;
+  EXPECT_NE(device_hash(dear), device_hash(h200));
 }
 
 TEST(ReadDevice, NamesThePathOfWhatIsWrong) {

@@ -1,16 +1,20 @@
 // What rows cost the cores of a host: they read and write them one after another.
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <algorithm>
 
 #include "scheduler/host_form.h"
+#include "scheduler/validate.h"
 #include "sim/bandwidth.h"
+#include "sim/explain.h"
+#include "sim/interval.h"
 #include "sim_plans.h"
 
 namespace espalier::sim::testing {
 namespace {
 
 using costmodel::Engine;
+using costmodel::Origin;
 
 /// One request, `heads` query heads on one KV head, in `pieces` pieces of 64 tokens.
 SimResult run(std::int32_t heads, std::int64_t pieces, Engine engine, double row_ns = 0) {
@@ -37,7 +41,45 @@ TEST(Cores, RunTheirOwnFormOfAnyKernel) {
   EXPECT_EQ(run.plan_hash, plan.hash);
   EXPECT_EQ(run.timeline.plan_hash, plan.hash);
   EXPECT_NE(own.plan_hash, plan.hash);
+  EXPECT_FALSE(scheduler::host_form(scheduler::as_host_plan(plan), core).has_value());
+  EXPECT_FALSE(scheduler::host_form(plan, device_with(2)).has_value());
   EXPECT_NE(run.makespan_us, simulate(plan, device_with(2)).makespan_us);
+}
+
+TEST(Cores, AreNotAskedForWhatOnlyGpusHave) {
+  KernelConfig large = streaming_kernel();
+  large.stages = 6;
+  large.smem_bytes = 300 << 10;
+  const Plan plan = node_plan(unshared({640, 30}), {.q_heads = 4, .kv_heads = 1}, large, 64);
+  DeviceSpec device = device_with(2);
+  EXPECT_FALSE(scheduler::validate(plan, device).empty());
+  device.compute_capability = 1;
+  device.row_ns = 500;
+  EXPECT_TRUE(scheduler::validate(plan, device).empty());
+  std::vector<std::string> keys;
+  for (const Sensitivity& s : sensitivities(plan, device, simulate(plan, device).makespan_us)) {
+    EXPECT_EQ(s.why_not, "");
+    if (s.key == "rows") EXPECT_GT(s.gain, 0.02);
+    keys.push_back(s.key);
+  }
+  EXPECT_THAT(keys, ::testing::Not(::testing::AnyOf(::testing::Contains("smem"), ::testing::Contains("stage"))));
+  EXPECT_THAT(keys, ::testing::Contains("rows"));
+  Plan broken = plan;
+  ++broken.workspace_bytes;
+  EXPECT_FALSE(scheduler::validate(broken, device).empty()) << "changed after it was sealed";
+}
+
+TEST(Cores, MayHaveDearRowsWhereTheirFileIsSilent) {
+  const Plan plan = node_plan(unshared({64, 64}), {.q_heads = 16, .kv_heads = 1}, streaming_kernel(), 64);
+  DeviceSpec device = device_with(2);
+  device.compute_capability = 1;
+  const auto width = [&](Origin origin) {
+    device.provenance["row_ns"].origin = origin;
+    return log_half_width(parameter_effects(plan, device, simulate(plan, device)));
+  };
+  EXPECT_GT(width(Origin::assumed), 1.01 * width(Origin::measured));
+  device.compute_capability = 9;
+  EXPECT_EQ(width(Origin::assumed), width(Origin::measured));
 }
 
 double us_of(const SimResult& result, scheduler::SpanKind kind) {
@@ -63,6 +105,17 @@ TEST(CoreRows, AreFetchedBeforeTheyAreWritten) {
   EXPECT_EQ(core.counts.partial_write_bytes, sm.counts.partial_write_bytes);
   EXPECT_GT(core.counts.partial_write_bytes, 0);
   EXPECT_EQ(core.hbm_bytes, sm.hbm_bytes + core.counts.partial_write_bytes);
+}
+
+TEST(CoreRows, TakeTheirTimeByTheirColumns) {
+  const auto us = [](std::int32_t dim, double row_ns) {
+    DeviceSpec device = device_with(1);
+    device.row_ns = row_ns;
+    const HeadConfig heads{.q_heads = 8, .kv_heads = 1, .qk_dim = dim, .v_dim = dim};
+    return simulate(node_plan(unshared({64}), heads, streaming_kernel(64), 64), device).makespan_us;
+  };
+  EXPECT_NEAR(us(128, 50) - us(128, 0), 8 * 0.05, 1e-9);
+  EXPECT_NEAR(us(64, 50) - us(64, 0), 8 * 0.025, 1e-9);
 }
 
 TEST(CoreRows, TakeTheirTimeInTasksNotInMerges) {

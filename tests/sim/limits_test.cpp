@@ -31,15 +31,18 @@ double lone_task_us(const Plan& plan, const DeviceSpec& device, TaskId task = Ta
   const double padded = static_cast<double>(counts.kv_tiles * kernel.kv_tile - shape.kv_tokens) / kernel.kv_tile;
   const auto io = static_cast<double>(counts.read_bytes() - counts.kv_bytes + counts.write_bytes());
   return device.cta_start_ns * 1e-3 + latency * (1 - std::min(1.0, bytes / in_flight)) + bytes / rate +
-         padded * cycles / device.clocks_per_us() + io / law(port * latency) + device.cta_end_ns * 1e-3;
+         padded * cycles / device.clocks_per_us() + io / law(port * latency) + device.cta_end_ns * 1e-3 +
+         shape.queries * shape.heads * device.row_ns * 1e-3 * (plan.heads.qk_dim + plan.heads.v_dim) / 256;
 }
 
 TEST(Limits, OneTaskTakesItsClosedForm) {
   for (const std::int64_t tokens : {1, 17, 64, 127, 128, 1000, 100'000, 50'000'000}) {
     const Plan plan = node_plan(unshared({tokens}), one_head(), streaming_kernel(), kTokensOfAll);
-    const DeviceSpec device = device_with();
-    const double expected = device.launch_graph_us + lone_task_us(plan, device);
-    EXPECT_NEAR(simulate(plan, device).makespan_us / expected, 1, 1e-6) << tokens;
+    DeviceSpec device = device_with();
+    for (device.row_ns = 0; device.row_ns < 100; device.row_ns += 30) {
+      const double expected = device.launch_graph_us + lone_task_us(plan, device);
+      EXPECT_NEAR(simulate(plan, device).makespan_us / expected, 1, 1e-6) << tokens << " " << device.row_ns;
+    }
   }
 }
 
