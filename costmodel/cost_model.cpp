@@ -3,13 +3,38 @@
 
 #include <fmt/core.h>
 
+#include <utility>
+
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
 #include "costmodel/cost_table.h"
+#include "costmodel/host_kernel.h"
 #include "costmodel/models.h"
 
 namespace espalier::costmodel {
+
+namespace {
+
+/// Of what a CPU runs in a kernel's place.
+class OnCores final : public CostModel {
+ public:
+  OnCores(std::unique_ptr<CostModel> model, const traces::HeadConfig& heads)
+      : model_(std::move(model)), heads_(heads) {}
+  std::string_view name() const override { return model_->name(); }
+  Cost task(const TaskShape& shape, const KernelConfig& kernel) const override {
+    return model_->task(shape, host_kernel(kernel, heads_));
+  }
+  Cost reduction(const ReductionShape& shape, const KernelConfig& kernel) const override {
+    return model_->reduction(shape, host_kernel(kernel, heads_));
+  }
+
+ private:
+  std::unique_ptr<CostModel> model_;
+  traces::HeadConfig heads_;
+};
+
+}  // namespace
 
 const std::vector<CostModelInfo>& cost_models() {
   static const std::vector<CostModelInfo> models = {
@@ -56,8 +81,11 @@ const CostModelInfo& cost_model_info(std::string_view spec) {
 std::unique_ptr<CostModel> make_cost_model(std::string_view spec, const DeviceSpec& device,
                                            const traces::HeadConfig& heads) {
   const std::string_view name = cost_model_info(spec).name;
-  if (name == "analytic") return make_analytic_model(device, heads);
-  if (name == "roofline") return make_roofline_model(device, heads);
+  if (name == "analytic" || name == "roofline") {
+    const auto make = name == "analytic" ? make_analytic_model : make_roofline_model;
+    if (!device.is_cpu()) return make(device, heads);
+    return std::make_unique<OnCores>(make(device, host_heads(heads)), heads);
+  }
   if (name == "table") {
     if (spec == name) throw core::usage_error("cost model table needs its file here: table:FILE");
     const std::string file(spec.substr(name.size() + 1));

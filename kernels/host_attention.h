@@ -9,12 +9,14 @@
 #include <span>
 #include <vector>
 
+#include "costmodel/host_kernel.h"
+
 namespace espalier::kernels {
 
 /// Columns are padded to this many with zeros, so that no vector loop has a tail.
 inline constexpr std::int64_t kHostColumns = 32;
 /// Query rows that share one read of the widened block.
-inline constexpr std::int64_t kHostRowStep = 2;
+inline constexpr std::int64_t kHostRowStep = costmodel::kHostRowStep;
 
 /// The rows of one task while it runs.
 struct HostRows {

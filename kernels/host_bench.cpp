@@ -19,7 +19,6 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "kernels/host_executor.h"
-#include "scheduler/host_form.h"
 #include "scheduler/plan_builder.h"
 #include "traces/import.h"
 
@@ -352,8 +351,8 @@ costmodel::HostSamples HostBench::samples() const {
   s.heads = State::heads();
   s.config = costmodel::find_kernel("espalier_mma_m64");
   s.config.engine = costmodel::Engine::cpu;
-  s.config.kv_tile = scheduler::host_kv_tile(s.heads);
-  s.config.rows_per_warp = scheduler::kHostRowStep;
+  s.config.kv_tile = costmodel::host_kv_tile(s.heads);
+  s.config.rows_per_warp = costmodel::kHostRowStep;
   s.config.stages = 2;
   s.spread = std::max(state.memory.spread(), state.cache.spread());
   for (const KernelPoint& point : state.kernel) {

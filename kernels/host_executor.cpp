@@ -16,12 +16,9 @@
 #include "core/error.h"
 #include "kernels/host_schedule.h"
 #include "kernels/plan_access.h"
-#include "scheduler/host_form.h"
 
 namespace espalier::kernels {
 namespace {
-
-static_assert(kHostRowStep == scheduler::kHostRowStep);
 
 using scheduler::Plan;
 using scheduler::ReductionStep;

@@ -2,39 +2,14 @@
 
 #include <algorithm>
 
+#include "costmodel/host_kernel.h"
+
 namespace espalier::scheduler {
-namespace {
-
-/// Of a core's prefetches.
-constexpr std::int64_t kBytesAhead = 4096;
-
-}  // namespace
-
-std::int32_t host_kv_tile(const traces::HeadConfig& heads) {
-  return static_cast<std::int32_t>(std::max<std::int64_t>(1, kBytesAhead / heads.kv_bytes_per_token_head()));
-}
 
 Plan as_host_plan(const Plan& plan) {
   Plan host = plan;
-  host.heads.q_dtype = traces::Dtype::fp32;  // queries and results
-  for (costmodel::KernelConfig& kernel : host.kernels) {
-    if (kernel.engine == costmodel::Engine::cpu) continue;
-    const bool attend = kernel.role != costmodel::KernelRole::reduce;
-    kernel.origin = "what the host executor runs for " + kernel.name;
-    kernel.name = "host_" + kernel.name;
-    kernel.engine = costmodel::Engine::cpu;
-    kernel.kv_tile = attend ? host_kv_tile(plan.heads) : 1;
-    kernel.rows_per_warp = kHostRowStep;
-    kernel.stages = attend ? 2 : 1;
-    kernel.warps = 1;
-    kernel.smem_bytes = 1;
-    kernel.registers = 32;
-    kernel.lookups = 0;
-    kernel.overlap = 0;
-    kernel.efficiency = 1;
-    kernel.partial_dtype = traces::Dtype::fp32;
-    kernel.implemented = true;
-  }
+  for (costmodel::KernelConfig& kernel : host.kernels) kernel = costmodel::host_kernel(kernel, plan.heads);
+  host.heads = costmodel::host_heads(plan.heads);
   seal(host);
   return host;
 }

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "costmodel/host_kernel.h"
 
 namespace espalier::costmodel {
 namespace {
@@ -158,6 +159,25 @@ TEST(AnalyticCostModel, TakesTimeForEachRow) {
   EXPECT_NEAR(us(shape, "h100-sxm:row_ns=20") - us(shape, "h100-sxm"), 12 * 0.02, 1e-9);
   shape.role = KernelRole::scores;
   EXPECT_EQ(us(shape, "h100-sxm:row_ns=20"), us(shape, "h100-sxm"));
+}
+
+TEST(PhysicalCostModels, PriceWhatACpuRunsInAKernelsPlace) {
+  DeviceSpec d = find_device("h100-sxm:sms=4,row_ns=20");
+  d.ctas_per_sm = 1;
+  const auto heads = parse_heads("32/8/128");
+  const KernelConfig& kernel = find_kernel("espalier_mma_m64");
+  const TaskShape shape = attend(3, 4, 500);
+  const auto us = [&](const char* name, const KernelConfig& k, const traces::HeadConfig& h) {
+    return make_cost_model(name, d, h)->task(shape, k).us;
+  };
+  for (const char* name : {"analytic", "roofline"}) {
+    d.compute_capability = 9;
+    const double gpu = us(name, kernel, heads), own = us(name, host_kernel(kernel, heads), host_heads(heads));
+    EXPECT_NE(own, gpu) << name;
+    d.compute_capability = 1;
+    EXPECT_EQ(us(name, kernel, heads), own) << name;
+    EXPECT_EQ(us(name, host_kernel(kernel, heads), heads), own) << name;
+  }
 }
 
 TEST(AnalyticCostModel, SharingBeatsRepeatingUntilTheTileIsFull) {

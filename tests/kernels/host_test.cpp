@@ -270,7 +270,7 @@ TEST(HostPlan, CountsTheSameBytesWithKernelsOfTheHost) {
   const scheduler::Plan host = scheduler::as_host_plan(plan);
   EXPECT_NE(host.hash, plan.hash);
   for (const costmodel::KernelConfig& kernel : host.kernels) EXPECT_EQ(kernel.engine, costmodel::Engine::cpu);
-  EXPECT_EQ(scheduler::host_kv_tile(plan.heads), 8);  // 512 bytes a token and head
+  EXPECT_EQ(costmodel::host_kv_tile(plan.heads), 8);  // 512 bytes a token and head
   for (const scheduler::TaskId t : core::ids<scheduler::TaskId>(plan.tasks.size())) {
     const auto shape = task_shape(plan, plan.tasks[t]);
     const auto& k = host.kernels[task_kernels(host)[t]];
