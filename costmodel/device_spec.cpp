@@ -324,11 +324,10 @@ DeviceSpec find_named_device(std::string_view spec, const std::string& where) {
   if (parts.is_file) {
     throw core::bad_input(where, "a device of the catalog, or --device", fmt::format("the file {}", parts.base));
   }
-  std::vector<std::string> names;
-  for (const DeviceSpec& device : device_catalog()) names.push_back(device.name);
-  if (std::find(names.begin(), names.end(), parts.base) == names.end()) {
-    throw core::bad_input(where, "a device of the catalog, or --device",
-                          core::unknown_name("device", parts.base, names));
+  const auto& catalog = device_catalog();
+  if (std::none_of(catalog.begin(), catalog.end(), [&](const DeviceSpec& d) { return d.name == parts.base; })) {
+    throw core::bad_input(where, "a device of the catalog, or --device with a device file",
+                          fmt::format("'{}'", parts.base));
   }
   return find_device(spec);
 }

@@ -87,7 +87,7 @@ struct DeviceSpec {
   std::map<std::string, MeasuredInterval, std::less<>> intervals;
 
   /// Cores of a host in the place of SMs: compute capability 1, which no GPU has that runs this.
-  bool is_cpu() const { return compute_capability < 2; }
+  bool is_cpu() const { return compute_capability == 1; }
   double hbm_achievable_bytes_per_us() const { return hbm_gbps * hbm_read_fraction * 1e3; }
   double l2_bytes_per_us() const { return l2_bytes_per_clk * clock_ghz * 1e3; }
   double clocks_per_us() const { return clock_ghz * 1e3; }

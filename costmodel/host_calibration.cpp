@@ -75,8 +75,8 @@ Memory fit_memory(const std::vector<double>& rates) {
 
 /// What the kernel's time goes with: FLOPs, KV elements widened once a task, bytes of the widened tile read by each
 /// pair of rows.
-std::vector<double> kernel_terms(const HostSamples& s, const HostSamples::KernelPoint& p) {
-  const WorkCounts counts = count_task(p.shape, s.config, s.heads);
+std::vector<double> kernel_terms(const HostSamples& s, const TaskShape& shape) {
+  const WorkCounts counts = count_task(shape, s.config, s.heads);
   return {static_cast<double>(counts.fma_flops), static_cast<double>(counts.conversions),
           static_cast<double>(counts.smem_write_bytes + counts.smem_read_bytes - 2 * counts.query_bytes)};
 }
@@ -90,7 +90,7 @@ struct KernelCosts {
 KernelCosts fit_kernel(const HostSamples& s) {
   Rows rows;
   for (const HostSamples::KernelPoint& p : s.kernel) {
-    rows.push_back(kernel_terms(s, p));
+    rows.push_back(kernel_terms(s, p.shape));
     for (double& term : rows.back()) term /= p.us;
   }
   const std::vector<double> costs = robust_nonnegative(rows, std::vector<double>(rows.size(), 1));
@@ -125,10 +125,10 @@ void set_shape(Builder& b, const HostSamples& s) {
   none(&D::compute_capability, 1, "not a GPU");
   none(&D::l2_knee_exponent, 4, "our guess: shared caches of servers lose lines to others early");
   none(&D::l2_merge_fraction, 0.5, "our guess: cores share a line while it is fetched");
-  none(&D::smem_kib_per_sm, 228, "a CPU has none: a GPU's, so that tiles are chosen alike");
-  none(&D::smem_kib_per_cta, 227, "a CPU has none: a GPU's, so that tiles are chosen alike");
-  none(&D::registers_per_sm, 65536, "a CPU has none: a GPU's, so that tiles are chosen alike");
-  none(&D::warps_per_sm, 64, "a CPU has none: a GPU's, so that tiles are chosen alike");
+  none(&D::smem_kib_per_sm, 228, "a CPU has none, and is asked for none: a GPU's");
+  none(&D::smem_kib_per_cta, 227, "a CPU has none, and is asked for none: a GPU's");
+  none(&D::registers_per_sm, 65536, "a CPU has none, and is asked for none: a GPU's");
+  none(&D::warps_per_sm, 64, "a CPU has none, and is asked for none: a GPU's");
   none(&D::ctas_per_sm, 1, "a core runs one task at a time");
   none(&D::ex2_per_clk, 4096, "contained in fma_flop_per_clk");
   none(&D::wgmma_flop_per_clk, 0, "not a GPU");
@@ -170,9 +170,8 @@ void set_memory(Builder& b, const HostSamples& s, double in_flight, std::vector<
                   s.cache_bytes_per_us.front() * 1e-3, s.cache_bytes_per_us.back() * 1e-3));
 }
 
-void set_kernel(Builder& b, const HostSamples& s, std::vector<std::string>& residuals) {
+void set_kernel(Builder& b, const HostSamples& s, const KernelCosts& costs, std::vector<std::string>& residuals) {
   using D = DeviceSpec;
-  const KernelCosts costs = fit_kernel(s);
   constexpr double kFree = 1e9;  // what costs nothing gets the highest rate that the number may have
   const auto per_clock = [&](double us) { return 1 / (us * s.clock_ghz * 1e3); };
   const auto rate = [&](double D::*member, double us) {
@@ -188,7 +187,7 @@ void set_kernel(Builder& b, const HostSamples& s, std::vector<std::string>& resi
         "a CPU has no tensor cores: the same as fma_flop_per_clk, for planners that ask");
   double worst = 0, sum = 0;
   for (const HostSamples::KernelPoint& p : s.kernel) {
-    const double error = std::abs(costs.us(kernel_terms(s, p)) / p.us - 1);
+    const double error = std::abs(costs.us(kernel_terms(s, p.shape)) / p.us - 1);
     worst = std::max(worst, error);
     sum += error;
   }
@@ -213,10 +212,12 @@ HostFit fit_host(const HostSamples& s) {
   const double in_flight =
       std::max(1, s.config.stages - 1) * static_cast<double>(s.config.kv_tile * s.heads.kv_bytes_per_token_head());
   set_memory(b, s, in_flight, fit.residuals);
-  set_kernel(b, s, fit.residuals);
+  const KernelCosts costs = fit_kernel(s);
+  set_kernel(b, s, costs, fit.residuals);
   using D = DeviceSpec;
-  b.set(&D::cta_start_ns, std::max(0.0, s.task_us - s.row_us) * 1e3, Origin::measured,
-        "dispatch of tasks of one token");
+  const double token_us = costs.us(kernel_terms(s, {.queries = 1, .kv_tokens = 1, .visible_pairs = 1}));
+  b.set(&D::cta_start_ns, std::max(0.0, s.task_us - s.row_us - token_us) * 1e3, Origin::measured,
+        "tasks of one row and one token, without that row's and that token's own time");
   b.set(&D::cta_end_ns, 0, Origin::measured, "contained in cta_start_ns");
   b.set(&D::page_ns, 0, Origin::assumed, "tokens are found one by one, paged or not: part of what a tile takes");
   b.set(&D::row_ns, s.row_us * 1e3, Origin::measured,

@@ -207,10 +207,7 @@ void check_kernels(const Facts& facts, Report& report) {
     if (!told[phase.kernel.index()]) {
       told[phase.kernel.index()] = 1;
       std::string reason = senseless(kernel);
-      // A CPU runs a form of its own (host_form.h), which fits.
-      if (reason.empty() && !facts.device.is_cpu()) {
-        reason = costmodel::unfit_reason(kernel, plan.heads, facts.device);
-      }
+      if (reason.empty()) reason = costmodel::unfit_reason(kernel, plan.heads, facts.device);
       if (!reason.empty()) report.add(kernel_limit, "kernel {}: {}", kernel.name, reason);
     }
     if (phase.kind == PhaseKind::tasks) {

@@ -126,7 +126,7 @@ void add_stage(Plan& plan, DeviceSpec&) {
   }
 }
 
-constexpr std::string_view kSharedMemory = "smem", kStage = "stage", kRows = "rows", kPages = "pages";
+constexpr std::string_view kSms = "sms", kSharedMemory = "smem", kStage = "stage", kRows = "rows", kPages = "pages";
 
 bool can_change(std::string_view key, const Plan& plan, const DeviceSpec& device) {
   if (key == kPages) return device.page_ns > 0 && is_paged(plan.forest.pages);
@@ -145,7 +145,7 @@ const std::array<Change, 12>& changes() {
       {"l2_capacity", "L2 capacity +10 %", [](Plan&, DeviceSpec& d) { d.l2_mib *= kMore, d.l2_knee_mib *= kMore; }},
       {"latency", "memory latency -10 %",
        [](Plan&, DeviceSpec& d) { d.hbm_latency_ns /= kMore, d.l2_latency_ns /= kMore; }},
-      {"sms", "SMs +10 %", [](Plan&, DeviceSpec& d) { d.sms = std::ceil(d.sms * kMore); }},
+      {kSms, "SMs +10 %", [](Plan&, DeviceSpec& d) { d.sms = std::ceil(d.sms * kMore); }},
       {kSharedMemory, "shared memory +10 %",
        [](Plan&, DeviceSpec& d) { d.smem_kib_per_sm *= kMore, d.smem_kib_per_cta *= kMore; }},
       {"smem_bandwidth", "shared-memory bandwidth +10 %", [](Plan&, DeviceSpec& d) { d.smem_bytes_per_clk *= kMore; }},
@@ -177,7 +177,9 @@ std::vector<Sensitivity> sensitivities(const Plan& plan, const DeviceSpec& devic
   std::vector<Sensitivity> all;
   for (const Change& change : changes()) {
     if (!can_change(change.key, plan, device)) continue;
-    Sensitivity& out = all.emplace_back(Sensitivity{std::string(change.key), std::string(change.text), 0, 0, ""});
+    const bool few = change.key == kSms && device.sms < 10;
+    Sensitivity& out = all.emplace_back(
+        Sensitivity{std::string(change.key), few ? "one SM more" : std::string(change.text), 0, 0, ""});
     Plan other = plan;
     DeviceSpec changed = device;
     change.apply(other, changed);

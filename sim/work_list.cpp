@@ -277,7 +277,8 @@ class ListMaker {
     flow.in_flight_bytes = mean_in_flight(flow.in_flight_bytes, latency, between_us);
     set_main_class(kind, flow, static_cast<double>(counts.kv_bytes), opening);
     const double padded = static_cast<double>(counts.kv_tiles * kernel.kv_tile - key.shape.kv_tokens) / kernel.kv_tile;
-    kind.end_us += cycles * padded / device_.clocks_per_us();
+    // A core computes on no tokens that aren't there.
+    if (!on_cpu_) kind.end_us += cycles * padded / device_.clocks_per_us();
   }
 
   /// Keys and values of a page lie in two places.
