@@ -116,7 +116,7 @@ struct Unfit {
 };
 
 struct Fit {
-  std::optional<Unfit> unfit;
+  std::optional<Unfit> unfit = std::nullopt;
   CompiledBlock block = {};  ///< what a CTA takes, if nothing lacks
 };
 
@@ -126,7 +126,7 @@ Fit fit_of(const KernelConfig& kernel, const traces::HeadConfig& heads, const De
     if (!in_range(size)) return {Unfit{Limit::size}};
   }
   // It runs a form of its own (host_kernel.h), with nothing of this to run out of.
-  if (device.is_cpu()) return {std::nullopt, {}};
+  if (device.is_cpu()) return {};
   if (kernel.engine == Engine::wgmma && device.wgmma_flop_per_clk <= 0) return {Unfit{Limit::engine}};
   const std::int64_t smem = smem_bytes(kernel, heads);
   const std::int64_t most_smem =
@@ -258,7 +258,7 @@ std::int64_t smem_bytes(const KernelConfig& kernel, const traces::HeadConfig& he
 std::int32_t ctas_per_sm(const KernelConfig& kernel, const traces::HeadConfig& heads, const DeviceSpec& device) {
   const auto [unfit, block] = fit_of(kernel, heads, device);
   if (unfit) return 0;
-  if (device.is_cpu()) return static_cast<std::int32_t>(std::max(1.0, device.ctas_per_sm));
+  if (device.is_cpu()) return static_cast<std::int32_t>(device.ctas_per_sm);
   const auto limit = [](double resource, std::int64_t need) { return static_cast<std::int64_t>(resource) / need; };
   const std::int64_t smem = device_bytes(device.smem_kib_per_sm) / (block.smem_bytes + kSmemReserve);
   // At least one: where what was compiled takes more shared memory than there is, a kernel of fewer stages or shorter

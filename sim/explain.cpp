@@ -177,7 +177,7 @@ std::vector<Sensitivity> sensitivities(const Plan& plan, const DeviceSpec& devic
   std::vector<Sensitivity> all;
   for (const Change& change : changes()) {
     if (!can_change(change.key, plan, device)) continue;
-    const bool few = change.key == kSms && device.sms < 10;
+    const bool few = change.key == kSms && device.sms * (kMore - 1) < 1;
     Sensitivity& out = all.emplace_back(
         Sensitivity{std::string(change.key), few ? "one SM more" : std::string(change.text), 0, 0, ""});
     Plan other = plan;

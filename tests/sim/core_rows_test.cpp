@@ -1,4 +1,4 @@
-// What rows cost the cores of a host: they read and write them one after another.
+// Plans on the cores of a host: in their own form of kernels, rows read and written one after another.
 #include <gmock/gmock.h>
 
 #include <algorithm>
