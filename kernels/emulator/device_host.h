@@ -128,7 +128,7 @@ ESPALIER_WORD float exp2_fast(float x) {
 }
 ESPALIER_WORD float log2_fast(float x) { return std::log2(x); }
 
-struct Pair {
+struct alignas(8) Pair {
   float low, high;
 };
 template <Dtype dtype>

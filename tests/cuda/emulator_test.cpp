@@ -102,6 +102,14 @@ TEST(Emulator, FindsAccessesOutsideGlobalMemory) {
       HasSubstr("misaligned"));
 }
 
+TEST(Emulator, FindsAPairOfNumbersBesideItsEightBytes) {
+  GlobalMemory memory;
+  auto* row = static_cast<float*>(memory.allocate("row", MemoryKind::output, (2 * kThreads + 1) * sizeof(float)));
+  const auto store = [&](int first) { store_global(reinterpret_cast<Pair*>(row + first) + me(), Pair{1, 2}); };
+  EXPECT_EQ(complaint(memory, [&] { store(0); }), "");
+  EXPECT_THAT(complaint(memory, [&] { store(1); }), HasSubstr("is not a multiple of 8"));
+}
+
 TEST(Emulator, FindsAReadOfGlobalMemoryThatNothingWrote) {
   GlobalMemory memory;
   auto* output = static_cast<int*>(memory.allocate("output", MemoryKind::other, kThreads * sizeof(int)));
