@@ -158,13 +158,49 @@ TEST_F(PlayedDevice, GoesOnWithTheFastestPath) {
 }
 
 TEST_F(PlayedDevice, IsWrongWhereTheSanitizerFindsErrors) {
-  write_program("compute-sanitizer", "#!/bin/sh\ncase \"$*\" in *racecheck*lean.json*bulk*) exit 9 ;; esac\n");
+  const auto expect_wrong = [&](const std::string& runs, const std::string& sentence) {
+    write_program("compute-sanitizer", "#!/bin/sh\ncase \"$*\" in " + runs + ") exit 9 ;; esac\n");
+    std::filesystem::remove_all(folder_ / "out");
+    const Result result = on("");
+    EXPECT_EQ(result.code, 1) << runs;
+    EXPECT_THAT(result.err, HasSubstr(sentence)) << runs;
+    EXPECT_THAT(read("out/summary.md"), HasSubstr("* " + sentence)) << runs;
+  };
+  expect_wrong("*racecheck*lean.json*plain*", "racecheck lean plain: errors");
+  EXPECT_THAT(read("out/summary.md"), HasSubstr("* racecheck plain: 1 errors\n* racecheck plain: 2 passed\n"));
+  EXPECT_THAT(read("out/summary.md"), HasSubstr("* memcheck plain: 3 passed\n"));
+  expect_wrong("*memcheck*lean.json*bulk*", "memcheck lean bulk: errors");
+}
+
+TEST_F(PlayedDevice, IsRightWhereTheSanitizerDoubtsBulkCopies) {
+  write_program("compute-sanitizer",
+                "#!/bin/sh\ncase \"$*\" in *racecheck*lean.json*bulk* | *synccheck*wgmma*) exit 9 ;; esac\n");
   const Result result = on("");
-  EXPECT_EQ(result.code, 1);
-  EXPECT_THAT(result.err, HasSubstr("racecheck lean bulk: errors"));
+  EXPECT_EQ(result.code, 0) << result.err;
   const std::string summary = read("out/summary.md");
-  EXPECT_THAT(summary, HasSubstr("* memcheck plain: 3 passed\n"));
-  EXPECT_THAT(summary, HasSubstr("* racecheck bulk: 1 errors\n* racecheck bulk: 2 passed\n"));
+  EXPECT_THAT(summary, HasSubstr("* racecheck bulk: 2 passed\n* racecheck bulk: 1 reported, known to be false for "
+                                 "bulk copies\n"));
+  EXPECT_THAT(summary, HasSubstr("* synccheck wgmma: 3 reported, known to be false for bulk copies\n"));
+  EXPECT_EQ(read("out/bad.txt"), "");
+}
+
+TEST_F(PlayedDevice, IsNotWrongWhereTheSanitizerDoesNotKnowIt) {
+  write_program(
+      "compute-sanitizer",
+      "#!/bin/sh\necho \"$*\" >>sanitizer-calls.txt\necho '========= Error: Device not supported.'\nexit 9\n");
+  const Result result = on("");
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(read("out/summary.md"), HasSubstr("* compute-sanitizer: doesn't support this device: accesses, races"));
+  EXPECT_THAT(read("out/summary.md"), Not(HasSubstr("## compute-sanitizer")));
+  const std::string calls = read("sanitizer-calls.txt");
+  EXPECT_EQ(calls.find('\n') + 1, calls.size()) << "asked once: " << calls;
+}
+
+TEST_F(PlayedDevice, IsSanitizedInTheTimeThatIsLeft) {
+  write_program("compute-sanitizer", "#!/bin/sh\necho sanitized >>calls.txt\n");
+  EXPECT_EQ(on("").code, 0);
+  const std::string calls = read("calls.txt");
+  EXPECT_LT(calls.rfind("/more-32-32-shapes"), calls.find("sanitized"));
 }
 
 TEST_F(PlayedDevice, HasItsBytesCountedOverAPlansOwnKernels) {
