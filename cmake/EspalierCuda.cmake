@@ -23,15 +23,17 @@ if(NOT ESPALIER_CUDA STREQUAL "OFF")
   endif()
 endif()
 
-# espalier_cuda_objects(out a.cu …): objects of the sources, compiled by nvcc for all architectures; the newest of them as PTX, too.
+# espalier_cuda_objects(out a.cu …): objects of the sources, compiled by nvcc for all architectures; the last of them as PTX, too, for devices
+# newer than all. Without the suffix that it may have: PTX for sm_90a runs on no other device, that for sm_90 on all that came later, where
+# kernels of what sm_90a alone has are empty.
 function(espalier_cuda_objects out)
   set(codes)
   foreach(arch ${ESPALIER_CUDA_ARCHITECTURES})
     string(REPLACE "sm_" "compute_" virtual ${arch})
     list(APPEND codes -gencode arch=${virtual},code=${arch})
-    set(last ${virtual})
+    string(REGEX REPLACE "[a-z]$" "" portable ${virtual})
   endforeach()
-  list(APPEND codes -gencode arch=${last},code=${last})
+  list(APPEND codes -gencode arch=${portable},code=${portable})
   set(objects)
   foreach(source ${ARGN})
     get_filename_component(name ${source} NAME_WE)
