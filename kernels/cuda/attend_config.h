@@ -19,6 +19,12 @@ struct HeadShape {
   static constexpr bool kVInK = kVInK_;
 };
 
+/// Whether an SM of sm_90 has the shared memory for so many blocks: 228 KiB, of which each takes 1 KiB more than it
+/// asks for, all in steps of 128 bytes.
+constexpr bool fit_an_sm(int blocks, int block_bytes) {
+  return blocks * ((block_bytes + 1024 + 127) / 128 * 128) <= 228 * 1024;
+}
+
 template <int kRowGroups_, int kTokenGroups_, int kColumnGroups_>
 struct WarpGrid {
   static constexpr int kRowGroups = kRowGroups_, kTokenGroups = kTokenGroups_, kColumnGroups = kColumnGroups_;
@@ -95,6 +101,7 @@ struct AttendConfig : Heads, Grid {
   static_assert(Grid::kTokenGroups == 1 || Grid::kColumnGroups == 1);
   static_assert(kWarpTokens % (Grid::kColumnGroups > 1 ? 8 : 16) == 0 && kWarpColumns % 16 == 0);
   static_assert(Heads::kQkDim % 32 == 0 && kStages >= 2);
+  static_assert(fit_an_sm(kBlocks, kBlockSharedBytes));
 };
 
 /// As the shape it is made of, for blocks that load with others of their cluster.
@@ -125,6 +132,7 @@ struct WarpgroupConfig : AttendConfig<Heads, kRows_, kTokens_, kStages_, WarpGri
   static_assert(kRows_ % 64 == 0 && Base::kRingAt % 1024 == 0 && Base::kKeyTileBytes % 1024 == 0 &&
                     Base::kStageBytes % 1024 == 0,
                 "swizzles repeat each 1024 bytes");
+  static_assert(fit_an_sm(kBlocks, kBlockSharedBytes));
 };
 
 }  // namespace espalier::kernels
