@@ -61,9 +61,13 @@ ESPALIER_DEVICE void fill_ring(const AttendParams& params, scheduler::Interval i
     loader.begin(work);
     for (int tile = 0; tile * C::kTokens < work.tokens; ++tile) {
       loader.step(tile);
-      if (tile == 0) wait_barrier(Ring<C>::queries_freed(), (tasks & 1U) ^ 1U);
       ring.wait_free();
-      loader.load_tile(work, ring, tile == 0);
+      loader.load_tokens(work, ring);
+      if (tile == 0) {  // behind its first tokens: the task before may need its queries for a while
+        wait_barrier(Ring<C>::queries_freed(), (tasks & 1U) ^ 1U);
+        loader.load_queries(ring);
+      }
+      loader.arrive_at(ring);
       ring.advance();
     }
     ++tasks;
@@ -98,35 +102,39 @@ class BulkLoader {
   ESPALIER_DEVICE void begin(const Work& work) {
     cursor_.begin(work);
     look_up(0);
+    query_ = query_row(work);
   }
   ESPALIER_DEVICE void step(int tile) {
     place_ = next_;
     look_up(tile + 1);  // a tile before it is needed: page ids come from far away
   }
-  ESPALIER_DEVICE void load_tile(const Work& work, const Ring<C>& ring, bool first) {
-    const SharedAddress landed = Ring<C>::landed(ring.stage);
+  ESPALIER_DEVICE void load_tokens(const Work& work, const Ring<C>& ring) {
     const auto keys = static_cast<SharedAddress>(C::kRingAt + ring.stage * C::kStageBytes);
     if (part_ == 0) {
       store_shared(static_cast<SharedAddress>(C::kMasksAt + (ring.stage * C::kTokens + token_) * 4), place_.mask);
     }
+    bytes_ = 0;
+    if (part_ >= kParts) return;
     const SharedAddress at = part_ == 0 ? keys + static_cast<SharedAddress>(token_ * (C::kKeyRowBytes + C::kRowPad))
                                         : values_of(keys, token_);
     const std::uint32_t size = part_ == 0 ? C::kKeyRowBytes : C::kValueRowBytes;
-    const bool present = place_.page >= 0;
-    std::uint32_t bytes = part_ < kParts && present ? size : 0;
-    const bool clears_token = part_ < kParts && !present, clears_query = first && row_ < C::kRows && row_ >= work.rows;
-    if (clears_token) clear(at, size);
-    const char* query = first ? query_row(work, row_) : nullptr;
-    if (query != nullptr) bytes += C::kQueryRowBytes;
-    if (clears_query) clear(query_place(row_), C::kQueryRowBytes);
-    if (clears_token || clears_query) fence_engine();
-    arrive_expecting(landed, bytes);
-    if (query != nullptr) copy_bulk(query_place(row_), query, C::kQueryRowBytes, landed);
-    if (part_ < kParts && present && (!C::kClusters || copies_)) {
+    if (place_.page < 0) return clear(at, size);
+    bytes_ = size;
+    if (!C::kClusters || copies_) {
       copy_row(at, row_of(part_ == 0 ? params_.tensors.keys : params_.tensors.values, place_, work.kv_head), size,
-               landed);
+               Ring<C>::landed(ring.stage));
     }
   }
+  ESPALIER_DEVICE void load_queries(const Ring<C>& ring) {
+    if (query_ != nullptr) {
+      copy_bulk(query_place(row_), query_, C::kQueryRowBytes, Ring<C>::landed(ring.stage));
+      bytes_ += C::kQueryRowBytes;
+    } else if (row_ < C::kRows) {
+      clear(query_place(row_), C::kQueryRowBytes);
+    }
+  }
+  /// The phase waits for this lane, so bytes may be expected behind their copies.
+  ESPALIER_DEVICE void arrive_at(const Ring<C>& ring) const { arrive_expecting(Ring<C>::landed(ring.stage), bytes_); }
 
  private:
   static constexpr int kTokens = C::kTokens / C::kLoadWarps;  ///< of a tile, a warp
@@ -151,6 +159,7 @@ class BulkLoader {
   ESPALIER_DEVICE void clear(SharedAddress row, std::uint32_t bytes) {
     ESPALIER_KEEP_LOOP
     for (std::uint32_t at = 0; at < bytes; at += 16) store_shared(row + at, Chunk{});
+    fence_engine();
   }
 
   ESPALIER_DEVICE static SharedAddress values_of(SharedAddress keys, int token) {
@@ -163,11 +172,11 @@ class BulkLoader {
     return static_cast<const char*>(rows.base) + place.page * rows.page_stride + place.offset * rows.token_stride +
            kv_head * rows.head_stride;
   }
-  /// Null where the tile has no such row.
-  ESPALIER_DEVICE const char* query_row(const Work& work, int row) const {
-    if (row >= work.rows) return nullptr;
-    const std::int64_t request = load_global(params_.plan.query_rows + work.queries.begin + row / work.head_count);
-    const std::int64_t number = request * params_.tensors.q_heads + work.head_begin + row % work.head_count;
+  /// This lane's, null where the tile has no such row.
+  ESPALIER_DEVICE const char* query_row(const Work& work) const {
+    if (row_ >= work.rows) return nullptr;
+    const std::int64_t request = load_global(params_.plan.query_rows + work.queries.begin + row_ / work.head_count);
+    const std::int64_t number = request * params_.tensors.q_heads + work.head_begin + row_ % work.head_count;
     return static_cast<const char*>(params_.tensors.queries) + number * C::kQueryRowBytes;
   }
 
@@ -175,6 +184,8 @@ class BulkLoader {
   int token_, part_, row_;    ///< of a tile; of the token: 0 keys, 1 values; of the queries
   std::uint32_t blocks_ = 0;  ///< of the cluster, that take what is copied
   bool copies_ = true;        ///< this lane's token is the block's to copy
+  std::uint32_t bytes_ = 0;   ///< of the tile, and its queries, that this lane brings or others bring for it
+  const char* query_ = nullptr;
   TokenCursor cursor_;
   TokenPlace place_, next_;
 };

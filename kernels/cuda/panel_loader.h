@@ -30,15 +30,14 @@ class PanelLoader {
   ESPALIER_DEVICE void begin(const Work& work) {
     cursor_.begin(work);
     look_up(0);
+    look_up_query(work);
   }
   ESPALIER_DEVICE void step(int tile) {
     place_ = next_;
     look_up(tile + 1);
   }
-  ESPALIER_DEVICE void load_tile(const Work& work, const Ring<C>& ring, bool first) {
-    const SharedAddress landed = Ring<C>::landed(ring.stage);
+  ESPALIER_DEVICE void load_tokens(const Work& work, const Ring<C>& ring) {
     const auto keys = static_cast<SharedAddress>(C::kRingAt + ring.stage * C::kStageBytes);
-    if (first) load_queries(work);
     ESPALIER_UNROLL
     for (int i = 0; i < kTokens; i += kRowsAtOnce) {
       const std::int32_t page = shuffle(place_.page, i + row()), offset = shuffle(place_.offset, i + row());
@@ -52,6 +51,17 @@ class PanelLoader {
       store_shared(static_cast<SharedAddress>(C::kMasksAt + (ring.stage * C::kTokens + warp_ * kTokens + lane_) * 4),
                    place_.mask);
     }
+  }
+  ESPALIER_DEVICE void load_queries(const Ring<C>&) {
+    ESPALIER_KEEP_LOOP
+    for (int i = 0; i < kRows; i += kRowsAtOnce) {
+      const std::int64_t from = shuffle(query_, i + row());
+      const char* queries = static_cast<const char*>(params_.tensors.queries) + from * C::kQueryRowBytes + chunk() * 16;
+      copy_panels<C::kQkDim>(place(warp_ * kRows + i), C::kRows, from < 0 ? nullptr : queries);
+    }
+  }
+  ESPALIER_DEVICE void arrive_at(const Ring<C>& ring) const {
+    const SharedAddress landed = Ring<C>::landed(ring.stage);
     arrive_when_copied(landed);
     warp_sync();
     if (lane_ == 0) arrive(landed);  // for the masks: the other arrival orders copies alone
@@ -92,24 +102,19 @@ class PanelLoader {
     }
   }
 
-  ESPALIER_DEVICE void load_queries(const Work& work) {
-    // A lane finds a row, once; all lanes copy it.
-    std::int32_t found = -1;
+  /// A lane finds a row of the queries, once a task; all lanes copy it.
+  ESPALIER_DEVICE void look_up_query(const Work& work) {
+    query_ = -1;
     const int mine = warp_ * kRows + lane_;
     if (lane_ < kRows && mine < work.rows) {
       const std::int32_t request = load_global(params_.plan.query_rows + work.queries.begin + mine / work.head_count);
-      found = request * params_.tensors.q_heads + work.head_begin + mine % work.head_count;
-    }
-    ESPALIER_KEEP_LOOP
-    for (int i = 0; i < kRows; i += kRowsAtOnce) {
-      const std::int64_t from = shuffle(found, i + row());
-      const char* queries = static_cast<const char*>(params_.tensors.queries) + from * C::kQueryRowBytes + chunk() * 16;
-      copy_panels<C::kQkDim>(place(warp_ * kRows + i), C::kRows, from < 0 ? nullptr : queries);
+      query_ = request * params_.tensors.q_heads + work.head_begin + mine % work.head_count;
     }
   }
 
   const AttendParams& params_;
   int warp_, lane_;
+  std::int32_t query_ = -1;  ///< row of them that this lane has found; below 0: none
   TokenCursor cursor_;
   TokenPlace place_, next_;
 };
