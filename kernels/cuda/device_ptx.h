@@ -132,8 +132,9 @@ ESPALIER_WORD void cluster_sync() {
       "barrier.cluster.wait.acquire;" ::
           : "memory");
 }
-/// At no wider scope than the block's: what was read of a stage has been read by now, and what comes there next comes
-/// by the engine. A release to the cluster would be a fence of the device's memory, hundreds of cycles a warp and tile.
+/// At no wider scope than the block's, as CUTLASS arrives there; the ISA promises nothing of it to other blocks. What
+/// was read of a stage has been read by now, and what comes there next comes by the engine. A release to the cluster
+/// would be a fence of the device's memory, hundreds of cycles a warp and tile.
 ESPALIER_WORD void arrive_in_block(SharedAddress barrier, std::uint32_t rank) {
   asm volatile(
       "{\n"
