@@ -90,7 +90,12 @@ void add_plan_files(CLI::App& app, Commands& c, int& code) {
       "--timeline,--perfetto", c.run.perfetto,
       "host, cuda, emulate: write a run's timeline as trace events (cuda: of one more run; emulate: order only)");
   run->add_flag("--force", c.run.force, "run even if it takes many minutes");
-  run->callback([&] { code = run_execute(c.run); });
+  run->callback([&c, &code, run] {
+    for (const CLI::Option* option : run->get_options([](const CLI::Option* o) { return o->count() > 0; })) {
+      c.run.given.push_back(option->get_name());
+    }
+    code = run_execute(c.run);
+  });
 }
 
 void add_export(CLI::App& app, Commands& c, int& code) {

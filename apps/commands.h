@@ -51,7 +51,8 @@ struct PlanFileCommand {
   bool no_check = false;             ///< cuda backend
   std::string kernel_path = "auto";  ///< cuda and emulate backends: plain, bulk, wgmma
   bool force = false;
-  bool explain = false;  ///< sim
+  bool explain = false;            ///< sim
+  std::vector<std::string> given;  ///< run: names of the options that stand on the command line
 };
 int run_check(const PlanFileCommand& command);
 int run_sim(const PlanFileCommand& command);

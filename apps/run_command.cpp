@@ -192,14 +192,38 @@ int run_on_cuda(const PlanFileCommand& command, const scheduler::Plan& plan) {
   return 0;
 }
 
+/// Backends that an option of `run` means something to; options that aren't here do to all.
+struct OptionUse {
+  std::string_view option;
+  std::vector<std::string> backends;
+};
+
+/// An option that changes nothing is a mistake better told than passed over: a file asked for would never appear.
+void require_used(const PlanFileCommand& command) {
+  const OptionUse uses[] = {{"--json", {"host", "cuda"}},
+                            {"--timeline", {"emulate", "host", "cuda"}},
+                            {"--kernel-path", {"emulate", "cuda"}},
+                            {"--repeats", {"host", "cuda"}},
+                            {"--no-check", {"cuda"}}};
+  const auto has = [](const std::vector<std::string>& names, std::string_view name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  for (const OptionUse& use : uses) {
+    if (!has(command.given, use.option) || has(use.backends, command.backend)) continue;
+    throw core::usage_error(fmt::format("{} means nothing to --backend {}: it goes with {}", use.option,
+                                        command.backend, core::join(use.backends, ", ")));
+  }
+}
+
 }  // namespace
 
 int run_execute(const PlanFileCommand& command) {
-  const scheduler::Plan plan = load_plan(command.plan);
   if (command.backend != "interpret" && command.backend != "emulate" && command.backend != "host" &&
       command.backend != "cuda") {
     throw core::usage_error(core::unknown_name("backend", command.backend, {"interpret", "emulate", "host", "cuda"}));
   }
+  require_used(command);
+  const scheduler::Plan plan = load_plan(command.plan);
   require_valid(plan, device_for(command, plan));
   if (command.backend == "host") return run_on_host(command, plan);
   if (command.backend == "cuda") return run_on_cuda(command, plan);

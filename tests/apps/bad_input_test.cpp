@@ -177,6 +177,27 @@ TEST_F(BadInput, OptionsOfInputsThatAreNotThere) {
   }
 }
 
+TEST_F(BadInput, OptionsThatMeanNothingToABackend) {
+  ASSERT_EQ(run("plan --tree '1,2|64,8' --strategy codec -o p.json").code, 0);
+  const auto refused = [&](const std::string& backend, const std::string& option, const std::string& value) {
+    expect(fmt::format("run p.json --backend {} {} {}", backend, option, value), 2,
+           {option + " means nothing to --backend " + backend, "cuda"});
+  };
+  for (const char* backend : {"interpret", "emulate"}) {
+    refused(backend, "--json", "r.json");
+    refused(backend, "--repeats", "5");
+    refused(backend, "--no-check", "");
+  }
+  refused("interpret", "--timeline", "t.json");
+  refused("interpret", "--kernel-path", "bulk");
+  refused("host", "--kernel-path", "plain");
+  refused("host", "--no-check", "");
+  expect("run p.json --perfetto t.json", 2, {"--timeline", "interpret", "emulate, host, cuda"});
+  EXPECT_EQ(files(), 1U);
+  EXPECT_EQ(run("run p.json --seed 3 --force").code, 0) << "options of every backend";
+  EXPECT_EQ(run("run p.json --backend host --repeats 2 --json r.json --timeline t.json").code, 0);
+}
+
 TEST_F(BadInput, CompareThatNobodyServesFails) {
   snapshot("[-1]", "[1000000000]", "[0]");
   EXPECT_EQ(run("compare --forest f.jsonl --json r.json").code, 1);
