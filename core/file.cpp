@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <vector>
 
@@ -117,6 +118,19 @@ void write_file(const std::string& path, std::string_view content) {
     std::remove(temporary.c_str());
     throw bad_input(path, "a writable file", reason);
   }
+}
+
+void require_writable(const std::string& path) {
+  if (path == "-") return;
+  struct stat info {};
+  const bool there = stat(path.c_str(), &info) == 0;
+  if (there && S_ISDIR(info.st_mode)) throw bad_input(path, "a writable file", "a folder");
+  // A plain file is replaced, which asks for its folder; "/." holds only of folders.
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  const bool in_place = there && !S_ISREG(info.st_mode);
+  const int failed =
+      in_place ? access(path.c_str(), W_OK) : access(((folder.empty() ? "." : folder) + "/.").c_str(), W_OK | X_OK);
+  if (failed != 0) throw bad_input(path, "a writable file", std::strerror(errno));
 }
 
 }  // namespace espalier::core

@@ -15,4 +15,8 @@ std::string read_file(const std::string& path, std::int64_t max_bytes = std::int
 /// Throws Error (bad input) naming the path when that fails; the old content is then untouched.
 void write_file(const std::string& path, std::string_view content);
 
+/// What write_file() would throw for want of a folder or of permission, before there is anything to write: for work
+/// that takes long. Leaves no trace. A disk that is full is found only by writing.
+void require_writable(const std::string& path);
+
 }  // namespace espalier::core

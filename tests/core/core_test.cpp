@@ -197,6 +197,23 @@ TEST(File, WritesAllOrNothing) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(File, TellsBeforehandWhereNothingCanBeWritten) {
+  const std::string folder = temporary_folder();
+  put(folder + "/f", "old");
+  const auto refusal = [](const std::string& path) { return message_of([&] { require_writable(path); }); };
+  EXPECT_THAT(refusal(folder + "/no/f"),
+              AllOf(HasSubstr("/no/f: expected a writable file"), HasSubstr("No such file")));
+  EXPECT_THAT(refusal(folder + "/f/g"), HasSubstr("/f/g: expected a writable file, got Not a directory"));
+  EXPECT_THAT(refusal(folder), HasSubstr("expected a writable file, got a folder"));
+  for (const std::string& path : {folder + "/f", folder + "/new", std::string("new"), std::string("-")}) {
+    EXPECT_NO_THROW(require_writable(path)) << path;
+  }
+  EXPECT_NO_THROW(require_writable("/dev/null")) << "whoever may not write its folder";
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1) << "no trace";
+  EXPECT_EQ(read_file(folder + "/f"), "old");
+  std::filesystem::remove_all(folder);
+}
+
 TEST(File, KeepsTheOldContentWhenTheDiskIsFull) {
   const std::string folder = temporary_folder();
   put(folder + "/f", "old");
