@@ -7,6 +7,7 @@
 #include "apps/commands.h"
 #include "apps/cuda_calibration.h"
 #include "apps/host_calibration.h"
+#include "apps/outputs.h"
 #include "apps/terminal.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -128,6 +129,8 @@ int run_calibrate(const CalibrateCommand& command) {
   if (!cuda && (!command.json.empty() || command.quick || command.seconds > 0)) {
     throw core::usage_error("calibrate: --json, --quick and --seconds go with --device cuda");
   }
+  // Of a GPU, an output on stdout is none: the fit is left out.
+  require_outputs({{"--json", command.json}, {"--out", cuda && command.output == "-" ? "" : command.output}});
   if (cuda) return run_cuda_calibration(command);
   if (!command.from.empty()) return run_fit(command);
   if (!command.synthesize.empty()) return run_synthesis(command);

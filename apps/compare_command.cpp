@@ -11,6 +11,7 @@
 #include "apps/cost_models.h"
 #include "apps/cost_study.h"
 #include "apps/html_report.h"
+#include "apps/outputs.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
@@ -73,6 +74,7 @@ int run_study(const CompareCommand& command, const CompareOptions& options) {
 }  // namespace
 
 int run_compare(const CompareCommand& command) {
+  require_outputs({{"--json", command.json}, {"--html", command.html}, {"--perfetto", command.perfetto}});
   CompareOptions options;
   options.heads = choose_heads(command.heads);
   options.devices = choose_devices(command.devices);

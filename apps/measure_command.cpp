@@ -88,6 +88,14 @@ int count(const std::vector<MeasureRow>& rows, MeasureStatus status) {
       std::count_if(rows.begin(), rows.end(), [&](const MeasureRow& r) { return r.status == status; }));
 }
 
+/// Makes the folder, if it isn't there.
+void open_folder(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw core::bad_input(folder, "a folder, or a name for one", error.message());
+  core::require_writable(folder + "/results.csv");
+}
+
 }  // namespace
 
 int run_measure(const MeasureCommand& command) {
@@ -111,7 +119,7 @@ int run_measure(const MeasureCommand& command) {
     bench.emplace();
   }
   const std::vector<Input> inputs = load_inputs(command.inputs);
-  std::filesystem::create_directories(command.folder);
+  open_folder(command.folder);
   if (!command.dry_run && !command.check) options.plan_folder = command.folder;
   options.keep = [&](const std::vector<MeasureRow>& rows) { write_folder(command, target, rows); };
   PlanRunner run;

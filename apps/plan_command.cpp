@@ -7,6 +7,7 @@
 #include "apps/commands.h"
 #include "apps/cost_models.h"
 #include "apps/explanation.h"
+#include "apps/outputs.h"
 #include "apps/plan_files.h"
 #include "apps/terminal.h"
 #include "core/error.h"
@@ -143,6 +144,7 @@ void add_interval(sim::SimResult& result, const scheduler::Plan& plan, const cos
 }  // namespace
 
 int run_sim(const PlanFileCommand& command) {
+  require_outputs({{"--json", command.json}, {"--perfetto", command.perfetto}});
   const scheduler::Plan plan = load_plan(command.plan);
   const costmodel::DeviceSpec device = device_for(command, plan);
   require_valid(plan, device);

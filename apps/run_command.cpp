@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "apps/commands.h"
+#include "apps/outputs.h"
 #include "apps/plan_files.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -223,6 +224,7 @@ int run_execute(const PlanFileCommand& command) {
     throw core::usage_error(core::unknown_name("backend", command.backend, {"interpret", "emulate", "host", "cuda"}));
   }
   require_used(command);
+  require_outputs({{"--json", command.json}, {"--timeline", command.perfetto}});
   const scheduler::Plan plan = load_plan(command.plan);
   require_valid(plan, device_for(command, plan));
   if (command.backend == "host") return run_on_host(command, plan);

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include "apps/commands.h"
+#include "apps/outputs.h"
 #include "apps/tune.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -30,6 +31,10 @@ std::vector<Input> choose_inputs(const TuneCommand& command) {
 }  // namespace
 
 int run_tune(const TuneCommand& command) {
+  require_outputs({{"--state", command.state},
+                   {"--output", command.output},
+                   {"--policy", command.policy},
+                   {"--json", command.json}});
   TuneOptions options;
   options.compare.heads = choose_heads(command.heads);
   options.compare.devices = choose_devices(command.devices);

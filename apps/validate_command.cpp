@@ -8,6 +8,7 @@
 #include "apps/host_calibration.h"
 #include "apps/host_validation.h"
 #include "apps/measured_plans.h"
+#include "apps/outputs.h"
 #include "apps/published.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -118,6 +119,7 @@ costmodel::HostFit calibrate_host(kernels::HostBench& bench, std::int32_t rounds
 }
 
 int run_validate(const ValidateCommand& command) {
+  require_outputs({{"--json", command.json}, {"--svg", command.svg}, {"--out", command.output}});
   const bool of_files =
       !command.from.empty() || (command.published.empty() && command.devices != std::vector<std::string>{"host"});
   if (command.force && !of_files) {

@@ -264,6 +264,46 @@ TEST_F(BadInput, UnwritableOutputLeavesNothing) {
   EXPECT_EQ(files(), 0U);
 }
 
+TEST_F(BadInput, OutputsThatCannotBeWrittenAreFoundBeforeAnyWork) {
+  write("file", "precious");
+  // What is read first doesn't exist either: the sentence names what was looked at first.
+  for (const char* command :
+       {"sim no.json --json", "sim no.json --perfetto", "run no.json --backend host --json",
+        "run no.json --backend host --timeline", "compare --forest no.jsonl --json", "compare --forest no.jsonl --html",
+        "compare --forest no.jsonl --perfetto", "tune --forest no.jsonl --state", "tune --forest no.jsonl -o",
+        "tune --forest no.jsonl --policy", "tune --forest no.jsonl --json", "validate --published no.json --json",
+        "validate --from no.json --device h100-sxm --svg", "validate --from no.json --device h100-sxm --out",
+        "calibrate --from no.json -o", "calibrate --synthesize no-device -o", "calibrate --device cuda --json"}) {
+    expect(fmt::format("{} no/such/folder/f", command), 3, {"no/such/folder/f: expected a writable file", "No such"});
+    expect(fmt::format("{} file/f", command), 3, {"file/f: expected a writable file", "Not a directory"});
+    expect(fmt::format("{} .", command), 3, {".: expected a writable file, got a folder"});
+  }
+  expect("measure --tree '1,2|64,8' --dry-run -o file", 3, {"file: expected a folder"});
+  EXPECT_EQ(read("file"), "precious");
+  EXPECT_EQ(files(), 1U);
+}
+
+TEST_F(BadInput, TwoDocumentsIntoOnePlace) {
+  const auto refused = [&](const std::string& command, const std::string& a, const std::string& b) {
+    const std::string both = fmt::format("{} and {} would both write to", a, b);
+    expect(fmt::format("{} {} - {} -", command, a, b), 2, {both + " stdout"});
+    expect(fmt::format("{} {} f {} f", command, a, b), 2, {both + " f"});
+    expect(fmt::format("{} {} f {} \"$PWD/./f\"", command, a, b), 2, {both, "/./f"});
+  };
+  refused("sim no.json", "--json", "--perfetto");
+  refused("run no.json --backend host", "--json", "--timeline");
+  refused("compare --forest no.jsonl", "--json", "--html");
+  refused("compare --forest no.jsonl --json r.json", "--html", "--perfetto");
+  refused("tune --forest no.jsonl", "--state", "--output");
+  refused("tune --forest no.jsonl", "--policy", "--json");
+  refused("validate --from no.json", "--json", "--svg");
+  refused("validate --from no.json --svg s.svg", "--json", "--out");
+  expect("calibrate --device cuda --json f -o f", 2, {"--json and --out would both write to f"});
+  EXPECT_EQ(files(), 0U);
+  EXPECT_EQ(run("compare --tree '1,2|64,8' --strategy codec --json - --html h.html").code, 0);
+  EXPECT_EQ(run("calibrate --device cuda --json -").code, 4) << "without -o there is one document only";
+}
+
 TEST_F(BadInput, FailedCommandKeepsTheOldFile) {
   write("p.json", "precious");
   expect("plan --tree '2,4|64,8' --strategy bifurcated -o p.json", 1, {"bifurcated", "root"});
