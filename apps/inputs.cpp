@@ -47,6 +47,16 @@ void append(std::vector<Input>& inputs, const std::string& name, std::vector<tra
   }
 }
 
+/// An engine's own pages stay where they are: of another size they would be made up, and what shares them too.
+void apply_page_size(Input& input, std::int32_t page_size) {
+  const traces::PageTable& own = input.forest.pages;
+  if (traces::is_paged(own) && own.page_size != page_size) {
+    throw core::usage_error(fmt::format("--page-size {}: {} comes with pages of {}, leave --page-size away", page_size,
+                                        input.source, core::counted(own.page_size, "token")));
+  }
+  if (own.page_ids.empty()) input.forest = traces::floor_to_pages(input.forest, page_size);
+}
+
 }  // namespace
 
 traces::ReplayOptions replay_options(const InputOptions& options) {
@@ -66,8 +76,10 @@ traces::ReplayOptions replay_options(const InputOptions& options) {
 }
 
 std::vector<Input> load_inputs(const InputOptions& options) {
-  if (options.page_size < 1 || options.page_size > (1 << 20)) {
-    throw core::usage_error(fmt::format("--page-size: expected 1 to 1048576 tokens, got {}", options.page_size));
+  const std::int32_t page_size = options.page_size.value_or(1);
+  if (page_size < 1 || page_size > traces::kMaxPageSize) {
+    throw core::usage_error(
+        fmt::format("--page-size: expected 1 to {} tokens, got {}", traces::kMaxPageSize, page_size));
   }
   std::vector<Input> inputs;
   for (const std::string& path : options.forests) {
@@ -98,7 +110,7 @@ std::vector<Input> load_inputs(const InputOptions& options) {
       throw core::bad_input(fmt::format("{} snapshot {}", input.source, input.snapshot), "at least one request",
                             "none");
     }
-    if (options.page_size > 1) input.forest = traces::floor_to_pages(input.forest, options.page_size);
+    if (options.page_size) apply_page_size(input, *options.page_size);
   }
   return inputs;
 }

@@ -21,7 +21,7 @@ struct InputOptions {
   std::string order = "arrival";
   std::string routing = "random";
   traces::ReplayOptions replay;
-  std::int32_t page_size = 1;
+  std::optional<std::int32_t> page_size;  ///< not given: pages as they come, of one token where none do
   std::uint64_t seed = 1;
 };
 
@@ -33,7 +33,7 @@ struct Input {
 };
 
 /// Reads and generates all inputs, in the order of the option kinds; page size applied. Throws Error (usage) when none
-/// is named, Error (bad input) for a forest without requests.
+/// is named or one comes with pages of another size, Error (bad input) for a forest without requests.
 std::vector<Input> load_inputs(const InputOptions& options);
 
 /// How traces are replayed. Throws Error (usage) for unknown names.

@@ -37,8 +37,8 @@ void add_inputs(CLI::App& app, InputOptions& o) {
   replay("--instances", o.replay.instances, "replay: servers that share the load");
   replay("--routing", o.routing, "replay: random or cache-aware");
   replay("--samples", o.replay.samples, "replay: snapshots taken");
-  app.add_option("--page-size", o.page_size, "KV page in tokens; shared lengths are floored to whole pages")
-      ->capture_default_str();
+  app.add_option("--page-size", o.page_size,
+                 "KV page in tokens; shared lengths are floored to whole pages [1, or the input's own]");
   app.add_option("--seed", o.seed, "seed of everything random")
       ->check(CLI::Range(std::uint64_t{0}, kMostSeed))
       ->capture_default_str();

@@ -15,14 +15,15 @@ namespace {
 void print_info(const Input& input, const HeadChoice& heads, const std::vector<costmodel::DeviceSpec>& devices,
                 const InputOptions& options) {
   // load_inputs() floored the forest already; the token-exact figures need the forest as it came.
-  const traces::ForestStatistics s = traces::describe(input.forest, heads.heads, options.page_size);
+  const std::int32_t page_size = options.page_size.value_or(1);
+  const traces::ForestStatistics s = traces::describe(input.forest, heads.heads, page_size);
   fmt::print("{} snapshot {}\n", input.source, input.snapshot);
   fmt::print("  requests        {}\n", s.requests);
   fmt::print("  nodes           {} ({}, deepest level {})\n", s.nodes, core::counted(s.roots, "root"), s.deepest_level);
   fmt::print("  context         mean {:.0f}, longest {} tokens\n", s.mean_context, s.longest_context);
   fmt::print("  unique tokens   {} ({} logical)\n", s.unique_tokens, s.logical_tokens);
   fmt::print("  dedupe          {:.3f} token-exact", s.dedupe);
-  if (options.page_size > 1) fmt::print(", {:.3f} at page {}", s.dedupe_at_page, options.page_size);
+  if (page_size > 1) fmt::print(", {:.3f} at page {}", s.dedupe_at_page, page_size);
   fmt::print(", {:.3f} if only roots were shared\n", s.one_level_dedupe);
   fmt::print("  read by         nodes   unique tokens   share of logical\n");
   for (const traces::SharingBin& bin : s.sharing) {
@@ -66,7 +67,7 @@ int run_trace_write(const TraceCommand& command) {
 
 int run_trace_info(const TraceCommand& command) {
   InputOptions exact = command.inputs;
-  exact.page_size = 1;  // describe() floors for itself and prints both
+  exact.page_size.reset();  // describe() floors for itself and prints both
   const std::vector<Input> inputs = load_inputs(exact);
   const HeadChoice heads = choose_heads(command.heads);
   const auto devices = choose_devices(command.devices);

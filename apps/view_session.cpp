@@ -27,7 +27,7 @@ bool names_inputs(const InputOptions& o) {
 bool names_one_family(const InputOptions& o) {
   InputOptions others = o;
   others.families.clear();
-  return o.families.size() == 1 && !names_inputs(others) && o.page_size == 1;
+  return o.families.size() == 1 && !names_inputs(others) && o.page_size.value_or(1) == 1;
 }
 
 void choose_family(viz::Settings& settings, const std::string& spec, std::uint64_t seed) {
@@ -83,7 +83,7 @@ std::string source_of(const InputOptions& o) {
     }
   }
   if (o.snapshot) source += fmt::format(" --snapshot {}", *o.snapshot);
-  if (o.page_size != 1) source += fmt::format(" --page-size {}", o.page_size);
+  if (o.page_size) source += fmt::format(" --page-size {}", *o.page_size);
   return source;
 }
 
@@ -135,7 +135,7 @@ void choose_batch(Session& session, const ViewCommand& command) {
       throw core::usage_error(
           fmt::format("view shows {} or the inputs that options name, not both: leave one of them out", command.file));
     }
-    if (command.inputs.page_size != 1) {
+    if (command.inputs.page_size.value_or(1) != 1) {
       throw core::usage_error(
           "--page-size goes with inputs that options name: give the file as --forest, --block-table or --trace");
     }
@@ -152,7 +152,7 @@ void choose_batch(Session& session, const ViewCommand& command) {
     const std::string& file = command.inputs.traces.front();
     session.given.trace = std::make_shared<const traces::Trace>(traces::read_mooncake(core::read_file(file), file));
     session.given.replay = replay_options(command.inputs);
-    session.given.page_size = command.inputs.page_size;
+    session.given.page_size = command.inputs.page_size.value_or(1);
     (void)traces::schedule_replay(*session.given.trace, session.given.replay);  // says what is wrong with it
     return;
   }

@@ -98,6 +98,25 @@ TEST_F(BadInput, RepeatedBlockTableId) {
   expect("trace info --block-table t.jsonl", 3, {"t.jsonl:3", "7"});
 }
 
+TEST_F(BadInput, AnotherPageSizeThanTheInputs) {
+  write("t.jsonl",
+        "{\"schema\":\"block_table/1\",\"page_size\":16}\n{\"id\":7,\"tokens\":20,\"pages\":[41,42]}\n"
+        "{\"id\":8,\"tokens\":20,\"pages\":[41,43]}\n");
+  ASSERT_EQ(run("trace import --block-table t.jsonl -o f.json").code, 0);
+  for (const char* input : {"--block-table t.jsonl", "--forest f.json"}) {
+    for (const char* size : {"1", "32"}) {
+      expect(fmt::format("plan {} --page-size {} --strategy codec", input, size), 2,
+             {fmt::format("--page-size {}", size), "comes with pages of 16 tokens"});
+    }
+    EXPECT_EQ(run(fmt::format("plan {} --strategy codec -o own.json", input)).code, 0);
+    EXPECT_EQ(run(fmt::format("plan {} --page-size 16 --strategy codec -o same.json", input)).code, 0);
+    EXPECT_THAT(read("same.json"), HasSubstr("43"));
+    EXPECT_EQ(read("own.json"), read("same.json")) << "the same pages, said twice";
+    EXPECT_THAT(run(fmt::format("trace info {} --page-size 32", input)).out, HasSubstr("at page 32"))
+        << "says what another engine could share";
+  }
+}
+
 TEST_F(BadInput, UnknownNamesSuggestTheNearest) {
   expect("compare --tree '1,2|64,8' --strategy codecc", 2, {"strategy 'codecc'", "did you mean 'codec'"});
   expect("compare --tree '1,2|64,8' --device h100sxm", 2, {"device 'h100sxm'", "did you mean 'h100-sxm'"});
