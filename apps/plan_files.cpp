@@ -21,7 +21,15 @@ costmodel::DeviceSpec device_for(const PlanFileCommand& command, const scheduler
 
 void require_valid(const scheduler::Plan& plan, const costmodel::DeviceSpec& device) {
   const auto violations = scheduler::validate(plan, device);
-  if (!violations.empty()) throw core::Error(core::ErrorKind::check_failed, scheduler::violations_text(violations));
+  if (violations.empty()) return;
+  const scheduler::Violation& first = violations.front();
+  const auto others = static_cast<std::int64_t>(violations.size()) - 1;
+  throw core::Error(
+      core::ErrorKind::check_failed,
+      fmt::format(
+          "the plan is not valid on {}: {} ({}){}", device.name, scheduler::violation_name(first.violation),
+          first.sentence,
+          others == 0 ? "" : fmt::format(", and {}: check lists all", core::counted(others, "more violation"))));
 }
 
 void print_statistics(const scheduler::Plan& plan) {

@@ -252,6 +252,10 @@ TEST_F(BadInput, InvalidPlanWithARightHashIsNamedNotACrash) {
     EXPECT_EQ(r.code, 1) << command << r.err;
     EXPECT_THAT(r.out + r.err, HasSubstr("segment_outside_node")) << command;
   }
+  for (const char* command : {"sim p.json", "run p.json", "export dot p.json"}) {
+    expect(command, 1, {"not valid on h100-sxm: segment_outside_node (", "more violation", ": check lists all"});
+    EXPECT_EQ(run(command).err.find("segment_outside_node"), run(command).err.rfind("segment_outside_node")) << command;
+  }
 }
 
 TEST_F(BadInput, PlanThatNamesAFileAsItsDeviceDoesntOpenIt) {
