@@ -115,6 +115,17 @@ std::vector<Input> load_inputs(const InputOptions& options) {
   return inputs;
 }
 
+const Input& only_input(const std::vector<Input>& inputs, const InputOptions& options, std::string_view taker) {
+  if (inputs.size() == 1) return inputs.front();
+  const std::size_t named = options.forests.size() + options.trees.size() + options.families.size() +
+                            options.suites.size() + options.block_tables.size() + options.traces.size();
+  const std::string how = named > 1                  ? "name one input"
+                          : !options.forests.empty() ? "pick one with --snapshot"
+                          : !options.traces.empty()  ? "take one with --samples 1"
+                                                     : fmt::format("pick one, as in --suite {}", inputs.front().source);
+  throw core::usage_error(fmt::format("{} takes one forest, got {}: {}", taker, inputs.size(), how));
+}
+
 HeadChoice choose_heads(const HeadOptions& options) {
   HeadChoice choice;
   std::string text = options.heads;

@@ -36,6 +36,9 @@ struct Input {
 /// is named or one comes with pages of another size, Error (bad input) for a forest without requests.
 std::vector<Input> load_inputs(const InputOptions& options);
 
+/// The only one. Throws Error (usage) where there are several: how to name one of them, and that `taker` takes no more.
+const Input& only_input(const std::vector<Input>& inputs, const InputOptions& options, std::string_view taker);
+
 /// How traces are replayed. Throws Error (usage) for unknown names.
 traces::ReplayOptions replay_options(const InputOptions& options);
 

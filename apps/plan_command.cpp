@@ -92,9 +92,7 @@ scheduler::Plan plan_by_policy(const PlanCommand& command, const Input& input, c
 int run_plan(const PlanCommand& command) {
   if (command.strategy.empty() == command.policy.empty()) throw core::usage_error("plan takes --strategy or --policy");
   const std::vector<Input> inputs = load_inputs(command.inputs);
-  if (inputs.size() != 1) {
-    throw core::usage_error(fmt::format("plan takes one forest, got {}: pick one with --snapshot", inputs.size()));
-  }
+  const Input& input = only_input(inputs, command.inputs, "plan");
   CompareOptions options;
   options.heads = choose_heads(command.heads);
   options.kernels = choose_kernels(command.kernels);
@@ -106,13 +104,13 @@ int run_plan(const PlanCommand& command) {
   const auto devices = choose_devices(command.devices);
   if (devices.size() != 1) throw core::usage_error("plan takes one device");
   if (command.policy.empty()) {
-    scheduler::PlanResult result = plan_one(inputs.front(), command.strategy, {}, options, devices.front());
+    scheduler::PlanResult result = plan_one(input, command.strategy, {}, options, devices.front());
     if (const auto* refusal = std::get_if<scheduler::Refusal>(&result)) {
       throw_refusal(std::string(choose_strategies(command.strategy).front().strategy->info().name), *refusal);
     }
     return write(std::get<scheduler::Plan>(result), command.output);
   }
-  return write(plan_by_policy(command, inputs.front(), options, devices.front()), command.output);
+  return write(plan_by_policy(command, input, options, devices.front()), command.output);
 }
 
 int run_check(const PlanFileCommand& command) {

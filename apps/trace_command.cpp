@@ -49,16 +49,11 @@ void print_info(const Input& input, const HeadChoice& heads, const std::vector<c
 
 int run_trace_write(const TraceCommand& command) {
   const std::vector<Input> inputs = load_inputs(command.inputs);
-  if (inputs.size() != 1) {
-    throw core::usage_error(
-        fmt::format("expected one forest, got {}: pick one with --snapshot (--forest), --samples 1 (--trace) or "
-                    "SUITE/INPUT (--suite)",
-                    inputs.size()));
-  }
+  const traces::PrefixForest& forest = only_input(inputs, command.inputs, "a file of this format").forest;
   if (command.format == "forest") {
-    core::write_file(command.output, traces::write_forest(inputs.front().forest));
+    core::write_file(command.output, traces::write_forest(forest));
   } else if (command.format == "block-table") {
-    core::write_file(command.output, traces::write_block_table(inputs.front().forest));
+    core::write_file(command.output, traces::write_block_table(forest));
   } else {
     throw core::usage_error(core::unknown_name("format", command.format, {"forest", "block-table"}));
   }

@@ -51,10 +51,7 @@ int run_tune(const TuneCommand& command) {
   if (command.exact) {
     for (const Input& input : inputs) sim::require_small(input.forest, options.compare.devices.front());
   }
-  if (!command.output.empty() && inputs.size() != 1) {
-    throw core::usage_error(
-        fmt::format("--output takes one forest's plan, got {} forests: pick one with --snapshot", inputs.size()));
-  }
+  if (!command.output.empty()) (void)only_input(inputs, command.inputs, "tune --output");
   scheduler::Plan best;
   const std::vector<TuneResult> results = tune(inputs, options, command.output.empty() ? nullptr : &best);
 

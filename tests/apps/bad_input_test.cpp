@@ -161,6 +161,20 @@ TEST_F(BadInput, UsageErrors) {
   expect("list planets", 2, {"planets"});
 }
 
+TEST_F(BadInput, SeveralForestsWhereOneIsWanted) {
+  write("two.jsonl",
+        "{\"parent\":[-1],\"tokens\":[64],\"leaf\":[0]}\n{\"parent\":[-1],\"tokens\":[65],\"leaf\":[0]}\n");
+  for (const char* command : {"plan --strategy codec", "tune -o p.json", "trace gen", "trace import"}) {
+    const auto takes_one = [&](const std::string& input, const std::string& how) {
+      expect(fmt::format("{} {}", command, input), 2, {"takes one forest, got", how});
+    };
+    takes_one("--suite pat20", "got 20: pick one, as in --suite pat20/01");
+    takes_one("--forest two.jsonl", "got 2: pick one with --snapshot");
+    takes_one("--forest two.jsonl --snapshot 0 --tree '1,2|64,8'", "got 2: name one input");
+  }
+  EXPECT_EQ(run("plan --strategy codec --suite pat20/01 -o p.json").code, 0);
+}
+
 TEST_F(BadInput, RealOptionsAreFinite) {
   std::set<std::string> seen;
   for (const char* command : {"list", "trace gen", "trace import", "trace info", "plan", "check", "sim", "run",
