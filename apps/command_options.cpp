@@ -47,7 +47,8 @@ void add_plan(CLI::App& app, Commands& c, int& code) {
       ->excludes(strategy);
   plan->add_option("--kernels", c.plan.kernels, "ours or published")->capture_default_str();
   plan->add_option("--cost-model", c.plan.cost_model,
-                   "for strategies that consult one: a name or table:FILE; the strategy's own otherwise");
+                   "for strategies that consult one: a name or table:FILE; the strategy's own otherwise")
+      ->check(not_empty());
   plan->add_option("-o,--output", c.plan.output, "file; - is stdout")->capture_default_str();
   plan->callback([&] { code = run_plan(c.plan); });
 }
@@ -163,9 +164,10 @@ void add_compare(CLI::App& app, Commands& c, int& code) {
   compare->add_option("--strategy", c.compare.strategy, "all, or a list: a,b:option=value")->capture_default_str();
   compare->add_option("--kernels", c.compare.kernels, "ours (plans alone) or published (methods as shipped)")
       ->capture_default_str();
-  compare->add_option(
-      "--cost-model", c.compare.cost_model,
-      "for strategies that consult one: a list, e.g. linear,table:FILE, or all; each its own otherwise");
+  compare
+      ->add_option("--cost-model", c.compare.cost_model,
+                   "for strategies that consult one: a list, e.g. linear,table:FILE, or all; each its own otherwise")
+      ->check(not_empty());
   compare->add_option("--study", c.compare.study, "cost-models: how good each cost model is, and what its errors cost");
   compare->add_option("--json", c.compare.json, "write report/1; - is stdout");
   compare->add_option("--html", c.compare.html, "write a page: verdict, ranking, pictures, why; - is stdout");

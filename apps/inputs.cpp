@@ -184,21 +184,24 @@ std::vector<costmodel::DeviceSpec> choose_devices(const std::vector<std::string>
 }
 
 std::vector<scheduler::StrategyChoice> choose_strategies(std::string_view specs) {
-  std::vector<scheduler::StrategyChoice> choices;
-  const auto add = [&](scheduler::StrategyChoice choice) {
-    const bool again = std::any_of(choices.begin(), choices.end(), [&](const scheduler::StrategyChoice& c) {
+  std::vector<scheduler::StrategyChoice> choices, named;
+  const auto add = [](std::vector<scheduler::StrategyChoice>& to, const scheduler::StrategyChoice& choice) {
+    const bool again = std::any_of(to.begin(), to.end(), [&](const scheduler::StrategyChoice& c) {
       return c.strategy == choice.strategy && c.options == choice.options;
     });
-    if (!again) choices.push_back(std::move(choice));
+    if (!again) to.push_back(choice);
+    return !again;
   };
   for (const std::string& spec : split_specs(specs)) {
     if (spec == "all") {
       for (const scheduler::Strategy* s : scheduler::strategies()) {
-        add(scheduler::parse_strategy(s->info().name));
+        add(choices, scheduler::parse_strategy(s->info().name));
       }
-    } else {
-      add(scheduler::parse_strategy(spec));
+      continue;
     }
+    const scheduler::StrategyChoice choice = scheduler::parse_strategy(spec);
+    if (!add(named, choice)) throw core::usage_error(fmt::format("--strategy: {} is named twice", spec));
+    add(choices, choice);  // a name that "all" brought already says where it stands
   }
   return choices;
 }

@@ -60,7 +60,7 @@ HeadChoice choose_heads(const HeadOptions& options);
 std::vector<std::string> split_specs(std::string_view text);
 
 std::vector<costmodel::DeviceSpec> choose_devices(const std::vector<std::string>& specs);
-std::vector<scheduler::StrategyChoice> choose_strategies(std::string_view specs);  ///< "all" or a list
+std::vector<scheduler::StrategyChoice> choose_strategies(std::string_view specs);  ///< "all" or a list, none twice
 scheduler::KernelSet choose_kernels(std::string_view name);
 
 }  // namespace espalier::apps

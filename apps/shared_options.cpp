@@ -19,6 +19,13 @@ CLI::Validator finite(double low, double high) {
   return {check, range};
 }
 
+CLI::Validator not_empty() {
+  const auto check = [](const std::string& text) -> std::string {
+    return text.empty() ? "expected a name, got ''" : "";
+  };
+  return {check, ""};
+}
+
 void add_inputs(CLI::App& app, InputOptions& o) {
   CLI::Option* forest =
       app.add_option("--forest", o.forests, "forest snapshots (JSON lines) or a forest/1 document; - is stdin");

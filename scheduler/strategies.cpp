@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <set>
 
 #include "core/error.h"
 #include "core/text.h"
@@ -170,6 +171,7 @@ StrategyChoice parse_strategy(std::string_view spec) {
   const StrategyInfo& info = choice.strategy->info();
   for (const StrategyOption& option : all_options(info)) choice.options.emplace(option.name, option.fallback);
   if (colon == std::string_view::npos) return choice;
+  std::set<std::string_view> given;
   for (const std::string& setting : core::split(spec.substr(colon + 1), ',')) {
     const std::size_t equals = setting.find('=');
     if (equals == std::string::npos) {
@@ -182,6 +184,9 @@ StrategyChoice parse_strategy(std::string_view spec) {
                                           setting.substr(equals + 1)));
     }
     check_value(info, option, *value);
+    if (!given.insert(option.name).second) {
+      throw core::usage_error(fmt::format("strategy {}: option {} is given twice", info.name, option.name));
+    }
     choice.options.insert_or_assign(std::string(option.name), *value);
   }
   return choice;

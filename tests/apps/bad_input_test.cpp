@@ -175,6 +175,15 @@ TEST_F(BadInput, SeveralForestsWhereOneIsWanted) {
   EXPECT_EQ(run("plan --strategy codec --suite pat20/01 -o p.json").code, 0);
 }
 
+TEST_F(BadInput, NamesGivenTwiceOrEmpty) {
+  expect("compare --tree '1,2|64,8' --strategy pat:splits=3,splits=4", 2,
+         {"strategy pat: option splits is given twice"});
+  expect("compare --tree '1,2|64,8' --strategy pat,codec,pat", 2, {"--strategy: pat is named twice"});
+  expect("compare --tree '1,2|64,8' --cost-model ''", 2, {"--cost-model: expected a name, got ''"});
+  expect("plan --tree '1,2|64,8' --strategy codec --cost-model ''", 2, {"--cost-model: expected a name, got ''"});
+  EXPECT_EQ(run("compare --tree '1,2|64,8' --strategy pat,pat:splits=1,all").code, 0);
+}
+
 TEST_F(BadInput, RealOptionsAreFinite) {
   std::set<std::string> seen;
   for (const char* command : {"list", "trace gen", "trace import", "trace info", "plan", "check", "sim", "run",

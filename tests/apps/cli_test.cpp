@@ -147,7 +147,7 @@ TEST_F(Cli, InputsAndDevicesOfOneNameStayApart) {
   write("a/f.jsonl", R"({"name":"f","snapshot":0,"note":"","parent":[-1],"tokens":[500],"leaf":[0]})");
   write("b/f.jsonl", R"({"name":"f","snapshot":0,"note":"","parent":[-1,0,0],"tokens":[500,9,9],"leaf":[1,2]})");
   write("d.json", R"({"schema":"device/1","base":"h100-sxm","name":"h100-sxm","hbm_gbps":1000})");
-  const Result r = run("compare --forest a/f.jsonl b/f.jsonl --device h100-sxm --device d.json --strategy codec,codec");
+  const Result r = run("compare --forest a/f.jsonl b/f.jsonl --device h100-sxm --device d.json --strategy codec");
   EXPECT_EQ(r.code, 0) << r.err;
   EXPECT_THAT(r.out, HasSubstr("f (2) on h100-sxm (2)"));
   EXPECT_THAT(r.out, Not(HasSubstr("snapshots (mean")));
