@@ -148,10 +148,11 @@ Policy read_policy(std::string_view text, const std::string& file) {
   Policy policy;
   policy.device = root.at("device").string();
   policy.device_hash = root.at("device_hash").hash();
+  const std::string heads(root.at("heads").string());
   try {
-    policy.heads = traces::parse_heads(root.at("heads").string());
-  } catch (const core::Error& error) {
-    throw core::Error(core::ErrorKind::bad_input, fmt::format("{}: {}", root.at("heads").where(), error.what()));
+    policy.heads = traces::parse_heads(heads);
+  } catch (const core::Error& error) {  // names the heads itself
+    throw core::Error(core::ErrorKind::bad_input, fmt::format("{}: {}", file, error.what()));
   }
   policy.heads.q_dtype = read_dtype(root.at("q_dtype"));
   policy.heads.kv_dtype = read_dtype(root.at("kv_dtype"));

@@ -128,6 +128,16 @@ TEST_F(Tune, PolicyOfOtherHeadsOrDeviceIsRefused) {
   expect_bad("plan --tree '1,4|64,8' --heads 8/2/64 --dtype fp8_e4m3 --device h100-sxm:sms=8 --policy p.json",
              {"fp8_e4m3", "bf16"});
   expect_bad("plan --tree '1,4|64,8' --heads 8/2/64 --device a100-80 --policy p.json", {"a100-80", "h100-sxm:sms=8"});
+  const auto expect_heads = [&](const std::string& value, const std::string& sentence) {
+    std::string text = read("p.json");
+    const std::string heads = "\"heads\": \"8/2/64\"";
+    ASSERT_NE(text.find(heads), std::string::npos);
+    write("heads.json", text.replace(text.find(heads), heads.size(), "\"heads\": " + value));
+    expect_bad("plan " + std::string(kTree) + " --policy heads.json", {"espalier: heads.json: " + sentence});
+  };
+  expect_heads("7", "heads: expected");
+  expect_heads("\"8/2\"", "heads: expected query heads");
+  expect_heads("\"8/3/64\"", "heads '8/3/64': expected");
   write("cut.json", read("p.json").substr(0, 200));
   expect_bad("plan " + std::string(kTree) + " --policy cut.json", {"cut.json"});
 }
