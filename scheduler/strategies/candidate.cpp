@@ -27,7 +27,7 @@ void write_pieces(PlanBuilder& builder, const Candidate& c, const Runs& runs) {
   // One launch a kernel, side by side, large tiles first: they compute longest while the others read.
   std::vector<LaunchId> launches;
   for (std::size_t h = c.kernels.size(); h-- > 0;) {
-    if (c.cover.layers[h].runs.empty()) continue;
+    if (std::none_of(cut.pieces.begin(), cut.pieces.end(), [h](const TilePiece& p) { return p.height == h; })) continue;
     const TaskId first = builder.next_task();
     const KernelId kernel = builder.kernel(*c.kernels[h]->config);
     for (const std::uint32_t i : order) {
@@ -76,10 +76,13 @@ void write_candidate(PlanBuilder& builder, const Candidate& candidate, const Run
 std::string said_of_tiles(const Candidate& c, const Plan& plan) {
   std::string tiles;
   for (std::size_t h = 0; h < c.kernels.size(); ++h) {
-    const TileLayer& layer = c.cover.layers[h];
-    if (layer.runs.empty()) continue;
     std::int64_t longest = 0, tiles_of_height = 0;
-    for (const TileRun& run : layer.runs) tiles_of_height += run.tiles, longest = std::max(longest, run.tokens);
+    for (const TileLayer& layer : c.cover.layers) {
+      for (const TileRun& run : layer.runs) {
+        if (run.height == h) tiles_of_height += run.tiles, longest = std::max(longest, run.tokens);
+      }
+    }
+    if (tiles_of_height == 0) continue;
     tiles +=
         fmt::format("{}{} of up to {} requests (at most {} tokens{})", tiles.empty() ? "" : ", ",
                     counted(tiles_of_height, "tile"), c.kernels[h]->queries, longest, c.boxes ? ", of one node" : "");

@@ -39,6 +39,26 @@ std::int32_t tiles_of(std::int32_t readers, std::int32_t queries) {
   return readers <= queries ? 1 : (readers - 1) / queries + 1;
 }
 
+/// The lowest of `count` heights that holds so many requests, `most` if none below it does.
+std::size_t lowest_height(const HeightCost* heights, std::size_t most, std::int32_t requests) {
+  std::size_t h = 0;
+  while (h < most && heights[h].queries < requests) ++h;
+  return h;
+}
+
+/// Tiles of one height that hold the readers of a node, if it is read by itself; what is over behind full tiles is left
+/// to a lower height.
+struct NodeTiles {
+  std::int32_t full = 1, rest = 0;  ///< tiles; 0 or 1 tile of height `below`
+  std::size_t below = 0;
+};
+NodeTiles node_tiles(const HeightCost* heights, std::size_t h, std::int32_t readers) {
+  const std::int32_t queries = heights[h].queries;
+  if (readers <= queries) return {};
+  const std::int32_t over = readers % queries;
+  return {readers / queries, over > 0 ? 1 : 0, lowest_height(heights, h, over)};
+}
+
 /// The number of heights is known at compile time: this runs for every node at every step that is planned.
 template <std::size_t Heights>
 class HeightAssignment {
@@ -68,7 +88,8 @@ class HeightAssignment {
   void add_own(std::size_t g) {
     const auto tokens = static_cast<double>(groups_[g].tokens);
     for (std::size_t h = 0; h < Heights; ++h) {
-      const double own = tokens * tiles_of(groups_[g].readers, heights_[h].queries) * heights_[h].token_us;
+      const NodeTiles tiles = node_tiles(heights_.data(), h, groups_[g].readers);
+      const double own = tokens * (tiles.full * heights_[h].token_us + tiles.rest * heights_[tiles.below].token_us);
       costs_[g].single[h] += own;
       costs_[g].several[h] += own;
     }
@@ -125,7 +146,9 @@ class HeightAssignment {
       if (group.count > 1) {
         std::fill_n(choice.height.begin() + group.first.value + 1, group.count - 1, static_cast<std::uint8_t>(best));
       }
-      choice.least_tokens[best] += group.count * group.tokens * tiles_of(group.readers, heights_[best].queries);
+      const NodeTiles tiles = node_tiles(heights_.data(), best, group.readers);
+      choice.least_tokens[best] += group.count * group.tokens * tiles.full;
+      choice.least_tokens[tiles.below] += group.count * group.tokens * tiles.rest;
       // Of all requests below, what this height adds to their rows.
       choice.partial_rows += std::int64_t{group.count} * group.readers * (kRows[on_path[g]] - kRows[above]);
     }
@@ -203,10 +226,10 @@ PathTokens path_tokens_of(const PrefixForest& forest, Takes&& takes) {
   return tokens;
 }
 
-TileLayer make_layer(const PathTokens& path, std::int32_t longest, const CoverPrices& prices) {
+TileLayer make_layer(const PathTokens& path, std::size_t height, const CoverPrices& prices) {
   TileLayer layer;
   layer.unique = path.unique;
-  layer.borders = place_borders(path.shared, longest, prices.tile_tokens);
+  layer.borders = place_borders(path.shared, prices.heights[height].queries, prices.tile_tokens);
   layer.runs.reserve(std::min<std::size_t>(layer.borders.size(), kRunsAtFirst));
   for (std::size_t t = 0; t + 1 < layer.borders.size(); ++t) {
     const auto begin = static_cast<std::size_t>(layer.borders[t]), end = static_cast<std::size_t>(layer.borders[t + 1]);
@@ -225,6 +248,9 @@ TileLayer make_layer(const PathTokens& path, std::int32_t longest, const CoverPr
       layer.apart += std::max<std::int64_t>(0, path.shared[end] - common);
     }
     TileRun* last = layer.runs.empty() ? nullptr : &layer.runs.back();
+    tile.height = static_cast<std::uint8_t>(lowest_height(prices.heights.data(), height, tile.requests));
+    // Other kernels read at another pace.
+    if (tile.height < height) layer.again += std::max(path.shared[begin], path.shared[end]);
     if (last != nullptr && last->tokens == tile.tokens && last->logical == tile.logical &&
         last->requests == tile.requests) {
       ++last->tiles;
@@ -330,10 +356,10 @@ Cover cover_forest(const PrefixForest& forest, const CoverPrices& prices, const 
   cover.height = std::move(choice.height);
   for (std::size_t h = 0; h < prices.heights.size(); ++h) {
     if (cover.height.empty()) {
-      cover.layers[h] = make_layer(all, prices.heights[h].queries, prices);
+      cover.layers[h] = make_layer(all, h, prices);
     } else if (std::find(cover.height.begin(), cover.height.end(), h) != cover.height.end()) {
       const PathTokens path = path_tokens_of(forest, [&](NodeId n) { return cover.height[n.index()] == h; });
-      cover.layers[h] = make_layer(path, prices.heights[h].queries, prices);
+      cover.layers[h] = make_layer(path, h, prices);
     }
   }
   return cover;

@@ -38,16 +38,18 @@ struct TileRun {
   std::int64_t logical = 0;  ///< of each tile: tokens x requests that see them
   std::int32_t requests = 0;
   std::int32_t tiles = 0;
-  bool alone = false;  ///< known to read what no other tile reads
+  bool alone = false;       ///< known to read what no other tile reads
+  std::uint8_t height = 0;  ///< whose kernel reads them: the lowest of the cover that holds their requests
   friend bool operator==(const TileRun&, const TileRun&) = default;
 };
 
-/// One height's part of a cover.
+/// One height's part of a cover. Tiles of few requests, such as what is over behind full ones, are left to a lower one.
 struct TileLayer {
   std::vector<std::int32_t> borders;  ///< first request of each tile, and the end; empty when no node has this height
   std::vector<TileRun> runs;          ///< of the tiles, in order
   std::int64_t unique = 0;            ///< tokens of the height's nodes
   std::int64_t apart = 0;  ///< that two tiles have in common, but not at the same place from their first token
+  std::int64_t again = 0;  ///< that tiles left to a lower height have in common with others
 };
 
 /// Of some nodes: tokens on the path of each request, and tokens that request r shares with r - 1. One more than

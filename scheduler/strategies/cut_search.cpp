@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <span>
 #include <utility>
 
@@ -25,8 +26,9 @@ constexpr std::int64_t kMostWaves = 8;
 constexpr double kAllFull = 0.8;
 
 /// Of CTAs and their merges: what the forecast of one candidate's cuts depends on.
-std::uint64_t fingerprint(std::span<const CtaClass> classes, double partial_rows) {
-  std::uint64_t print = std::bit_cast<std::uint64_t>(partial_rows);
+std::uint64_t fingerprint(std::span<const CtaClass> classes, double partial_rows, double most_rows) {
+  std::uint64_t print =
+      std::bit_cast<std::uint64_t>(partial_rows) + std::rotl(std::bit_cast<std::uint64_t>(most_rows), 32);
   for (const CtaClass& c : classes) {
     for (const double number : {c.tokens, c.ctas, c.cold, c.longest}) {
       print = std::rotl(print, 23) * 0x9e3779b97f4a7c15ULL ^ std::bit_cast<std::uint64_t>(number);
@@ -47,11 +49,11 @@ void CutSearch::cut(Candidate& candidate, double limit_us) {
   limit_us_ = limit_us;
   std::int64_t longest = 0, shortest = std::numeric_limits<std::int64_t>::max();
   double round = 0;  // a full device works off all tiles in this time
-  for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
-    const TileKernel& kernel = *candidate.kernels[h];
-    lines_[h] = prices_.line(kernel);
-    for (const TileRun& run : candidate.cover.layers[h].runs) {
+  for (std::size_t h = 0; h < candidate.kernels.size(); ++h) lines_[h] = prices_.line(*candidate.kernels[h]);
+  for (const TileLayer& layer : candidate.cover.layers) {
+    for (const TileRun& run : layer.runs) {
       if (run.tokens == 0) continue;
+      const TileKernel& kernel = *candidate.kernels[run.height];
       round += prices_.piece_us(kernel, run.tokens) * run.tiles * copies_ / (kernel.residents * request_.device.sms);
       longest = std::max(longest, run.tokens);
       shortest = std::min(shortest, run.tokens);
@@ -114,10 +116,14 @@ void CutSearch::cut_last(Candidate& candidate, std::int64_t tokens) {
 }
 
 double CutSearch::sms_taken(const Candidate& candidate, double goal) const {
+  Cuts cuts;
+  for (std::size_t h = 0; h < candidate.kernels.size(); ++h) cuts[h] = piece_cut(candidate, h, goal);
   double sms = 0;
-  for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
-    const auto pieces = count_pieces(candidate.cover.layers[h], piece_cut(candidate, h, goal));
-    sms += static_cast<double>(pieces * copies_) / candidate.kernels[h]->residents;
+  for (const TileLayer& layer : candidate.cover.layers) {
+    const auto pieces = count_pieces(layer, cuts);
+    for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
+      sms += static_cast<double>(pieces[h] * copies_) / candidate.kernels[h]->residents;
+    }
   }
   return sms;
 }
@@ -162,11 +168,9 @@ bool CutSearch::try_cuts(Candidate& candidate, const Cuts& cuts, double goal) {
   if (std::exchange(tried_, cuts) == cuts) return false;
   classes_.clear();
   double partial_rows = static_cast<double>(candidate.cover.partial_rows);
-  for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
-    add_classes(candidate, h, cuts[h], partial_rows);
-  }
+  add_classes(candidate, cuts, partial_rows);
   // Other numbers of tokens often come to the same pieces.
-  const std::uint64_t print = fingerprint(classes_, partial_rows);
+  const std::uint64_t print = fingerprint(classes_, partial_rows, most_rows_);
   if (std::find(forecast_of_.begin(), forecast_of_.end(), print) != forecast_of_.end()) return false;
   forecast_of_.push_back(print);
   const Workload work{classes_,
@@ -174,7 +178,8 @@ bool CutSearch::try_cuts(Candidate& candidate, const Cuts& cuts, double goal) {
                       static_cast<double>(copies_),
                       static_cast<double>(request_.forest.request_count()),
                       partial_rows,
-                      candidate.boxes};
+                      candidate.boxes,
+                      most_rows_};
   const bool last = cuts[0].whole > 0;
   const double limit = limit_us(candidate) * (last && !candidate.cuts_last() ? 1 - kWorthLast : 1);
   const Forecast trial = forecast(request_, work, limit);
@@ -190,44 +195,61 @@ bool CutSearch::try_cuts(Candidate& candidate, const Cuts& cuts, double goal) {
 /// Tiles that meet a node at different places from their first token are cut differently: in long plans its tokens have
 /// left the L2 when the second one comes.
 double CutSearch::read_again(const Candidate& candidate, const TileLayer& layer) const {
-  if (!candidate.is_long || layer.apart == 0) return 0;
+  if (layer.again == 0 && (!candidate.is_long || layer.apart == 0)) return 0;
   const double all_bytes = static_cast<double>(layer.unique * request_.heads.kv_bytes_per_token());
   const double kept = request_.device.l2_knee_mib * 0x1p20 / all_bytes;
-  return static_cast<double>(layer.apart) * std::max(0.0, 1 - kept);
+  const double again = kept < 1 ? static_cast<double>(layer.again) : 0;
+  return again + (candidate.is_long ? static_cast<double>(layer.apart) * std::max(0.0, 1 - kept) : 0);
 }
 
-void CutSearch::add_classes(const Candidate& candidate, std::size_t h, const PieceCut& cut, double& rows) {
-  const TileLayer& layer = candidate.cover.layers[h];
-  const TileKernel& kernel = *candidate.kernels[h];
-  std::array<double, 2> read{};  // by those that others read, too, and those that are alone
-  for_cut_runs(layer, cut, [&](const TileRun& run, const PieceLengths& lengths) {
-    if (run.tokens == 0) return;
-    LengthHistogram& by_length = by_length_[run.alone ? 1 : 0];
-    read[run.alone ? 1 : 0] += static_cast<double>(run.tokens) * run.tiles;
-    by_length.add(lengths.last, run.tiles);
-    if (lengths.count == 1) return;
-    const std::int64_t others = lengths.count - 1 - lengths.longer;
-    if (lengths.longer > 0) by_length.add(lengths.each + lengths.more, lengths.longer * run.tiles);
-    if (others > 0) by_length.add(lengths.each, others * run.tiles);
-    rows += run.tiles *
-            (candidate.boxes ? static_cast<double>(run.requests * (lengths.count - 1)) : cut_rows(run, lengths));
-  });
-  const auto drain = [&](LengthHistogram& by_length, double cold) {
-    by_length.drain([&](double tokens, double count, double longest) {
-      classes_.push_back({&kernel, tokens / count, count * copies_, cold, longest});
+void CutSearch::add_classes(const Candidate& candidate, const Cuts& cuts, double& rows) {
+  most_rows_ = 0;
+  std::array<double, kMaxHeights> read{}, cold{};  // tokens, by height; of these, shares that come from HBM
+  double alone = 0;                                // tokens read by tiles that nobody else's reading helps
+  for (const TileLayer& layer : candidate.cover.layers) {
+    std::array<double, kMaxHeights> own{};
+    for_cut_runs(layer, cuts, [&](const TileRun& run, const PieceLengths& lengths) {
+      if (run.tokens == 0) return;
+      (run.alone ? alone : own[run.height]) += static_cast<double>(run.tokens) * run.tiles;
+      LengthHistogram& by_length = run.alone ? alone_ : by_length_[run.height];
+      by_length.add(lengths.last, run.tiles);
+      if (lengths.count == 1) return;
+      const std::int64_t others = lengths.count - 1 - lengths.longer;
+      if (lengths.longer > 0) by_length.add(lengths.each + lengths.more, lengths.longer * run.tiles);
+      if (others > 0) by_length.add(lengths.each, others * run.tiles);
+      const double tile_rows =
+          candidate.boxes ? static_cast<double>(run.requests * (lengths.count - 1)) : cut_rows(run, lengths);
+      rows += run.tiles * tile_rows;
+      most_rows_ = std::max(most_rows_, tile_rows / run.requests);
     });
-  };
-  const auto begin = static_cast<std::ptrdiff_t>(classes_.size());
-  if (read[0] > 0) {
-    const double first = static_cast<double>(layer.unique) - read[1] + read_again(candidate, layer);
-    drain(by_length_[0], fresh_copies_ * std::min(1.0, first / read[0]));
+    const double all = std::accumulate(own.begin(), own.end(), 0.0);
+    if (all == 0) continue;
+    const double first = static_cast<double>(layer.unique) - alone + read_again(candidate, layer);
+    const double share = fresh_copies_ * std::min(1.0, first / all);
+    for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
+      if (own[h] == 0) continue;
+      read[h] += own[h];
+      cold[h] += (share - cold[h]) * (own[h] / read[h]);
+    }
   }
-  if (read[1] == 0) return;
+  for (std::size_t h = 0; h < candidate.kernels.size(); ++h) {
+    if (read[h] > 0) add_lengths(by_length_[h], *candidate.kernels[h], cold[h]);
+  }
+  if (alone > 0) add_alone(*candidate.kernels[0]);
+}
+
+void CutSearch::add_lengths(LengthHistogram& by_length, const TileKernel& kernel, double cold) {
+  by_length.drain([&](double tokens, double count, double longest) {
+    classes_.push_back({&kernel, tokens / count, count * copies_, cold, longest});
+  });
+}
+
+/// Few, and mostly none: a merge would ask for memory. Boxes are of one kernel.
+void CutSearch::add_alone(const TileKernel& kernel) {
   const auto middle = static_cast<std::ptrdiff_t>(classes_.size());
-  drain(by_length_[1], fresh_copies_);
-  // Few, and mostly none: a merge would ask for memory.
+  add_lengths(alone_, kernel, fresh_copies_);
   for (auto next = classes_.begin() + middle; next != classes_.end(); ++next) {
-    const auto to = std::upper_bound(classes_.begin() + begin, next, next->tokens,
+    const auto to = std::upper_bound(classes_.begin(), next, next->tokens,
                                      [](double tokens, const CtaClass& c) { return tokens < c.tokens; });
     std::rotate(to, next, next + 1);
   }

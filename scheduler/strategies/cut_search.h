@@ -38,19 +38,23 @@ class CutSearch {
   bool try_cut(Candidate& candidate, double goal, bool tapered = false);
   bool try_cuts(Candidate& candidate, const Cuts& cuts, double goal);
   double read_again(const Candidate& candidate, const TileLayer& layer) const;
-  void add_classes(const Candidate& candidate, std::size_t h, const PieceCut& cut, double& rows);
+  void add_classes(const Candidate& candidate, const Cuts& cuts, double& rows);
+  void add_lengths(LengthHistogram& by_length, const TileKernel& kernel, double cold);
+  void add_alone(const TileKernel& kernel);
   double limit_us(const Candidate& candidate) const;
 
   const PlanRequest& request_;
   const PiecePrices& prices_;
   std::int32_t copies_;
   double fresh_copies_;
-  double limit_us_ = 0;                       ///< of what is cut now
-  std::array<PieceLine, kMaxHeights> lines_;  ///< prices of its pieces, by height
-  Cuts tried_;                                ///< at the last try, by height
-  std::vector<std::uint64_t> forecast_of_;    ///< fingerprints of CTAs that were forecast for this candidate
-  std::array<LengthHistogram, 2> by_length_;
+  double limit_us_ = 0;                                 ///< of what is cut now
+  std::array<PieceLine, kMaxHeights> lines_;            ///< prices of its pieces, by height
+  Cuts tried_;                                          ///< at the last try, by height
+  std::vector<std::uint64_t> forecast_of_;              ///< fingerprints of CTAs that were forecast for this candidate
+  std::array<LengthHistogram, kMaxHeights> by_length_;  ///< pieces, by height
+  LengthHistogram alone_;                               ///< of tiles that read what no other tile reads
   std::vector<CtaClass> classes_;
+  double most_rows_ = 0;  ///< partial rows of a request of the tile that leaves it most
 };
 
 }  // namespace espalier::scheduler::planning

@@ -104,8 +104,9 @@ class EspalierBuild {
     HeightSet ends{0, heights - 1}, lower;
     for (std::size_t k = 0; k + 1 < heights && k < kMaxHeights; ++k) lower.add(k);
     consider_mixture(ends, heights);
-    if (lower.count > 1 && best_->forecast.total_us >= kLongUs) consider_mixture(lower, heights + 1);
-    consider_boxes(height, heights + 2);
+    if (const HeightSet rest = ends_and_rest(); rest.count > 2) consider_mixture(rest, heights + 1);
+    if (lower.count > 1 && best_->forecast.total_us >= kLongUs) consider_mixture(lower, heights + 2);
+    consider_boxes(height, heights + 3);
   }
 
   /// Nodes by themselves, in tiles as high as the best of one height; if they are better, also in the next: boxes
@@ -128,6 +129,27 @@ class EspalierBuild {
       }
       if (best_rank_ != rank + k) return;
     }
+  }
+
+  /// The lowest and the highest kernel; and of those between the one that what is over behind full tiles of the highest
+  /// needs most.
+  HeightSet ends_and_rest() const {
+    const std::size_t top = kernels_.size() - 1;
+    std::array<std::int64_t, 8> needed{};  // tokens, by kernel
+    ESPALIER_CHECK_OP(top, <, needed.size());
+    for (const NodeGroup& group : groups_) {
+      const std::int32_t over = group.readers > kernels_[top].queries ? group.readers % kernels_[top].queries : 0;
+      if (over == 0) continue;
+      std::size_t k = 0;
+      while (kernels_[k].queries < over) ++k;
+      needed[k] += group.count * group.tokens;
+    }
+    HeightSet set{0};
+    const auto between = std::max_element(needed.begin() + 1,
+                                          needed.begin() + static_cast<std::ptrdiff_t>(std::max<std::size_t>(top, 1)));
+    if (top > 1 && *between > 0) set.add(static_cast<std::size_t>(between - needed.begin()));
+    set.add(top);
+    return set;
   }
 
   static std::int64_t tokens_read(const Cover& cover) {
@@ -154,8 +176,11 @@ class EspalierBuild {
     const double at_best = least_us({.tokens = tokens, .partial_rows = static_cast<double>(least_rows())}, set);
     if (at_best > best_->forecast.total_us) return rule_out(at_best);
     HeightChoice choice = choose_heights(groups_, prices_of(set));
-    // That height alone has been considered, and can merge in place.
-    if (one_height(choice)) return;
+    // That height alone has been considered, and can merge in place; but not what is over of its tiles, in lower ones.
+    if (one_height(choice) &&
+        std::count(choice.least_tokens.begin(), choice.least_tokens.end(), 0) + 1 == kMaxHeights) {
+      return;
+    }
     const double least = least_us(set, choice), best = best_->forecast.total_us;
     if (least > (best < kLongUs ? kWorthMixing * best : best - 2 * kWorthUs)) return rule_out(least);
     consider(set, rank, least, std::move(choice));

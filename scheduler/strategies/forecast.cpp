@@ -19,6 +19,8 @@ constexpr double kMergesBeside = 0.7;
 constexpr std::size_t kMaxClasses = 512;
 /// Above its mean by this much the longest CTA of a class counts by itself.
 constexpr double kUneven = 1.04;
+/// Who has this many times the partial rows of others is merged last.
+constexpr double kManyTimes = 4;
 /// Of the latency of HBM, what the late one among unlike CTAs shows.
 constexpr double kLateShare = 0.5;
 /// What a CTA's end may come earlier than by its own bytes, as a share: CTAs that end within a hundredth of their
@@ -47,12 +49,12 @@ double spill_us_of(const costmodel::DeviceSpec& device, double partial_bytes) {
 struct Merging {
   double requests, partial_rows;
   double merged() const { return std::min(requests, partial_rows / 2); }
+  double mean_rows() const { return partial_rows > 0 ? partial_rows / merged() : 0; }
 };
 /// Of one merge: a request's partial rows, kRowsInFlight at a time, through the port of the SM.
-double merge_latency_us(const PlanRequest& request, const Merging& m) {
-  if (m.partial_rows <= 0) return 0;
+double merge_latency_us(const PlanRequest& request, double rows) {
+  if (rows <= 0) return 0;
   const costmodel::DeviceSpec& device = request.device;
-  const double rows = m.partial_rows / m.merged();
   const double bytes = rows * costmodel::our_reduce_kernel().query_tile * (request.heads.v_dim + 1) * kPartialBytes;
   return std::max((1 + rows / kRowsInFlight) * device.l2_latency_ns * 1e-3,
                   bytes / (device.sm_port_bytes_per_clk * device.clocks_per_us()));
@@ -61,7 +63,7 @@ double merge_latency_us(const PlanRequest& request, const Merging& m) {
 double merging_us(const PlanRequest& request, const Merging& m) {
   if (m.partial_rows <= 0) return 0;
   const double merges = m.merged() * request.heads.q_heads / costmodel::our_reduce_kernel().query_tile;
-  return merges * (merge_latency_us(request, m) + request.device.cta_end_ns * 1e-3);
+  return merges * (merge_latency_us(request, m.mean_rows()) + request.device.cta_end_ns * 1e-3);
 }
 
 /// Queries and rows of all CTAs, through their ports. A row is partial, or final and its request's only one.
@@ -154,13 +156,18 @@ class Forecaster {
     io_between_us_ = io_us_;
   }
 
+  /// Of the last merge. One request that has many times the rows of others is merged when those have been for long.
+  double last_rows(const Merging& m) const {
+    return work_.most_rows > kManyTimes * m.mean_rows() ? work_.most_rows : m.mean_rows();
+  }
+
   /// Of the last merges. Those before ran beside the tasks, if they could.
   void set_merge_time(const PlanRequest& request) {
     if (work_.partial_rows <= 0) return;
     const Merging merging{work_.requests, work_.partial_rows};
     const double moved = std::max(partial_bytes_ / device_.l2_bytes_per_us(), spill_us_);
     const double shown = work_.merges_in_place ? kMergesBeside * moved : device_.launch_graph_us + fixed_us_ + moved;
-    forecast_.merge_us = merge_latency_us(request, merging) + shown;
+    forecast_.merge_us = merge_latency_us(request, last_rows(merging)) + shown;
     if (!work_.merges_in_place) return;
     // They take the slots of the CTAs they follow: those of earlier waves before the next CTA does, those of the last
     // one after it.
@@ -295,7 +302,7 @@ Forecast least_forecast(const PlanRequest& request, const LeastLoad& load) {
   f.compute_us = load.compute_us;
   if (load.partial_rows > 0) {
     const double start = load.merges_in_place ? 0 : device.launch_graph_us + ends_us;
-    f.merge_us = start + merge_latency_us(request, {load.requests, load.partial_rows});
+    f.merge_us = start + merge_latency_us(request, Merging{load.requests, load.partial_rows}.mean_rows());
     f.merge_us +=
         (load.merges_in_place ? kMergesBeside : 1) * std::max(partial_bytes / device.l2_bytes_per_us(), spill_us);
   }

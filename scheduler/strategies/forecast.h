@@ -31,6 +31,7 @@ struct Workload {
   double requests = 0;
   double partial_rows = 0;  ///< of one head, over all requests
   bool unlike = false;      ///< lengths differ much: somebody is late, and the longest takes its own time
+  double most_rows = 0;     ///< of the partial rows, those of the request that has most; 0: all have as many
 };
 
 struct Forecast {

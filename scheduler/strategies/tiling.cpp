@@ -201,10 +201,10 @@ PieceLengths piece_lengths(std::int64_t tokens, const PieceCut& cut) {
   return lengths;
 }
 
-std::int64_t count_pieces(const TileLayer& layer, const PieceCut& cut) {
-  std::int64_t pieces = 0;
-  for_cut_runs(layer, cut, [&](const TileRun& run, const PieceLengths& lengths) {
-    pieces += run.tokens > 0 ? run.tiles * lengths.count : 0;
+std::array<std::int64_t, kMaxHeights> count_pieces(const TileLayer& layer, std::span<const PieceCut> cuts) {
+  std::array<std::int64_t, kMaxHeights> pieces{};
+  for_cut_runs(layer, cuts, [&](const TileRun& run, const PieceLengths& lengths) {
+    pieces[run.height] += run.tokens > 0 ? run.tiles * lengths.count : 0;
   });
   return pieces;
 }
@@ -216,10 +216,10 @@ TilePieces cut_tiles(const PrefixForest& forest, const Cover& cover, const std::
     if (layer.borders.empty()) continue;
     TileReader reader(forest, cover, h);
     std::size_t t = 0;
-    for_cut_runs(layer, cuts[h], [&](const TileRun& run, const PieceLengths& lengths) {
+    for_cut_runs(layer, cuts, [&](const TileRun& run, const PieceLengths& lengths) {
       for (std::int32_t i = 0; i < run.tiles; ++i, ++t) {
         const std::span<const Reading> readings = reader.read(layer.borders[t], layer.borders[t + 1]);
-        if (run.tokens > 0) cutter.tile(readings, lengths, h);
+        if (run.tokens > 0) cutter.tile(readings, lengths, run.height);
       }
     });
   }

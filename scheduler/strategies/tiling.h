@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <span>
 #include <utility>
@@ -44,10 +45,10 @@ struct PieceLengths {
 };
 PieceLengths piece_lengths(std::int64_t tokens, const PieceCut& cut);
 
-/// Runs of tiles of a layer, as they are cut: visit(run, lengths). Those that read nothing are among them.
+/// Runs of tiles of a layer, as they are cut by height: visit(run, lengths). Those that read nothing are among them.
 template <class Visit>
-void for_cut_runs(const TileLayer& layer, const PieceCut& cut, Visit visit) {
-  std::int64_t whole = cut.whole;
+void for_cut_runs(const TileLayer& layer, std::span<const PieceCut> cuts, Visit visit) {
+  std::int64_t whole = cuts[0].whole;
   for (TileRun run : layer.runs) {
     const auto visit_some = [&](std::int64_t tiles, const PieceLengths& lengths) {
       run.tiles = static_cast<std::int32_t>(tiles);
@@ -55,13 +56,13 @@ void for_cut_runs(const TileLayer& layer, const PieceCut& cut, Visit visit) {
     };
     const std::int64_t all = run.tiles, kept = std::min(whole, all);
     visit_some(kept, {.last = run.tokens});
-    visit_some(all - kept, piece_lengths(run.tokens, cut));
+    visit_some(all - kept, piece_lengths(run.tokens, cuts[run.height]));
     whole -= kept;
   }
 }
 
-/// How many there are of all tiles of a layer.
-std::int64_t count_pieces(const TileLayer& layer, const PieceCut& cut);
+/// How many there are of all tiles of a layer, by height.
+std::array<std::int64_t, kMaxHeights> count_pieces(const TileLayer& layer, std::span<const PieceCut> cuts);
 
 /// Cuts the tiles of a cover, those of each height alike. Tiles walk their nodes in depth-first order, so a cut splits
 /// the rows of few requests.

@@ -1,4 +1,4 @@
-// What is said of a cover before it is laid out, against what is forecast of it then.
+// Forecasts of plans, and what is said of a cover before it is laid out, against what is forecast of it then.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include "scheduler/strategies/forecast.h"
 #include "scheduler/strategies/shares.h"
 #include "tests/scheduler/sample_plans.h"
+#include "traces/import.h"
 
 namespace espalier::scheduler::planning {
 namespace {
@@ -32,7 +33,7 @@ Forecast forecast_uncut(const PlanRequest& request, const std::vector<TileKernel
     for (const TileRun& run : cover.layers[h].runs) read += run.tokens * run.tiles;
     for (const TileRun& run : cover.layers[h].runs) {
       if (run.tokens == 0) continue;
-      classes.push_back({&kernels[h], static_cast<double>(run.tokens), run.tiles * copies,
+      classes.push_back({&kernels[run.height], static_cast<double>(run.tokens), run.tiles * copies,
                          static_cast<double>(cover.layers[h].unique) / static_cast<double>(read)});
     }
   }
@@ -96,6 +97,98 @@ TEST(Forecast, OfEqualSharesIsRuledOutOnlyWhereItWouldLose) {
     EXPECT_FALSE(try_equal_shares(request, task, best * 1.0001).shares.list.empty()) << "seed " << seed;
     EXPECT_TRUE(try_equal_shares(request, task, best).shares.list.empty()) << "seed " << seed;
   }
+}
+
+class ForecastLimits : public testing::Test {
+ protected:
+  ForecastLimits() : request_{forest_, heads_, device_}, kernels_(tile_kernels(request_)) {}
+  Forecast of(double tokens, double ctas, double cold = 1, double partial_rows = 0) {
+    const CtaClass one{&kernels_[0], tokens, ctas, cold};
+    return forecast(request_, {std::span(&one, 1), true, 8, 64, partial_rows});
+  }
+  traces::PrefixForest forest_ = traces::parse_tree("64|8192");
+  traces::HeadConfig heads_ = traces::parse_heads("32/8/128");
+  costmodel::DeviceSpec device_ = costmodel::find_device("h100-sxm");
+  PlanRequest request_;
+  std::vector<TileKernel> kernels_;
+};
+
+TEST_F(ForecastLimits, KnowsFourTileHeights) {
+  ASSERT_EQ(kernels_.size(), 4u);
+  EXPECT_EQ(kernels_[0].queries, 4);
+  EXPECT_EQ(kernels_[3].queries, 32);
+}
+
+TEST_F(ForecastLimits, ManyCtasTakeTheirBytesOverBandwidth) {
+  const double bytes = 1e5 * 8192 * 512;
+  EXPECT_NEAR(of(8192, 1e5).total_us, bytes / device_.hbm_achievable_bytes_per_us(),
+              0.03 * bytes / device_.hbm_achievable_bytes_per_us());
+  // What others have read comes from L2.
+  EXPECT_LT(of(8192, 1e5, 0).total_us, 0.5 * of(8192, 1e5).total_us);
+}
+
+TEST_F(ForecastLimits, OneCtaCantDrawTheWholeBandwidth) {
+  const double us = of(65536, 1).total_us;
+  EXPECT_GT(us, 65536 * 512 / kernels_[0].bytes_per_us);
+  EXPECT_GT(us, 20 * 65536 * 512 / device_.hbm_achievable_bytes_per_us());
+}
+
+TEST_F(ForecastLimits, AnotherRoundCostsAnotherRound) {
+  const double slots = device_.sms * kernels_[0].residents;
+  const double full = of(512, slots).total_us, more = of(512, slots + 1).total_us;
+  EXPECT_GT(more, full + 1);
+  EXPECT_GT(of(512, slots, 1, 6400).total_us, full);
+}
+
+TEST_F(ForecastLimits, QueriesAndResultsPassBesideKv) {
+  // A wave and a fifth, so that HBM isn't all that counts: the first wave's queries and results keep the second
+  // waiting.
+  const CtaClass one{&kernels_[2], 576, 1.2 * device_.sms * kernels_[2].residents, 0.6};
+  const auto us = [&](double requests) {
+    return forecast(request_, {std::span(&one, 1), true, 8, requests, 0}).total_us;
+  };
+  const double hbm_us = 600 * 32 * (128 + 128) * 2 / device_.hbm_achievable_bytes_per_us();
+  EXPECT_GT(us(600), us(0) + 0.6 * hbm_us);
+  EXPECT_LT(us(600), us(0) + 1.05 * hbm_us);
+}
+
+TEST_F(ForecastLimits, ReadersOfTheSameKvBeginInSmallerGroups) {
+  // As many bytes from HBM, opening requests and rates; but of those that find some in L2 the last begin later.
+  CtaClass one{&kernels_[2], 256, 132, 1};
+  const auto us = [&](double copies) { return forecast(request_, {std::span(&one, 1), true, copies, 64, 0}).total_us; };
+  EXPECT_EQ(us(8), us(64));
+  one.cold = 0.9;
+  EXPECT_GT(us(8), us(64) + 0.05);
+}
+
+TEST_F(ForecastLimits, SaysOfUnlikeCtasWhetherTheyAreBelowALimit) {
+  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+    Rng rng(seed);
+    std::vector<CtaClass> classes;
+    double tokens = 64;
+    const double shared_cold = 0.2 + 0.8 * rng.uniform();
+    for (std::int64_t i = rng.integer(1, 6); i > 0; --i) {
+      tokens *= 1 + 3 * rng.uniform();
+      classes.push_back({&kernels_[2], tokens, static_cast<double>(8 * rng.integer(1, i == 1 ? 2 : 60)),
+                         rng.chance(0.3) ? 1 : shared_cold, tokens * (1 + 0.2 * rng.uniform())});
+    }
+    const Workload work{classes, true, 8, 64, 100, true};
+    const double exact = forecast(request_, work).total_us;
+    for (const double limit : {0.3 * exact, 0.9 * exact, 0.99 * exact}) {
+      EXPECT_GE(forecast(request_, work, limit).total_us, limit) << "seed " << seed;
+    }
+    EXPECT_EQ(forecast(request_, work, 1.01 * exact).total_us, exact) << "seed " << seed;
+    // What is known before of the longest is below what comes out: without it, only half of a latency is less.
+    Workload like = work;
+    like.unlike = false;
+    EXPECT_NEAR(forecast(request_, like).total_us, exact - 0.5e-3 * device_.hbm_latency_ns, 1e-9 * exact)
+        << "seed " << seed;
+  }
+  // A long one takes its own time and no more, whatever is known of it before.
+  const TileKernel& kernel = kernels_[2];
+  const CtaClass alone{&kernel, 65536, 8, 1, 65536};
+  const double us = forecast(request_, {std::span(&alone, 1), true, 8, 64, 0, true}).total_us;
+  EXPECT_NEAR(us, 65536 * std::max(512 / kernel.bytes_per_us, kernel.tile_us / kernel.config->kv_tile), 0.05 * us);
 }
 
 }  // namespace

@@ -167,6 +167,23 @@ TEST(OurPlanner, SpreadsTheHeadsOfFewRequestsOverMoreTiles) {
   EXPECT_LT(share_of("sglang_triton", forest, "h100-sxm", "128/1/576:512"), 1.02);
 }
 
+TEST(OurPlanner, LeavesAFewReadersTooManyToALowTile) {
+  const auto share = [](const char* tree, const char* device, const char* heads) {
+    return share_of("codec", traces::parse_tree(tree), device, heads);
+  };
+  // One to ten requests more than fill the highest tiles.
+  EXPECT_LE(share("1,65|20000,200", "a100-80", "64/8/128"), 1.01);
+  EXPECT_LE(share("1,97|20000,50", "a100-80", "32/8/128"), 1.01);
+  EXPECT_LE(share("1,34|10000,200", "b200", "64/8/64"), 1.01);
+  EXPECT_LE(share("1,84|60000,800", "h100-sxm", "64/8/128"), 0.81);
+  // Where other kernels would find nothing of the prefix in the L2 the highest serve all.
+  EXPECT_LE(share("1,34|10000,200", "a10g", "32/4/128"), 0.75);
+}
+
+TEST(OurPlanner, KnowsThatTheMergeOfOneLongRequestMayBeTheLast) {
+  EXPECT_LE(share_of("flashmla", traces::generate_family("one_hot", 1), "h200", "8/1/128"), 1.01);
+}
+
 TEST(OurPlanner, KnowsThatAMergeReadsThroughOnePort) {
   // Forty-eight pieces of one request with rows of 512 columns: the merges alone would take half of the time.
   const traces::PrefixForest forest = traces::make_suite("codec_suite/chain").at(0);

@@ -45,7 +45,7 @@ TEST(Tiling, LeavesTheFirstTilesOfALayerWhole) {
   std::vector<std::int64_t> tokens;
   for (const TilePiece& piece : pieces.pieces) tokens.push_back(piece.tokens);
   EXPECT_THAT(tokens, ElementsAre(1200, 1200, 640, 560));
-  EXPECT_EQ(count_pieces(cover.layers[0], cut), 4);
+  EXPECT_EQ(count_pieces(cover.layers[0], std::span(&cut, 1))[0], 4);
 }
 
 TEST(Tiling, LeavesARestBelowHalfAPieceWithItsNeighbour) {
@@ -112,7 +112,7 @@ TEST(Tiling, CountsPiecesBeforeTheyAreCut) {
     const HeightCost height{static_cast<std::int32_t>(rng.integer(1, 5)), 1.0};
     const Cover cover = cover_forest(forest, {std::span(&height, 1), 0, 16}, path_tokens(forest));
     const PieceCut cut{16 * rng.integer(1, 20), rng.chance(0.5) ? 16 : 0};
-    EXPECT_EQ(count_pieces(cover.layers[0], cut),
+    EXPECT_EQ(count_pieces(cover.layers[0], std::span(&cut, 1))[0],
               static_cast<std::int64_t>(cut_tiles(forest, cover, {cut}).pieces.size()))
         << "seed " << seed;
   }
