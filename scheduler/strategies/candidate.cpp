@@ -83,9 +83,9 @@ std::string said_of_tiles(const Candidate& c, const Plan& plan) {
       }
     }
     if (tiles_of_height == 0) continue;
-    tiles +=
-        fmt::format("{}{} of up to {} requests (at most {} tokens{})", tiles.empty() ? "" : ", ",
-                    counted(tiles_of_height, "tile"), c.kernels[h]->queries, longest, c.boxes ? ", of one node" : "");
+    tiles += fmt::format("{}{} of up to {} (at most {} tokens{})", tiles.empty() ? "" : ", ",
+                         counted(tiles_of_height, "tile"), counted(c.kernels[h]->queries, "request"), longest,
+                         c.boxes ? ", of one node" : "");
   }
   const std::string tasks = counted(static_cast<std::int64_t>(plan.tasks.size()), "task");
   const std::string partial = counted(static_cast<std::int64_t>(plan.slots.size()), "task") + " leave partial rows";

@@ -99,14 +99,37 @@ class EspalierBuild {
       const HeightSet set{k};
       consider(set, k, least, {});
     }
-    if (heights == 1) return;
     const std::size_t height = best_rank_;
+    consider_alone(heights);
+    if (heights == 1) return;
     HeightSet ends{0, heights - 1}, lower;
     for (std::size_t k = 0; k + 1 < heights && k < kMaxHeights; ++k) lower.add(k);
-    consider_mixture(ends, heights);
-    if (const HeightSet rest = ends_and_rest(); rest.count > 2) consider_mixture(rest, heights + 1);
-    if (lower.count > 1 && best_->forecast.total_us >= kLongUs) consider_mixture(lower, heights + 2);
-    consider_boxes(height, heights + 3);
+    consider_mixture(ends, heights + 1);
+    if (const HeightSet rest = ends_and_rest(); rest.count > 2) consider_mixture(rest, heights + 2);
+    if (lower.count > 1 && best_->forecast.total_us >= kLongUs) consider_mixture(lower, heights + 3);
+    consider_boxes(height, heights + 4);
+  }
+
+  /// Each request by itself, where all find a slot: the shortest plans have CTAs to spare, and nothing to merge.
+  void consider_alone(std::size_t rank) {
+    const TileKernel& lowest = kernels_[0];
+    const double ctas = static_cast<double>(forest_.request_count()) * copies_;
+    if (lowest.queries == 1 || ctas > request_.device.sms * lowest.residents) return;
+    ++considered_;
+    const HeightSet set{0};
+    double tokens = 0;
+    for (const std::int64_t own : all_.own) tokens += static_cast<double>(own);
+    const double least = least_us({.tokens = tokens * copies_}, set);
+    if (least > best_->forecast.total_us) return rule_out(least);
+    alone_ = lowest;
+    alone_.queries = 1;
+    Candidate candidate;
+    candidate.set = set;
+    candidate.kernels = {&alone_};
+    CoverPrices prices = prices_of(set);
+    height_costs_[0].queries = 1;
+    candidate.cover = cover_forest(forest_, prices, all_, {});
+    cut(std::move(candidate), rank, least);
   }
 
   /// Nodes by themselves, in tiles as high as the best of one height; if they are better, also in the next: boxes
@@ -189,7 +212,11 @@ class EspalierBuild {
   /// Keeps the candidate that is forecast to be fastest; of equals the one of lowest rank.
   void consider(const HeightSet& set, std::size_t rank, double least, HeightChoice&& choice, bool boxes = false) {
     if (best_ && least > best_->forecast.total_us - worth_us()) return rule_out(least);
-    Candidate candidate = lay_out(set, std::move(choice), boxes);
+    cut(lay_out(set, std::move(choice), boxes), rank, least);
+  }
+
+  void cut(Candidate&& candidate, std::size_t rank, double least) {
+    cuts_.cut(candidate, best_ ? best_->rated_us() : std::numeric_limits<double>::infinity());
     const double us = candidate.rated_us();
     if (best_) {
       const double best = best_->rated_us();
@@ -262,7 +289,6 @@ class EspalierBuild {
     } else {
       candidate.cover = cover_forest(forest_, prices_of(set), all_, std::move(choice));
     }
-    cuts_.cut(candidate, best_ ? best_->rated_us() : std::numeric_limits<double>::infinity());
     return candidate;
   }
 
@@ -305,6 +331,7 @@ class EspalierBuild {
   std::vector<std::int64_t> least_tokens_;  ///< that tiles of each height read
   Runs runs_;                               ///< empty: not looked for yet
   std::array<HeightCost, kMaxHeights> height_costs_;
+  TileKernel alone_;  ///< the lowest, for one request
 };
 
 /// Where more heads share KV than the lowest tile has rows, tiles of fewer heads read it more often, but are as many

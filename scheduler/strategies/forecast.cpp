@@ -166,7 +166,8 @@ class Forecaster {
     if (work_.partial_rows <= 0) return;
     const Merging merging{work_.requests, work_.partial_rows};
     const double moved = std::max(partial_bytes_ / device_.l2_bytes_per_us(), spill_us_);
-    const double shown = work_.merges_in_place ? kMergesBeside * moved : device_.launch_graph_us + fixed_us_ + moved;
+    const double shown = work_.merges_in_place ? device_.cta_end_ns * 1e-3 + kMergesBeside * moved
+                                               : device_.launch_graph_us + fixed_us_ + moved;
     forecast_.merge_us = merge_latency_us(request, last_rows(merging)) + shown;
     if (!work_.merges_in_place) return;
     // They take the slots of the CTAs they follow: those of earlier waves before the next CTA does, those of the last

@@ -180,6 +180,16 @@ TEST(OurPlanner, LeavesAFewReadersTooManyToALowTile) {
   EXPECT_LE(share("1,34|10000,200", "a10g", "32/4/128"), 0.75);
 }
 
+TEST(OurPlanner, LeavesRequestsAloneInTheShortestPlans) {
+  const auto share = [](const char* other, const char* tree, const char* heads) {
+    return share_of(other, traces::parse_tree(tree), "h100-sxm", heads);
+  };
+  // Two KV tiles of one request, one after the other, are done before their merge would be.
+  EXPECT_LE(share("cascade", "4|100", "8/1/128"), 1);
+  EXPECT_LE(share("chunk_attention", "1,5|20,100", "16/2/128"), 1);
+  EXPECT_LE(share("fa3_dynamic", "1,3|20,100", "8/1/128"), 1);
+}
+
 TEST(OurPlanner, KnowsThatTheMergeOfOneLongRequestMayBeTheLast) {
   EXPECT_LE(share_of("flashmla", traces::generate_family("one_hot", 1), "h200", "8/1/128"), 1.01);
 }
