@@ -71,7 +71,7 @@ void CutSearch::cut(Candidate& candidate, double limit_us) {
   // one length do.
   candidate.even = !candidate.is_long || (longest == shortest && round < kEndlessUs);
   // Tiles of one length need no cuts where they fill the rounds well.
-  if (uniform || candidate.boxes || round < kTinyUs) try_cut(candidate, round * kUncutRounds);
+  if (uniform || candidate.boxes) try_cut(candidate, round * kUncutRounds);
   const std::span<const double> tried = rounds_to_try(round, candidate.boxes, candidate.kernels.size() > 1);
   std::size_t best = tried.size();
   for (std::size_t i = 0; i < tried.size(); ++i) best = try_cut(candidate, round / tried[i]) ? i : best;

@@ -7,8 +7,8 @@ namespace espalier::scheduler::planning {
 
 /// A goal of so many rounds cuts nothing.
 inline constexpr double kUncutRounds = 1e6;
-/// Microseconds of a plan below which it is tiny and short, and from which it is long and endless.
-inline constexpr double kTinyUs = 2, kShortUs = 20, kLongUs = 60, kEndlessUs = 300;
+/// Microseconds of a plan from which it is short, long, and endless.
+inline constexpr double kShortUs = 20, kLongUs = 60, kEndlessUs = 300;
 
 /// Rounds worth trying, rising, for a plan that a full device works off in `plan_us` microseconds. Short plans can't
 /// afford the fixed cost of many pieces, long ones end more evenly with them; the shorter a plan, the more slots it may
