@@ -40,12 +40,12 @@ TEST(Worker, AnswersFirstWithoutThenWithSensitivities) {
   worker.ask(small(2), {});
   const auto whole = wait_for(worker, small(2), true);
   ASSERT_NE(whole, nullptr);
-  EXPECT_EQ(notified, 2);
   EXPECT_EQ(whole->side(SideId::a).us(), compute(small(2), {}).side(SideId::a).us());
   for (const auto end = Clock::now() + std::chrono::minutes(1); worker.busy() && Clock::now() < end;) {
     std::this_thread::yield();
   }
   EXPECT_FALSE(worker.busy());
+  EXPECT_EQ(notified, 2);  // an answer can be taken before its notice is out
 }
 
 TEST(Worker, OnlyTheLastQuestionMatters) {
