@@ -73,6 +73,14 @@ std::string gunzip(const std::string& data, const std::string& path, std::int64_
   }
 }
 
+/// The file that a link leads to: it is what is replaced, not the link (/dev/stdout is one).
+std::string behind_links(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_symlink(path, error)) return path;
+  const std::filesystem::path place = std::filesystem::canonical(path, error);
+  return error ? path : place.string();
+}
+
 }  // namespace
 
 std::string read_file(const std::string& path, std::int64_t max_bytes) {
@@ -108,12 +116,12 @@ void write_file(const std::string& path, std::string_view content) {
     }
     return;
   }
-  const std::string temporary = fmt::format("{}.tmp.{}", path, getpid());
+  const std::string place = behind_links(path), temporary = fmt::format("{}.tmp.{}", place, getpid());
   std::FILE* file = std::fopen(temporary.c_str(), "wb");
   if (file == nullptr) throw bad_input(path, "a writable file", std::strerror(errno));
   const bool written = std::fwrite(content.data(), 1, content.size(), file) == content.size();
   const bool closed = std::fclose(file) == 0;
-  if (!written || !closed || std::rename(temporary.c_str(), path.c_str()) != 0) {
+  if (!written || !closed || std::rename(temporary.c_str(), place.c_str()) != 0) {
     const std::string reason = std::strerror(errno);
     std::remove(temporary.c_str());
     throw bad_input(path, "a writable file", reason);
@@ -126,7 +134,7 @@ void require_writable(const std::string& path) {
   const bool there = stat(path.c_str(), &info) == 0;
   if (there && S_ISDIR(info.st_mode)) throw bad_input(path, "a writable file", "a folder");
   // A plain file is replaced, which asks for its folder; "/." holds only of folders.
-  const std::string folder = std::filesystem::path(path).parent_path().string();
+  const std::string folder = std::filesystem::path(behind_links(path)).parent_path().string();
   const bool in_place = there && !S_ISREG(info.st_mode);
   const int failed =
       in_place ? access(path.c_str(), W_OK) : access(((folder.empty() ? "." : folder) + "/.").c_str(), W_OK | X_OK);

@@ -347,6 +347,7 @@ TEST_F(BadInput, TwoDocumentsIntoOnePlace) {
   expect("calibrate --device cuda --json f -o f", 2, {"--json and --out would both write to f"});
   EXPECT_EQ(files(), 0U);
   EXPECT_EQ(run("compare --tree '1,2|64,8' --strategy codec --json - --html h.html").code, 0);
+  EXPECT_EQ(run("compare --tree '1,2|64,8' --strategy codec --json /dev/null --html /dev/null").code, 0);
   EXPECT_EQ(run("calibrate --device cuda --json -").code, 4) << "without -o there is one document only";
 }
 

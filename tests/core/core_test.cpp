@@ -197,6 +197,19 @@ TEST(File, WritesAllOrNothing) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(File, ReplacesWhatALinkLeadsToAndNotTheLink) {
+  const std::string folder = temporary_folder();
+  std::filesystem::create_directory(folder + "/real");
+  put(folder + "/real/f", "old");
+  std::filesystem::create_symlink("real/f", folder + "/one");
+  std::filesystem::create_symlink("one", folder + "/two");
+  write_file(folder + "/two", "new");
+  EXPECT_EQ(read_file(folder + "/real/f"), "new");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder + "/one") && std::filesystem::is_symlink(folder + "/two"));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder + "/real"), {}), 1) << "no temporary file";
+  std::filesystem::remove_all(folder);
+}
+
 TEST(File, TellsBeforehandWhereNothingCanBeWritten) {
   const std::string folder = temporary_folder();
   put(folder + "/f", "old");
