@@ -127,7 +127,7 @@ class EspalierBuild {
     candidate.set = set;
     candidate.kernels = {&alone_};
     CoverPrices prices = prices_of(set);
-    height_costs_[0].queries = 1;
+    height_costs_[0].queries = 1;  // which is what the prices refer to
     candidate.cover = cover_forest(forest_, prices, all_, {});
     cut(std::move(candidate), rank, least);
   }
