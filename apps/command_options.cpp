@@ -80,6 +80,10 @@ void add_plan_files(CLI::App& app, Commands& c, int& code) {
   run->add_option("--repeats", c.run.repeats, "host, cuda: timed runs (cuda: at least 20)")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
+  run->add_option("--steps", c.run.steps,
+                  "cuda, emulate: so many decode steps of a batch that grows and changes, through launches captured "
+                  "once; each step's rows are compared with the oracle")
+      ->check(CLI::Range(1, 1000));
   run->add_option("--json", c.run.json,
                   "host, cuda: write the measurement as run/1; host: with its timeline, for view --measured");
   run->add_option("--kernel-path", c.run.kernel_path,

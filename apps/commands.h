@@ -48,6 +48,7 @@ struct PlanFileCommand {
   std::string perfetto;
   std::uint64_t seed = 1;
   std::int32_t repeats = 5;          ///< host and cuda backends: timed runs
+  std::int32_t steps = 0;            ///< cuda and emulate backends: of a batch that decodes; 0: the plan as it is
   bool no_check = false;             ///< cuda backend
   std::string kernel_path = "auto";  ///< cuda and emulate backends: plain, bulk, wgmma
   bool force = false;

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "apps/commands.h"
+#include "apps/decode_steps.h"
 #include "apps/outputs.h"
 #include "apps/plan_files.h"
 #include "core/error.h"
@@ -201,11 +202,9 @@ struct OptionUse {
 
 /// An option that changes nothing is a mistake better told than passed over: a file asked for would never appear.
 void require_used(const PlanFileCommand& command) {
-  const OptionUse uses[] = {{"--json", {"host", "cuda"}},
-                            {"--timeline", {"emulate", "host", "cuda"}},
-                            {"--kernel-path", {"emulate", "cuda"}},
-                            {"--repeats", {"host", "cuda"}},
-                            {"--no-check", {"cuda"}}};
+  const OptionUse uses[] = {{"--json", {"host", "cuda"}},           {"--timeline", {"emulate", "host", "cuda"}},
+                            {"--kernel-path", {"emulate", "cuda"}}, {"--steps", {"emulate", "cuda"}},
+                            {"--repeats", {"host", "cuda"}},        {"--no-check", {"cuda"}}};
   const auto has = [](const std::vector<std::string>& names, std::string_view name) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
@@ -214,6 +213,22 @@ void require_used(const PlanFileCommand& command) {
     throw core::usage_error(fmt::format("{} means nothing to --backend {}: it goes with {}", use.option,
                                         command.backend, core::join(use.backends, ", ")));
   }
+  if (command.steps == 0) return;
+  for (const std::string_view option : {"--json", "--timeline", "--repeats", "--no-check"}) {
+    if (has(command.given, option)) throw core::usage_error(fmt::format("{} means nothing to --steps", option));
+  }
+}
+
+void require_affordable_steps(const PlanFileCommand& command, const scheduler::Plan& plan) {
+  if (command.force) return;
+  const bool emulated = command.backend == "emulate";
+  const double limit = emulated ? kEmulateLimit : kInterpretLimit;
+  const double cost = (emulated ? kernels::emulation_cost(plan) : kernels::interpret_cost(plan)) * command.steps;
+  if (cost <= limit) return;
+  throw core::usage_error(fmt::format(
+      "{}: {} steps would need {:.1g} {} (limit {:.1g}); use fewer steps, a smaller "
+      "forest or --force",
+      command.plan, command.steps, cost, emulated ? "matrix products" : "multiply-adds of the oracle", limit));
 }
 
 }  // namespace
@@ -227,6 +242,10 @@ int run_execute(const PlanFileCommand& command) {
   require_outputs({{"--json", command.json}, {"--timeline", command.perfetto}});
   const scheduler::Plan plan = load_plan(command.plan);
   require_valid(plan, device_for(command, plan));
+  if (command.steps > 0) {
+    require_affordable_steps(command, plan);
+    return run_decode_steps(command, plan);
+  }
   if (command.backend == "host") return run_on_host(command, plan);
   if (command.backend == "cuda") return run_on_cuda(command, plan);
   if (command.backend == "emulate") return run_emulator(command, plan);

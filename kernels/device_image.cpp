@@ -14,111 +14,135 @@ constexpr float kLog2E = 1.4426950408889634F;
 
 class Placing {
  public:
-  Placing(const Plan& plan, const DevicePlan& lowered, const DevicePlacer& place)
-      : plan_(plan), lowered_(lowered), place_(place) {}
+  Placing(const Plan& plan, const DevicePlan& lowered, const ColumnSizes& room, const DevicePlacer& place)
+      : plan_(plan), lowered_(lowered), room_(room), place_(place) {}
 
-  DeviceImage run(const DeviceInputs& inputs, traces::Dtype row_dtype) {
+  DeviceImage run() {
     place_columns();
     place_lowered();
-    place_tensors(inputs, row_dtype);
+    Tensors& t = image_.tensors;
+    t.workspace = place_({"workspace", MemoryKind::partials, static_cast<std::size_t>(room_.partial_bytes)});
+    t.q_heads = plan_.heads.q_heads;
+    t.group = plan_.heads.group();
+    t.scale_log2 = static_cast<float>(plan_.heads.softmax_scale()) * kLog2E;
     return std::move(image_);
   }
 
  private:
   template <class T>
-  const T* column(const char* name, const std::vector<T>& values) {
-    return static_cast<const T*>(place_({name, MemoryKind::plan, values.size() * sizeof(T), values.data()}));
+  const T* column(const char* name, const std::vector<T>& values, std::int64_t room) {
+    return static_cast<const T*>(place_({.name = name,
+                                         .kind = MemoryKind::plan,
+                                         .bytes = static_cast<std::size_t>(room) * sizeof(T),
+                                         .from = values.data(),
+                                         .given = values.size() * sizeof(T)}));
   }
   template <class Id>
-  const std::int32_t* ids(const char* name, const std::vector<Id>& values) {
+  const std::int32_t* ids(const char* name, const std::vector<Id>& values, std::int64_t room) {
     static_assert(sizeof(Id) == sizeof(std::int32_t));
-    return reinterpret_cast<const std::int32_t*>(column(name, values));
+    return reinterpret_cast<const std::int32_t*>(column(name, values, room));
   }
-  void* tensor(const char* name, MemoryKind kind, std::int64_t bytes, const void* from = nullptr) {
-    return place_({name, kind, static_cast<std::size_t>(bytes), from});
+  /// The padded column where there is one.
+  template <class T>
+  static const std::vector<T>& either(const std::vector<T>& padded, const std::vector<T>& own) {
+    return padded.empty() ? own : padded;
   }
 
   void place_columns() {
     const traces::PageTable& pages = plan_.forest.pages;
     PlanColumns& c = image_.columns;
-    c.segments = column("segments", plan_.segments);
-    c.tasks = column("tasks", plan_.tasks.raw());
-    c.query_rows = ids("query rows", plan_.query_rows);
-    c.fold_slots = ids("folds", plan_.fold_slots);
-    c.slots = column("slots", plan_.slots.raw());
-    c.steps = column("steps", plan_.steps.raw());
-    c.reduction_inputs = column("reduction inputs", plan_.reduction_inputs);
-    c.node_tokens = column("node tokens", plan_.forest.tokens.raw());
-    c.node_first_page = column("first pages", pages.first_page.raw());
-    c.node_first_offset = column("first offsets", pages.first_offset.raw());
-    c.page_ids = pages.page_ids.empty() ? nullptr : column("page ids", pages.page_ids);
+    c.segments = column("segments", plan_.segments, room_.segments);
+    c.tasks = column("tasks", either(lowered_.tasks, plan_.tasks.raw()), room_.tasks);
+    c.query_rows = ids("query rows", plan_.query_rows, room_.query_rows);
+    c.fold_slots = ids("folds", plan_.fold_slots, room_.fold_slots);
+    c.slots = column("slots", plan_.slots.raw(), room_.slots);
+    c.steps = column("steps", plan_.steps.raw(), room_.steps);
+    c.reduction_inputs = column("reduction inputs", plan_.reduction_inputs, room_.reduction_inputs);
+    c.node_tokens = column("node tokens", plan_.forest.tokens.raw(), room_.nodes);
+    c.node_first_page = column("first pages", pages.first_page.raw(), room_.nodes);
+    c.node_first_offset = column("first offsets", pages.first_offset.raw(), room_.nodes);
+    const auto& page_ids = either(lowered_.page_ids, pages.page_ids);
+    const bool padded = !lowered_.tasks.empty();  // these list their pages always
+    c.page_ids = page_ids.empty() && !padded ? nullptr : column("page ids", page_ids, room_.page_ids);
     c.page_size = pages.page_size;
-    image_.queue_items = column("queue items", plan_.queue_items);
-    image_.queues = column("queues", plan_.queues);
+    image_.queue_items = column("queue items", plan_.queue_items, room_.queue_items);
+    image_.queues = column("queues", either(lowered_.queues, plan_.queues), room_.queues);
   }
 
   void place_lowered() {
     PlanColumns& c = image_.columns;
-    c.facts = column("task facts", lowered_.facts);
-    c.arrivals = column("arrivals", lowered_.arrivals);
-    c.step_arrivals = column("step arrivals", lowered_.step_arrivals);
-    if (!lowered_.task_arrivals.empty()) image_.task_arrivals = column("task arrivals", lowered_.task_arrivals);
-    image_.items = column("items", lowered_.items);
-    if (!lowered_.mates.empty()) image_.mates = column("mates", lowered_.mates);
+    c.facts = column("task facts", lowered_.facts, room_.tasks);
+    c.arrivals = column("arrivals", lowered_.arrivals, room_.arrivals);
+    c.step_arrivals = column("step arrivals", lowered_.step_arrivals, room_.step_arrivals);
+    if (room_.task_arrivals > 0) {
+      image_.task_arrivals = column("task arrivals", lowered_.task_arrivals, room_.task_arrivals);
+    }
+    image_.items = column("items", lowered_.items, room_.items);
+    if (room_.mates > 0) image_.mates = column("mates", lowered_.mates, room_.mates);
     const auto counter_bytes = static_cast<std::size_t>(workspace_size(plan_, lowered_).counter_bytes);
     image_.counters =
         static_cast<std::uint32_t*>(place_({"counters", MemoryKind::counters, counter_bytes, nullptr, true}));
     image_.arrival_counters = lowered_.counters;
     for (const DeviceLaunch& launch : lowered_.launches) {
-      image_.merge_steps.push_back(launch.merge.rows > 0 ? column("merge steps", launch.merge.steps) : nullptr);
+      const std::vector<StepRows>& steps = launch.merge.steps;
+      image_.merge_steps.push_back(
+          launch.merge.rows > 0 ? column("merge steps", steps, static_cast<std::int64_t>(steps.size())) : nullptr);
     }
-  }
-
-  PagedRows paged(void* base, std::int64_t columns) const {
-    const std::int64_t row = columns * traces::dtype_bytes(plan_.heads.kv_dtype);
-    const std::int64_t head = row * plan_.forest.pages.page_size;
-    return {base, head * plan_.heads.kv_heads, row, head};
-  }
-
-  void place_tensors(const DeviceInputs& inputs, traces::Dtype row_dtype) {
-    const traces::HeadConfig& heads = plan_.heads;
-    const std::int64_t rows = core::checked_mul(static_cast<std::int64_t>(plan_.forest.request_count()), heads.q_heads);
-    const std::int64_t kv = core::checked_mul(cache_rows(plan_), traces::dtype_bytes(heads.kv_dtype));
-    Tensors& t = image_.tensors;
-    t.queries =
-        tensor("queries", MemoryKind::query, rows * heads.qk_dim * traces::dtype_bytes(heads.q_dtype), inputs.queries);
-    t.keys = paged(tensor("keys", MemoryKind::kv, core::checked_mul(kv, heads.qk_dim), inputs.keys), heads.qk_dim);
-    t.values = paged(
-        heads.v_in_k ? nullptr : tensor("values", MemoryKind::kv, core::checked_mul(kv, heads.v_dim), inputs.values),
-        heads.v_dim);
-    t.workspace = tensor("workspace", MemoryKind::partials, plan_.workspace_bytes);
-    t.rows = tensor("rows", MemoryKind::output, rows * heads.v_dim * traces::dtype_bytes(row_dtype));
-    t.lse =
-        static_cast<float*>(tensor("log-sum-exps", MemoryKind::lse, rows * static_cast<std::int64_t>(sizeof(float))));
-    t.q_heads = heads.q_heads;
-    t.group = heads.group();
-    t.row_dtype = row_dtype;
-    t.scale_log2 = static_cast<float>(heads.softmax_scale()) * kLog2E;
   }
 
   const Plan& plan_;
   const DevicePlan& lowered_;
+  const ColumnSizes& room_;
   const DevicePlacer& place_;
   DeviceImage image_;
 };
 
+void place_tensors(const Plan& plan, const DeviceInputs& inputs, traces::Dtype row_dtype, const DevicePlacer& place,
+                   Tensors& t) {
+  const traces::HeadConfig& heads = plan.heads;
+  const auto tensor = [&](const char* name, MemoryKind kind, std::int64_t bytes, const void* from = nullptr) {
+    const auto size = static_cast<std::size_t>(bytes);
+    return place({name, kind, size, from, false, from == nullptr ? 0 : size});
+  };
+  const std::int32_t page_size = plan.forest.pages.page_size;
+  const std::int64_t rows = core::checked_mul(static_cast<std::int64_t>(plan.forest.request_count()), heads.q_heads);
+  const std::int64_t kv = core::checked_mul(cache_rows(plan), traces::dtype_bytes(heads.kv_dtype));
+  t.queries =
+      tensor("queries", MemoryKind::query, rows * heads.qk_dim * traces::dtype_bytes(heads.q_dtype), inputs.queries);
+  t.keys = heads_first(tensor("keys", MemoryKind::kv, core::checked_mul(kv, heads.qk_dim), inputs.keys), heads,
+                       page_size, heads.qk_dim);
+  t.values = heads_first(
+      heads.v_in_k ? nullptr : tensor("values", MemoryKind::kv, core::checked_mul(kv, heads.v_dim), inputs.values),
+      heads, page_size, heads.v_dim);
+  t.rows = tensor("rows", MemoryKind::output, rows * heads.v_dim * traces::dtype_bytes(row_dtype));
+  t.lse = static_cast<float*>(tensor("log-sum-exps", MemoryKind::lse, rows * static_cast<std::int64_t>(sizeof(float))));
+  t.row_dtype = row_dtype;
+}
+
 }  // namespace
+
+PagedRows heads_first(const void* base, const traces::HeadConfig& heads, std::int32_t page_size, std::int64_t columns) {
+  const std::int64_t row = columns * traces::dtype_bytes(heads.kv_dtype);
+  const std::int64_t head = row * page_size;
+  return {base, head * heads.kv_heads, row, head};
+}
+
+DeviceImage place_plan(const Plan& plan, const DevicePlan& lowered, const ColumnSizes& room,
+                       const DevicePlacer& place) {
+  return Placing(plan, lowered, room, place).run();
+}
 
 DeviceImage place_on_device(const Plan& plan, const DevicePlan& lowered, const DeviceInputs& inputs,
                             traces::Dtype row_dtype, const DevicePlacer& place) {
-  return Placing(plan, lowered, place).run(inputs, row_dtype);
+  DeviceImage image = place_plan(plan, lowered, column_sizes(plan, lowered), place);
+  place_tensors(plan, inputs, row_dtype, place, image.tensors);
+  return image;
 }
 
 std::int64_t device_bytes(const Plan& plan, const DevicePlan& lowered, traces::Dtype row_dtype) {
-  constexpr std::int64_t kAlignment = 256;  // what allocators round to
   std::int64_t sum = 0;
   const DevicePlacer count = [&](const DevicePiece& piece) -> void* {
-    sum += (static_cast<std::int64_t>(piece.bytes) + kAlignment - 1) / kAlignment * kAlignment;
+    sum += placed_bytes(piece);
     return nullptr;
   };
   place_on_device(plan, lowered, {}, row_dtype, count);

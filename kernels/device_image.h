@@ -7,8 +7,10 @@
 #include <functional>
 #include <vector>
 
+#include "core/units.h"
 #include "kernels/device_plan.h"
 #include "kernels/emulator/counters.h"
+#include "kernels/plan_bounds.h"
 
 namespace espalier::kernels {
 
@@ -16,11 +18,20 @@ namespace espalier::kernels {
 struct DevicePiece {
   const char* name = "";
   emulator::MemoryKind kind = emulator::MemoryKind::other;
-  std::size_t bytes = 0;
+  std::size_t bytes = 0;       ///< to set aside
   const void* from = nullptr;  ///< null: nothing to copy
   bool zeroed = false;
+  std::size_t given = 0;  ///< bytes that `from` holds: all, where there is no room to spare
 };
+/// What allocators round to.
+inline constexpr std::int64_t kPieceAlignment = 256;
+inline std::int64_t placed_bytes(const DevicePiece& piece) {
+  return core::round_up(static_cast<std::int64_t>(piece.bytes), kPieceAlignment);
+}
 using DevicePlacer = std::function<void*(const DevicePiece&)>;
+
+/// Rows of K or V as this project lays caches out: [page][kv head][token in page][column].
+PagedRows heads_first(const void* base, const traces::HeadConfig& heads, std::int32_t page_size, std::int64_t columns);
 
 /// Host memory of the tensors that a run reads; null: the device's memory is filled by the caller, in the place that
 /// DeviceImage names.
@@ -53,6 +64,12 @@ struct DeviceImage {
   EventLayout event_places;
 };
 
+/// The plan, its counters and its workspace in room for `room` rows; of the tensors only what the heads say. A padded
+/// plan (plan_bounds.h) asks for pieces of equal sizes in equal order whatever the plan was.
+DeviceImage place_plan(const scheduler::Plan& plan, const DevicePlan& lowered, const ColumnSizes& room,
+                       const DevicePlacer& place);
+
+/// The plan as it is, and tensors for it.
 DeviceImage place_on_device(const scheduler::Plan& plan, const DevicePlan& lowered, const DeviceInputs& inputs,
                             traces::Dtype row_dtype, const DevicePlacer& place);
 

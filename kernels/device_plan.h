@@ -55,6 +55,10 @@ struct DevicePlan {
   std::vector<Arrival> arrivals;
   std::vector<scheduler::Interval> task_arrivals, step_arrivals;  ///< empty: nothing runs on arrival
   std::int32_t counters = 0;  ///< of arrivals; the grid barrier's two words follow them
+  /// Of plans filled up to bounds (plan_bounds.h): the plan's own columns with what was added. Else empty.
+  std::vector<scheduler::Task> tasks;
+  std::vector<scheduler::Interval> queues;
+  std::vector<std::int64_t> page_ids;
 };
 
 std::string_view kernel_path_name(KernelPath path);

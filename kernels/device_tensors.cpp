@@ -58,6 +58,13 @@ void store(std::vector<std::byte>& bytes, std::int64_t element, Dtype dtype, dou
   store_number(&bytes[at(element) * at(traces::dtype_bytes(dtype))], dtype, x);
 }
 
+}  // namespace
+
+void store_number(std::byte* to, Dtype dtype, double x) {
+  const std::uint32_t bits = bits_of(dtype, x);
+  std::memcpy(to, &bits, at(traces::dtype_bytes(dtype)));
+}
+
 std::int64_t cache_pages(const traces::PrefixForest& forest) {
   std::int64_t pages = 0;
   for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
@@ -67,13 +74,6 @@ std::int64_t cache_pages(const traces::PrefixForest& forest) {
     }
   }
   return pages;
-}
-
-}  // namespace
-
-void store_number(std::byte* to, Dtype dtype, double x) {
-  const std::uint32_t bits = bits_of(dtype, x);
-  std::memcpy(to, &bits, at(traces::dtype_bytes(dtype)));
 }
 
 std::int64_t cache_rows(const Plan& plan) {

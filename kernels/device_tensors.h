@@ -18,6 +18,9 @@ struct CacheBytes {
 /// The bytes of a number, rounded to what the dtype holds.
 void store_number(std::byte* to, traces::Dtype dtype, double x);
 
+/// Pages that a cache must have: one more than the highest in use.
+std::int64_t cache_pages(const traces::PrefixForest& forest);
+
 /// Rows of the cache: tokens of all pages in use, times KV heads.
 std::int64_t cache_rows(const scheduler::Plan& plan);
 

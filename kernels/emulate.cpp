@@ -30,10 +30,11 @@ class Run {
 
   Emulation run() {
     for (std::size_t i = 0; i < lowered_.launches.size(); ++i) {
-      if (lowered_.launches[i].attend != nullptr) {
-        attend(i);
+      const DeviceLaunch& launch = lowered_.launches[i];
+      if (launch.attend != nullptr) {
+        emulate_launch(machine_, launch, attend_params(image_, lowered_, i));
       } else {
-        reduce(i);
+        emulate_launch(machine_, launch, reduce_params(image_, lowered_, i));
       }
     }
     Emulation done{
@@ -57,23 +58,6 @@ class Run {
     return const_cast<void*>(memory_.upload_bytes(piece.name, piece.kind, piece.from, piece.bytes));
   }
 
-  void attend(std::size_t index) {
-    const DeviceLaunch& launch = lowered_.launches[index];
-    const AttendParams params = attend_params(image_, lowered_, index);
-    const AttendInstance& kernel = *launch.attend;
-    machine_.launch({kernel.name, static_cast<std::uint32_t>(launch.blocks), kernel.threads, kernel.shared_bytes,
-                     launch.cooperative(), static_cast<std::uint32_t>(launch.cluster)},
-                    [&] { kernel.kernel(params); });
-  }
-
-  void reduce(std::size_t index) {
-    const DeviceLaunch& launch = lowered_.launches[index];
-    const ReduceParams params = reduce_params(image_, lowered_, index);
-    const ReduceInstance& kernel = *launch.reduce;
-    machine_.launch({kernel.name, static_cast<std::uint32_t>(launch.blocks), kernel.threads, 0, false},
-                    [&] { kernel.kernel(params); });
-  }
-
   const Plan& plan_;
   const DevicePlan& lowered_;
   const EmulateOptions& options_;
@@ -83,6 +67,19 @@ class Run {
 };
 
 }  // namespace
+
+void emulate_launch(emulator::Machine& machine, const DeviceLaunch& launch, const AttendParams& params) {
+  const AttendInstance& kernel = *launch.attend;
+  machine.launch({kernel.name, static_cast<std::uint32_t>(launch.blocks), kernel.threads, kernel.shared_bytes,
+                  launch.cooperative(), static_cast<std::uint32_t>(launch.cluster)},
+                 [&] { kernel.kernel(params); });
+}
+
+void emulate_launch(emulator::Machine& machine, const DeviceLaunch& launch, const ReduceParams& params) {
+  const ReduceInstance& kernel = *launch.reduce;
+  machine.launch({kernel.name, static_cast<std::uint32_t>(launch.blocks), kernel.threads, 0, false},
+                 [&] { kernel.kernel(params); });
+}
 
 const KernelSet& host_kernels() {
   static const KernelSet kernels = [] {

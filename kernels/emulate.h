@@ -32,6 +32,10 @@ struct Emulation {
 /// for whatever the emulator finds wrong in a kernel.
 Emulation emulate(const scheduler::Plan& plan, const TensorSource& source, const EmulateOptions& options = {});
 
+/// One launch of a lowered plan.
+void emulate_launch(emulator::Machine& machine, const DeviceLaunch& launch, const AttendParams& params);
+void emulate_launch(emulator::Machine& machine, const DeviceLaunch& launch, const ReduceParams& params);
+
 /// Matrix operations the kernels will execute: what an emulation's time goes by (about a microsecond each).
 double emulation_cost(const scheduler::Plan& plan);
 

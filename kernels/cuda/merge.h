@@ -136,7 +136,9 @@ ESPALIER_DEVICE void merge_row(const PlanColumns& plan, const Tensors& tensors, 
   }
 }
 
-/// Rows are numbered through the steps of a phase; `rows` has one entry a step.
+/// Rows are numbered through the steps of a phase; `rows` has one entry a step. Launches that are captured once for
+/// many plans have room for more: entries without a step stand behind the others, and begin at the first row that isn't
+/// there.
 template <int kVDim>
 ESPALIER_DEVICE void merge_numbered_row(const PlanColumns& plan, const Tensors& tensors, const StepRows* rows,
                                         std::int32_t steps, std::int32_t number) {
@@ -150,6 +152,7 @@ ESPALIER_DEVICE void merge_numbered_row(const PlanColumns& plan, const Tensors& 
     }
   }
   const StepRows at = load_global(rows + low);
+  if (at.step < 0) return;
   const scheduler::ReductionStep step = load_global(plan.steps + at.step);
   const std::int32_t within = number - at.first_row;
   merge_row<kVDim>(plan, tensors, step, within / step.head_count, step.head_begin + within % step.head_count);

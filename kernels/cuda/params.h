@@ -36,7 +36,7 @@ struct Arrival {
 
 /// A step's rows are numbered through all steps of a phase: one row is one request's head.
 struct StepRows {
-  std::int32_t step = 0;
+  std::int32_t step = 0;  ///< negative: none, and none follows
   std::int32_t first_row = 0;
 };
 

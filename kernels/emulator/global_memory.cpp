@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/error.h"
+
 namespace espalier::kernels::emulator {
 namespace {
 
@@ -47,6 +49,21 @@ void* GlobalMemory::allocate_zeroed(std::string name, MemoryKind kind, std::size
   piece.written.assign((bytes + kWord - 1) / kWord, kHost);
   std::memset(piece.begin, 0, bytes);
   return piece.begin;
+}
+
+void GlobalMemory::renew(const void* begin) {
+  Piece* piece = find(static_cast<const std::byte*>(begin));
+  if (piece == nullptr) return;  // of no bytes
+  std::memset(piece->begin, 0xFF, piece->bytes);
+  std::fill(piece->written.begin(), piece->written.end(), 0);
+}
+
+void GlobalMemory::overwrite(void* to, const void* from, std::size_t bytes) {
+  if (bytes == 0) return;
+  const Piece* piece = find(static_cast<const std::byte*>(to));
+  ESPALIER_CHECK(piece != nullptr &&
+                 bytes <= piece->bytes - static_cast<std::size_t>(static_cast<std::byte*>(to) - piece->begin));
+  std::memcpy(to, from, bytes);
 }
 
 Piece* GlobalMemory::find(const std::byte* address) {

@@ -37,6 +37,10 @@ class GlobalMemory {
   /// Written by kernels; reading a word that nothing was stored into is an error.
   void* allocate(std::string name, MemoryKind kind, std::size_t bytes);
   void* allocate_zeroed(std::string name, MemoryKind kind, std::size_t bytes);
+  /// Makes an allocation as it was when it was new.
+  void renew(const void* begin);
+  /// What the host copies into a piece between launches.
+  void overwrite(void* to, const void* from, std::size_t bytes);
 
   /// The piece that holds [address, address + bytes); or why the access is wrong.
   struct Verdict {

@@ -67,6 +67,21 @@ TEST_F(Cli, EmulatorTakesAPathAndWritesATimeline) {
   EXPECT_THAT(unknown.err, HasSubstr("bulk"));
 }
 
+TEST_F(Cli, DecodesStepsThroughOneSetOfLaunches) {
+  ASSERT_EQ(run("plan --tree '1,3|40,9' --strategy lean --device h100-sxm:sms=4 --heads 4/2/64 -o p.json").code, 0);
+  const Result r = run("run p.json --backend emulate --steps 4");
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_THAT(r.out, AllOf(HasSubstr("step 4: 3 requests, "), HasSubstr("; request 0 left; newcomer 4 joined"),
+                           HasSubstr("4 steps through one set of launches, all rows right")));
+  EXPECT_THAT(run("run p.json --backend host --steps 2").err, HasSubstr("--steps means nothing to --backend host"));
+  EXPECT_THAT(run("run p.json --backend emulate --steps 2 --timeline t.json").err,
+              HasSubstr("--timeline means nothing to --steps"));
+  ASSERT_EQ(run("plan --tree '1,64|8192,64' --strategy espalier --heads 32/8/128 -o large.json").code, 0);
+  const Result many = run("run large.json --backend emulate --steps 1000");
+  EXPECT_EQ(many.code, 2);
+  EXPECT_THAT(many.err, HasSubstr("1000 steps would need"));
+}
+
 TEST_F(Cli, EmulatorRefusesHeadsWithoutAKernel) {
   ASSERT_EQ(run("plan --tree '1,2|64,8' --strategy codec --heads 4/2/96 -o p.json").code, 0);
   const Result r = run("run p.json --backend emulate");

@@ -108,6 +108,7 @@ TEST_F(PlayedDevice, IsTimedWhereAllChecksAreRight) {
 TEST_F(PlayedDevice, IsNotTimedWhereACheckIsNone) {
   expect_untimed("case $all in *check-fp16*) exit 139 ;; esac", "check-fp16: ended with 139");
   expect_untimed("case $all in *check-fp16*) exit 124 ;; esac", "check-fp16: did not end in time");
+  expect_untimed("case $all in *\" run \"*--steps*plain*) exit 1 ;; esac", "check-steps-espalier-plain: ended with 1");
   expect_untimed("case $all in *check-fp8*) status=refused ;; esac", "check-fp8: no row is right");
   expect_untimed("case $all in *check-fp8*) status=skipped ;; esac", "check-fp8: rows were left out");
 }
