@@ -107,6 +107,8 @@ void print_counters(const kernels::emulator::Counters& c) {
   fmt::print("  {} launch{}, {}, {} m16n8k16 products, {} exponentials\n", c.launches, c.launches == 1 ? "" : "es",
              core::counted(c.blocks, "block"), core::count_text(c.mmas), core::count_text(c.exps));
   print_traffic("KV read", c.read(MemoryKind::kv));
+  fmt::print("  of KV {} sectors are distinct: what DRAM must give; the L2 may serve what is read again\n",
+             core::count_text(c.distinct(MemoryKind::kv)));
   print_traffic("queries read", c.read(MemoryKind::query));
   print_traffic("partial rows written", c.written(MemoryKind::partials));
   print_traffic("partial rows read", c.read(MemoryKind::partials));

@@ -26,11 +26,15 @@ struct SharedTraffic {
 
 struct Counters {
   std::array<GlobalTraffic, kMemoryKinds> reads, writes;
+  /// Sectors that were read at least once by any launch so far: what DRAM must give however large the L2 is. Sectors
+  /// read again are the L2's to serve.
+  std::array<std::int64_t, kMemoryKinds> distinct_sectors{};
   SharedTraffic shared_reads, shared_writes;
   std::int64_t mmas = 0;  ///< of m16n8k16
   std::int64_t exps = 0, atomics = 0, block_barriers = 0, shuffles = 0, blocks = 0, launches = 0;
   std::int64_t mma_flops() const { return mmas * 2 * 16 * 8 * 16; }
   const GlobalTraffic& read(MemoryKind kind) const { return reads[static_cast<std::size_t>(kind)]; }
+  std::int64_t distinct(MemoryKind kind) const { return distinct_sectors[static_cast<std::size_t>(kind)]; }
   const GlobalTraffic& written(MemoryKind kind) const { return writes[static_cast<std::size_t>(kind)]; }
 };
 

@@ -13,7 +13,8 @@ namespace {
 
 constexpr std::size_t kAlignment = 256;  // as device allocations have
 constexpr std::size_t kWord = 2;         // neighbouring rows of 16-bit numbers meet within four bytes
-constexpr std::uint32_t kHost = 1;       ///< as a writer
+constexpr std::size_t kSector = 32;
+constexpr std::uint32_t kHost = 1;  ///< as a writer
 
 }  // namespace
 
@@ -26,6 +27,7 @@ Piece& GlobalMemory::add(std::string name, MemoryKind kind, std::size_t bytes) {
   const auto start = reinterpret_cast<std::uintptr_t>(piece.storage.get());
   piece.begin = piece.storage.get() + (kAlignment - start % kAlignment) % kAlignment;
   std::memset(piece.begin, 0xFF, bytes);
+  piece.read.assign((bytes + kSector - 1) / kSector, false);
   pieces_.push_back(std::move(piece));
   return pieces_.back();
 }
@@ -66,6 +68,14 @@ void GlobalMemory::overwrite(void* to, const void* from, std::size_t bytes) {
   std::memcpy(to, from, bytes);
 }
 
+std::int64_t GlobalMemory::sectors_read(MemoryKind kind) const {
+  std::int64_t sectors = 0;
+  for (const Piece& piece : pieces_) {
+    if (piece.kind == kind) sectors += std::count(piece.read.begin(), piece.read.end(), true);
+  }
+  return sectors;
+}
+
 Piece* GlobalMemory::find(const std::byte* address) {
   const auto holds = [&](const Piece& p) { return address >= p.begin && address < p.begin + p.bytes; };
   if (last_ < pieces_.size() && holds(pieces_[last_])) return &pieces_[last_];
@@ -86,6 +96,10 @@ GlobalMemory::Verdict GlobalMemory::check(Access access, const void* address, st
   };
   if (bytes > piece->bytes - offset) return {piece, place() + ", past its end"};
   if (access == Access::write && !piece->writable) return {piece, place() + ", which kernels may only read"};
+  if (access != Access::write) {
+    const auto sector = piece->read.begin() + static_cast<std::ptrdiff_t>(offset / kSector);
+    std::fill(sector, piece->read.begin() + static_cast<std::ptrdiff_t>((offset + bytes - 1) / kSector) + 1, true);
+  }
   if (piece->writable) {
     const std::size_t first = offset / kWord, last = (offset + bytes - 1) / kWord;
     const std::uint32_t self = first_writer_ + block;

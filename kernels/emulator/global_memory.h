@@ -24,6 +24,7 @@ struct Piece {
   std::byte* begin = nullptr;          ///< 256-byte aligned
   std::vector<std::uint32_t> written;  ///< one a 2-byte word of writable pieces: by whom last, of all blocks ever
                                        ///< launched; 0: nothing was stored here
+  std::vector<bool> read;              ///< one a sector of 32 bytes: some kernel has read of it
 };
 
 class GlobalMemory {
@@ -53,6 +54,8 @@ class GlobalMemory {
     first_writer_ += blocks_;
     blocks_ = blocks;
   }
+  /// Sectors of a kind that kernels have read.
+  std::int64_t sectors_read(MemoryKind kind) const;
   const std::vector<Piece>& pieces() const { return pieces_; }
 
  private:

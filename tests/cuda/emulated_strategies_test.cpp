@@ -164,6 +164,22 @@ TEST(EmulatedStrategies, MoveTheBytesAndRunTheProductsThatTheModelsCount) {
   }
 }
 
+TEST(EmulatedStrategies, ReadEverySectorOfTheCacheOnceAtLeast) {
+  const HeadConfig heads = traces::parse_heads("8/2/128");
+  const PrefixForest forest = traces::make_forest(property::star(150, 5, 37));
+  const std::int64_t unique = traces::unique_tokens(forest) * heads.kv_bytes_per_token() / 32;
+  for (const char* strategy : {"flash_decoding", "hydragen:cluster=2"}) {
+    for (const KernelPath path : {KernelPath::plain, KernelPath::bulk}) {
+      EmulateOptions options;
+      options.path = path;
+      const auto made = plan_of(strategy, forest, heads, KernelSet::ours);
+      const emulator::Counters got = emulate(std::get<Plan>(made), TensorSource{1}, options).counters;
+      EXPECT_EQ(got.distinct(MemoryKind::kv), unique) << strategy;
+      EXPECT_EQ(got.read(MemoryKind::kv).sectors > unique, std::string(strategy) == "flash_decoding") << strategy;
+    }
+  }
+}
+
 TEST(EmulatedStrategies, RunBifurcatedAttentionAsPublished) {
   const PrefixForest forest = traces::make_forest(property::star(150, 5, 37));
   for (const char* text : {"8/2/128", "4/4/64"}) {
