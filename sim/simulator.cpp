@@ -18,7 +18,7 @@ SimResult simulate(const scheduler::Plan& plan, const costmodel::DeviceSpec& dev
     if (options.timeline) result.timeline.plan_hash = plan.hash;
     return result;
   }
-  const WorkList list = make_work_list(plan, device, options.warm_l2);
+  const WorkList list = make_work_list(plan, device, options.reuse);
   EngineResult run = run_events(plan, device, list, options, log);
   SimResult result;
   result.device = device.name;

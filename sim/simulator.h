@@ -39,10 +39,17 @@ struct PhaseTime {
   double end_us = 0;
 };
 
+/// Which KV reads L2 may serve.
+enum class KvReuse : std::uint8_t {
+  cold,  ///< of what the plan itself has read before, as between layers
+  warm,  ///< also of what may be there from the start
+  none,  ///< no read: all come from HBM, as if every task had KV of its own
+};
+
 struct SimOptions {
   bool timeline = false;  ///< record spans and counters (costs memory: one span a CTA, up to max_spans)
   std::int64_t max_spans = 200'000;
-  bool warm_l2 = false;  ///< KV may already be in L2 at the start; cold otherwise, as between layers
+  KvReuse reuse = KvReuse::cold;
 };
 
 struct SimResult {

@@ -94,8 +94,9 @@ struct Priced {
 
 class ListMaker {
  public:
-  ListMaker(const Plan& plan, const costmodel::DeviceSpec& device, bool warm_l2) : plan_(plan), device_(device) {
-    hits_ = kv_hit_fractions(plan, device, warm_l2);
+  ListMaker(const Plan& plan, const costmodel::DeviceSpec& device, KvReuse reuse) : plan_(plan), device_(device) {
+    hits_ = reuse == KvReuse::none ? core::Column<TaskId, double>(plan.tasks.size())
+                                   : kv_hit_fractions(plan, device, reuse == KvReuse::warm);
     on_cpu_ = std::any_of(plan.kernels.begin(), plan.kernels.end(),
                           [](const KernelConfig& kernel) { return kernel.engine == costmodel::Engine::cpu; });
     walks_pages_ = device.page_ns > 0 && is_paged(plan.forest.pages);
@@ -397,8 +398,8 @@ class ListMaker {
 
 }  // namespace
 
-WorkList make_work_list(const Plan& plan, const costmodel::DeviceSpec& device, bool warm_l2) {
-  return ListMaker(plan, device, warm_l2).make();
+WorkList make_work_list(const Plan& plan, const costmodel::DeviceSpec& device, KvReuse reuse) {
+  return ListMaker(plan, device, reuse).make();
 }
 
 }  // namespace espalier::sim

@@ -54,6 +54,7 @@ struct WorkList {
 
 /// Of the plan as it stands: for a CPU, give the host's form (scheduler/host_form.h). Throws Error (bad input) when a
 /// kernel of the plan doesn't fit the device.
-WorkList make_work_list(const scheduler::Plan& plan, const costmodel::DeviceSpec& device, bool warm_l2);
+WorkList make_work_list(const scheduler::Plan& plan, const costmodel::DeviceSpec& device,
+                        KvReuse reuse = KvReuse::cold);
 
 }  // namespace espalier::sim

@@ -59,7 +59,7 @@ void irregular(benchmark::State& state) {
 BENCHMARK(irregular)->Arg(1'000)->Arg(10'000)->Arg(100'000)->Unit(benchmark::kMillisecond);
 
 void run_events(benchmark::State& state, const scheduler::Plan& plan, const costmodel::DeviceSpec& device) {
-  const sim::WorkList list = sim::make_work_list(plan, device, false);
+  const sim::WorkList list = sim::make_work_list(plan, device);
   if (sim::run_events(plan, device, list, {}).makespan_us != sim::simulate(plan, device).makespan_us) {
     state.SkipWithError("not the same");
   }
@@ -85,7 +85,7 @@ BENCHMARK(events_paged)->Arg(10'000)->Arg(100'000)->Unit(benchmark::kMillisecond
 void closed_form(benchmark::State& state) {
   const scheduler::Plan plan = plan_of(log_normal_tokens(state.range(0)), {.q_heads = 32, .kv_heads = 8});
   const costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
-  const sim::WorkList list = sim::make_work_list(plan, device, false);
+  const sim::WorkList list = sim::make_work_list(plan, device);
   const double ratio = sim::closed_form_us(plan, device, list) / sim::simulate(plan, device).makespan_us;
   if (!(ratio > 0.97 && ratio < 1.03)) state.SkipWithError("far from the events");
   for (auto _ : state) benchmark::DoNotOptimize(sim::closed_form_us(plan, device, list));

@@ -16,7 +16,7 @@ namespace espalier::sim::testing {
 namespace {
 
 double twin_us(const Plan& plan, const DeviceSpec& device) {
-  return closed_form_us(plan, device, make_work_list(plan, device, false));
+  return closed_form_us(plan, device, make_work_list(plan, device));
 }
 
 double over_events(const Plan& plan, const DeviceSpec& device) {

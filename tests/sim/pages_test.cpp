@@ -149,14 +149,14 @@ TEST(Pages, LeaveTasksOfAnyLengthInOneClass) {
   std::vector<std::int64_t> tokens;
   for (int i = 0; i < 300; ++i) tokens.push_back(rng.integer(1, 5000));
   const Plan plan = node_plan(paged(unshared(tokens), 16), one_head(), streaming_kernel(), kTokensOfAll);
-  const auto classes = [&](double page_ns) { return make_work_list(plan, walking(page_ns), false).classes.size(); };
+  const auto classes = [&](double page_ns) { return make_work_list(plan, walking(page_ns)).classes.size(); };
   EXPECT_EQ(classes(5), classes(0));
 }
 
 TEST(Pages, AreSeenByTheClosedFormAlike) {
   const Plan plan = node_plan(paged(unshared({500, 40'000, 3, 64, 7777}), 16), one_head(), streaming_kernel(), 4096);
   const auto form_us = [&](const DeviceSpec& device) {
-    return closed_form_us(plan, device, make_work_list(plan, device, false));
+    return closed_form_us(plan, device, make_work_list(plan, device));
   };
   EXPECT_NEAR(form_us(walking(100)) / simulate(plan, walking(100)).makespan_us, 1, 0.05);
   EXPECT_GT(form_us(walking(100)), 1.1 * form_us(walking(0)));

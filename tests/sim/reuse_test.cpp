@@ -341,11 +341,38 @@ TEST(Reuse, KeepsKAndVApartInTwoGemms) {
   EXPECT_EQ(hits[TaskId(1)], 0);
 }
 
+TEST(Reuse, CanBeLeftOut) {
+  // Eight tasks over one root take what eight roots of that length would; copies of a task miss, too.
+  DeviceSpec device = device_with();
+  device.hbm_gbps = 100;  // what misses takes longest
+  KernelConfig apart = streaming_kernel(1);
+  apart.packs_heads = false;
+  const HeadConfig two_heads{.q_heads = 2, .kv_heads = 1};
+  SimOptions none;
+  none.reuse = KvReuse::none;
+  const auto time = [&](const PrefixForest& forest, const HeadConfig& heads, const SimOptions& options) {
+    return simulate(node_plan(forest, heads, apart, kTokensOfAll), device, options);
+  };
+  const PrefixForest shared = shared_root(3000, 8, 3000), own = unshared(std::vector<std::int64_t>(16, 3000));
+  const SimResult left_out = time(shared, one_head(), none);
+  EXPECT_EQ(left_out.l2_hit_fraction, 0);
+  const auto kv_us = [](const SimResult& result) { return result.phases[0].end_us - result.phases[0].begin_us; };
+  // Their rows go to partial results, those of requests that share nothing don't.
+  EXPECT_NEAR(kv_us(left_out) / kv_us(time(own, one_head(), {})), 1, 0.01);
+  EXPECT_LT(kv_us(time(shared, one_head(), {})), 0.9 * kv_us(left_out));
+  EXPECT_GT(time(shared, two_heads, {}).l2_hit_fraction, 0.5);
+  EXPECT_EQ(time(shared, two_heads, none).l2_hit_fraction, 0);
+}
+
 TEST(Reuse, FindsWarmKvOnlyWhenItFits) {
   const Plan small = node_plan(unshared({1000}), one_head(), streaming_kernel(), 1000);
   EXPECT_NEAR(kv_hit_fractions(small, device_with(), true)[TaskId(0)], 1, 1e-9);
   const Plan large = node_plan(unshared({1 << 20}), one_head(), streaming_kernel(), 1 << 30);
   EXPECT_LT(kv_hit_fractions(large, device_with(), true)[TaskId(0)], 1e-6);
+  SimOptions warm;
+  warm.reuse = KvReuse::warm;
+  EXPECT_NEAR(simulate(small, device_with(), warm).l2_hit_fraction, 1, 1e-9);
+  EXPECT_EQ(simulate(small, device_with()).l2_hit_fraction, 0);
 }
 
 TEST(Reuse, StaysNearLinearWhenBordersNeverAgree) {
