@@ -2,9 +2,10 @@
 // costs.
 //
 // Every strategy that consumes a cost model plans every input with every model. Truth is how long the tasks of those
-// plans take in the simulator, in place, with whatever else runs then; equal tasks of a plan are one sample, with their
-// mean time. Regret is a plan's slow-down against the best plan of that input over all models and all strategies
-// compared.
+// plans take in the simulator; equal tasks of a plan are one sample, with their mean time. They are timed twice: in
+// place, where tasks find in L2 what others of the plan have read, and again with every KV read from HBM. The second
+// is what a price of one task claims to know; how far the errors differ is what sharing does to it. Regret is a plan's
+// slow-down against the best plan of that input over all models and all strategies compared.
 #pragma once
 
 #include <optional>
@@ -26,6 +27,14 @@ struct StudyPlan {
   std::optional<double> regret() const { return time_us ? std::optional(*time_us / best_us - 1) : std::nullopt; }
 };
 
+/// How estimates agree with task times.
+struct Agreement {
+  double error = 0;         ///< mean relative error as it stands
+  double scaled_error = 0;  ///< after the scale that suits this input best
+  double scale = 1;
+  std::optional<double> tau;  ///< none: the model calls all tasks equal, or they are
+};
+
 /// One model on one input.
 struct StudyFit {
   std::string input;
@@ -33,10 +42,8 @@ struct StudyFit {
   std::string device, cost_model;
   std::size_t samples = 0;
   std::size_t extrapolated = 0;  ///< samples outside what the model was profiled on
-  double error = 0;              ///< mean relative error as it stands
-  double scaled_error = 0;       ///< after the scale that suits this input best
-  double scale = 1;
-  std::optional<double> tau;  ///< none: the model calls all tasks equal, or they are
+  double l2_share = 0;           ///< of the KV bytes that all these plans read, in place
+  Agreement in_place, no_hits;
 };
 
 struct CostStudy {

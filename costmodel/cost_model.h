@@ -11,7 +11,7 @@
 namespace espalier::costmodel {
 
 struct Cost {
-  double us = 0;              ///< time of one CTA at a fair share of the device
+  double us = 0;              ///< time of one CTA at a fair share of the device, its KV from HBM
   bool extrapolated = false;  ///< beyond what the model was profiled on; whoever uses it says so
 };
 

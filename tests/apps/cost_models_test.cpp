@@ -1,4 +1,5 @@
 // --cost-model, cost-table and --study as a user meets them.
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 
 #include "apps/compare.h"
@@ -190,6 +191,33 @@ TEST_F(CostModelCommand, StudyReportsErrorRankAndRegret) {
           .code,
       0);
   EXPECT_EQ(read("s.json"), first);
+}
+
+TEST_F(CostModelCommand, StudyTellsWhatL2HitsDoToTheErrors) {
+  const Result r =
+      run("compare --study cost-models --cost-model linear,analytic --strategy fasttree,codec --device a100-80 "
+          "--tree '1,4,256|32,256,32' --tree '256|1024' --json s.json");
+  ASSERT_EQ(r.code, 0) << r.err;
+  const auto document = core::JsonDocument::parse(read("s.json"), "s.json");
+  const core::JsonView fits = document.root().at("fits");
+  ASSERT_EQ(fits.size(), 4U);
+  const core::JsonView shared = fits.at(1), own = fits.at(3);
+  ASSERT_EQ(own.at("cost_model").string(), "analytic");
+  EXPECT_GT(shared.at("l2_share").number(), 0.1);
+  EXPECT_LT(shared.at("l2_share").number(), 0.9);
+  EXPECT_LT(shared.at("no_hits").at("error").number(), 0.7 * shared.at("error").number());
+  EXPECT_TRUE(fits.at(0).at("no_hits").at("error").is_null());
+  // Nothing shared: nothing found, and the same times.
+  EXPECT_EQ(own.at("l2_share").number(), 0);
+  EXPECT_EQ(own.at("no_hits").at("error").number(), own.at("error").number());
+  EXPECT_LT(own.at("error").number(), 0.1);
+  // The table and the sentence have means over inputs.
+  const double error = (shared.at("no_hits").at("error").number() + own.at("no_hits").at("error").number()) / 2;
+  EXPECT_THAT(r.out, HasSubstr(fmt::format("{:.1f} %", 100 * error)));
+  const double share = (shared.at("l2_share").number() + own.at("l2_share").number()) / 2;
+  EXPECT_THAT(r.out, HasSubstr(fmt::format("in place {:.1f} % of the KV", 100 * share)));
+  EXPECT_THAT(run("compare --study cost-models --cost-model analytic --strategy codec --tree '256|1024'").out,
+              HasSubstr("in place nothing is found in L2"));
 }
 
 TEST_F(CostModelCommand, StudyNamesWhatItCannotDo) {
