@@ -82,6 +82,12 @@ int run_decode_steps(const PlanFileCommand& command, Plan plan) {
     fmt::print("step {}: {}, {} of the plan copied, worst error of a row {:.2e}{}\n", step,
                core::counted(static_cast<std::int64_t>(plan.forest.request_count()), "request"),
                core::bytes_text(done.copied_bytes), error.worst, change);
+    constexpr double kLseLimit = 2e-3;  // of scores in 16 bits; others are closer by far
+    if (error.worst_lse > kLseLimit) {
+      throw core::Error(
+          core::ErrorKind::check_failed,
+          fmt::format("step {}: a log-sum-exp differs from the oracle's by {:.3e}", step, error.worst_lse));
+    }
     const double limit = kernels::row_tolerance(plan, row_dtype);
     if (error.worst > limit) {
       throw core::Error(core::ErrorKind::check_failed,

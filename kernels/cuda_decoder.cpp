@@ -65,7 +65,7 @@ class Workspace {
 };
 
 DeviceKernels kernels_here(const std::optional<KernelPath>& path) {
-  const cudaDeviceProp device = cuda::first_device(kWho);
+  const cudaDeviceProp device = cuda::current_device(kWho);
   return cuda::kernels_on(device, cuda::choose_path(device, path, kWho));
 }
 
@@ -75,7 +75,8 @@ class CudaDecoder::State {
  public:
   State(const DecodeShape& shape, const PlanBounds& bounds, void* workspace, std::int64_t bytes,
         const std::optional<KernelPath>& path)
-      : device_(cuda::first_device(kWho)), kernels_(cuda::kernels_on(device_, cuda::choose_path(device_, path, kWho))),
+      : device_(cuda::current_device(kWho)),
+        kernels_(cuda::kernels_on(device_, cuda::choose_path(device_, path, kWho))),
         sizes_(decode_workspace(bounds, shape.heads)), workspace_(sizes_, workspace, bytes),
         image_(shape, bounds, [this](const DevicePiece& piece) { return workspace_.place(piece); }),
         columns_(static_cast<std::byte*>(workspace)), staging_{Staging(static_cast<std::size_t>(sizes_.column_bytes)),
@@ -85,7 +86,17 @@ class CudaDecoder::State {
     cuda::settle();
   }
 
-  std::int64_t follow(const Plan& plan, cudaStream_t stream) { return copy(image_.follow(plan, kernels_), stream); }
+  std::int64_t follow(const Plan& plan, cudaStream_t stream) {
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    check(cudaStreamIsCapturing(stream, &capture), "asking whether a stream is being captured");
+    if (capture != cudaStreamCaptureStatusNone) refuse("its stream is being captured: launches are, plans can't be");
+    std::vector<DecodeImage::Write> writes = image_.follow(plan, kernels_);
+    if (behind_) writes = image_.whole();
+    behind_ = true;
+    const std::int64_t bytes = copy(writes, stream);
+    behind_ = false;
+    return bytes;
+  }
 
   void launch(const DecodeTensors& tensors, cudaStream_t stream) const {
     image_.require_tensors(tensors);
@@ -143,6 +154,7 @@ class CudaDecoder::State {
   std::byte* columns_;  ///< where they begin
   std::array<Staging, 2> staging_;
   std::size_t turn_ = 0;
+  bool behind_ = false;  ///< a copy failed: the device may hold less than the image says
 };
 
 PlanBounds cuda_bounds(const Plan& plan, const std::optional<KernelPath>& path) {

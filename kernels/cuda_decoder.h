@@ -5,9 +5,9 @@
 //     decoder.follow(plan, stream);            // before every step whose plan is new or has grown
 //     decoder.launch(layer_tensors, stream);   // once a layer; may be captured: follow() changes what replays do
 //
-// Nothing is allocated but in the constructor. Tensors and workspace stay the caller's. Layers share one decoder, as
-// they share the plan, on one stream or on streams that follow one another. Without nvcc there is none: cuda_bounds()
-// throws Error: no device.
+// The device is the one that is current. No device memory is allocated, and pinned memory in the constructor only.
+// Tensors and workspace stay the caller's. Layers share one decoder, as they share the plan, on one stream or on
+// streams that follow one another. Without nvcc there is none: cuda_bounds() throws Error: no device.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ struct CUstream_st;  ///< cudaStream_t points to one
 
 namespace espalier::kernels {
 
-/// What a plan needs on the first CUDA device. `path` as in CudaOptions. Throws Error: no device; PlanRefused.
+/// What a plan needs on the current CUDA device. `path` as in CudaOptions. Throws Error: no device; PlanRefused.
 PlanBounds cuda_bounds(const scheduler::Plan& plan, const std::optional<KernelPath>& path = {});
 
 class CudaDecoder {
@@ -35,8 +35,8 @@ class CudaDecoder {
   CudaDecoder& operator=(const CudaDecoder&) = delete;
 
   /// Puts one copy of what has changed on the stream, behind launches of the plan before and before those of this one.
-  /// Not to be captured. Waits only for its own copy of two plans ago. Throws as DecodeImage::follow(); the plan before
-  /// then stays. Returns the bytes copied.
+  /// Refused on a stream that is being captured. Waits only for its own copy of two plans ago. Throws as
+  /// DecodeImage::follow(); the plan before then stays. Returns the bytes copied.
   std::int64_t follow(const scheduler::Plan& plan, CUstream_st* stream);
 
   /// Puts the launches on the stream; until the first plan they do nothing. Throws Error (bad input): tensors that

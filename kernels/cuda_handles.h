@@ -53,9 +53,9 @@ inline Stream make_stream() {
 /// don't wait.
 inline void settle() { check(cudaDeviceSynchronize(), "filling device memory"); }
 
-/// The first device, if it can run our kernels. Throws Error: no device; check failed for one that is too old. `who`
-/// begins the sentence, `instead` may end it.
-inline cudaDeviceProp first_device(const char* who, const std::string& instead = "") {
+/// The calling thread's device, if it can run our kernels. Throws Error: no device; check failed for one that is too
+/// old. `who` begins the sentence, `instead` may end it.
+inline cudaDeviceProp current_device(const char* who, const std::string& instead = "") {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess || count == 0) {
@@ -64,15 +64,22 @@ inline cudaDeviceProp first_device(const char* who, const std::string& instead =
                                   status == cudaSuccess ? "none found" : cudaGetErrorString(status),
                                   instead.empty() ? "" : "; ", instead));
   }
-  check(cudaSetDevice(0), "choosing the first device");
+  int device = 0;
+  check(cudaGetDevice(&device), "asking for the current device");
   cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, 0), "asking for the device's properties");
+  check(cudaGetDeviceProperties(&properties, device), "asking for the device's properties");
   if (properties.major < 8) {
     throw core::Error(core::ErrorKind::check_failed,
                       fmt::format("{}: {} is of compute capability {}.{}, the kernels need 8.0", who, properties.name,
                                   properties.major, properties.minor));
   }
   return properties;
+}
+
+/// The first device, made the current one: what the command runs on. Throws as current_device().
+inline cudaDeviceProp first_device(const char* who, const std::string& instead = "") {
+  cudaSetDevice(0);  // an error, as where there is none, is current_device()'s to tell
+  return current_device(who, instead);
 }
 
 }  // namespace espalier::kernels::cuda

@@ -16,6 +16,7 @@ namespace {
 
 using emulator::MemoryKind;
 using scheduler::Plan;
+using traces::NodeId;
 
 /// Of the heads, without a request: what launches run before the first plan.
 Plan no_plan(const DecodeShape& shape) {
@@ -33,11 +34,11 @@ ColumnSizes placed_rows(const PlanBounds& bounds) {
   return room;
 }
 
-void require_pointer(const char* name, const void* at) {
-  constexpr std::uintptr_t kAlignment = 16;
+void require_pointer(const char* name, const void* at, std::uintptr_t alignment = 16) {
   const auto address = reinterpret_cast<std::uintptr_t>(at);
-  if (address == 0 || address % kAlignment != 0) {
-    throw core::bad_input(name, "an address in device memory that is a multiple of 16", fmt::format("{:#x}", address));
+  if (address == 0 || address % alignment != 0) {
+    throw core::bad_input(name, fmt::format("an address in device memory that is a multiple of {}", alignment),
+                          fmt::format("{:#x}", address));
   }
 }
 
@@ -98,7 +99,7 @@ DecodeImage::DecodeImage(const DecodeShape& shape, PlanBounds bounds, const Devi
 void DecodeImage::require_tensors(const DecodeTensors& tensors) const {
   require_pointer("tensors: queries", tensors.queries);
   require_pointer("tensors: rows", tensors.rows);
-  require_pointer("tensors: log-sum-exps", tensors.lse);
+  require_pointer("tensors: log-sum-exps", tensors.lse, alignof(float));
   const std::int64_t size = traces::dtype_bytes(shape_.heads.kv_dtype);
   require_rows("tensors: keys", tensors.keys, shape_.heads.qk_dim * size);
   if (!shape_.heads.v_in_k) require_rows("tensors: values", tensors.values, shape_.heads.v_dim * size);
@@ -135,6 +136,24 @@ std::vector<DecodeImage::Write> DecodeImage::whole() const {
   return writes;
 }
 
+void DecodeImage::require_pages(const traces::PrefixForest& forest) const {
+  const traces::PageTable& pages = forest.pages;
+  const auto listed = static_cast<std::int64_t>(pages.page_ids.size());
+  for (const NodeId n : core::ids<NodeId>(forest.node_count())) {
+    const std::int64_t last = traces::last_page(pages, n, forest.tokens[n]);
+    if (pages.first_page[n] < 0 || pages.first_offset[n] < 0 || (listed > 0 && last >= listed)) {
+      refuse(
+          fmt::format("node {} lies in pages {} to {} of a table of {}", n.value, pages.first_page[n], last, listed));
+    }
+    for (std::int64_t page = pages.first_page[n]; page <= last; ++page) {
+      const std::int64_t id = listed > 0 ? pages.page_ids[static_cast<std::size_t>(page)] : page;
+      if (id < 0 || id >= shape_.pages) {
+        refuse(fmt::format("it reads page {}, the cache has {}", id, shape_.pages));
+      }
+    }
+  }
+}
+
 void DecodeImage::require_fit(const Plan& plan) const {
   if (const std::uint64_t hash = scheduler::plan_hash(plan); hash != plan.hash) {
     refuse(
@@ -155,8 +174,11 @@ void DecodeImage::require_fit(const Plan& plan) const {
     refuse(
         fmt::format("{} requests, where the tensors have rows for {}", plan.forest.request_count(), shape_.requests));
   }
-  if (const std::int64_t in_use = cache_pages(plan.forest); in_use > shape_.pages) {
-    refuse(fmt::format("it reads page {}, the cache has {}", in_use - 1, shape_.pages));
+  require_pages(plan.forest);
+  for (const traces::RequestId r : plan.query_rows) {
+    if (!r.valid() || r.index() >= plan.forest.request_count()) {
+      refuse(fmt::format("a row of request {}, where it has {}", r.value, plan.forest.request_count()));
+    }
   }
 }
 
@@ -167,6 +189,7 @@ std::vector<DecodeImage::Write> DecodeImage::follow(const Plan& plan, const Devi
 
 std::vector<DecodeImage::Write> DecodeImage::copy(const Plan& plan, const DevicePlan& padded_plan) {
   std::vector<Write> writes;
+  writes.reserve(columns_.size());  // nothing may fail once the mirror changes
   std::size_t next = 0;
   const DevicePlacer compare = [&](const DevicePiece& piece) -> void* {
     if (piece.kind != MemoryKind::plan) return nullptr;

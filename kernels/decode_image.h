@@ -24,7 +24,8 @@ struct DecodeShape {
   std::int64_t pages = 0;                         ///< of a layer's cache
 };
 
-/// One layer's, where kernels find them. All addresses and strides are multiples of 16 bytes.
+/// One layer's, where kernels find them. Addresses and strides are multiples of 16 bytes, but for
+/// lse.
 struct DecodeTensors {
   const void* queries = nullptr;  ///< [requests][q_heads][qk_dim]
   PagedRows keys{};               ///< rows of qk_dim; by its strides any order of pages, heads and tokens
@@ -56,7 +57,8 @@ class DecodeImage {
   std::vector<Write> whole() const;
   /// What the device's memory lacks of this plan, in the order of the pieces. Throws PlanRefused, and leaves everything
   /// as it is: a plan that was changed since it was sealed, whose heads, page size, pages or requests aren't those of
-  /// the shape, that the kernels can't run, or that is beyond the bounds.
+  /// the shape, that the kernels can't run, or that is beyond the bounds. Otherwise the
+  /// plan is taken to be valid (scheduler/validate.h).
   std::vector<Write> follow(const scheduler::Plan& plan, const DeviceKernels& kernels);
 
   /// What is captured: the bounds' launches, whatever plan there is. Before the first plan they do nothing.
@@ -72,6 +74,7 @@ class DecodeImage {
     std::size_t begin, bytes;  ///< in the mirror
   };
   Tensors filled(const DecodeTensors& tensors) const;
+  void require_pages(const traces::PrefixForest& forest) const;
   void require_fit(const scheduler::Plan& plan) const;
   std::vector<Write> copy(const scheduler::Plan& plan, const DevicePlan& padded_plan);
 

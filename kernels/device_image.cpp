@@ -31,11 +31,12 @@ class Placing {
  private:
   template <class T>
   const T* column(const char* name, const std::vector<T>& values, std::int64_t room) {
-    return static_cast<const T*>(place_({.name = name,
-                                         .kind = MemoryKind::plan,
-                                         .bytes = static_cast<std::size_t>(room) * sizeof(T),
-                                         .from = values.data(),
-                                         .given = values.size() * sizeof(T)}));
+    return static_cast<const T*>(
+        place_({.name = name,
+                .kind = MemoryKind::plan,
+                .bytes = static_cast<std::size_t>(core::checked_mul(room, static_cast<std::int64_t>(sizeof(T)))),
+                .from = values.data(),
+                .given = values.size() * sizeof(T)}));
   }
   template <class Id>
   const std::int32_t* ids(const char* name, const std::vector<Id>& values, std::int64_t room) {
@@ -58,15 +59,16 @@ class Placing {
     c.slots = column("slots", plan_.slots.raw(), room_.slots);
     c.steps = column("steps", plan_.steps.raw(), room_.steps);
     c.reduction_inputs = column("reduction inputs", plan_.reduction_inputs, room_.reduction_inputs);
-    c.node_tokens = column("node tokens", plan_.forest.tokens.raw(), room_.nodes);
-    c.node_first_page = column("first pages", pages.first_page.raw(), room_.nodes);
-    c.node_first_offset = column("first offsets", pages.first_offset.raw(), room_.nodes);
+    image_.queue_items = column("queue items", plan_.queue_items, room_.queue_items);
+    image_.queues = column("queues", either(lowered_.queues, plan_.queues), room_.queues);
     const auto& page_ids = either(lowered_.page_ids, pages.page_ids);
     const bool padded = !lowered_.tasks.empty();  // these list their pages always
     c.page_ids = page_ids.empty() && !padded ? nullptr : column("page ids", page_ids, room_.page_ids);
     c.page_size = pages.page_size;
-    image_.queue_items = column("queue items", plan_.queue_items, room_.queue_items);
-    image_.queues = column("queues", either(lowered_.queues, plan_.queues), room_.queues);
+    c.node_first_page = column("first pages", pages.first_page.raw(), room_.nodes);
+    c.node_first_offset = column("first offsets", pages.first_offset.raw(), room_.nodes);
+    // These and the tasks' facts, which are placed next, change at every step: a server copies one range.
+    c.node_tokens = column("node tokens", plan_.forest.tokens.raw(), room_.nodes);
   }
 
   void place_lowered() {

@@ -1,4 +1,5 @@
 // Plan after plan through one set of launches in the emulator.
+#include <algorithm>
 #include <memory>
 
 #include "kernels/decode_image.h"
@@ -89,7 +90,9 @@ DecodeShape decode_shape(const Plan& plan, const DecodeRoom& room, traces::Dtype
 PlanBounds loop_bounds(std::span<const Plan> plans, const DeviceKernels& kernels, const DecodeRoom& room) {
   PlanBounds bounds;
   for (const Plan& plan : plans) bounds = both(std::move(bounds), bounds_of(plan, lower_plan(plan, kernels)));
-  return with_room(std::move(bounds), room.factor);
+  bounds = with_room(std::move(bounds), room.factor);
+  bounds.most.page_ids = std::max(bounds.most.page_ids, room.pages);
+  return bounds;
 }
 
 DecodeTensors place_decode_tensors(const DecodeShape& shape, const DevicePlacer& place) {

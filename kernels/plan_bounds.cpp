@@ -68,10 +68,10 @@ LaunchBounds launch_bounds(const DeviceLaunch& launch) {
           .merge_rows = launch.merge.rows};
 }
 
-/// The captured one can run the other, if it is large enough. One that merges behind a barrier is another launch.
+/// The captured one can run the other, if it is large enough. What merges behind a barrier can also merge nothing.
 bool same_kind(const LaunchBounds& captured, const LaunchBounds& launch) {
   return captured.attend == launch.attend && captured.reduce == launch.reduce && captured.cluster == launch.cluster &&
-         captured.queued == launch.queued && (captured.merge_rows > 0) == (launch.merge_rows > 0) &&
+         captured.queued == launch.queued && (captured.merge_rows > 0 || launch.merge_rows == 0) &&
          (captured.arrivals || !launch.arrivals);
 }
 
@@ -80,9 +80,18 @@ bool large_enough(const LaunchBounds& captured, const LaunchBounds& launch) {
          captured.merge_rows >= launch.merge_rows;
 }
 
+/// Kernels count in 32 bits, and launches' items together.
+constexpr double kMostRows = std::numeric_limits<std::int32_t>::max() / 64;
+
+double scaled(double n, double factor, double most) {
+  const double more = std::ceil(n * factor);
+  if (more > most)
+    throw core::bad_input("room for a plan", fmt::format("at most {:.0f} of anything", most),
+                          fmt::format("{:.4g}", more));
+  return more;
+}
 std::int32_t scaled(std::int32_t n, double factor) {
-  return static_cast<std::int32_t>(
-      std::min(std::ceil(n * factor), static_cast<double>(std::numeric_limits<std::int32_t>::max() / 2)));
+  return static_cast<std::int32_t>(scaled(static_cast<double>(n), factor, kMostRows));
 }
 
 std::int32_t whole_clusters(std::int32_t blocks, std::int32_t cluster) {
@@ -271,9 +280,8 @@ PlanBounds with_room(PlanBounds bounds, double factor) {
     throw core::bad_input("room for a plan", "a factor of at least 1", fmt::format("{}", factor));
   }
   for (const SizeColumn& c : kSizes) {
-    // A slot's place is a multiple of 16 bytes, and so is the end of all.
-    const double rows = std::ceil(static_cast<double>(bounds.most.*c.rows) * factor / 16) * 16;
-    bounds.most.*c.rows = static_cast<std::int64_t>(std::min(rows, 0x1p62));
+    const double most = c.rows == &ColumnSizes::partial_bytes ? 0x1p50 : kMostRows;
+    bounds.most.*c.rows = static_cast<std::int64_t>(scaled(static_cast<double>(bounds.most.*c.rows), factor, most));
   }
   for (LaunchBounds& launch : bounds.launches) {
     if (!launch.queued) launch.blocks = whole_clusters(scaled(launch.blocks, factor), launch.cluster);

@@ -47,7 +47,9 @@ PlanBounds bounds_of(const scheduler::Plan& plan, const DevicePlan& lowered);
 PlanBounds both(PlanBounds bounds, const PlanBounds& other);
 
 /// Room for a batch that changes: `factor` (>= 1) times as much of everything, but for blocks with queues, of which a
-/// device holds so many and no more. Throws Error (bad input) for other factors.
+/// device holds so many and no more. Of what the plan has none of there is no room then: take the bounds of the largest
+/// batch that is expected, or both() of several; `most` may also be raised by hand. Throws Error (bad input) for other
+/// factors and where kernels couldn't count what comes out.
 PlanBounds with_room(PlanBounds bounds, double factor);
 
 /// The lowered plan filled up to the bounds, with exactly their launches. Throws PlanRefused, naming the first thing

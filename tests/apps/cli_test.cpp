@@ -76,6 +76,8 @@ TEST_F(Cli, DecodesStepsThroughOneSetOfLaunches) {
   EXPECT_THAT(run("run p.json --backend host --steps 2").err, HasSubstr("--steps means nothing to --backend host"));
   EXPECT_THAT(run("run p.json --backend emulate --steps 2 --timeline t.json").err,
               HasSubstr("--timeline means nothing to --steps"));
+  ASSERT_EQ(run("plan --tree '1|1' --strategy flash_decoding --heads 4/2/64 -o tiny.json").code, 0);
+  EXPECT_EQ(run("run tiny.json --backend emulate --steps 40").code, 0);
   ASSERT_EQ(run("plan --tree '1,64|8192,64' --strategy espalier --heads 32/8/128 -o large.json").code, 0);
   const Result many = run("run large.json --backend emulate --steps 1000");
   EXPECT_EQ(many.code, 2);

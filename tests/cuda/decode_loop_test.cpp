@@ -28,11 +28,13 @@ using traces::RequestId;
 
 const TensorSource kSource{7};
 
-Plan plan_of(const std::string& strategy, const PrefixForest& forest, const HeadConfig& heads) {
+Plan plan_of(const std::string& strategy, const PrefixForest& forest, const HeadConfig& heads,
+             scheduler::KernelSet kernels = scheduler::KernelSet::ours) {
   costmodel::DeviceSpec device = costmodel::find_device("h100-sxm");
   device.sms = 6;  // persistent launches of a size that is quickly emulated
-  return std::get<Plan>(scheduler::make_plan(scheduler::parse_strategy(strategy),
-                                             {.forest = forest, .heads = heads, .device = device, .options = {}}));
+  return std::get<Plan>(
+      scheduler::make_plan(scheduler::parse_strategy(strategy),
+                           {.forest = forest, .heads = heads, .device = device, .kernels = kernels, .options = {}}));
 }
 
 /// Pages in an order of the engine's own, with some between them that belong to others.
@@ -101,16 +103,25 @@ TEST(DecodeLoop, GoesBackAndForthBetweenPlansWhoseLaunchesDiffer) {
   const PrefixForest star = traces::make_forest(property::star(90, 9, 20));
   const PrefixForest ragged = traces::make_forest(property::random_source(5, 150));
   std::vector<Plan> plans;
-  for (const char* strategy : {"lean", "flash_decoding", "hydragen:cluster=2", "espalier", "codec"}) {
+  for (const char* strategy : {"lean", "flash_decoding", "deft_node:queries=4,cluster=2", "espalier", "codec"}) {
     for (const PrefixForest* forest : {&star, &ragged}) plans.push_back(plan_of(strategy, *forest, heads));
   }
+  plans.push_back(plan_of("flashinfer_persistent", traces::make_forest(property::star(600, 2, 30)), heads,
+                          scheduler::KernelSet::published));
   plans.push_back(testing::tree_merge(testing::small_forest(), heads, scheduler::PhaseStart::barrier));
   plans.push_back(testing::folded(testing::small_forest(), heads));
   DecodeRoom room;
+  bool clusters = false, barriers = false;
   for (const Plan& plan : plans) {
+    for (const DeviceLaunch& l : lower_plan(plan, {.set = host_kernels(), .path = KernelPath::bulk}).launches) {
+      clusters = clusters || l.cluster > 1;
+      barriers = barriers || l.cooperative();
+    }
     room.requests = std::max(room.requests, static_cast<std::int32_t>(plan.forest.request_count()));
     room.pages = std::max(room.pages, cache_pages(plan.forest));
   }
+  EXPECT_TRUE(clusters);
+  EXPECT_TRUE(barriers);
   for (const KernelPath path : {KernelPath::plain, KernelPath::bulk}) {
     const DecodeLoop loop = emulated_decode_loop(plans, room, kSource, emulated(path));
     for (const Plan& plan : plans) expect_step(loop, plan, plan.provenance.strategy + ", " + plan.forest.name);
@@ -118,6 +129,18 @@ TEST(DecodeLoop, GoesBackAndForthBetweenPlansWhoseLaunchesDiffer) {
       expect_step(loop, *plan, plan->provenance.strategy + ", " + plan->forest.name + ", again");
     }
   }
+}
+
+TEST(DecodeLoop, MergesNothingBehindABarrierThatWasCaptured) {
+  const HeadConfig heads = traces::parse_heads("8/2/128");
+  const auto plan = [&](const traces::ForestSource& source) {
+    return plan_of("flashinfer_persistent", traces::make_forest(source), heads, scheduler::KernelSet::published);
+  };
+  const Plan cut = plan(property::star(600, 2, 30)), whole = plan(property::star(20, 9, 3));
+  ASSERT_FALSE(cut.steps.empty());
+  ASSERT_TRUE(whole.steps.empty());
+  const DecodeLoop loop = emulated_decode_loop({&cut, 1}, {8, 9, 700}, kSource, emulated());
+  for (const Plan* next : {&cut, &whole, &cut}) expect_step(loop, *next, next->forest.name);
 }
 
 TEST(DecodeLoop, CopiesOnlyWhatHasChanged) {
@@ -166,9 +189,34 @@ TEST(DecodeLoop, RefusesWhatDoesNotMatchTheTensorsOrTheBounds) {
               HasSubstr("its pages are of 16 tokens, the tensors' of 1"));
   Plan grown = plan;
   decode_a_token(grown);
-  EXPECT_THAT(refusal(loop, grown, plan), HasSubstr("it reads page 103, the cache has 100"));
+  EXPECT_THAT(refusal(loop, grown, plan), HasSubstr("it reads page 100, the cache has 100"));
   EXPECT_THAT(refusal(loop, plan_of("flash_decoding", traces::make_forest(property::star(10, 5, 2)), heads), plan),
               HasSubstr("5 requests, where the tensors have rows for 4"));
+}
+
+TEST(DecodeLoop, RefusesPagesAndRequestsThatAreNowhere) {
+  const PrefixForest forest = paged(traces::make_forest(property::star(60, 4, 10)), 4);
+  const Plan plan = plan_of("flash_decoding", forest, traces::parse_heads("4/2/64"));
+  const DecodeLoop loop = emulated_decode_loop({&plan, 1}, room_for(plan, 2), kSource, emulated());
+  Plan changed = plan;
+  changed.forest.pages.page_ids[2] = -1;
+  scheduler::seal(changed);
+  EXPECT_THAT(refusal(loop, changed, plan), HasSubstr("it reads page -1, the cache has"));
+  changed = plan;
+  changed.forest.pages.page_ids.resize(3);
+  scheduler::seal(changed);
+  EXPECT_THAT(refusal(loop, changed, plan), HasSubstr("lies in pages 0 to 14 of a table of 3"));
+  changed = plan;
+  changed.query_rows.back() = RequestId(4);
+  scheduler::seal(changed);
+  EXPECT_THAT(refusal(loop, changed, plan), HasSubstr("a row of request 4, where it has 4"));
+}
+
+TEST(DecodeLoop, HasRoomForThePagesOfItsCache) {
+  Plan plan = plan_of("flash_decoding", traces::make_forest(property::star(1, 1, 1)), traces::parse_heads("4/2/64"));
+  const DecodeLoop loop = emulated_decode_loop({&plan, 1}, {1, 1, 40}, kSource, emulated());
+  for (int step = 0; step < 30; ++step) decode_a_token(plan);
+  expect_step(loop, plan, "thirty pages more");
 }
 
 TEST(DecodeLoop, RefusesLaunchesThatWerentCaptured) {
@@ -190,6 +238,9 @@ TEST(PlanBounds, WantAFactorOfAtLeastOne) {
   for (const double factor : {0.5, -1.0, std::numeric_limits<double>::quiet_NaN()}) {
     EXPECT_THROW(with_room({}, factor), core::Error);
   }
+  PlanBounds bounds;
+  bounds.most.tasks = 1000;
+  EXPECT_THROW(with_room(bounds, 1e16), core::Error);
 }
 
 TEST(PlanBounds, LeaveBlocksWithQueuesAsManyAsTheDeviceHolds) {
